@@ -1,0 +1,16 @@
+"""Where things are, named once. The kit is used from its own checkout."""
+
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parents[1]
+DATA = PACKAGE / "data"
+TINY_MODEL = DATA / "gpt-oss-tiny.gguf"
+GPUS = DATA / "gpus.csv"
+ARCHITECTURES = DATA / "architectures.json"
+
+NOTEBOOKS = ROOT / "notebooks"
+PROFILES = NOTEBOOKS / "profiles"
+RESULTS = ROOT / "results"
+RUNS = RESULTS / "runs"
+CLAIMS = RESULTS / "claims.yaml"
