@@ -1,0 +1,93 @@
+"""Traces to disk and back: `raw.bin` and `traces.jsonl` while a run goes on, one Parquet table once it is over.
+
+`raw.bin` holds the body bytes of each finished request, one after the other; `traces.jsonl` has one line a request
+with its stamps and where its bytes lie. The bytes are written first: a line means that they are there.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from itertools import accumulate
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gptoss_bench.trace import Trace
+
+SCALARS = [field.name for field in fields(Trace) if field.name != "pieces"]
+
+
+class Spool:
+    """The append-only pair of files of a run that is going on. Raises OSError where the disk refuses."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start both files empty."""
+        self._folder = folder
+        self._raw: IO[bytes] = (folder / "raw.bin").open("wb", buffering=0)
+        self._index: IO[bytes] = (folder / "traces.jsonl").open("wb", buffering=0)
+        self._offset = 0
+
+    def add(self, trace: Trace) -> None:
+        """Append one finished request."""
+        body = b"".join(piece for _, piece in trace.pieces)
+        line = {name: getattr(trace, name) for name in SCALARS}
+        line |= {
+            "offset": self._offset,
+            "sizes": [len(piece) for _, piece in trace.pieces],
+            "arrival_ns": [stamp for stamp, _ in trace.pieces],
+        }
+        _write_all(self._raw, body)
+        self._offset += len(body)
+        _write_all(self._index, json.dumps(line, separators=(",", ":")).encode() + b"\n")
+
+    def close(self) -> None:
+        """Close both files; what they hold stays."""
+        self._raw.close()
+        self._index.close()
+
+    def remove(self) -> None:
+        """Delete both files, once the table that replaces them is on disk."""
+        (self._folder / "raw.bin").unlink()
+        (self._folder / "traces.jsonl").unlink()
+
+
+def spooled(folder: Path) -> Iterator[Trace]:
+    """The requests that an unfinished folder lists. A last line torn by a crash is left out."""
+    index = folder / "traces.jsonl"
+    if not index.exists():
+        return
+    body = (folder / "raw.bin").read_bytes()
+    for line in index.read_bytes().split(b"\n")[:-1]:
+        row = json.loads(line)
+        yield _trace(row, body, row["offset"])
+
+
+def to_parquet(traces: Sequence[Trace], path: Path) -> None:
+    """Write traces as one table: a row a request, its stamps and sizes as lists, its bytes joined."""
+    columns: dict[str, Any] = {name: [getattr(trace, name) for trace in traces] for name in SCALARS}
+    columns["sizes"] = pa.array([[len(piece) for _, piece in t.pieces] for t in traces], pa.list_(pa.int32()))
+    columns["arrival_ns"] = pa.array([[stamp for stamp, _ in t.pieces] for t in traces], pa.list_(pa.int64()))
+    columns["body"] = pa.array([b"".join(piece for _, piece in t.pieces) for t in traces], pa.large_binary())
+    pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def from_parquet(path: Path) -> Iterator[Trace]:
+    """Read back what `to_parquet` wrote."""
+    for row in pq.read_table(path).to_pylist():
+        yield _trace(row, row["body"], 0)
+
+
+def _trace(row: dict[str, Any], body: bytes, offset: int) -> Trace:
+    ends = list(accumulate(row["sizes"], initial=offset))
+    spans = zip(row["arrival_ns"], ends[:-1], ends[1:], strict=True)
+    pieces = tuple((stamp, body[start:end]) for stamp, start, end in spans)
+    return Trace(**{name: row[name] for name in SCALARS}, pieces=pieces)
+
+
+def _write_all(file: IO[bytes], data: bytes) -> None:
+    """An unbuffered write may take only a part."""
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]

@@ -1,0 +1,258 @@
+"""A run folder: appended to while the run goes on, finished atomically, read back whole or broken.
+
+A folder whose manifest still says "running" was interrupted; what its spool lists can be read all the same.
+"""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pandas as pd
+
+from gptoss_bench import machine, paths, tables
+from gptoss_bench.endpoint import Endpoint
+from gptoss_bench.errors import UsageError
+from gptoss_bench.spool import Spool, from_parquet, spooled, to_parquet
+from gptoss_bench.trace import Trace
+
+SCHEMA_VERSION = 1
+
+
+class RunFolder:
+    """The writing side of a run. Use as a context manager: leaving it unfinished marks the run incomplete."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+        """Open the spool of a folder that exists; `create` is the way in."""
+        self.path = path
+        self.run_id: str = manifest["run_id"]
+        self._manifest = manifest
+        self._spool = Spool(path)
+        self._finished = False
+        _write_json(path / "manifest.json", manifest)
+
+    @classmethod
+    def create(
+        cls,
+        results: Path,
+        scenario: str,
+        *,
+        parameters: dict[str, Any],
+        endpoint: Endpoint | None = None,
+        run_id: str | None = None,
+        command: str | None = None,
+    ) -> Self:
+        """Make `results`/runs/`run_id` (a new id by default) and write its first manifest.
+
+        Raises UsageError where the folder cannot be written or already holds a run.
+        """
+        run_id = run_id or new_run_id(scenario)
+        path = results / "runs" / run_id
+        if (path / "manifest.json").exists():
+            raise UsageError(f"run {run_id} is there already: a run is never overwritten, leave run_id empty")
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "run_id": run_id,
+            "scenario": scenario,
+            "status": "running",
+            "label": endpoint.label if endpoint else None,
+            "command": command,
+            "parameters": parameters,
+            "code": machine.code(),
+            "machine": machine.machine(),
+            "gpus": machine.gpus(),
+            "endpoint": asdict(endpoint) if endpoint else None,
+            "clock": {"source": "CLOCK_MONOTONIC", "unit": "ns", "start_ns": time.perf_counter_ns()},
+            "start_utc": _utc_now(),
+            "end_utc": None,
+            "packages": machine.packages(),
+        }
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            return cls(path, manifest)
+        except OSError as error:
+            raise _cannot_write(path, error) from error
+
+    def add(self, trace: Trace) -> None:
+        """Append one finished request. Raises UsageError where the disk refuses; what it took stays readable."""
+        try:
+            self._spool.add(trace)
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+
+    def table(self, name: str, frame: pd.DataFrame) -> None:
+        """Write one more table of this run as `name`.parquet."""
+        with _replacing(self.path / f"{name}.parquet") as part:
+            frame.to_parquet(part.path, index=False, compression="zstd")
+
+    def document(self, name: str, content: Any) -> None:
+        """Write one more JSON document of this run as `name`.json."""
+        _write_json(self.path / f"{name}.json", content)
+
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The request table and the event table of what was added so far."""
+        traces = list(spooled(self.path))
+        chunks = tables.event_table(traces)
+        return tables.request_table(traces, chunks), chunks
+
+    def finish(self, summary: dict[str, Any], status: str = "complete") -> "Run":
+        """Derive the tables, write everything, the manifest last, and return the run as it reads from disk.
+
+        Raises UsageError where the disk refuses; the spool then stays, and the run can still be loaded.
+        """
+        try:
+            self._spool.close()
+            traces = list(spooled(self.path))
+            if traces:
+                with _replacing(self.path / "raw.parquet") as part:
+                    to_parquet(traces, part.path)
+                requests, chunks = self.tables()
+                self.table("chunks", chunks)
+                self.table("requests", requests)
+            _write_json(self.path / "summary.json", summary)
+            self._manifest |= {"status": status, "end_utc": _utc_now()}
+            _write_json(self.path / "manifest.json", self._manifest)
+            self._spool.remove()
+        except OSError as error:
+            raise _cannot_write(self.path, error) from error
+        self._finished = True
+        return Run.load(self.path)
+
+    def __enter__(self) -> Self:
+        """Start writing."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Mark the run incomplete if it was not finished; never hide the error that caused it."""
+        if self._finished:
+            return
+        try:
+            self.finish({}, status="incomplete")
+        except UsageError:
+            if error is None:
+                raise
+
+
+class Run:
+    """The reading side: one run on disk, its tables as pandas frames with the columns of METRICS.md."""
+
+    def __init__(self, path: Path, manifest: dict[str, Any], summary: dict[str, Any]) -> None:
+        """Hold what `load` read; the tables are read when they are asked for."""
+        self.path = path
+        self.manifest = manifest
+        self.summary = summary
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read a run folder. Raises UsageError where it is none, or is of a newer schema."""
+        path = Path(path)
+        try:
+            manifest = json.loads((path / "manifest.json").read_bytes())
+            summary_file = path / "summary.json"
+            summary = json.loads(summary_file.read_bytes()) if summary_file.exists() else {}
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{path} is not a readable run folder: {error}") from error
+        if manifest.get("schema_version", 0) > SCHEMA_VERSION:
+            raise UsageError(
+                f"{path} was written by a newer kit (schema {manifest['schema_version']}): update this one"
+            )
+        if manifest["status"] == "running":
+            manifest["status"] = "incomplete"
+        return cls(path, manifest, summary)
+
+    @property
+    def run_id(self) -> str:
+        """The name of the run, which is the name of its folder."""
+        return str(self.manifest["run_id"])
+
+    @property
+    def scenario(self) -> str:
+        """Which scenario was run."""
+        return str(self.manifest["scenario"])
+
+    @cached_property
+    def chunks(self) -> pd.DataFrame:
+        """One row an event of a response stream."""
+        return self._derived("chunks", lambda: tables.event_table(self.traces()))
+
+    @cached_property
+    def requests(self) -> pd.DataFrame:
+        """One row a planned request."""
+        return self._derived("requests", lambda: tables.request_table(list(self.traces()), self.chunks))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One of the run's other tables. Raises UsageError where the run has none of that name."""
+        file = self.path / f"{name}.parquet"
+        if not file.exists():
+            raise UsageError(f"run {self.run_id} has no table {name!r}")
+        return pd.read_parquet(file)
+
+    def traces(self) -> Iterator[Trace]:
+        """What went over the wire, request by request, in the order in which the requests ended."""
+        whole = self.path / "raw.parquet"
+        return from_parquet(whole) if whole.exists() else spooled(self.path)
+
+    def _derived(self, name: str, derive: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+        file = self.path / f"{name}.parquet"
+        return pd.read_parquet(file) if file.exists() else derive()
+
+
+def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> list[Run]:
+    """The runs named, or else the newest complete run of each scenario, oldest first.
+
+    Raises UsageError where a named run is not there.
+    """
+    folder = results / "runs"
+    if named := list(run_ids):
+        return [Run.load(folder / run_id) for run_id in named]
+    newest: dict[str, Run] = {}
+    for file in sorted(folder.glob("*/manifest.json")):
+        run = Run.load(file.parent)
+        if run.manifest["status"] == "complete":
+            newest[run.scenario] = run
+    return sorted(newest.values(), key=lambda run: run.run_id)
+
+
+def new_run_id(scenario: str) -> str:
+    """<utc>-<scenario>-<id>: sorts by time, and two started in the same second differ."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{scenario}-{secrets.token_hex(3)}"
+
+
+class _replacing:
+    """Write beside a file, then put the new one in its place in one step."""
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self.path = target.with_name(target.name + ".part")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        if error is None:
+            os.replace(self.path, self._target)
+        else:
+            self.path.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    with _replacing(path) as part:
+        part.path.write_text(
+            json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def _cannot_write(path: Path, error: OSError) -> UsageError:
+    reason = error.strerror or str(error)
+    return UsageError(f"cannot write to {path}: {reason}; free space or name another folder (what is there is kept)")
+
+
+def _utc_now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
