@@ -243,10 +243,9 @@ class _replacing:
 
 
 def _write_json(path: Path, content: Any) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     with _replacing(path) as part:
-        part.path.write_text(
-            json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
-        )
+        part.path.write_text(text + "\n", encoding="utf-8")
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:

@@ -1,0 +1,162 @@
+"""The small shared async client: one request to one `Trace`, whatever happens to it."""
+
+import asyncio
+import os
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+import httpx
+
+from gptoss_bench.endpoint import Endpoint
+from gptoss_bench.errors import UsageError
+from gptoss_bench.plan import request_path
+from gptoss_bench.trace import Trace
+from gptoss_bench.transport import StampingTransport, Stamps
+
+KEY_VARIABLE = "GPTOSS_API_KEY"  # a key comes from the environment only, and goes into a request header only
+CONNECT_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One planned request: which it is, what to send, when its turn came (ns on CLOCK_MONOTONIC)."""
+
+    request_id: int
+    phase: str
+    prompt_id: int
+    scheduled_ns: int
+    body: bytes
+
+
+class Client:
+    """One slot of a load: it sends its requests one after the other over a connection of its own."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        *,
+        timeout_s: float = 600.0,
+        verify: ssl.SSLContext | bool = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Nothing is opened yet. `transport` replaces the stamping one; its stamps are then taken here."""
+        self._timeout_s = timeout_s
+        self._path = request_path(endpoint.dialect)
+        self._http = httpx.AsyncClient(
+            base_url=endpoint.url,
+            headers=request_headers(keep_alive=endpoint.keep_alive),
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+            transport=transport or StampingTransport(verify),
+            trust_env=False,
+        )
+
+    async def ask(self, ask: Ask, record: Callable[[Trace], None]) -> Trace:
+        """Send one request, read its response to the end, and hand its trace to `record`: once, in every case.
+
+        A failure of the request is told by the trace and not raised. Cancellation is recorded and goes on.
+        """
+        stamps, ending = Stamps(), _Ending("cancelled", "cancelled before its end")
+        retries = 0
+        try:
+            ending = await self._attempt(ask, stamps)
+            # A server may close an idle connection just as we reuse it: nothing was served, so ask once more.
+            if ending.kind == "cut" and ending.status is None and stamps.reused and stamps.sent_ns is not None:
+                retries, stamps = 1, Stamps()
+                ending = await self._attempt(ask, stamps)
+        finally:
+            trace = Trace(
+                request_id=ask.request_id,
+                phase=ask.phase,
+                prompt_id=ask.prompt_id,
+                scheduled_ns=ask.scheduled_ns,
+                sent_ns=stamps.sent_ns,
+                connect_s=stamps.connect_ns / 1e9 if stamps.sent_ns is not None else None,
+                status=ending.status,
+                pieces=tuple(stamps.pieces),
+                done_ns=ending.done_ns,
+                ending=ending.kind,
+                error=ending.error,
+                retries=retries,
+                stamp_source=stamps.source,
+            )
+            record(trace)
+        return trace
+
+    async def _attempt(self, ask: Ask, stamps: Stamps) -> "_Ending":
+        status = None
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                request = self._http.build_request("POST", self._path, content=ask.body, extensions={"stamps": stamps})
+                async with _streaming(self._http, request) as response:
+                    status = response.status_code
+                    async for piece in response.aiter_raw():
+                        if stamps.source == "client":
+                            stamps.pieces.append((time.perf_counter_ns(), piece))
+                    return _Ending("complete", None, status, time.perf_counter_ns())
+        except httpx.ConnectError as error:
+            return _Ending("connect", _reason(error), status)
+        except httpx.ConnectTimeout:
+            return _Ending("connect", f"no connection within {CONNECT_TIMEOUT_S:g} s", status)
+        except (httpx.TimeoutException, TimeoutError):
+            return _Ending("timeout", f"not ended within {self._timeout_s:g} s", status)
+        except httpx.RemoteProtocolError as error:
+            # httpx tells an early end and a message that is not HTTP apart by their words only.
+            cut = "disconnected" in str(error) or "closed connection" in str(error)
+            return _Ending("cut" if cut else "malformed", _reason(error), status)
+        except httpx.TransportError as error:
+            return _Ending("cut", _reason(error), status)
+
+    async def __aenter__(self) -> Self:
+        """Start; connections are opened when they are needed."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        await self._http.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    kind: str
+    error: str | None
+    status: int | None = None
+    done_ns: int | None = None
+
+
+class _streaming:
+    """Like `AsyncClient.stream`, for a request that was built beforehand."""
+
+    def __init__(self, http: httpx.AsyncClient, request: httpx.Request) -> None:
+        self._http, self._request = http, request
+
+    async def __aenter__(self) -> httpx.Response:
+        self._response = await self._http.send(self._request, stream=True)
+        return self._response
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._response.aclose()
+
+
+def request_headers(*, keep_alive: bool = True) -> dict[str, str]:
+    """The headers of every request, with the key from the environment where there is one.
+
+    Raises UsageError where the key could not be sent; the message does not show it.
+    """
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    if not keep_alive:
+        headers["Connection"] = "close"
+    if key := os.environ.get(KEY_VARIABLE, "").strip():
+        if not key.isascii() or not key.isprintable():
+            raise UsageError(f"the key in {KEY_VARIABLE} has characters that HTTP cannot carry: set it again")
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

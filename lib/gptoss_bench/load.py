@@ -1,0 +1,133 @@
+"""A plan becomes requests, and each request one trace in the run folder: the closed loop."""
+
+import asyncio
+import contextlib
+import gc
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from gptoss_bench.client import Ask, Client
+from gptoss_bench.endpoint import Endpoint
+from gptoss_bench.errors import UsageError
+from gptoss_bench.plan import Plan, request_body
+from gptoss_bench.store import RunFolder
+from gptoss_bench.trace import Trace
+
+Progress = Callable[[Trace], None]
+
+
+@dataclass(slots=True)
+class _Loop:
+    """What the slots of one load share."""
+
+    plan: Plan
+    endpoint: Endpoint
+    folder: RunFolder
+    progress: Progress | None
+    refused: int = 0  # connections refused in a row, over all slots
+    gone: bool = False  # the server stopped answering: nothing more is sent
+    disk_error: UsageError | None = None  # the disk refused: nothing more can be kept
+
+    def record(self, trace: Trace) -> None:
+        """Keep a trace. An error of the disk is held for the slots to raise, so that no trace raises it twice."""
+        if self.disk_error is not None:
+            return
+        try:
+            self.folder.add(trace)
+        except UsageError as error:
+            self.disk_error = error
+            return
+        if self.progress is not None:
+            self.progress(trace)
+
+    def prompt_id(self, request_id: int) -> int:
+        return request_id if self.plan.prompts == "distinct" else 0
+
+
+async def run_load(plan: Plan, endpoint: Endpoint, folder: RunFolder, progress: Progress | None = None) -> str | None:
+    """Send what the plan says and spool every trace; `progress` sees each one after it is on disk.
+
+    Returns None, or in words why the load is not whole: the server stopped answering. Each planned request is
+    recorded exactly once, also when this is cancelled. Raises UsageError where the disk or the plan refuses.
+    """
+    request_body(plan, endpoint, 0)  # a plan that this engine refuses fails here, before anything is sent
+    loop = _Loop(plan, endpoint, folder, progress)
+    verify: ssl.SSLContext | bool = ssl.create_default_context() if endpoint.url.startswith("https") else False
+    warmup: Iterator[int] = iter(range(plan.warmup))
+    measure: Iterator[int] = count(plan.warmup)
+    if plan.requests is not None:
+        measure = iter(range(plan.warmup, plan.warmup + plan.requests))
+    left = 0
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(Client(endpoint, timeout_s=plan.timeout_s, verify=verify))
+            for _ in range(plan.concurrency)
+        ]
+        try:
+            with _collector_paused():
+                await _phase(loop, clients, "warmup", warmup, None)
+                await _phase(loop, clients, "measure", measure, plan.duration_s)
+        finally:
+            left += _record_unsent(loop, "warmup", warmup)
+            if plan.requests is not None:
+                left += _record_unsent(loop, "measure", measure)
+    return f"{endpoint.url} stopped answering; {left} planned requests were not sent" if loop.gone else None
+
+
+async def _phase(loop: _Loop, clients: list[Client], phase: str, ids: Iterator[int], duration_s: float | None) -> None:
+    """Run all slots until the ids are used up or the time is over. Raises UsageError where the disk refuses."""
+    until_ns = None if duration_s is None else time.perf_counter_ns() + int(duration_s * 1e9)
+    try:
+        async with asyncio.TaskGroup() as slots:
+            for client in clients:
+                slots.create_task(_slot(loop, client, phase, ids, until_ns))
+    except* UsageError as group:
+        raise group.exceptions[0] from None
+
+
+async def _slot(loop: _Loop, client: Client, phase: str, ids: Iterator[int], until_ns: int | None) -> None:
+    """One slot of the closed loop: its next request is due the moment its last one has ended."""
+    while not loop.gone:
+        scheduled_ns = time.perf_counter_ns()
+        if until_ns is not None and scheduled_ns >= until_ns:
+            return
+        request_id = next(ids, None)
+        if request_id is None:
+            return
+        prompt_id = loop.prompt_id(request_id)
+        body = request_body(loop.plan, loop.endpoint, prompt_id)
+        trace = await client.ask(Ask(request_id, phase, prompt_id, scheduled_ns, body), loop.record)
+        if loop.disk_error is not None:
+            raise loop.disk_error
+        loop.refused = loop.refused + 1 if trace.ending == "connect" else 0
+        loop.gone = loop.gone or loop.refused >= max(8, loop.plan.concurrency)
+
+
+def _record_unsent(loop: _Loop, phase: str, ids: Iterator[int]) -> int:
+    """A planned request that was never sent is a row as well: failed where the server went, cancelled where we did."""
+    ending, error = "cancelled", "not sent: the load was stopped"
+    if loop.gone:
+        ending, error = "connect", "not sent: the server stopped answering"
+    unsent = 0
+    for unsent, request_id in enumerate(ids, start=1):
+        now_ns = time.perf_counter_ns()
+        loop.record(Trace(request_id, phase, loop.prompt_id(request_id), now_ns, ending=ending, error=error))
+    return unsent
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep Python's garbage collector out of the measured time; it is put back as it was."""
+    was_enabled = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if was_enabled:
+            gc.enable()

@@ -1,0 +1,126 @@
+"""What a load is to be: its shape, its prompts, and the body of each request in the server's dialect."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from gptoss_bench.endpoint import Endpoint
+from gptoss_bench.errors import UsageError
+
+PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
+PUBLISHED_SYSTEM = "You are a helpful assistant."
+
+# Fields beyond the common ones that an engine obeys. An engine that is not listed is sent what was asked for.
+KNOWN_FIELDS = {
+    "llama.cpp": {"ignore_eos", "token_counts"},
+    "transformers": set[str](),
+    "ollama": set[str](),
+    "vllm": {"ignore_eos", "min_tokens", "token_counts"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A closed loop: `concurrency` slots, each sending its next request when its last one has ended.
+
+    Either `requests` are sent or the loop runs for `duration_s` seconds and lets what is in flight end. `warmup`
+    requests go first and are kept apart. `prompts` is "fixed" (one prompt for all, as the write-up did) or
+    "distinct" (equally long, different from the first word we control on, so that a prefix cache cannot serve
+    them; `salt` makes them differ between runs). `timeout_s` bounds one request from its sending to its end.
+    `token_counts` asks for a running count in every event, which costs the server a little work.
+    Raises UsageError where a value makes no sense.
+    """
+
+    concurrency: int = 8
+    requests: int | None = 48
+    duration_s: float | None = None
+    warmup: int = 0
+    prompt: str = PUBLISHED_PROMPT
+    system: str | None = PUBLISHED_SYSTEM
+    prompts: str = "fixed"
+    salt: int = 0
+    max_tokens: int = 256
+    temperature: float = 0.0
+    ignore_eos: bool = False
+    min_tokens: int | None = None
+    token_counts: bool = False
+    timeout_s: float = 600.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run, in words."""
+        _at_least("concurrency", self.concurrency, 1)
+        _at_least("warmup", self.warmup, 0)
+        _at_least("max_tokens", self.max_tokens, 1)
+        _at_least("temperature", self.temperature, 0)
+        _at_least("min_tokens", self.min_tokens, 0)
+        _at_least("requests", self.requests, 1)
+        for name in ("duration_s", "timeout_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < float("inf"):
+                raise UsageError(f"{name} must be a number of seconds above 0, not {value}")
+        if (self.requests is None) == (self.duration_s is None):
+            raise UsageError("give either a number of requests or a duration, not both and not neither")
+        if self.prompts not in ("fixed", "distinct"):
+            raise UsageError(f"prompts must be 'fixed' or 'distinct', not {self.prompts!r}")
+        if not self.prompt.strip():
+            raise UsageError("the prompt is empty: give a text to send")
+
+
+def request_path(dialect: str) -> str:
+    """Where a request of this dialect is posted, below the server's root."""
+    return "/api/chat" if dialect == "ollama" else "/v1/chat/completions"
+
+
+def request_body(plan: Plan, endpoint: Endpoint, prompt_id: int) -> bytes:
+    """The JSON body of one streaming request; `prompt_id` counts from 0 and matters for distinct prompts.
+
+    Raises UsageError where the plan asks for something that the engine is known to refuse or ignore.
+    """
+    wanted = {
+        name: value
+        for name, value in (
+            ("ignore_eos", plan.ignore_eos),
+            ("min_tokens", plan.min_tokens),
+            ("token_counts", plan.token_counts),
+        )
+        if value
+    }
+    unknown = sorted(set(wanted) - KNOWN_FIELDS.get(_family(endpoint), set(wanted)))
+    if unknown:
+        raise UsageError(f"{endpoint.engine} does not know {' and '.join(unknown)}: leave it out for this engine")
+    body: dict[str, Any] = {"model": endpoint.model, "messages": _messages(plan, prompt_id), "stream": True}
+    if endpoint.dialect == "ollama":
+        body["options"] = {"num_predict": plan.max_tokens, "temperature": plan.temperature, **plan.options}
+        return _json(body)
+    body |= {"temperature": plan.temperature, "max_tokens": plan.max_tokens, **plan.options}
+    body["stream_options"] = {"include_usage": True}
+    if wanted.pop("token_counts", False):
+        if endpoint.engine == "llama.cpp":
+            body["timings_per_token"] = True
+        else:
+            body["stream_options"]["continuous_usage_stats"] = True
+    return _json(body | wanted)
+
+
+def _messages(plan: Plan, prompt_id: int) -> list[dict[str, str]]:
+    messages = [{"role": "system", "content": plan.system}] if plan.system else []
+    messages.append({"role": "user", "content": plan.prompt})
+    if plan.prompts == "distinct":
+        # Groups of three digits are one token each in gpt-oss's vocabulary, so equal digits are equal tokens.
+        tag = f"{plan.salt % 10**6:06d}{prompt_id % 10**6:06d}"
+        messages[0] = {"role": messages[0]["role"], "content": f"{tag} {messages[0]['content']}"}
+    return messages
+
+
+def _family(endpoint: Endpoint) -> str:
+    return "ollama" if endpoint.dialect == "ollama" else endpoint.engine
+
+
+def _json(body: dict[str, Any]) -> bytes:
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _at_least(name: str, value: float | None, least: int) -> None:
+    if value is not None and not value >= least:
+        raise UsageError(f"{name} must be {least} or more, not {value}")
