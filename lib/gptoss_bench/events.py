@@ -102,7 +102,7 @@ def _first(values: Iterable[T | None]) -> T | None:
 
 
 def tidy(text: str) -> str:
-    """`text` with the halves of a surrogate pair joined (one may be split over two events), and U+FFFD for a lone half."""
+    """`text` with the halves of a surrogate pair joined (events may part them), and U+FFFD for a lone half."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -16,6 +16,8 @@ __all__ = ["Decoder", "Event", "Reply", "ServerTimings", "decode", "reply"]
 
 _FIELDS = (b"data", b"event", b"id", b"retry")  # of SSE, as the WHATWG HTML standard names them
 _BOM = b"\xef\xbb\xbf"
+# what the json module points at in JSON that breaks off: the end, or a word, number or \\u escape that is not whole
+_CUT = re.compile(r"\s*(t|tr|tru|f|fa|fal|fals|n|nu|nul|-|[.eE][-+]?|(?<=\\)u[0-9a-fA-F]{0,4})?\s*")
 _EXCERPT = 120  # characters of foreign text that an error repeats
 
 
@@ -175,15 +177,17 @@ def _is_whole(payload: bytes) -> bool:
 
 
 def _is_torn(payload: bytes) -> bool:
-    """Whether this is the beginning of JSON that breaks off, as against something that is not JSON."""
+    """Whether this is the beginning of a JSON object that breaks off, as against something that is not JSON."""
+    if not payload.lstrip().startswith(b"{"):
+        return False
     try:
         json.loads(payload)
-    except json.JSONDecodeError as problem:  # it points at the end, or at the word, escape or string that is cut
-        return problem.pos >= len(problem.doc.rstrip()) - 8 or problem.msg.startswith("Unterminated string")
+    except json.JSONDecodeError as problem:
+        return problem.msg.startswith("Unterminated") or _CUT.fullmatch(problem.doc, problem.pos) is not None
     except UnicodeDecodeError as problem:
         return problem.reason == "unexpected end of data"
     except (ValueError, RecursionError):
-        return False
+        pass
     return False
 
 
