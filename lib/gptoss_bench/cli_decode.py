@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench decode FILE`: a recorded response body in, its events as JSON lines and a last line of sums out."""
+"""`python -m gptoss_bench decode FILE`: a recorded response in; its events as JSON lines, then one of sums, out."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ from gptoss_bench.wire import Event, decode, reply
 _EXAMPLE = """example:
   curl -sN http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' -d @request.json > body.txt
   python -m gptoss_bench decode body.txt
-or, as it comes: curl -sN … | python -m gptoss_bench decode -
+or through a pipe: curl -sN … | python -m gptoss_bench decode -
 """
 _INNER = {"piece", "ended"}  # of an event: how it arrived, which a file does not tell, and what kind already says
 
