@@ -1,0 +1,182 @@
+"""Numbers from tables: percentiles and their intervals, the steady window, and how many requests were in flight.
+
+Seconds and nanoseconds as the names say. Nothing returns NaN: what cannot be known is None.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gptoss_bench.errors import UsageError
+
+NS_PER_S = 1e9
+RULES = ("inclusive", "exclusive")
+BEYOND = 10  # samples that must lie beyond a percentile for it to count as resolved
+WORK = 100_000_000  # values times resamples above which a bootstrap takes FEW_RESAMPLES
+FEW_RESAMPLES = 200
+Z_95 = 1.959963984540054
+
+Floats = npt.NDArray[np.float64]
+Values = Sequence[float | None] | npt.NDArray[Any] | pd.Series
+
+
+@dataclass(frozen=True, slots=True)
+class Percentile:
+    """One percentile of `n` samples, in their unit. Not `resolved`: fewer than 10 samples lie beyond it."""
+
+    value: float | None
+    resolved: bool
+    n: int
+
+
+def percentile(values: Values, p: float, rule: str = "inclusive") -> Percentile:
+    """The `p`-th percentile (0 to 100), nulls left out; value None for no samples, the sample itself for one.
+
+    "inclusive": linear interpolation at position (n - 1) p/100 from 0, numpy's default (Hyndman and Fan's type 7).
+    "exclusive": position (n + 1) p/100 from 1 (type 6), exactly as Python's statistics.quantiles(n=100) has it by
+    default, which extrapolates beyond the smallest and the largest sample where there are few: the write-up's rule.
+    Raises UsageError for another rule or a `p` out of range.
+    """
+    if rule not in RULES or not 0 <= p <= 100:
+        raise UsageError(f"no percentile {p} by the rule {rule!r}: use 0 to 100 and one of {', '.join(RULES)}")
+    samples = known(values)
+    n = len(samples)
+    resolved = min(p, 100 - p) * n >= 100 * BEYOND
+    if n <= 1:
+        return Percentile(float(samples[0]) if n else None, resolved, n)
+    value = np.percentile(samples, p) if rule == "inclusive" else _exclusive(np.sort(samples), p)
+    return Percentile(float(value), resolved, n)
+
+
+def _exclusive(ordered: Floats, p: float) -> float:
+    n = len(ordered)
+    position = p * (n + 1) / 100
+    lower = min(max(int(position), 1), n - 1)
+    share = position - lower  # below 0 or above 1 at the ends: that is the extrapolation
+    return float(ordered[lower - 1] * (1 - share) + ordered[lower] * share)
+
+
+def known(values: Values) -> Floats:
+    """The values that are there, as floats."""
+    return pd.Series(values, dtype="float64").dropna().to_numpy()
+
+
+def bootstrap_interval(
+    values: Values,
+    statistic: Callable[[Floats], float],
+    *,
+    level: float = 0.95,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """Percentile bootstrap (Efron 1979) of a statistic of independent values, such as one a request.
+
+    Resamples the values with replacement; the same seed gives the same interval. None for fewer than two values.
+    """
+    samples = known(values)
+    if len(samples) < 2:
+        return None
+    draw = np.random.default_rng(seed)
+    found = [statistic(draw.choice(samples, len(samples))) for _ in range(resamples)]
+    return _middle(np.asarray(found, dtype="float64"), level)
+
+
+def grouped_median_interval(
+    values: Values, groups: Sequence[int] | npt.NDArray[Any] | pd.Series, *, level: float = 0.95, seed: int = 0
+) -> tuple[float, float] | None:
+    """Bootstrap interval of the median of pooled values that are correlated within a group, such as a request's gaps.
+
+    Whole groups are resampled (the cluster bootstrap), so the interval is as wide as the requests differ, not as
+    narrow as the gaps are many. The values are sorted once; a resample then is a weight for each group, and its median
+    where the running weight passes one half. 1000 resamples, or 200 for more than 100,000 values.
+    None for fewer than two groups.
+    """
+    table = pd.DataFrame({"value": np.asarray(values, dtype="float64"), "group": np.asarray(groups)}).dropna()
+    codes, names = pd.factorize(table["group"])
+    if len(names) < 2:
+        return None
+    order = np.argsort(table["value"].to_numpy(), kind="stable")
+    ordered, owner = table["value"].to_numpy()[order], codes[order]
+    draw = np.random.default_rng(seed)
+    resamples = 1000 if 1000 * len(ordered) <= WORK else FEW_RESAMPLES
+    medians = np.empty(resamples)
+    for at in range(resamples):
+        weight = np.bincount(draw.integers(0, len(names), len(names)), minlength=len(names))
+        running = np.cumsum(weight[owner])
+        half = running[-1] / 2
+        below, above = np.searchsorted(running, half, "left"), np.searchsorted(running, half, "right")
+        medians[at] = (ordered[below] + ordered[above]) / 2
+    return _middle(medians, level)
+
+
+def _middle(found: Floats, level: float) -> tuple[float, float]:
+    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def wilson_interval(k: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share, `k` of `n` (Wilson 1927, without continuity correction); (0, 1) where n is 0."""
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = k / n, Z_95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def measured(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that count: those of the phase "measure"."""
+    return table[table["phase"] == "measure"]
+
+
+def steady_window(
+    requests: pd.DataFrame, chunks: pd.DataFrame, *, concurrency: int | None = None
+) -> tuple[int, int] | None:
+    """(start_ns, end_ns) of a closed loop's steady part, or None where it has none. Measured requests only.
+
+    Start, the last slot's first token: of the first C requests in order of sending that got a token, the latest first
+    token. End, the first slot running dry: of N requests sent, the (N - C + 1)-th end, after which fewer than C are
+    left to be served. None for fewer than 2 C requests sent, fewer than C with a token, or an end before the start.
+    C is `concurrency`, or else the most requests that were in flight at once.
+    """
+    sent = _sent(measured(requests))
+    slots = concurrency or _peak(sent)
+    first_output = measured(chunks)[lambda rows: rows["output"]].groupby("request_id")["arrival_ns"].min()
+    first = sent.loc[sent.index.isin(first_output.index)].index[:slots]
+    if len(sent) < max(2 * slots, 1) or len(first) < slots:
+        return None
+    start = int(first_output.loc[first].max())
+    end = int(np.sort(sent["end"].to_numpy())[len(sent) - slots])
+    return (start, end) if start < end else None
+
+
+def concurrency_delivered(requests: pd.DataFrame, start_ns: int, end_ns: int) -> float:
+    """Requests in flight (sent_ns to done_ns) on average between two stamps: the time integral over its length.
+
+    A request that was sent and of which nothing is known afterwards counts for no time. Raises UsageError where the
+    end is not after the start.
+    """
+    if end_ns <= start_ns:
+        raise UsageError("no concurrency in an empty interval: give an end after the start")
+    sent = _sent(requests)
+    inside = sent["end"].clip(upper=end_ns) - sent["start"].clip(lower=start_ns)
+    return float(inside.clip(lower=0).sum() / (end_ns - start_ns))
+
+
+def _sent(requests: pd.DataFrame) -> pd.DataFrame:
+    """Start and end stamps (int64 ns) of the requests that were sent, by request id, in order of sending."""
+    rows = requests[requests["sent_ns"].notna()]
+    end = rows["done_ns"].fillna(rows["sent_ns"])
+    stamps = {"start": rows["sent_ns"].astype("int64").to_numpy(), "end": end.astype("int64").to_numpy()}
+    return pd.DataFrame(stamps, index=pd.Index(rows["request_id"])).sort_values("start", kind="stable")
+
+
+def _peak(sent: pd.DataFrame) -> int:
+    """The most requests in flight at once; one that ends as another starts is counted before it."""
+    stamps = np.concatenate([sent["end"].to_numpy(), sent["start"].to_numpy()])
+    steps = np.repeat([-1, 1], len(sent))
+    return int(np.cumsum(steps[np.argsort(stamps, kind="stable")]).max(initial=0))

@@ -1,0 +1,209 @@
+"""The two tables of a run to its summary: one JSON-able dict, the numbers that figures, reports and verdicts quote.
+
+Only requests of the phase "measure" count. Times are seconds. What cannot be known is None, never 0 and never NaN.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gptoss_bench.metrics import (
+    NS_PER_S,
+    bootstrap_interval,
+    concurrency_delivered,
+    grouped_median_interval,
+    known,
+    measured,
+    percentile,
+    steady_window,
+    wilson_interval,
+)
+
+REQUEST_TIMES = (
+    "ttft_s",
+    "ttfa_s",
+    "ttfc_s",
+    "tpot_s",
+    "e2e_s",
+    "done_s",
+    "ttft_formula_s",
+    "client_queue_s",
+    "connect_s",
+)
+PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
+
+Window = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Slo:
+    """The longest times (s) with which a request still counts as good; None asks nothing."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+
+
+def summarise(
+    requests: pd.DataFrame,
+    chunks: pd.DataFrame,
+    *,
+    concurrency: int,
+    slo: Slo | None = None,
+    window_ns: Window | None = None,
+) -> dict[str, Any]:
+    """Summarise a request table and its event table.
+
+    `concurrency` is the number of slots that was planned. `window_ns` is the planned window of an open loop; without
+    it the steady window of the closed loop is found. Distributions are over completed requests, `itl_s` over their
+    pooled gaps; a percentile is named by its rule, an interval is 95 %.
+    """
+    requests, chunks = measured(requests), measured(chunks)
+    completed = requests[requests["outcome"] == "completed"]
+    counted = chunks[chunks["request_id"].isin(completed["request_id"])]
+    window = window_ns or steady_window(requests, chunks, concurrency=concurrency)
+    wall_s = _wall_s(requests, chunks)
+    generated = _if_all_known(completed["completion_tokens"])
+    failures = requests["failure"].value_counts().sort_index()
+    return {
+        "requests": len(requests),
+        **{name: int((requests["outcome"] == name).sum()) for name in ("completed", "failed", "cancelled")},
+        "failures": {str(name): int(count) for name, count in failures.items()},
+        "truncated": int(completed["truncated"].sum()),
+        "ttfa_missing": int(completed["ttfa_s"].isna().sum()),
+        "wall_s": wall_s,
+        "request_s": len(completed) / wall_s if wall_s else None,
+        "output_tok_s_total": generated / wall_s if wall_s and generated is not None else None,
+        "output_tok_s": _tokens_in(counted, window) / _length_s(window) if window and _all_counted(counted) else None,
+        "steady_window_s": _length_s(window) if window else None,
+        "steady_window_ns": list(window) if window else None,
+        "concurrency_planned": concurrency,
+        "concurrency_delivered": concurrency_delivered(requests, *window) if window else None,
+        "prompt_tokens": _extremes(completed["prompt_tokens"]),
+        "completion_tokens": {
+            "sum": generated,
+            "mean": _mean(completed["completion_tokens"]),
+            **_extremes(completed["completion_tokens"]),
+        },
+        "tokens_per_event": _tokens_per_event(completed),
+        "percentile_rule": "inclusive",
+        **{name: _distribution(completed[name]) for name in REQUEST_TIMES},
+        "itl_s": _distribution(counted["itl_s"], counted["request_id"]),
+        "server": _server(completed),
+        **_goodput(requests, completed, slo, window),
+    }
+
+
+def _wall_s(requests: pd.DataFrame, chunks: pd.DataFrame) -> float | None:
+    """First send to the last event or the last byte of any request, failed ones too."""
+    ends = [int(stamps.max()) for stamps in (requests["done_ns"].dropna(), chunks["arrival_ns"]) if len(stamps)]
+    return (max(ends) - int(requests["sent_ns"].min())) / NS_PER_S if ends else None
+
+
+def _length_s(window: Window) -> float:
+    return (window[1] - window[0]) / NS_PER_S
+
+
+def _all_counted(counted: pd.DataFrame) -> bool:
+    """Whether the tokens of every event are known. If not, no share of a reply can be said to lie in a window."""
+    return len(counted) > 0 and bool(counted["tokens"].notna().all())
+
+
+def _tokens_in(counted: pd.DataFrame, window: Window) -> int:
+    """Tokens that arrived in the window: those at its start took their time before it."""
+    start, end = window
+    inside = (counted["arrival_ns"] > start) & (counted["arrival_ns"] <= end)
+    return int(counted.loc[inside, "tokens"].sum())
+
+
+def _if_all_known(counts: pd.Series) -> int | None:
+    return int(counts.sum()) if len(counts) and counts.notna().all() else None
+
+
+def _extremes(counts: pd.Series) -> dict[str, int | None]:
+    there = counts.dropna()
+    return {"min": int(there.min()), "max": int(there.max())} if len(there) else {"min": None, "max": None}
+
+
+def _mean(values: pd.Series) -> float | None:
+    there = known(values)
+    return float(there.mean()) if len(there) else None
+
+
+def _tokens_per_event(completed: pd.DataFrame) -> float | None:
+    """Tokens over output-bearing events, of the requests that tell both."""
+    told = completed[completed["completion_tokens"].notna() & (completed["output_events"] > 0)]
+    events = int(told["output_events"].sum())
+    return int(told["completion_tokens"].sum()) / events if events else None
+
+
+def _distribution(values: pd.Series, groups: pd.Series | None = None) -> dict[str, Any]:
+    samples = known(values)
+    inclusive = {name: percentile(samples, p) for name, p in PERCENTILES.items()}
+    return {
+        "n": len(samples),
+        "mean": _mean(values),
+        **{name: found.value for name, found in inclusive.items()},
+        "p50_interval": _median_interval(values, groups),
+        "resolved": {name: found.resolved for name, found in inclusive.items()},
+        "exclusive": {name: percentile(samples, p, "exclusive").value for name, p in PERCENTILES.items()},
+    }
+
+
+def _median_interval(values: pd.Series, groups: pd.Series | None = None) -> list[float] | None:
+    """Bootstrap over requests; `groups` names the request of each value where a request has several."""
+    if groups is None:
+        interval = bootstrap_interval(values, lambda drawn: float(np.median(drawn)))
+    else:
+        interval = grouped_median_interval(values, groups)
+    return list(interval) if interval else None
+
+
+def _server(completed: pd.DataFrame) -> dict[str, Any] | None:
+    """What the server said of itself: decode rate per request (its tokens over its seconds), and its durations.
+
+    There is no prompt rate: an Ollama that counts cached tokens in its prompt does not time them.
+    """
+    told = completed[completed["server_source"].notna()]
+    if told.empty:
+        return None
+    rate = told["server_eval_tokens"].astype("Float64") / told["server_eval_s"].where(told["server_eval_s"] > 0)
+    durations = ("prompt_s", "load_s", "eval_s", "total_s")
+    return {
+        "source": "+".join(sorted(told["server_source"].unique())),
+        "tok_s": _median(rate),
+        **{name: _median(told[f"server_{name}"]) for name in durations},
+    }
+
+
+def _median(values: pd.Series) -> dict[str, Any]:
+    found = percentile(values, 50)
+    return {"n": found.n, "p50": found.value, "interval": _median_interval(values)}
+
+
+def _goodput(
+    requests: pd.DataFrame, completed: pd.DataFrame, slo: Slo | None, window: Window | None
+) -> dict[str, float | list[float] | None]:
+    """Requests that met every limit: per second of the window those that ended in it, and as a share of all.
+
+    The share is of the requests that were not cancelled, with a Wilson interval. Failed and truncated requests have
+    missed, and so has one without a value that a limit asks for. Where no request has that value, all is None.
+    """
+    limits = {name: limit for name, limit in asdict(slo).items() if limit is not None} if slo else {}
+    due = int((requests["outcome"] != "cancelled").sum())
+    if not limits or due == 0 or (len(completed) and completed[list(limits)].isna().all().any()):
+        return {"goodput_request_s": None, "goodput_share": None, "goodput_share_interval": None}
+    good = completed[~completed["truncated"]]
+    for name, limit in limits.items():
+        good = good[good[name] <= limit]
+    rate = None
+    if window:
+        ended_inside = (good["done_ns"] > window[0]) & (good["done_ns"] <= window[1])
+        rate = int(ended_inside.sum()) / _length_s(window)
+    return {
+        "goodput_request_s": rate,
+        "goodput_share": len(good) / due,
+        "goodput_share_interval": list(wilson_interval(len(good), due)),
+    }
