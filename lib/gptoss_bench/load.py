@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
-from gptoss_bench.client import Ask, Client
+import httpx
+
+from gptoss_bench.client import CONNECT_TIMEOUT_S, Ask, Client
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
 from gptoss_bench.plan import Plan, request_body
@@ -28,6 +30,7 @@ class _Loop:
     folder: RunFolder
     progress: Progress | None
     refused: int = 0  # connections refused in a row, over all slots
+    last_ending: str = "complete"
     gone: bool = False  # the server stopped answering: nothing more is sent
     disk_error: UsageError | None = None  # the disk refused: nothing more can be kept
 
@@ -47,8 +50,12 @@ class _Loop:
         return request_id if self.plan.prompts == "distinct" else 0
 
 
-async def run_load(plan: Plan, endpoint: Endpoint, folder: RunFolder, progress: Progress | None = None) -> str | None:
+async def run_load(
+    plan: Plan, endpoint: Endpoint, folder: RunFolder, progress: Progress | None = None, *, first_id: int = 0
+) -> str | None:
     """Send what the plan says and spool every trace; `progress` sees each one after it is on disk.
+
+    Requests are numbered from `first_id`, warm-up first.
 
     Returns None, or in words why the load is not whole: the server stopped answering. Each planned request is
     recorded exactly once, also when this is cancelled. Raises UsageError where the disk or the plan refuses.
@@ -56,10 +63,9 @@ async def run_load(plan: Plan, endpoint: Endpoint, folder: RunFolder, progress: 
     request_body(plan, endpoint, 0)  # a plan that this engine refuses fails here, before anything is sent
     loop = _Loop(plan, endpoint, folder, progress)
     verify: ssl.SSLContext | bool = ssl.create_default_context() if endpoint.url.startswith("https") else False
-    warmup: Iterator[int] = iter(range(plan.warmup))
-    measure: Iterator[int] = count(plan.warmup)
-    if plan.requests is not None:
-        measure = iter(range(plan.warmup, plan.warmup + plan.requests))
+    first = first_id + plan.warmup
+    warmup: Iterator[int] = iter(range(first_id, first))
+    measure: Iterator[int] = count(first) if plan.requests is None else iter(range(first, first + plan.requests))
     left = 0
     async with contextlib.AsyncExitStack() as stack:
         clients = [
@@ -70,6 +76,8 @@ async def run_load(plan: Plan, endpoint: Endpoint, folder: RunFolder, progress: 
             with _collector_paused():
                 await _phase(loop, clients, "warmup", warmup, None)
                 await _phase(loop, clients, "measure", measure, plan.duration_s)
+            # A server that dies near the end of the plan is refused too few times to be noticed on the way.
+            loop.gone = loop.gone or (loop.last_ending in ("cut", "connect") and not await _listens(endpoint.url))
         finally:
             left += _record_unsent(loop, "warmup", warmup)
             if plan.requests is not None:
@@ -102,6 +110,7 @@ async def _slot(loop: _Loop, client: Client, phase: str, ids: Iterator[int], unt
         trace = await client.ask(Ask(request_id, phase, prompt_id, scheduled_ns, body), loop.record)
         if loop.disk_error is not None:
             raise loop.disk_error
+        loop.last_ending = trace.ending
         loop.refused = loop.refused + 1 if trace.ending == "connect" else 0
         loop.gone = loop.gone or loop.refused >= max(8, loop.plan.concurrency)
 
@@ -111,11 +120,23 @@ def _record_unsent(loop: _Loop, phase: str, ids: Iterator[int]) -> int:
     ending, error = "cancelled", "not sent: the load was stopped"
     if loop.gone:
         ending, error = "connect", "not sent: the server stopped answering"
-    unsent = 0
-    for unsent, request_id in enumerate(ids, start=1):
+    unsent = list(ids)
+    for request_id in unsent:
         now_ns = time.perf_counter_ns()
         loop.record(Trace(request_id, phase, loop.prompt_id(request_id), now_ns, ending=ending, error=error))
-    return unsent
+    return len(unsent)
+
+
+async def _listens(url: str) -> bool:
+    """Whether anything accepts a connection there."""
+    address = httpx.URL(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        _, writer = await asyncio.wait_for(asyncio.open_connection(address.host, port), CONNECT_TIMEOUT_S)
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    return True
 
 
 @contextlib.contextmanager

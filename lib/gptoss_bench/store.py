@@ -4,10 +4,10 @@ A folder whose manifest still says "running" was interrupted; what its spool lis
 """
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import Any, Self
 import pandas as pd
 
 from gptoss_bench import machine, paths, tables
+from gptoss_bench.atomic import replacing, write_json
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
 from gptoss_bench.spool import Spool, from_parquet, spooled, to_parquet
@@ -36,7 +37,7 @@ class RunFolder:
         self._manifest = manifest
         self._spool = Spool(path)
         self._finished = False
-        _write_json(path / "manifest.json", manifest)
+        write_json(path / "manifest.json", manifest)
 
     @classmethod
     def create(
@@ -45,7 +46,6 @@ class RunFolder:
         scenario: str,
         *,
         parameters: dict[str, Any],
-        endpoint: Endpoint | None = None,
         run_id: str | None = None,
         command: str | None = None,
     ) -> Self:
@@ -62,13 +62,14 @@ class RunFolder:
             "run_id": run_id,
             "scenario": scenario,
             "status": "running",
-            "label": endpoint.label if endpoint else None,
+            "reason": None,
+            "label": None,
             "command": command,
             "parameters": parameters,
             "code": machine.code(),
             "machine": machine.machine(),
             "gpus": machine.gpus(),
-            "endpoint": asdict(endpoint) if endpoint else None,
+            "endpoint": None,
             "clock": {"source": "CLOCK_MONOTONIC", "unit": "ns", "start_ns": time.perf_counter_ns()},
             "start_utc": _utc_now(),
             "end_utc": None,
@@ -80,6 +81,11 @@ class RunFolder:
         except OSError as error:
             raise _cannot_write(path, error) from error
 
+    def served_by(self, endpoint: Endpoint) -> None:
+        """Say which server this run measures; its label becomes the run's."""
+        self._manifest |= {"label": endpoint.label, "endpoint": asdict(endpoint)}
+        write_json(self.path / "manifest.json", self._manifest)
+
     def add(self, trace: Trace) -> None:
         """Append one finished request. Raises UsageError where the disk refuses; what it took stays readable."""
         try:
@@ -89,21 +95,21 @@ class RunFolder:
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
         """Write one more table of this run as `name`.parquet."""
-        with _replacing(self.path / f"{name}.parquet") as part:
-            frame.to_parquet(part.path, index=False, compression="zstd")
+        with replacing(self.path / f"{name}.parquet") as part:
+            frame.to_parquet(part, index=False, compression="zstd")
 
     def document(self, name: str, content: Any) -> None:
         """Write one more JSON document of this run as `name`.json."""
-        _write_json(self.path / f"{name}.json", content)
+        write_json(self.path / f"{name}.json", content)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The request table and the event table of what was added so far."""
-        traces = list(spooled(self.path))
-        chunks = tables.event_table(traces)
-        return tables.request_table(traces, chunks), chunks
+        return _tables(list(spooled(self.path)))
 
-    def finish(self, summary: dict[str, Any], status: str = "complete") -> "Run":
+    def finish(self, summary: dict[str, Any], status: str = "complete", reason: str | None = None) -> "Run":
         """Derive the tables, write everything, the manifest last, and return the run as it reads from disk.
+
+        `reason` says in words why a run is not complete.
 
         Raises UsageError where the disk refuses; the spool then stays, and the run can still be loaded.
         """
@@ -111,33 +117,33 @@ class RunFolder:
             self._spool.close()
             traces = list(spooled(self.path))
             if traces:
-                with _replacing(self.path / "raw.parquet") as part:
-                    to_parquet(traces, part.path)
-                requests, chunks = self.tables()
+                with replacing(self.path / "raw.parquet") as part:
+                    to_parquet(traces, part)
+                requests, chunks = _tables(traces)
                 self.table("chunks", chunks)
                 self.table("requests", requests)
-            _write_json(self.path / "summary.json", summary)
-            self._manifest |= {"status": status, "end_utc": _utc_now()}
-            _write_json(self.path / "manifest.json", self._manifest)
+            write_json(self.path / "summary.json", summary)
+            self._manifest |= {"status": status, "reason": reason, "end_utc": _utc_now()}
+            write_json(self.path / "manifest.json", self._manifest)
             self._spool.remove()
         except OSError as error:
             raise _cannot_write(self.path, error) from error
         self._finished = True
         return Run.load(self.path)
 
+    def abandon(self, reason: str) -> None:
+        """End an unfinished run as incomplete. Its spool stays readable even where the disk refuses this."""
+        if not self._finished:
+            with suppress(UsageError):
+                self.finish({}, "incomplete", reason)
+
     def __enter__(self) -> Self:
         """Start writing."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Mark the run incomplete if it was not finished; never hide the error that caused it."""
-        if self._finished:
-            return
-        try:
-            self.finish({}, status="incomplete")
-        except UsageError:
-            if error is None:
-                raise
+        """Mark the run incomplete if it was not finished."""
+        self.abandon(repr(error) if error else "left before it was finished")
 
 
 class Run:
@@ -225,27 +231,9 @@ def new_run_id(scenario: str) -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{scenario}-{secrets.token_hex(3)}"
 
 
-class _replacing:
-    """Write beside a file, then put the new one in its place in one step."""
-
-    def __init__(self, target: Path) -> None:
-        self._target = target
-        self.path = target.with_name(target.name + ".part")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if error is None:
-            os.replace(self.path, self._target)
-        else:
-            self.path.unlink(missing_ok=True)
-
-
-def _write_json(path: Path, content: Any) -> None:
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    with _replacing(path) as part:
-        part.path.write_text(text + "\n", encoding="utf-8")
+def _tables(traces: list[Trace]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    chunks = tables.event_table(traces)
+    return tables.request_table(traces, chunks), chunks
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:

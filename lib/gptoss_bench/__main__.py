@@ -1,0 +1,52 @@
+"""The shell face: `python -m gptoss_bench …`. Exit codes: 0 done, 1 the run failed, 2 bad usage."""
+
+import argparse
+import asyncio
+import inspect
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import NoReturn
+
+from gptoss_bench import cli_decode, cli_load, cli_run, paths
+from gptoss_bench.errors import RunFailed, UsageError
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the usage; argparse's own exit code 2."""
+        self.exit(2, f"{self.prog}: {message} (--help shows the options and an example)\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand and return its exit code; what goes wrong is one line, its traceback goes to the log."""
+    parser = _Parser(prog="python -m gptoss_bench", description=__doc__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in (cli_load, cli_decode, cli_run):
+        module.add_parser(commands)
+    args = parser.parse_args(argv)
+    try:
+        result = args.run(args)
+        return asyncio.run(result) if inspect.iscoroutine(result) else int(result)
+    except UsageError as error:
+        return _told(error, 2)
+    except RunFailed as error:
+        return _told(error, 1)
+    except KeyboardInterrupt as error:
+        return _told(KeyboardInterrupt("stopped; what had ended is kept").with_traceback(error.__traceback__), 1)
+
+
+def _told(error: BaseException, code: int) -> int:
+    print(f"gptoss_bench: {error}", file=sys.stderr)
+    log = paths.RESULTS / "gptoss_bench.log"
+    try:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"--- {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n")
+            file.writelines(traceback.format_exception(error))
+    except OSError:
+        pass  # the line on the screen has said it all
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""`python -m gptoss_bench load`: one closed loop against one server, from a shell."""
+
+import argparse
+import contextlib
+import secrets
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from tqdm import tqdm
+
+from gptoss_bench import plan as plans
+from gptoss_bench.errors import RunFailed
+from gptoss_bench.load import Progress
+from gptoss_bench.plan import Plan
+from gptoss_bench.report import result_block
+from gptoss_bench.scenario import Session, serving
+from gptoss_bench.trace import Trace
+
+EXAMPLE = """example, the write-up's own load:
+  python -m gptoss_bench load --url http://127.0.0.1:8000 --model openai/gpt-oss-20b \\
+      --concurrency 256 --requests 2000 --max-tokens 256 --prompt "Explain quantum mechanics in one paragraph."
+
+A key, where the server wants one, is read from the environment variable GPTOSS_API_KEY and kept nowhere."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add `load` and its options to the subcommands."""
+    parser = commands.add_parser(
+        "load",
+        help="measure a server and leave a run folder",
+        description="Send a closed loop of streaming requests, print the result block, and leave a run folder.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--url", default="http://127.0.0.1:8000", help="root of the server (default: %(default)s)")
+    add("--model", required=True, help="name of the model, as the server knows it")
+    add("--dialect", choices=("auto", "openai", "ollama"), default="auto", help="default: ask the server")
+    add("--concurrency", "-c", type=int, default=64, help="slots of the closed loop (default: %(default)s)")
+    add("--requests", "-n", type=int, help="requests to send (default: 1024, unless --duration is given)")
+    add("--duration", type=float, metavar="S", help="send for so many seconds instead of a number of requests")
+    add("--warmup", type=int, default=0, help="requests before the measured ones, kept apart (default: %(default)s)")
+    add("--prompt", default=plans.PUBLISHED_PROMPT, help="the user's message (default: %(default)r)")
+    add("--system", default=plans.PUBLISHED_SYSTEM, help="the system message, '' for none (default: %(default)r)")
+    add("--prompts", choices=("fixed", "distinct"), default="fixed", help="one for all, or none that a cache has seen")
+    add("--max-tokens", type=int, default=128, help="limit of each answer (default: %(default)s)")
+    add("--temperature", type=float, default=0.0, help="default: %(default)s")
+    add("--ignore-eos", action="store_true", help="go on to --max-tokens, where the engine knows how")
+    add("--min-tokens", type=int, help="least tokens of each answer, where the engine knows how")
+    add("--token-counts", action="store_true", help="ask for a running token count in every event")
+    add("--timeout", type=float, default=600.0, metavar="S", help="of one request (default: %(default)s)")
+    add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")
+    parser.set_defaults(run=run)
+
+
+async def run(args: argparse.Namespace) -> int:
+    """Measure, print, and return the exit code. Raises UsageError and RunFailed in words."""
+    requests = args.requests if args.requests is not None or args.duration is not None else 1024
+    plan = Plan(
+        concurrency=args.concurrency,
+        requests=requests,
+        duration_s=args.duration,
+        warmup=args.warmup,
+        prompt=args.prompt,
+        system=args.system or None,
+        prompts=args.prompts,
+        salt=secrets.randbelow(10**6),
+        max_tokens=args.max_tokens,
+        temperature=args.temperature,
+        ignore_eos=args.ignore_eos,
+        min_tokens=args.min_tokens,
+        token_counts=args.token_counts,
+        timeout_s=args.timeout,
+    )
+    dialect = None if args.dialect == "auto" else args.dialect
+    async with serving(
+        "load", "attached", plan=plan, url=args.url, model=args.model, dialect=dialect, results_dir=args.results,
+        command="python -m gptoss_bench load",
+    ) as session:  # fmt: skip
+        print(f"{session.endpoint.engine} {session.endpoint.version or ''} at {session.endpoint.url}", file=sys.stderr)
+        try:
+            with _bar(plan) as progress:
+                await session.load(plan, progress)
+        except RunFailed:
+            _print(session)
+            raise
+        session.finish()
+    _print(session)
+    return 0
+
+
+@contextlib.contextmanager
+def _bar(plan: Plan) -> Iterator[Progress]:
+    """A progress bar on stderr, silent where that is no terminal."""
+    total = None if plan.requests is None else plan.warmup + plan.requests
+    with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
+
+        def step(trace: Trace) -> None:
+            bar.update()
+
+        yield step
+
+
+def _print(session: Session) -> None:
+    shape = f"{session.endpoint.model} at concurrency {session.summary['concurrency_planned']}"
+    title = f"{shape} ({session.label})" if session.label else shape
+    print(result_block(session.summary, title_line=title))
+    for finding in session.findings:
+        print(f"{finding.severity}: {finding.evidence} [{finding.rule}]")
+    print(f"run folder: {session.folder.path}")

@@ -1,0 +1,135 @@
+"""Tables to figures, each of which answers one question. No number is computed here that a reader would quote."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import ScalarFormatter
+
+from gptoss_bench.frame import finished, new_figure
+
+PERCENTILES = ("p50", "p90", "p99")
+DISTRIBUTIONS = {
+    "ttft_s": "TTFT, measured",
+    "ttfa_s": "TTFA: first answer token",
+    "ttft_formula_s": "TTFT by the write-up's formula",
+    "done_s": "whole request",
+}
+
+
+def published_beside_ours(
+    published: Mapping[str, Mapping[str, float]], summary: Mapping[str, Any], manifest: Mapping[str, Any]
+) -> Figure:
+    """Do the published latency and TTFT come out again? `published` maps "done_s" and "ttft_formula_s" to percentiles."""
+    sources = {
+        "done_s": {"published": published["done_s"], "ours": summary["done_s"]["exclusive"]},
+        "ttft_formula_s": {
+            "published (formula)": published["ttft_formula_s"],
+            "ours, same formula": summary["ttft_formula_s"]["exclusive"],
+            "ours, measured": summary["ttft_s"]["exclusive"],
+        },
+    }
+    figure, panels = new_figure(columns=2)
+    for axes, (name, by_source), title in zip(panels, sources.items(), ("Latency of a request", "TTFT"), strict=True):
+        rows = [
+            {"percentile": p, "source": source, "seconds": values[p]}
+            for source, values in by_source.items()
+            for p in PERCENTILES
+        ]
+        sns.barplot(pd.DataFrame(rows).dropna(), x="percentile", y="seconds", hue="source", ax=axes, edgecolor="0.2")
+        for hatch, bars in zip(("//", "", ".."), axes.containers, strict=False):
+            for bar in bars:
+                bar.set_hatch(hatch)
+            axes.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
+        axes.set(title=title, xlabel="", ylabel="seconds", yscale="log")
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.legend(title=None, fontsize=8, loc="upper left")
+        axes.margins(y=0.35)
+    return finished(figure, manifest, "percentiles by the exclusive rule, as published")
+
+
+def latency_distributions(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
+    """How far is the formula from the first token, and the first token from the answer?"""
+    measured = requests[(requests.phase == "measure") & (requests.outcome == "completed")]
+    rows = (
+        measured[list(DISTRIBUTIONS)].rename(columns=DISTRIBUTIONS).melt(var_name="what", value_name="seconds").dropna()
+    )
+    figure, axes = new_figure()
+    sns.ecdfplot(rows, x="seconds", hue="what", ax=axes, log_scale=True, linewidth=2)
+    for line, style in zip(axes.get_lines(), ("-", "--", "-.", ":"), strict=False):
+        line.set_linestyle(style)
+    sns.move_legend(axes, "upper left", title=None, fontsize=9)
+    axes.set(
+        title="When a request gets its first token, its first answer token, and its end", ylabel="share of requests"
+    )
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    return finished(figure, manifest)
+
+
+def gap_distribution(chunks: pd.DataFrame, summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Figure:
+    """How evenly do the tokens come?"""
+    gaps_ms = chunks.loc[(chunks.phase == "measure") & chunks.itl_s.notna(), "itl_s"] * 1e3
+    figure, axes = new_figure(height=3.4)
+    sns.ecdfplot(x=gaps_ms.clip(lower=1e-3), ax=axes, log_scale=True, linewidth=2)
+    for name in ("p50", "p99"):
+        if (value := summary["itl_s"][name]) is not None:
+            axes.axvline(value * 1e3, color="0.3", linestyle=":")
+            axes.text(value * 1e3, 0.06, f" {name} {value * 1e3:.3g} ms", fontsize=9)
+    axes.set(
+        title="Inter-token latency: gaps between output-bearing events", xlabel="milliseconds", ylabel="share of gaps"
+    )
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    per_event = summary["tokens_per_event"]
+    return finished(figure, manifest, f"{per_event:.3g} tokens per event" if per_event else "tokens per event unknown")
+
+
+def timeline(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
+    """What was in flight when? One line a request from its sending to its end, a dot at its first token."""
+    sent = requests[requests.sent_ns.notna()].sort_values("sent_ns").reset_index(drop=True)
+    start_s = (sent.sent_ns - sent.sent_ns.min()).astype(float) / 1e9
+    end_s = start_s + sent.done_s.fillna(sent.e2e_s).fillna(0.0)
+    figure, axes = new_figure(height=3.8)
+    colours = dict(zip(("measure", "warmup", "cold"), sns.color_palette(), strict=False))
+    axes.hlines(np.arange(len(sent)), start_s, end_s, colors=[colours[phase] for phase in sent.phase], linewidth=1.2)
+    axes.scatter(start_s + sent.ttft_s, np.arange(len(sent)), s=9, color="black", label="first token", zorder=3)
+    for phase in pd.unique(sent.phase):
+        axes.plot([], [], color=colours[phase], label=f"{phase} request")
+    axes.set(title="Requests in flight", xlabel="seconds since the first was sent", ylabel="request, by sending")
+    axes.legend(fontsize=8, loc="lower right")
+    return finished(figure, manifest)
+
+
+def decode_rates(requests: pd.DataFrame, published: tuple[float, float], manifest: Mapping[str, Any]) -> Figure:
+    """Does the decode rate lie in the published band, and do server and client agree on it?"""
+    warm = requests[(requests.phase == "measure") & (requests.outcome == "completed")]
+    rates = pd.DataFrame({"server: eval_count / eval_duration": warm.server_eval_tokens.astype(float) / warm.server_eval_s,
+                          "client: 1 / TPOT": 1 / warm.tpot_s})  # fmt: skip
+    rows = rates.melt(var_name="witness", value_name="tokens per second").dropna()
+    figure, axes = new_figure(height=2.8)
+    sns.stripplot(rows, x="tokens per second", y="witness", hue="witness", ax=axes, size=8, jitter=0.15, alpha=0.8)
+    axes.axvspan(*published, color="0.6", alpha=0.35, label=f"published: {published[0]:g} to {published[1]:g}")
+    axes.legend(loc="upper left", fontsize=9)
+    axes.set(title="Decode rate, one stream", ylabel="", xscale="log")
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.margins(y=0.4)
+    return finished(figure, manifest)
+
+
+def cold_and_warm(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
+    """Where does the time of a request go, on a cold server and on a warm one (the median of each part)?"""
+    parts = {"server_load_s": "load", "server_prompt_s": "prompt", "server_eval_s": "decode"}
+    completed = requests[requests.outcome == "completed"]
+    rows = completed.groupby(completed.phase.map({"cold": "cold", "measure": "warm"}))[list(parts)].median().fillna(0.0)
+    figure, axes = new_figure(height=2.6)
+    left = np.zeros(len(rows))
+    for (column, name), hatch in zip(parts.items(), ("//", "..", ""), strict=True):
+        axes.barh(rows.index, rows[column], left=left, label=name, hatch=hatch, edgecolor="0.2")
+        left += rows[column].to_numpy()
+    axes.invert_yaxis()
+    axes.legend(fontsize=9, title="server's own durations")
+    axes.set(title="A cold request and a warm one", xlabel="seconds")
+    axes.grid(visible=False, axis="y")
+    return finished(figure, manifest)

@@ -1,0 +1,40 @@
+"""What every figure carries: one look, where its numbers come from, and a word across it where they are no measurement."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import seaborn as sns
+from matplotlib.figure import Figure
+
+PALETTE = "colorblind"
+
+
+def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1) -> tuple[Figure, Any]:
+    """A figure and its axes (an array where `columns` > 1) in the kit's look: legible in print and in grey."""
+    sns.set_theme(style="whitegrid", palette=PALETTE, context="notebook", rc={"figure.dpi": 110})
+    return plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+
+
+def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Figure:
+    """Add the footer, and the run's label across the figure where it has one; the figure is then shown once."""
+    footer = provenance(manifest) + (f" · {note}" if note else "")
+    figure.supxlabel(footer, fontsize=7.5, color="0.35", x=0.01, ha="left")
+    if label := manifest.get("label"):
+        figure.text(
+            0.5, 0.5, label, fontsize=44, color="0.5", alpha=0.16, rotation=18, ha="center", va="center", weight="bold"
+        )
+    plt.close(figure)
+    return figure
+
+
+def provenance(manifest: Mapping[str, Any]) -> str:
+    """Label, engine, version, model, hardware and run, on one line."""
+    endpoint = manifest.get("endpoint") or {}
+    gpus = [gpu["name"] for gpu in manifest.get("gpus", [])]
+    machine = manifest.get("machine", {})
+    hardware = ", ".join(gpus) or f"no GPU, {machine.get('cores')} × {machine.get('cpu')}"
+    engine = " ".join(str(endpoint[name]) for name in ("engine", "version") if endpoint.get(name))
+    model = " ".join(str(endpoint[name]) for name in ("model", "quantisation") if endpoint.get(name))
+    parts = (manifest.get("label"), engine, model, hardware, manifest.get("run_id"))
+    return " · ".join(part for part in parts if part)

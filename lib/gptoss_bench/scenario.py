@@ -1,0 +1,141 @@
+"""What a notebook or the shell does to one server: start it, ask it, load it, and keep the run."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gptoss_bench import engines, lint, paths, probes, summary
+from gptoss_bench.background import assert_no_lost_task, watch_background_tasks
+from gptoss_bench.client import Ask, Client
+from gptoss_bench.endpoint import Endpoint
+from gptoss_bench.errors import RunFailed
+from gptoss_bench.load import Progress, run_load
+from gptoss_bench.plan import Plan, request_body
+from gptoss_bench.store import Run, RunFolder
+from gptoss_bench.trace import Trace
+
+
+class Session:
+    """One run against one server. `load` measures, `finish` writes; a session that never finishes is incomplete."""
+
+    def __init__(self, folder: RunFolder, endpoint: Endpoint) -> None:
+        """Use `serving` to get one with an engine that is ready."""
+        self.folder = folder
+        self.endpoint = endpoint
+        self.findings: list[lint.Finding] = []
+        self.requests = pd.DataFrame()
+        self.chunks = pd.DataFrame()
+        self.summary: dict[str, Any] = {}
+        self._next_id = 0
+
+    @property
+    def label(self) -> str | None:
+        """What every figure of this run must carry, such as TINY MODEL."""
+        return self.endpoint.label
+
+    async def probe(self) -> dict[str, Any]:
+        """Ask the questions that decide claims about the server itself; the answers go into the summary."""
+        self.summary["probes"] = await probes.probe(self.endpoint)
+        return dict(self.summary["probes"])
+
+    async def cold(self, plan: Plan) -> pd.Series:
+        """Make an Ollama server drop its model, ask once, and return that request's row: the load is inside it.
+
+        The summary gets "cold": the server's own load_s, and ttft_s from sending to the first token.
+        """
+        await engines.unload(self.endpoint)
+        body = request_body(plan, self.endpoint, 0)
+        async with Client(self.endpoint, timeout_s=plan.timeout_s) as client:
+            ask = Ask(self._next_id, "cold", 0, time.perf_counter_ns(), body)
+            await client.ask(ask, self.folder.add)
+        self._next_id += 1
+        requests, _ = self.folder.tables()
+        row = requests.iloc[-1]
+        if row.outcome != "completed":
+            raise RunFailed(f"the cold request failed ({row.failure}): {row.error}")
+        self.summary["cold"] = {"load_s": _number(row.server_load_s), "ttft_s": _number(row.ttft_s)}
+        return row
+
+    async def load(self, plan: Plan, progress: Progress | None = None) -> dict[str, Any]:
+        """Run the plan and return its summary. Raises RunFailed where the load is not whole; what ended is kept."""
+        planned: list[int] = []
+
+        def seen(trace: Trace) -> None:
+            planned.append(trace.request_id)
+            if progress is not None:
+                progress(trace)
+
+        reason = "stopped before its end"
+        try:
+            reason = await run_load(plan, self.endpoint, self.folder, seen, first_id=self._next_id) or ""
+        finally:
+            self._next_id += len(planned)
+            self.requests, self.chunks = self.folder.tables()
+            self.summary |= summary.summarise(self.requests, self.chunks, concurrency=plan.concurrency)
+            self.findings = lint.lint(self.summary, self.requests)
+            if reason:
+                self._end("incomplete", reason)
+        if not reason and self.summary["completed"] == 0:
+            first = self.requests.error.dropna()
+            reason = f"no request completed: {first.iloc[0] if len(first) else self.summary['failures']}"
+            self._end("incomplete", reason)
+        if reason:
+            raise RunFailed(f"run {self.folder.run_id} is incomplete: {reason}")
+        return self.summary
+
+    def finish(self) -> Run:
+        """Write the run and return it as it reads from disk. Raises RunFailed where a background task failed."""
+        assert_no_lost_task()
+        return self._end("complete", None)
+
+    def _end(self, status: str, reason: str | None) -> Run:
+        self.folder.document("lint", [asdict(finding) for finding in self.findings])
+        return self.folder.finish(self.summary, status, reason)
+
+
+@asynccontextmanager
+async def serving(
+    scenario: str,
+    engine: str,
+    *,
+    plan: Plan,
+    url: str,
+    model: str,
+    embedded: bool = False,
+    dialect: str | None = None,
+    results_dir: str = "",
+    run_id: str = "",
+    command: str | None = None,
+) -> AsyncIterator[Session]:
+    """Open a run folder and a server that is ready: attached to at `url`, embedded, or launched as `engine`.
+
+    The server is stopped when the block ends; the session can be finished after that. Raises UsageError where the
+    folder or the server cannot be had.
+    """
+    watch_background_tasks()
+    parameters = {**asdict(plan), "engine": engine, "embedded": embedded, "url": url, "model": model}
+    results = Path(results_dir) if results_dir else paths.RESULTS
+    async with AsyncExitStack() as stack:
+        if url:
+            endpoint = await engines.attach(url, model, dialect=dialect)
+        folder = RunFolder.create(results, scenario, parameters=parameters, run_id=run_id or None, command=command)
+        try:
+            if not url:
+                engine_ready = engines.open_engine(
+                    engine, embedded=embedded, url="", model=model, log_dir=folder.path, slots=plan.concurrency
+                )
+                endpoint = await stack.enter_async_context(engine_ready)
+            folder.served_by(endpoint)
+            yield Session(folder, endpoint)
+        except BaseException as error:
+            folder.abandon(f"{type(error).__name__}: {error}")
+            raise
+
+
+def _number(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
