@@ -125,7 +125,7 @@ def wilson_interval(k: int, n: int) -> tuple[float, float]:
     share, z2 = k / n, Z_95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
     half = Z_95 / (1 + z2 / n) * float(np.sqrt(share * (1 - share) / n + z2 / (4 * n * n)))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    return centre - half if k > 0 else 0.0, centre + half if k < n else 1.0
 
 
 def measured(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,146 @@
+"""What makes a result untrustworthy, one function a rule: a summary and its request table in, findings out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import pandas as pd
+
+from gptoss_bench.metrics import known, measured
+
+SAME_FRACTION = 0.005  # spread of TTFT / latency over requests below which one was computed from the other
+SAME_FRACTION_OF_PERCENTILES = 0.01  # percentiles of two lists come from slightly different requests
+FEWEST_REQUESTS = 10
+LITTLE_ERROR = 0.05
+FAILURE_SHARE = 0.001
+DELIVERED_SHARE = 0.95
+
+Summary = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One rule that a result breaks. `severity` is error (do not quote it), warning (say so beside it) or note."""
+
+    rule: str
+    severity: str
+    evidence: str
+    advice: str
+
+
+def lint(summary: Summary, requests: pd.DataFrame) -> list[Finding]:
+    """All findings about one run, the gravest first. `requests` is the whole request table, warm-up included."""
+    found = [finding for rule in RULES if (finding := rule(summary, requests)) is not None]
+    return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
+
+
+def fraction_of_latency(pairs: Sequence[tuple[float, float]]) -> Finding | None:
+    """The first rule for published percentiles: (TTFT, latency) in the same unit, two pairs or more.
+
+    Measured times to the first token do not stay one fraction of the latency from p50 to p99; computed ones do.
+    """
+    ratios = [ttft / latency for ttft, latency in pairs if latency > 0]
+    if len(ratios) < 2 or max(ratios) - min(ratios) >= SAME_FRACTION_OF_PERCENTILES * median(ratios):
+        return None
+    return _same_fraction(f"TTFT / latency is {' / '.join(f'{ratio:.4f}' for ratio in ratios)} at these percentiles")
+
+
+def _same_fraction(evidence: str) -> Finding:
+    advice = "this TTFT was computed from the latency: measure it, with streaming"
+    return Finding("ttft-is-a-fraction-of-latency", "error", evidence, advice)
+
+
+def _fraction(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    rows = measured(requests)
+    ratios = pd.Series(known(rows["ttft_s"] / rows["done_s"]))
+    low, middle, high = ratios.quantile([0.1, 0.5, 0.9])
+    if len(ratios) < FEWEST_REQUESTS or high - low >= SAME_FRACTION * middle:
+        return None
+    return _same_fraction(f"TTFT / latency is {middle:.4f} ± {(high - low) / 2:.1g} over {len(ratios)} requests")
+
+
+def _stamps(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    rows = measured(requests)
+    wrong = int(((rows["ttft_s"] <= 0) | (rows["done_s"] < rows["e2e_s"])).sum())
+    evidence = f"{wrong} requests have a token before they were sent or after they ended"
+    return Finding("stamps-out-of-order", "error", evidence, "look at the clock of the stamps") if wrong else None
+
+
+def _little(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """Little's law over the whole run: in flight on average = completions per second × mean latency."""
+    rows = measured(requests)
+    if not summary["wall_s"] or not summary["completed"]:
+        return None
+    in_flight = float((rows["done_ns"] - rows["sent_ns"]).sum()) / 1e9 / summary["wall_s"]
+    by_law = summary["request_s"] * summary["done_s"]["mean"]
+    if abs(in_flight - by_law) <= LITTLE_ERROR * in_flight:
+        return None
+    evidence = f"{in_flight:.2f} requests in flight by their stamps, {by_law:.2f} by rate × latency"
+    advice = "requests are missing, or much of the time went into requests that did not complete: look at both"
+    return Finding("littles-law", "error", evidence, advice)
+
+
+def _one_prompt(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    rows = measured(requests)
+    if len(rows) < 2 or rows["prompt_id"].nunique() > 1:
+        return None
+    cached = known(rows["cached_tokens"])
+    seen = f"; up to {cached.max():.0f} tokens came from the cache" if len(cached) else ""
+    advice = "a prefix cache may serve it: use distinct prompts for TTFT and prefill"
+    return Finding("one-prompt", "warning", f"all {len(rows)} requests sent the same prompt{seen}", advice)
+
+
+def _failures(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    classes = ", ".join(f"{name} {count}" for name, count in summary["failures"].items())
+    evidence = f"{summary['failed']} of {summary['requests']} requests failed: {classes}"
+    finding = Finding("failures", "error", evidence, "mend the cause and run again: the rates are of the survivors")
+    return finding if summary["failed"] > FAILURE_SHARE * summary["requests"] else None
+
+
+def _truncated(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    evidence = f"{summary['truncated']} of {summary['completed']} answers stopped at the token limit"
+    finding = Finding("most-answers-truncated", "warning", evidence, "raise max_tokens, or say that it is meant so")
+    return finding if summary["truncated"] > summary["completed"] / 2 else None
+
+
+def _no_answer(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    evidence = f"{summary['ttfa_missing']} of {summary['completed']} completed requests brought no answer text"
+    advice = "reasoning may have used up the budget: raise max_tokens or lower the effort"
+    return Finding("no-answer", "warning", evidence, advice) if summary["ttfa_missing"] else None
+
+
+def _token_counts(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    rows = measured(requests)
+    differ = int((rows["server_eval_tokens"] != rows["completion_tokens"]).fillna(False).sum())
+    evidence = f"in {differ} requests the server's timings count other tokens than its usage"
+    finding = Finding("token-counts-disagree", "warning", evidence, "quote no token rate before it is explained")
+    return finding if differ else None
+
+
+def _concurrency(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    planned, delivered = summary["concurrency_planned"], summary["concurrency_delivered"]
+    if delivered is None or delivered >= DELIVERED_SHARE * planned:
+        return None
+    evidence = f"{delivered:.1f} of {planned} requests in flight in the steady window"
+    return Finding("concurrency-not-delivered", "warning", evidence, "the client is late: fewer slots, or more clients")
+
+
+def _warmup(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    evidence = "no request was sent before the measured ones"
+    advice = "the first wave may hold loading and compiling: add a warm-up"
+    return Finding("no-warmup", "note", evidence, advice) if requests["phase"].eq("measure").all() else None
+
+
+def _resolution(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    asked = [(name, summary[name]) for name in ("ttft_s", "itl_s", "done_s") if summary[name]["n"]]
+    names = [f"{name} {at}" for name, found in asked for at, resolved in found["resolved"].items() if not resolved]
+    evidence = f"fewer than 10 samples lie beyond {', '.join(names)}"
+    return Finding("percentile-not-resolved", "note", evidence, "send more requests") if names else None
+
+
+RULES: tuple[Callable[[Summary, pd.DataFrame], Finding | None], ...] = (
+    *(_fraction, _stamps, _little, _failures),
+    *(_one_prompt, _truncated, _no_answer, _token_counts, _concurrency),
+    *(_warmup, _resolution),
+)
