@@ -163,7 +163,8 @@ def _message(piece: int, payload: bytes, sse_type: bytes = b"") -> Event:
     except (ValueError, RecursionError) as problem:
         if sse_type == b"error":  # words, as they are
             return Event(piece, "error", error=_excerpt(payload))
-        return Event(piece, "error", error=f"malformed: {problem}, in {_excerpt(payload)!r}")
+        what = "not UTF-8" if isinstance(problem, UnicodeDecodeError) else "not JSON"
+        return Event(piece, "error", error=f"malformed: {what} ({problem}): {_excerpt(payload)!r}")
 
 
 def _is_whole(payload: bytes) -> bool:
