@@ -163,6 +163,8 @@ class Run:
             manifest = json.loads((path / "manifest.json").read_bytes())
             summary_file = path / "summary.json"
             summary = json.loads(summary_file.read_bytes()) if summary_file.exists() else {}
+            if not isinstance(manifest, dict):
+                raise ValueError("its manifest is no JSON object")
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} is not a readable run folder: {error}") from error
         if manifest.get("schema_version", 0) > SCHEMA_VERSION:
@@ -213,7 +215,8 @@ class Run:
 def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> list[Run]:
     """The runs named, or else the newest complete run of each scenario, oldest first.
 
-    Raises UsageError where a named run is not there.
+    A run that measured something goes before one that carries a label, however new: what was measured on a GPU is
+    not lost to a later try on the embedded engine. Raises UsageError where a named run is not there.
     """
     folder = results / "runs"
     if named := list(run_ids):
@@ -221,7 +224,10 @@ def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> l
     newest: dict[str, Run] = {}
     for file in sorted(folder.glob("*/manifest.json")):
         run = Run.load(file.parent)
-        if run.manifest["status"] == "complete":
+        best = newest.get(run.scenario)
+        if run.manifest["status"] == "complete" and (
+            best is None or best.manifest["label"] or not run.manifest["label"]
+        ):
             newest[run.scenario] = run
     return sorted(newest.values(), key=lambda run: run.run_id)
 
