@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from recordings import WIRE
 
-WIRE = Path(__file__).parent / "wire"
 DECODE = [sys.executable, "-m", "gptoss_bench", "decode"]
 SUMS = [
     "answer_text",
