@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+
 from recordings import WIRE
 
 DECODE = [sys.executable, "-m", "gptoss_bench", "decode"]

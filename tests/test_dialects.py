@@ -4,6 +4,7 @@ import json
 import re
 
 import pytest
+
 from gptoss_bench.wire import Event, ServerTimings, decode, reply
 from recordings import body, chunk, recorded, sse
 
