@@ -129,7 +129,8 @@ def _concurrency(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 def _warmup(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     evidence = "no request was sent before the measured ones"
     advice = "the first wave may hold loading and compiling: add a warm-up"
-    return Finding("no-warmup", "note", evidence, advice) if requests["phase"].eq("measure").all() else None
+    cold = len(requests) > 0 and requests["phase"].eq("measure").all()
+    return Finding("no-warmup", "note", evidence, advice) if cold else None
 
 
 def _resolution(summary: Summary, requests: pd.DataFrame) -> Finding | None:

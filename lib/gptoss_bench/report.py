@@ -52,11 +52,10 @@ def result_block(summary: Summary, *, title_line: str) -> str:
 
 def _totals(summary: Summary) -> list[str]:
     """The lines without percentiles: what came of the requests, and the rates."""
-    window = (
-        f"steady window of {_number(summary['steady_window_s'], 2)} s"
-        if summary["steady_window_s"]
-        else "no steady window"
-    )
+    window = "no steady window"
+    if summary["steady_window_s"]:
+        unknown = "" if summary["output_tok_s"] is not None else ": the server does not tell the tokens of an event"
+        window = f"steady window of {_number(summary['steady_window_s'], 2)} s{unknown}"
     delivered = f"planned, {_number(summary['concurrency_delivered'], 1)} delivered in the steady window"
     return [
         _total("Requests", summary["requests"], 0, _outcomes(summary)),

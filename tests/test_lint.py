@@ -1,0 +1,116 @@
+"""Each rule with a run that trips it, and a run that trips none."""
+
+from itertools import accumulate
+from typing import Any
+
+import pytest
+
+from gptoss_bench.lint import Finding, fraction_of_latency, lint
+from gptoss_bench.summary import summarise
+from gptoss_bench.tables import derive
+from gptoss_bench.trace import Trace
+from streams import DONE, answer, chat, counted, finish, thought, trace
+
+PUBLISHED = [(2.271, 8.835), (2.874, 11.235), (3.775, 14.755)]  # TTFT and latency (s) at p50, p90, p99
+
+
+def stopped(request_id: int, sent_ms: float | None = None, **fields: Any) -> Trace:
+    """A reply of eleven tokens that ended by itself, sent 1 ms after the one before it had ended."""
+    texts = [(_first_ms(request_id) + at * _gap_ms(request_id), answer(usage=counted(at + 1))) for at in range(11)]
+    end = [(texts[-1][0], finish()), (texts[-1][0], DONE)]
+    return trace([*texts, *end], request_id, sent_ms=SENDS[request_id] if sent_ms is None else sent_ms, **fields)
+
+
+def _first_ms(request_id: int) -> int:
+    return 40 + request_id % 7
+
+
+def _gap_ms(request_id: int) -> int:
+    return 9 + request_id % 3
+
+
+SENDS = list(accumulate((_first_ms(n) + 10 * _gap_ms(n) + 1 for n in range(1000)), initial=0))
+
+
+def sound(count: int = 1000) -> list[Trace]:
+    """A warm-up, then one slot that is never idle for more than 1 ms."""
+    return [stopped(count, -200, phase="warmup"), *(stopped(n) for n in range(count))]
+
+
+def findings(traces: list[Trace], concurrency: int = 1) -> dict[str, Finding]:
+    requests, events = derive(traces)
+    return {found.rule: found for found in lint(summarise(requests, events, concurrency=concurrency), requests)}
+
+
+def replaced(*instead: Trace) -> list[Trace]:
+    """The sound run with other requests in the places of their ids."""
+    by_id = {one.request_id: one for one in instead}
+    return [by_id.get(one.request_id, one) for one in sound()]
+
+
+THOUGHT_ONLY = [(10.0, thought()), (140.0, finish()), (140.0, DONE)]
+MISCOUNTED = [(40.0, answer(usage=counted(1))), (140.0, answer("", timings={"predicted_n": 9})), (140.0, DONE)]
+EQUAL = [chat(40, 9, 9, n, sent_ms=114.0 * n) for n in range(10)]  # each like the next, up to its token limit
+
+TRIPPED = [
+    ("ttft-is-a-fraction-of-latency", "error", EQUAL, 1),
+    ("stamps-out-of-order", "error", replaced(chat(-2, 9, 9, 3, sent_ms=SENDS[3])), 1),
+    ("littles-law", "error", replaced(*(stopped(n, ending="cut") for n in range(60))), 1),
+    ("failures", "error", replaced(*(trace([], n, status=503, sent_ms=SENDS[n]) for n in (3, 5))), 1),
+    ("one-prompt", "warning", [stopped(n, prompt_id=0) for n in range(9)], 1),
+    ("most-answers-truncated", "warning", EQUAL, 1),
+    ("no-answer", "warning", replaced(trace(THOUGHT_ONLY, 3, sent_ms=SENDS[3])), 1),
+    ("token-counts-disagree", "warning", replaced(trace(MISCOUNTED, 3, sent_ms=SENDS[3])), 1),
+    ("concurrency-not-delivered", "warning", [stopped(n, 40.0 * n) for n in range(60)], 6),
+    ("no-warmup", "note", sound()[1:], 1),
+    ("percentile-not-resolved", "note", sound(999), 1),
+]
+
+
+def test_a_sound_run_trips_no_rule() -> None:
+    assert findings(sound()) == {}
+
+
+@pytest.mark.parametrize(("rule", "severity", "traces", "concurrency"), TRIPPED)
+def test_each_rule_is_tripped(rule: str, severity: str, traces: list[Trace], concurrency: int) -> None:
+    found = findings(traces, concurrency)
+    assert rule in found
+    assert found[rule].severity == severity
+    assert all(len(text) > 15 and "nan" not in text for text in (found[rule].evidence, found[rule].advice))
+
+
+def test_the_gravest_findings_come_first() -> None:
+    severities = [found.severity for found in findings(EQUAL).values()]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
+    assert len(set(severities)) == 3
+
+
+def test_few_requests_of_one_fraction_prove_nothing() -> None:
+    assert "ttft-is-a-fraction-of-latency" not in findings(EQUAL[:9])
+
+
+def test_one_failure_in_a_thousand_is_let_pass() -> None:
+    assert "failures" not in findings(replaced(trace([], 3, status=503, sent_ms=SENDS[3])))
+
+
+def test_the_published_figures_trip_the_first_rule() -> None:
+    found = fraction_of_latency(PUBLISHED)
+    assert found is not None
+    assert (found.rule, found.severity) == ("ttft-is-a-fraction-of-latency", "error")
+    assert "0.2570 / 0.2558 / 0.2558" in found.evidence
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pytest.param([(0.065, 8.835), (0.090, 11.235), (0.700, 14.755)], id="measured"),
+        pytest.param(PUBLISHED[:1], id="one pair"),
+        pytest.param([(2.271, 0.0), (2.874, 0.0)], id="no latency"),
+    ],
+)
+def test_percentiles_that_prove_nothing(pairs: list[tuple[float, float]]) -> None:
+    assert fraction_of_latency(pairs) is None
+
+
+def test_a_run_without_requests_breaks_no_rule() -> None:
+    assert findings([]) == {}
