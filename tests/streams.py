@@ -4,13 +4,19 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+import pandas as pd
+
+from gptoss_bench.tables import request_table
 from gptoss_bench.trace import Trace
 
+MS = 1_000_000  # ns
 SENT_NS = 7_000_000_000
-QUEUED_NS = 2_000_000  # from scheduled to sent
+QUEUED_NS = 2 * MS  # from scheduled to sent
 
 DONE = b"data: [DONE]\n\n"
 HTML = b"<html><title>502 Bad Gateway</title></html>"
+
+AFTER_FIRST_TOKEN = ["tpot_s", "e2e_s", "e2e_scheduled_s", "done_s", "ttft_formula_s"]  # only of completed requests
 
 Timed = tuple[float, bytes]
 
@@ -83,5 +89,18 @@ def chat(first_ms: float, gap_ms: float, tokens: int, request_id: int = 0, **fie
     return trace([(first_ms, role()), *texts, *end], request_id, **fields)
 
 
+def two_slots() -> list[Trace]:
+    """Two slots, three requests each, of three tokens 20 ms apart, from 10 ms after the send; a reply takes 51 ms.
+
+    Slot A sends at 0, 60, 120 ms and slot B at 30, 90, 150 ms: the steady window is 40 to 171 ms.
+    """
+    return [chat(10, 20, 3, request_id, sent_ms=30.0 * request_id) for request_id in range(6)]
+
+
+def row(one: Trace) -> pd.Series:
+    """Its row in the request table."""
+    return request_table([one]).iloc[0]
+
+
 def _ns(ms: float) -> int:
-    return round(ms * 1_000_000)
+    return round(ms * MS)

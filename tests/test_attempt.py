@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from gptoss_bench import memory, paths
 from gptoss_bench.architecture import Allocation
 from gptoss_bench.attempt import attempt, cannot_limit
@@ -77,6 +78,7 @@ def test_a_child_that_takes_too_long_is_stopped() -> None:
     done = attempt(MODEL, GIB, timeout_s=0.05)  # a Python does not even start in that time
     assert done.outcome == "error"
     assert done.error == "stopped: no end within 0.05 s"
+    assert done.layers_apart is None
 
 
 def test_a_child_without_a_parent_ends_by_itself() -> None:

@@ -1,15 +1,17 @@
 """Counts and bytes against published totals, against the real model class, and against their own sums."""
 
 import csv
+import json
 from dataclasses import replace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from gptoss_bench import memory, paths
 from gptoss_bench.architecture import FULL, SLIDING, Architecture
 from gptoss_bench.errors import UsageError
 from gptoss_bench.meta import meta_tensors
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 MODELS = memory.read_architectures(paths.ARCHITECTURES.read_text())
 GPUS = memory.read_gpus(paths.GPUS.read_text())
@@ -156,6 +158,17 @@ def test_what_fits_where(gpu: str, fitting: set[str]) -> None:
 def test_sixteen_gigabytes_hold_the_mxfp4_weights_and_a_short_context_but_not_the_longest() -> None:
     assert memory.fit(SMALL, "mxfp4", "16 GB", 16 * 10**9, context=8192).fits
     assert not memory.fit(SMALL, "mxfp4", "16 GB", 16 * 10**9, context=131_072).fits
+
+
+def test_the_summary_of_a_run_survives_json() -> None:
+    fits = [memory.fit(SMALL, dtype, A10.name, A10.memory_bytes, context=8192) for dtype in ("bf16", "mxfp4")]
+    kept = json.loads(json.dumps(memory.summary([SMALL], fits, [8192])))
+    assert kept["fits"] == {A10.name: {"gpt-oss-20b": {"bf16": False, "mxfp4": True}}}
+    assert kept["architectures"]["gpt-oss-20b"] == {
+        "parameters": 20_914_757_184,
+        "weights_bytes": {"bf16": 41_829_514_368, "mxfp4": 13_761_264_768},
+        "kv_bytes": {"8192": 204_472_320},
+    }
 
 
 def test_each_row_of_the_gpu_table_agrees_with_itself_and_names_its_source() -> None:

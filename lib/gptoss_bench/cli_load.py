@@ -103,9 +103,7 @@ def _bar(plan: Plan) -> Iterator[Progress]:
 
 
 def _print(session: Session) -> None:
-    shape = f"{session.endpoint.model} at concurrency {session.summary['concurrency_planned']}"
-    title = f"{shape} ({session.label})" if session.label else shape
-    print(result_block(session.summary, title_line=title))
+    print(result_block(session.summary, title_line=session.title))
     for finding in session.findings:
         print(f"{finding.severity}: {finding.evidence} [{finding.rule}]")
     print(f"run folder: {session.folder.path}")

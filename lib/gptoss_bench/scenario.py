@@ -34,9 +34,21 @@ class Session:
         self._next_id = 0
 
     @property
-    def label(self) -> str | None:
-        """What every figure of this run must carry, such as TINY MODEL."""
-        return self.endpoint.label
+    def manifest(self) -> dict[str, Any]:
+        """Where and how this run is made; what a figure's footer is drawn from."""
+        return self.folder.manifest
+
+    @property
+    def title(self) -> str:
+        """Engine, model and run, and the label of what is no measurement, on one line."""
+        label = f"{self.endpoint.label}: " if self.endpoint.label else ""
+        return f"{label}{self.endpoint.model} with {self.endpoint.engine}, run {self.folder.run_id}"
+
+    @property
+    def findings_table(self) -> pd.DataFrame:
+        """What makes the result untrustworthy, a row a finding, the gravest first."""
+        columns = ["severity", "rule", "evidence", "advice"]
+        return pd.DataFrame([asdict(finding) for finding in self.findings], columns=columns)
 
     async def probe(self) -> dict[str, Any]:
         """Ask the questions that decide claims about the server itself; the answers go into the summary."""

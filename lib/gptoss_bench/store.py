@@ -34,7 +34,7 @@ class RunFolder:
         """Open the spool of a folder that exists; `create` is the way in."""
         self.path = path
         self.run_id: str = manifest["run_id"]
-        self._manifest = manifest
+        self.manifest = manifest
         self._spool = Spool(path)
         self._finished = False
         write_json(path / "manifest.json", manifest)
@@ -83,8 +83,8 @@ class RunFolder:
 
     def served_by(self, endpoint: Endpoint) -> None:
         """Say which server this run measures; its label becomes the run's."""
-        self._manifest |= {"label": endpoint.label, "endpoint": asdict(endpoint)}
-        write_json(self.path / "manifest.json", self._manifest)
+        self.manifest |= {"label": endpoint.label, "endpoint": asdict(endpoint)}
+        write_json(self.path / "manifest.json", self.manifest)
 
     def add(self, trace: Trace) -> None:
         """Append one finished request. Raises UsageError where the disk refuses; what it took stays readable."""
@@ -104,7 +104,7 @@ class RunFolder:
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The request table and the event table of what was added so far."""
-        return _tables(list(spooled(self.path)))
+        return tables.derive(spooled(self.path))
 
     def finish(self, summary: dict[str, Any], status: str = "complete", reason: str | None = None) -> "Run":
         """Derive the tables, write everything, the manifest last, and return the run as it reads from disk.
@@ -119,12 +119,12 @@ class RunFolder:
             if traces:
                 with replacing(self.path / "raw.parquet") as part:
                     to_parquet(traces, part)
-                requests, chunks = _tables(traces)
+                requests, chunks = tables.derive(traces)
                 self.table("chunks", chunks)
                 self.table("requests", requests)
             write_json(self.path / "summary.json", summary)
-            self._manifest |= {"status": status, "reason": reason, "end_utc": _utc_now()}
-            write_json(self.path / "manifest.json", self._manifest)
+            self.manifest |= {"status": status, "reason": reason, "end_utc": _utc_now()}
+            write_json(self.path / "manifest.json", self.manifest)
             self._spool.remove()
         except OSError as error:
             raise _cannot_write(self.path, error) from error
@@ -235,11 +235,6 @@ def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> l
 def new_run_id(scenario: str) -> str:
     """<utc>-<scenario>-<id>: sorts by time, and two started in the same second differ."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{scenario}-{secrets.token_hex(3)}"
-
-
-def _tables(traces: list[Trace]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    chunks = tables.event_table(traces)
-    return tables.request_table(traces, chunks), chunks
 
 
 def _cannot_write(path: Path, error: OSError) -> UsageError:
