@@ -30,6 +30,8 @@ __all__ = [
     "verdict_text",
 ]
 
+HELD = "\u00a0"  # a space at which textwrap does not break
+
 
 def judge(claims: Sequence[Claim], runs: Iterable[RunRecord] = ()) -> list[Verdict]:
     """Exactly one verdict a claim, in the order of the claims."""
@@ -97,13 +99,14 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
     lines = []
     for verdict in verdicts:
         published = f" [{verdict.published}]" if verdict.published else ""
-        mark = f"{verdict.label}: " if verdict.label else ""
+        # Not to be torn apart at the end of a line.
+        mark = f"{verdict.label}: ".replace(" ", HELD, verdict.label.count(" ")) if verdict.label else ""
         found = f"needs {verdict.needs}" if verdict.needs else mark + verdict.evidence
         body = textwrap.wrap(f"{verdict.says}{published} – {found}", max(24, width - len(margin)))
         head = f"{verdict.claim_id.partition('-')[0]:<5}{verdict.verdict:<{words}}  "
-        lines += [head + body[0], *(margin + line for line in body[1:])]
+        lines += [head + body[0].replace(HELD, " "), *(margin + line.replace(HELD, " ") for line in body[1:])]
     counts = (f"{n} {word}" for word, n in verdict_counts(verdicts).items() if n)
-    return "\n".join([*lines, "", f"{len(verdicts)} claims: {', '.join(counts)}"])
+    return "\n".join([*lines, "", *textwrap.wrap(f"{len(verdicts)} claims: {', '.join(counts)}", max(24, width))])
 
 
 @cache
