@@ -34,9 +34,10 @@ class Printed:
 @dataclass(frozen=True, slots=True)
 class Check:
     """What a relation gives: whether it `holds`, the value computed from the printed digits, its range within the
-    rounding (`low`, `high`, in the unit of `computed`), and the working, one line a step."""
+    rounding (`low`, `high`), the unit of these three, and the working, one line a step."""
 
     holds: bool
+    unit: str
     computed: float
     low: float
     high: float
@@ -48,7 +49,7 @@ def rate(*, requests: Printed, wall: Printed, printed: Printed) -> Check:
     low, high = requests.low / wall.high, requests.high / wall.low
     computed = requests.value / wall.value
     step = f"{requests.value:g} requests / {wall.value:g} s = {computed:.3f} a second; printed {printed.value:g}"
-    return Check(printed.meets(low, high), computed, low, high, (step,))
+    return Check(printed.meets(low, high), "1/s", computed, low, high, (step,))
 
 
 def request_count(*, rate: Printed, wall: Printed, printed: Printed) -> Check:
@@ -56,7 +57,7 @@ def request_count(*, rate: Printed, wall: Printed, printed: Printed) -> Check:
     low, high = rate.low * wall.low, rate.high * wall.high
     computed = rate.value * wall.value
     step = f"{rate.value:g} a second x {wall.value:g} s = {computed:.1f} requests; stated {printed.value:g}"
-    return Check(printed.meets(low, high), computed, low, high, (step,))
+    return Check(printed.meets(low, high), "requests", computed, low, high, (step,))
 
 
 def tokens_per_request(
@@ -74,14 +75,14 @@ def tokens_per_request(
         f"all at the cap of {cap.value:g} would be {requests.value * cap.value:g} tokens; {missing:.0f} are missing",
         f"so at least {at_cap:.0%} of the answers were cut at the cap",
     )
-    return Check(printed.meets(low, high) and low <= cap.high, computed, low, high, steps)
+    return Check(printed.meets(low, high) and low <= cap.high, "tokens", computed, low, high, steps)
 
 
 def token_cap(*, token_rate: Printed, wall: Printed, requests: Printed, cap: Printed) -> Check:
     """A mean can reach the cap and never pass it."""
     mean = tokens_per_request(token_rate=token_rate, wall=wall, requests=requests, cap=cap, printed=cap)
     step = f"{mean.computed:.3f} tokens a request, at most {cap.value:g} allowed"
-    return Check(mean.low <= cap.high, mean.computed, mean.low, mean.high, (step,))
+    return Check(mean.low <= cap.high, "tokens", mean.computed, mean.low, mean.high, (step,))
 
 
 def progress_rate(*, requests: Printed, wall: Printed, printed: Printed, tolerance: float) -> Check:
@@ -96,7 +97,7 @@ def progress_rate(*, requests: Printed, wall: Printed, printed: Printed, toleran
         f"wall time {wall.value:g} s, {1 - requests.value / printed.value / wall.value:.2%} longer",
     )
     holds = shortest <= wall.high and longest >= wall.low * (1 - tolerance)
-    return Check(holds, computed, requests.low / wall.high, requests.high / wall.low, steps)
+    return Check(holds, "1/s", computed, requests.low / wall.high, requests.high / wall.low, steps)
 
 
 def progress_elapsed(*, requests: Printed, bar: Printed, printed: Printed) -> Check:
@@ -106,7 +107,7 @@ def progress_elapsed(*, requests: Printed, bar: Printed, printed: Printed) -> Ch
         f"{requests.value:g} / {bar.value:g} a second = {requests.value / bar.value:.2f} s; shown {printed.value:g} s"
     )
     holds = math.floor(low) <= printed.value <= math.floor(high)
-    return Check(holds, requests.value / bar.value, low, high, (step,))
+    return Check(holds, "s", requests.value / bar.value, low, high, (step,))
 
 
 def little(*, concurrency: Printed, rate: Printed, p50: Printed, p90: Printed, p99: Printed) -> Check:
@@ -125,7 +126,7 @@ def little(*, concurrency: Printed, rate: Printed, p50: Printed, p90: Printed, p
         f"the median {p50.value:g} s is {abs(beyond):.1%} {'above' if beyond > 0 else 'below'} the upper bound"
         + (", so a good part of the requests was clearly quicker than that" if beyond > 0 else ""),
     )
-    return Check(floor <= high, bound, low, high, steps)
+    return Check(floor <= high, "s", bound, low, high, steps)
 
 
 def prompt_share(
@@ -140,7 +141,7 @@ def prompt_share(
         f"{prompt.value:g} / ({prompt.value:g} + {cap.value:g}) = {share:.5f}",
     )
     holds = all(ratio.low <= share <= ratio.high for ratio in ratios)
-    return Check(holds, share, max(r.low for r in ratios), min(r.high for r in ratios), steps)
+    return Check(holds, "", share, max(r.low for r in ratios), min(r.high for r in ratios), steps)
 
 
 def prompt_tokens(
@@ -155,7 +156,7 @@ def prompt_tokens(
         f"p99: {lengths[1].low:.2f} to {lengths[1].high:.2f} tokens",
         f"whole numbers in both: {', '.join(map(str, possible)) or 'none'}",
     )
-    return Check(list(possible) == [printed.value], lengths[0].value, low, high, steps)
+    return Check(list(possible) == [printed.value], "tokens", lengths[0].value, low, high, steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def verdict_page(verdicts: Iterable[Verdict]) -> pd.DataFrame:
 
 
 def _found(verdict: Verdict) -> str:
-    if verdict.measured is None:
+    if verdict.measured is None or not verdict.published:
         return ""
     interval = verdict.interval
     return number(verdict.measured) + (f" [{number(interval[0])}, {number(interval[1])}]" if interval else "")
