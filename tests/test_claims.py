@@ -21,7 +21,6 @@ from streams import chat
 
 ALL = claims.load_claims()
 FILE = yaml.safe_load(paths.CLAIMS.read_text())
-A10 = "NVIDIA A10 (bare metal / pass-through)"
 TINY = "TINY MODEL"
 
 
@@ -345,8 +344,9 @@ def test_outdated_tells_since_when_and_why():
 
 
 def attempt(outcome: str, budget_gib: float = 22.49) -> RunRecord:
-    parameters = {"architecture": "gpt-oss-20b", "gpu": A10, "budget_gib": budget_gib}
-    return record("transformers-bf16", {"attempt": {"outcome": outcome, "dtype": "bf16"}}, parameters=parameters)
+    tried = {"outcome": outcome, "architecture": "gpt-oss-20b", "dtype": "bf16", "budget_bytes": budget_gib * 2**30}
+    where = {"how": "CPU address-space limit", "reached": "layer 14 of 24, experts.gate_up_proj"}
+    return record("transformers-bf16", {"attempt": tried | where})
 
 
 def test_bf16_on_an_a10_is_arithmetic_and_an_attempt_overrules_it():
@@ -354,6 +354,7 @@ def test_bf16_on_an_a10_is_arithmetic_and_an_attempt_overrules_it():
     assert judged("C16").measured == pytest.approx(43.007, abs=0.001)
     run = attempt("out of memory")
     assert (judged("C16", run).verdict, judged("C16", run).run_id) == ("reproduced", run.run_id)
+    assert "24.15 GB (CPU address-space limit): out of memory at layer 14 of 24" in judged("C16", run).evidence
     assert judged("C16", attempt("fits")).verdict == "refuted"
     for says_nothing in (attempt("fits", budget_gib=80.0), attempt("killed"), attempt("error")):
         assert (judged("C16", says_nothing).verdict, judged("C16", says_nothing).run_id) == ("reproduced", None)

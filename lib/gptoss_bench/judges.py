@@ -58,7 +58,7 @@ def fits(
 ) -> Verdict:
     """Weights, cache and allowance against the published memory, or against a named `device`.
 
-    An attempt to load in a run on the same architecture and device overrules the arithmetic.
+    A run's attempt to load the same weights into as much memory overrules the arithmetic.
     """
     model = memory.named(evidence.architectures, architecture)
     have = memory.named(evidence.gpus, device).memory_bytes if device else int(claim.printed.value * 1e9)
@@ -70,12 +70,13 @@ def fits(
     )
     outcomes = {"out of memory": False, "fits": True}
     for run in evidence.newest_first():
-        had, tried = run.manifest.get("parameters") or {}, run.summary.get("attempt") or {}
-        same = (had.get("architecture"), had.get("gpu"), tried.get("dtype", "bf16")) == (architecture, device, dtype)
-        budget = float(had.get("budget_gib") or 0) * memory.GIB
+        tried = run.summary.get("attempt") or {}
+        same = (tried.get("architecture"), tried.get("dtype")) == (architecture, dtype)
+        budget = float(tried.get("budget_bytes") or 0)
         if same and tried.get("outcome") in outcomes and abs(budget / have - 1) < SAME_BUDGET:
             word = REPRODUCED if outcomes[tried["outcome"]] == expected else REFUTED
-            text = f"{words}; the attempt ended with: {tried['outcome']}"
+            reached = f" at {tried['reached']}" if tried.get("reached") else ""
+            text = f"{words}; loading into {budget / 1e9:.2f} GB ({tried.get('how')}): {tried['outcome']}{reached}"
             return claim.verdict(word, text, run=run, measured=fit.need_bytes / 1e9)
     return claim.verdict(REPRODUCED if fit.fits == expected else REFUTED, words, measured=fit.need_bytes / 1e9)
 
