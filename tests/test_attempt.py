@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib.text import Text
 
 from gptoss_bench import memory, paths
 from gptoss_bench.architecture import Allocation
 from gptoss_bench.attempt import attempt, cannot_limit
 from gptoss_bench.errors import UsageError
+from gptoss_bench.figures_memory import attempt_against_budget
 
 MODEL = memory.read_architectures(paths.ARCHITECTURES.read_text())["gpt-oss-20b"]
 GIB = 2**30
@@ -71,6 +73,17 @@ def test_a_killed_child_leaves_its_last_layer_known() -> None:
     assert done.reached.words == "layer 3 of 24, experts.down_proj"
     before = MODEL.allocations("bf16")
     assert done.allocated_bytes == sum(step.bytes for step in before[: before.index(done.reached)])
+
+
+@on_linux
+def test_the_picture_of_an_attempt_says_what_was_simulated_and_by_which_run() -> None:
+    done = attempt(MODEL, 2 * GIB)
+    figure = attempt_against_budget(done, MODEL.allocations("bf16"), {"run_id": "run-7"})
+    words = [text.get_text() for text in figure.findobj(Text)]
+    assert "simulated budget: CPU address-space limit, true shapes, no GPU" in words
+    assert done.reached
+    assert done.reached.words in words
+    assert any("run-7" in text for text in words)
 
 
 @on_linux

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,20 @@ class Attempt:
 
     @property
     def layers_apart(self) -> int | None:
-        """How many layers the prediction was off; 0 where both say that it fits, None where only one does."""
+        """How many layers the prediction was off, 0 where it fits as predicted; None where there is no telling."""
+        if self.outcome not in ("out of memory", "fits"):
+            return None
         if self.predicted is None or self.reached is None:
             return 0 if self.predicted is self.reached else None
         return abs(self.predicted.stage - self.reached.stage)
+
+    def summary(self) -> dict[str, Any]:
+        """All of it as JSON types, its two allocations in words."""
+        return asdict(self) | {
+            "predicted": self.predicted and self.predicted.words,
+            "reached": self.reached and self.reached.words,
+            "layers_apart": self.layers_apart,
+        }
 
 
 def attempt(
@@ -173,7 +183,7 @@ def _ask(child: subprocess.Popen[str], question: dict[str, Any]) -> dict[str, An
 
 def _limit(device: str, budget_bytes: int) -> None:
     """In the child: from here on, allow that many bytes more. Raises UsageError where this machine cannot."""
-    import torch  # noqa: PLC0415 - the parent has no need of it
+    import torch  # the parent has no need of it
 
     torch.set_num_threads(1)
     if device == "cuda":
@@ -182,7 +192,7 @@ def _limit(device: str, budget_bytes: int) -> None:
         share = budget_bytes / torch.cuda.get_device_properties(0).total_memory
         torch.cuda.set_per_process_memory_fraction(min(share, 1.0), 0)
         return
-    import resource  # noqa: PLC0415 - not there on Windows
+    import resource  # not there on Windows
 
     torch.empty(1)  # whatever torch maps at first use is not the model's
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -194,7 +204,7 @@ def _limit(device: str, budget_bytes: int) -> None:
 
 def _answer(question: dict[str, Any], made: list[Any]) -> dict[str, Any]:
     """In the child: set the limit or make one tensor, which is kept in `made`."""
-    import torch  # noqa: PLC0415 - the parent has no need of it
+    import torch  # the parent has no need of it
 
     try:
         if "budget_bytes" in question:

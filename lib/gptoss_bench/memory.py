@@ -7,9 +7,10 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from itertools import accumulate
+from typing import Any, TypeVar
 
 from gptoss_bench.architecture import FULL, Allocation, Architecture
 from gptoss_bench.errors import UsageError
@@ -124,14 +125,15 @@ def kv_bytes(architecture: Architecture, context: int, *, trimmed: bool = True) 
     return token * (full * context + (architecture.num_hidden_layers - full) * kept)
 
 
-def first_not_to_fit(allocations: Iterable[Allocation], budget_bytes: int) -> Allocation | None:
+def running_totals(allocations: Sequence[Allocation]) -> tuple[int, ...]:
+    """Bytes that are taken once each allocation, in order, has been made."""
+    return tuple(accumulate(allocation.bytes for allocation in allocations))
+
+
+def first_not_to_fit(allocations: Sequence[Allocation], budget_bytes: int) -> Allocation | None:
     """The allocation at which loading in order overruns the budget; None where all of them fit."""
-    left = budget_bytes
-    for allocation in allocations:
-        left -= allocation.bytes
-        if left < 0:
-            return allocation
-    return None
+    taken = zip(allocations, running_totals(allocations), strict=True)
+    return next((allocation for allocation, total in taken if total > budget_bytes), None)
 
 
 def fit(
@@ -146,6 +148,28 @@ def fit(
     """Hold one model against one device. Raises UsageError for an unknown dtype or context."""
     weights, cache = weights_bytes(architecture, dtype), kv_bytes(architecture, context)
     return Fit(architecture.name, device, dtype, context, weights, cache, allowance_bytes, have_bytes)
+
+
+def summary(
+    architectures: Iterable[Architecture], fits: Iterable[Fit], contexts: Sequence[int]
+) -> dict[str, dict[str, Any]]:
+    """What a run keeps of all this, as JSON types.
+
+    "architectures": {name: {"parameters", "weights_bytes": {dtype}, "kv_bytes": {context as text}}};
+    "fits": {device: {name: {dtype: bool}}}.
+    """
+    described = {
+        each.name: {
+            "parameters": sum(parameters_by_module(each).values()),
+            "weights_bytes": {dtype: weights_bytes(each, dtype) for dtype in ("bf16", "mxfp4")},
+            "kv_bytes": {str(context): kv_bytes(each, context) for context in contexts},
+        }
+        for each in architectures
+    }
+    fitting: dict[str, Any] = {}
+    for fit in fits:
+        fitting.setdefault(fit.device, {}).setdefault(fit.model, {})[fit.dtype] = fit.fits
+    return {"architectures": described, "fits": fitting}
 
 
 def read_architectures(text: str) -> dict[str, Architecture]:

@@ -10,8 +10,8 @@ def meta_tensors(architecture: Architecture) -> tuple[tuple[str, tuple[int, ...]
 
     Takes a few seconds, nearly all of them the import of transformers.
     """
-    import torch  # noqa: PLC0415 - both cost seconds, and only this count needs them
-    from transformers import GptOssConfig, GptOssForCausalLM  # noqa: PLC0415
+    import torch  # the two cost seconds, and only this count needs them
+    from transformers import GptOssConfig, GptOssForCausalLM
 
     config = asdict(architecture)
     del config["name"], config["quantisation"]
