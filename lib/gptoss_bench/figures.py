@@ -6,24 +6,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from gptoss_bench.frame import finished, new_figure
+from gptoss_bench.metrics import measured
 
 PERCENTILES = ("p50", "p90", "p99")
 DISTRIBUTIONS = {
-    "ttft_s": "TTFT, measured",
-    "ttfa_s": "TTFA: first answer token",
-    "ttft_formula_s": "TTFT by the write-up's formula",
-    "done_s": "whole request",
+    "ttft_s": ("TTFT, measured", "-"),
+    "ttfa_s": ("TTFA: first answer token", "--"),
+    "ttft_formula_s": ("TTFT by the write-up's formula", "-."),
+    "done_s": ("whole request", ":"),
 }
 
 
 def published_beside_ours(
     published: Mapping[str, Mapping[str, float]], summary: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> Figure:
-    """Do the published latency and TTFT come out again? `published` maps "done_s" and "ttft_formula_s" to percentiles."""
+    """Do the published latency and TTFT come out again? `published` is by "done_s" and "ttft_formula_s"."""
     sources = {
         "done_s": {"published": published["done_s"], "ours": summary["done_s"]["exclusive"]},
         "ttft_formula_s": {
@@ -33,7 +35,7 @@ def published_beside_ours(
         },
     }
     figure, panels = new_figure(columns=2)
-    for axes, (name, by_source), title in zip(panels, sources.items(), ("Latency of a request", "TTFT"), strict=True):
+    for axes, by_source, title in zip(panels, sources.values(), ("Latency of a request", "TTFT"), strict=True):
         rows = [
             {"percentile": p, "source": source, "seconds": values[p]}
             for source, values in by_source.items()
@@ -44,8 +46,8 @@ def published_beside_ours(
             for bar in bars:
                 bar.set_hatch(hatch)
             axes.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
-        axes.set(title=title, xlabel="", ylabel="seconds", yscale="log")
-        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.set(title=title, xlabel="", ylabel="seconds")
+        _log_scale(axes, "y")
         axes.legend(title=None, fontsize=8, loc="upper left")
         axes.margins(y=0.35)
     return finished(figure, manifest, "percentiles by the exclusive rule, as published")
@@ -53,35 +55,31 @@ def published_beside_ours(
 
 def latency_distributions(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
     """How far is the formula from the first token, and the first token from the answer?"""
-    measured = requests[(requests.phase == "measure") & (requests.outcome == "completed")]
-    rows = (
-        measured[list(DISTRIBUTIONS)].rename(columns=DISTRIBUTIONS).melt(var_name="what", value_name="seconds").dropna()
-    )
+    rows = measured(requests)
+    rows = rows[rows.outcome == "completed"]
     figure, axes = new_figure()
-    sns.ecdfplot(rows, x="seconds", hue="what", ax=axes, log_scale=True, linewidth=2)
-    for line, style in zip(axes.get_lines(), ("-", "--", "-.", ":"), strict=False):
-        line.set_linestyle(style)
-    sns.move_legend(axes, "upper left", title=None, fontsize=9)
-    axes.set(
-        title="When a request gets its first token, its first answer token, and its end", ylabel="share of requests"
-    )
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    for column, (name, line) in DISTRIBUTIONS.items():
+        if rows[column].notna().any():
+            sns.ecdfplot(rows, x=column, ax=axes, label=name, linestyle=line, linewidth=2)
+    axes.legend(loc="upper left", fontsize=9)
+    axes.set(title="When a request gets its first token, its first answer token, and its end")
+    axes.set(xlabel="seconds since it was sent", ylabel="share of requests")
+    _log_scale(axes, "x")
     return finished(figure, manifest)
 
 
 def gap_distribution(chunks: pd.DataFrame, summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Figure:
     """How evenly do the tokens come?"""
-    gaps_ms = chunks.loc[(chunks.phase == "measure") & chunks.itl_s.notna(), "itl_s"] * 1e3
+    gaps_ms = measured(chunks).itl_s.dropna() * 1e3
     figure, axes = new_figure(height=3.4)
-    sns.ecdfplot(x=gaps_ms.clip(lower=1e-3), ax=axes, log_scale=True, linewidth=2)
+    sns.ecdfplot(x=gaps_ms.clip(lower=1e-3), ax=axes, linewidth=2)
     for name in ("p50", "p99"):
         if (value := summary["itl_s"][name]) is not None:
             axes.axvline(value * 1e3, color="0.3", linestyle=":")
             axes.text(value * 1e3, 0.06, f" {name} {value * 1e3:.3g} ms", fontsize=9)
-    axes.set(
-        title="Inter-token latency: gaps between output-bearing events", xlabel="milliseconds", ylabel="share of gaps"
-    )
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set(title="Inter-token latency: gaps between output-bearing events")
+    axes.set(xlabel="milliseconds", ylabel="share of gaps")
+    _log_scale(axes, "x")
     per_event = summary["tokens_per_event"]
     return finished(figure, manifest, f"{per_event:.3g} tokens per event" if per_event else "tokens per event unknown")
 
@@ -102,19 +100,15 @@ def timeline(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
     return finished(figure, manifest)
 
 
-def decode_rates(requests: pd.DataFrame, published: tuple[float, float], manifest: Mapping[str, Any]) -> Figure:
-    """Does the decode rate lie in the published band, and do server and client agree on it?"""
-    warm = requests[(requests.phase == "measure") & (requests.outcome == "completed")]
-    rates = pd.DataFrame({"server: eval_count / eval_duration": warm.server_eval_tokens.astype(float) / warm.server_eval_s,
-                          "client: 1 / TPOT": 1 / warm.tpot_s})  # fmt: skip
-    rows = rates.melt(var_name="witness", value_name="tokens per second").dropna()
+def decode_rates(rates: pd.DataFrame, published: tuple[float, float], manifest: Mapping[str, Any]) -> Figure:
+    """Does the decode rate (witness.decode_rates) lie in the published band, and do server and client agree?"""
     figure, axes = new_figure(height=2.8)
-    sns.stripplot(rows, x="tokens per second", y="witness", hue="witness", ax=axes, size=8, jitter=0.15, alpha=0.8)
-    axes.axvspan(*published, color="0.6", alpha=0.35, label=f"published: {published[0]:g} to {published[1]:g}")
-    axes.legend(loc="upper left", fontsize=9)
-    axes.set(title="Decode rate, one stream", ylabel="", xscale="log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.margins(y=0.4)
+    sns.stripplot(rates, x="tok_s", y="witness", hue="witness", ax=axes, size=8, jitter=0.15, alpha=0.8)
+    axes.axvspan(*published, color="0.6", alpha=0.5, label=f"published: {published[0]:g} to {published[1]:g}")
+    axes.legend(loc="best", fontsize=9)
+    axes.set(title="Decode rate, one stream", xlabel="tokens per second", ylabel="")
+    _log_scale(axes, "x")
+    axes.margins(x=0.1, y=0.4)
     return finished(figure, manifest)
 
 
@@ -133,3 +127,12 @@ def cold_and_warm(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure
     axes.set(title="A cold request and a warm one", xlabel="seconds")
     axes.grid(visible=False, axis="y")
     return finished(figure, manifest)
+
+
+def _log_scale(axes: Axes, name: str) -> None:
+    """Make the x or y axis logarithmic, with ticks at 1, 2 and 5 of each decade in plain numbers."""
+    axes.set(**{f"{name}scale": "log"})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())

@@ -1,4 +1,4 @@
-"""What every figure carries: one look, where its numbers come from, and a word across it where they are no measurement."""
+"""What every figure carries: one look, where its numbers come from, and a word across what is no measurement."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +21,8 @@ def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Fig
     footer = provenance(manifest) + (f" · {note}" if note else "")
     figure.supxlabel(footer, fontsize=7.5, color="0.35", x=0.01, ha="left")
     if label := manifest.get("label"):
-        figure.text(
-            0.5, 0.5, label, fontsize=44, color="0.5", alpha=0.16, rotation=18, ha="center", va="center", weight="bold"
-        )
+        look = {"fontsize": 44, "color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
+        figure.text(0.5, 0.5, label, ha="center", va="center", **look)
     plt.close(figure)
     return figure
 

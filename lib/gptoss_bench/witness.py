@@ -4,34 +4,35 @@ import pandas as pd
 
 from gptoss_bench.metrics import measured
 
-COLUMNS = ["what", "client", "server", "difference", "requests"]
+SERVER = "server: its tokens / its decode time"
+CLIENT = "client: 1 / TPOT"
+AT_LEAST = "client, at least: (events - 1) / (last - first)"
+AT_MOST = "client, at most: (tokens - 1) / (last - first)"
+
+
+def decode_rates(requests: pd.DataFrame) -> pd.DataFrame:
+    """Decode rate (tokens/s) of each completed measured request, a row a request and witness: `witness`, `tok_s`.
+
+    Where the tokens of the first event are not known, and so TPOT is not, the client's rate lies between two bounds:
+    each event after the first brought one token at least, and the first one brought one at least.
+    """
+    rows = measured(requests)
+    rows = rows[rows["outcome"] == "completed"]
+    span_s = (rows["e2e_s"] - rows["ttft_s"]).where(lambda s: s > 0)
+    rates = {SERVER: rows["server_eval_tokens"].astype("Float64") / rows["server_eval_s"].where(lambda s: s > 0)}
+    if rows["tpot_s"].notna().any():
+        rates[CLIENT] = 1 / rows["tpot_s"]
+    else:
+        rates[AT_LEAST] = (rows["output_events"] - 1) / span_s
+        rates[AT_MOST] = (rows["completion_tokens"].astype("Float64") - 1) / span_s
+    table = pd.DataFrame(rates, dtype="float64").melt(var_name="witness", value_name="tok_s")
+    return table.dropna(ignore_index=True)
 
 
 def agreement(requests: pd.DataFrame) -> pd.DataFrame:
-    """A row a quantity that both tell of the completed measured requests: both medians, and their relative difference.
-
-    Rates are tokens per second, counts are tokens. `difference` is (client - server) / server of the medians. Empty
-    where the server tells nothing of itself.
-    """
-    rows = measured(requests)
-    told = rows[(rows["outcome"] == "completed") & rows["server_source"].notna()]
-    # The first token ends the client's prefill and starts its decode: the server decodes one token more.
-    pairs = {
-        "decode rate, tokens/s": (
-            1 / told["tpot_s"],
-            told["server_eval_tokens"].astype("Float64") / told["server_eval_s"],
-        ),
-        "completion tokens": (
-            told["completion_tokens"].astype("Float64"),
-            told["server_eval_tokens"].astype("Float64"),
-        ),
-        "prompt and load, s": (told["ttft_s"], told["server_prompt_s"] + told["server_load_s"].fillna(0.0)),
-    }
-    table = []
-    for what, (client, server) in pairs.items():
-        both = client.notna() & server.notna()
-        if both.any():
-            ours, theirs = float(client[both].median()), float(server[both].median())
-            difference = (ours - theirs) / theirs if theirs else None
-            table.append([what, ours, theirs, difference, int(both.sum())])
-    return pd.DataFrame(table, columns=COLUMNS)
+    """Median decode rate by each witness, and how far each is from the server's (a share); `requests` counts them."""
+    table = decode_rates(requests).groupby("witness", sort=False)["tok_s"].agg(["median", "count"])
+    table = table.rename(columns={"median": "tok_s", "count": "requests"})
+    server = table["tok_s"].get(SERVER)
+    table["from_server"] = table["tok_s"] / server - 1 if server else None
+    return table.reset_index()
