@@ -15,13 +15,13 @@ from pathlib import Path
 
 import httpx
 import pandas as pd
-from scripted import END, HEAD, Exchange, Scripted, chunk, ending, event
 
 from gptoss_bench import wire
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.load import run_load
 from gptoss_bench.plan import Plan, request_body
 from gptoss_bench.store import RunFolder
+from scripted import END, HEAD, Exchange, Scripted, chunk, ending, event
 
 STREAMS, TOKENS, TTFT_S, ITL_S, ROUNDS = 64, 40, 0.200, 0.025, 3
 

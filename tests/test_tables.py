@@ -1,8 +1,6 @@
 """Streams written by hand, split anywhere and ended in every way, against what their two rows must say."""
 
-import json
 from itertools import pairwise
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -21,7 +19,6 @@ from streams import (
     Timed,
     answer,
     chat,
-    counted,
     finish,
     ollama,
     role,
@@ -33,7 +30,6 @@ from streams import (
 )
 
 fewer = settings(deadline=None, max_examples=40)
-RECORDED = Path(__file__).parent / "wire"
 TOKEN_TIMES = ["ttft_s", "ttfa_s", "ttft_scheduled_s", *AFTER_FIRST_TOKEN]
 
 # Reasoning, then an answer; two events share a stamp as they do when they share a segment.
@@ -47,12 +43,6 @@ REASONED: list[Timed] = [
     (150, usage(4)),
     (151, DONE),
 ]
-
-
-def tokens(timed: list[Timed]) -> list[int | None]:
-    """Of the output-bearing events."""
-    events = event_table([trace(timed)])
-    return [None if pd.isna(count) else int(count) for count in events.loc[events["output"], "tokens"]]
 
 
 def test_times_of_a_reply_that_reasons_first() -> None:
@@ -87,48 +77,6 @@ def test_a_budget_that_ran_out_while_reasoning_has_no_ttfa() -> None:
     assert seen["outcome"] == "completed"
     assert seen["ttft_s"] == 0.010
     assert pd.isna(seen["ttfa_s"])
-
-
-def test_tpot_is_exact_with_several_tokens_an_event() -> None:
-    """The first event brings 4 tokens (three channel marks and its own), the others 3 each, 30 ms apart."""
-    texts = [(40 + 30 * k, answer(usage=counted(4 + 3 * k))) for k in range(5)]
-    timed = [(10, role(usage=counted(0))), *texts, (170, finish()), (170, usage(17)), (170, DONE)]
-    assert tokens(timed) == [4, 3, 3, 3, 3]
-    assert row(trace(timed))["tpot_s"] == pytest.approx(0.120 / (17 - 4), abs=1e-15)
-
-
-def test_tokens_by_their_ids_include_the_marks_that_have_no_text() -> None:
-    marks = (30, role(token_ids=[200005, 35644, 200008]))
-    timed = [marks, (40, answer(token_ids=[1])), (50, answer(token_ids=[2, 3])), (60, finish()), (60, usage(7))]
-    assert tokens([*timed, (60, DONE)]) == [4, 2]
-
-
-def test_tokens_by_the_timings_of_llama_cpp() -> None:
-    timed = [(40 + 10 * k, answer(timings={"predicted_n": 4 + 2 * k, "predicted_ms": 9.0})) for k in range(3)]
-    seen = row(trace([*timed, (70, finish()), (70, DONE)]))
-    assert tokens([*timed, (70, DONE)]) == [4, 2, 2]
-    assert (seen["server_source"], seen["server_eval_tokens"], seen["server_eval_s"]) == ("llama.cpp", 8, 0.009)
-
-
-@pytest.mark.parametrize(
-    "end",
-    [
-        pytest.param([(60, usage(9))], id="fewer events than tokens"),
-        pytest.param([(60, usage(1))], id="more events than tokens"),
-        pytest.param([], id="no usage"),
-    ],
-)
-def test_tokens_that_nobody_states_are_unknown(end: list[Timed]) -> None:
-    timed = [(40, answer()), (50, answer(" two words")), (60, finish()), *end, (60, DONE)]
-    assert tokens(timed) == [None, None]
-    seen = row(trace(timed))
-    assert pd.isna(seen["tpot_s"])
-    assert seen["e2e_s"] == 0.050
-    assert pd.isna(seen["ttft_formula_s"]) == (not end)
-
-
-def test_a_running_count_that_falls_is_not_believed() -> None:
-    assert tokens([(40, answer(usage=counted(4))), (50, answer(usage=counted(3))), (60, DONE)]) == [None, None]
 
 
 def test_ollama() -> None:
@@ -243,18 +191,3 @@ def test_messages_that_share_a_segment_share_its_stamp() -> None:
     joined: list[Timed] = [(ms, data) for ms, data in REASONED[:-3]]
     joined.append((151, b"".join(data for _, data in REASONED[-3:])))
     assert_frame_equal(request_table([trace(joined)]), request_table([trace(REASONED)]))
-
-
-@pytest.mark.parametrize(
-    ("name", "first", "total"),
-    [
-        pytest.param("vllm-chat_stream_continuous_usage", 4, 48, id="usage in each chunk"),
-        pytest.param("vllm-chat_stream_return_token_ids", 4, 48, id="token ids"),
-    ],
-)
-def test_a_recorded_stream_tells_its_tokens(name: str, first: int, total: int) -> None:
-    lines = (RECORDED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
-    timed = [(record["t"] * 1e3, record["data"].encode()) for record in map(json.loads, lines)]
-    counts = tokens(timed)
-    assert (counts[0], sum(count or 0 for count in counts)) == (first, total)
-    assert row(trace(timed))["completion_tokens"] == total

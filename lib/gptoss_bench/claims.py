@@ -105,11 +105,27 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
         body = textwrap.wrap(f"{verdict.says}{published} – {found}", max(24, width - len(margin)))
         head = f"{verdict.claim_id.partition('-')[0]:<5}{verdict.verdict:<{words}}  "
         lines += [head + body[0].replace(HELD, " "), *(margin + line.replace(HELD, " ") for line in body[1:])]
-    counts = (f"{n} {word}" for word, n in verdict_counts(verdicts).items() if n)
-    return "\n".join([*lines, "", *textwrap.wrap(f"{len(verdicts)} claims: {', '.join(counts)}", max(24, width))])
+    return "\n".join([*lines, "", *textwrap.wrap(_counted(verdicts), max(24, width))])
 
 
 @cache
 def _catalogues() -> tuple[Mapping[str, Architecture], Mapping[str, Gpu]]:
     """The two tables that the kit brings along."""
     return read_architectures(paths.ARCHITECTURES.read_text()), read_gpus(paths.GPUS.read_text())
+
+
+def verdict_markdown(verdicts: Iterable[Verdict]) -> str:
+    """The claims that were decided, as a Markdown table, and a line that counts all."""
+    every = list(verdicts)
+    rows = ["| claim | published | verdict | why |", "|---|---|---|---|"]
+    for verdict in every:
+        if verdict.verdict in ("reproduced", "refuted", "outdated"):
+            why = f"{verdict.label}: {verdict.evidence}" if verdict.label else verdict.evidence
+            cells = (verdict.says, verdict.published, f"**{verdict.verdict}**", why)
+            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*rows, "", _counted(every)])
+
+
+def _counted(verdicts: Sequence[Verdict]) -> str:
+    counts = (f"{n} {word}" for word, n in verdict_counts(verdicts).items() if n)
+    return f"{len(verdicts)} claims: {', '.join(counts)}"

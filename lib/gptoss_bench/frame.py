@@ -21,7 +21,7 @@ def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Fig
     footer = provenance(manifest) + (f" · {note}" if note else "")
     figure.supxlabel(footer, fontsize=7.5, color="0.35", x=0.01, ha="left")
     if label := manifest.get("label"):
-        look = {"fontsize": 44, "color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
+        look: dict[str, Any] = {"fontsize": 44, "color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
         figure.text(0.5, 0.5, label, ha="center", va="center", **look)
     plt.close(figure)
     return figure
