@@ -38,6 +38,8 @@ class Scripted:
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
+        self.documents: dict[str, object] = {}  # what a GET of a path answers; 404 otherwise
+        self.hangs_up_on_get = False
         self.requests: list[tuple[bytes, bytes]] = []
         self.connections = 0
         self.in_flight = 0
