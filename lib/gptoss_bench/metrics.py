@@ -168,11 +168,12 @@ def concurrency_delivered(requests: pd.DataFrame, start_ns: int, end_ns: int) ->
 
 
 def _sent(requests: pd.DataFrame) -> pd.DataFrame:
-    """Start and end stamps (int64 ns) of the requests that were sent, by request id, in order of sending."""
+    """Start and end stamps (int64 ns) of the requests that were sent, by request id, in order of sending, then of id."""
     rows = requests[requests["sent_ns"].notna()]
     end = rows["done_ns"].fillna(rows["sent_ns"])
     stamps = {"start": rows["sent_ns"].astype("int64").to_numpy(), "end": end.astype("int64").to_numpy()}
-    return pd.DataFrame(stamps, index=pd.Index(rows["request_id"])).sort_values("start", kind="stable")
+    by_id = pd.DataFrame(stamps, index=pd.Index(rows["request_id"])).sort_index()
+    return by_id.sort_values("start", kind="stable")
 
 
 def _peak(sent: pd.DataFrame) -> int:
