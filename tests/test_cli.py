@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripted import Exchange, Scripted, scripted, speak
 
 from gptoss_bench import paths
 from gptoss_bench.store import Run
+from scripted import Exchange, Scripted, scripted, speak
 
 KIT = [sys.executable, "-m", "gptoss_bench"]
 
