@@ -168,7 +168,7 @@ def concurrency_delivered(requests: pd.DataFrame, start_ns: int, end_ns: int) ->
 
 
 def _sent(requests: pd.DataFrame) -> pd.DataFrame:
-    """Start and end stamps (int64 ns) of the requests that were sent, by request id, in order of sending, then of id."""
+    """Start and end stamps (int64 ns) of the requests that were sent, by request id, by time of sending and id."""
     rows = requests[requests["sent_ns"].notna()]
     end = rows["done_ns"].fillna(rows["sent_ns"])
     stamps = {"start": rows["sent_ns"].astype("int64").to_numpy(), "end": end.astype("int64").to_numpy()}
