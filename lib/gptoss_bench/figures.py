@@ -123,8 +123,8 @@ def cold_and_warm(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure
         axes.barh(rows.index, rows[column], left=left, label=name, hatch=hatch, edgecolor="0.2")
         left += rows[column].to_numpy()
     axes.invert_yaxis()
-    axes.legend(fontsize=9, title="server's own durations")
-    axes.set(title="A cold request and a warm one", xlabel="seconds")
+    axes.legend(fontsize=9, loc="lower right")
+    axes.set(title="A cold request and a warm one", xlabel="seconds, by the server's own durations")
     axes.grid(visible=False, axis="y")
     return finished(figure, manifest)
 

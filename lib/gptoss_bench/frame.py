@@ -1,11 +1,13 @@
-"""What every figure carries: one look, where its numbers come from, and a word across what is no measurement."""
+"""The look of figures and tables: where the numbers come from, and a word across what is no measurement."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from pandas.io.formats.style import Styler
 
 PALETTE = "colorblind"
 
@@ -37,3 +39,11 @@ def provenance(manifest: Mapping[str, Any]) -> str:
     model = " ".join(str(endpoint[name]) for name in ("model", "quantisation") if endpoint.get(name))
     parts = (manifest.get("label"), engine, model, hardware, manifest.get("run_id"))
     return " · ".join(part for part in parts if part)
+
+
+def page(table: pd.DataFrame) -> Styler:
+    """A table to read: text to the left, no row numbers, four significant figures; a missing value is left empty."""
+    numbers = {name: "{:.4g}" for name in table.select_dtypes("float")}
+    styled = table.style.format(numbers, na_rep="").set_properties(**{"text-align": "left", "vertical-align": "top"})
+    styled = styled.set_table_styles([{"selector": "th", "props": "text-align: left"}])
+    return styled.hide() if isinstance(table.index, pd.RangeIndex) else styled

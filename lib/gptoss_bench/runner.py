@@ -16,7 +16,7 @@ from gptoss_bench.store import Run, new_run_id
 
 CELL_TIMEOUT_S = 3600
 # nbconvert's page asks a CDN for these; an empty address leaves each of them out.
-CDN_TRAITS = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "jupyter_widgets_base_url")
+CDN_TRAITS = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
 
 
 @dataclass(frozen=True, slots=True)
