@@ -1,0 +1,74 @@
+"""A server that runs already: its address made clean, its engine recognised, its model asked for a token."""
+
+from urllib.parse import urlsplit
+
+from gptoss_bench.endpoint import Endpoint
+from gptoss_bench.engines.describe import describe, identify, same_model
+from gptoss_bench.engines.ready import first_token
+from gptoss_bench.errors import UsageError
+
+DIALECTS = ("openai", "ollama")
+_API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
+
+
+async def attach(url: str, model: str, dialect: str | None = None, *, timeout_s: float = 300.0) -> Endpoint:
+    """Return the endpoint of a server at `url` once a token of `model` came back from it.
+
+    `dialect` None takes Ollama's own API where the server is an Ollama, else OpenAI's. An empty `model` takes the
+    only one that the server names. Raises UsageError, in one line, where the address, the server or the model is not
+    what it has to be.
+    """
+    root = clean_url(url)
+    if dialect not in (None, *DIALECTS):
+        raise UsageError(f"the dialect {dialect!r} is unknown: choose one of {', '.join(DIALECTS)}")
+    engine, models = await identify(root)
+    if dialect == "ollama" and engine != "ollama":
+        raise UsageError(f"{root} is no Ollama server (it looks like {engine}): use the dialect openai")
+    endpoint = Endpoint(
+        url=root,
+        model=_choose(root, engine, model, models),
+        dialect=dialect or ("ollama" if engine == "ollama" else "openai"),
+        engine=engine,
+        keep_alive=engine != "llama.cpp",
+    )
+    await first_token(endpoint, timeout_s=timeout_s)
+    return await describe(endpoint)
+
+
+def clean_url(url: str) -> str:
+    """Return the root of a server's address: no trailing slash, no path of an API.
+
+    Raises UsageError where the scheme is not http or https, where the host is missing or the port no number, and
+    where a user, a password, a query or a fragment is in it (the message does not repeat them).
+    """
+    text = url.strip()
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"the server's address cannot be read ({error}): write http://HOST:PORT") from None
+    if parts.username is not None or parts.password is not None:
+        raise UsageError("the server's address has a user or password in it: a key goes into GPTOSS_API_KEY alone")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"the server's address {text!r} is none: write http://HOST:PORT or https://HOST")
+    if parts.query or parts.fragment:
+        raise UsageError("the server's address has a query or fragment in it: write http://HOST:PORT alone")
+    path = parts.path.rstrip("/")
+    for tail in _API_PATHS:
+        if path.endswith(tail):
+            path = path.removesuffix(tail)
+            break
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{path.rstrip('/')}"
+
+
+def _choose(url: str, engine: str, model: str, models: list[str]) -> str:
+    named = f"it names {', '.join(models)}" if models else "it names none"
+    advice = f"; to fetch it: ollama pull {model}" if engine == "ollama" else ""
+    if not model:
+        if len(models) != 1:
+            raise UsageError(f"say which model of {url} is meant: {named}")
+        return models[0]
+    if models and not any(same_model(model, name) for name in models):
+        raise UsageError(f"{url} does not serve the model {model}: {named}{advice}")
+    return model

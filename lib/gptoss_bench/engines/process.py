@@ -1,0 +1,99 @@
+"""A server process on a leash: its output goes to a log, its last words tell why it died, it leaves no orphan."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from gptoss_bench.client import KEY_VARIABLE
+from gptoss_bench.engines import leash
+from gptoss_bench.errors import UsageError
+
+LOOPBACK = "127.0.0.1"
+_STOP_S = 2 * leash.GRACE_S + 5.0  # the leash needs both of its grace periods at most
+
+
+class ServerProcess:
+    """A command under the leash, from its start on. `stop` it on every way out; if nobody does, the leash will."""
+
+    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        """Start `command` with the present environment and `environment` on top; output is appended to `log`.
+
+        Raises UsageError where the log cannot be written.
+        """
+        self.command = tuple(command)
+        self.log = log
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            output = log.open("ab")
+        except OSError as error:
+            raise UsageError(f"cannot write the server's log {log}: {error.strerror}") from error
+        with output:
+            self._logged_before = output.tell()
+            self._leash = subprocess.Popen(
+                # By path and not by -m: importing the whole package would only delay the start.
+                [sys.executable, "-P", leash.__file__, "--", *self.command],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C in the terminal is for us alone
+                env=_environment() | dict(environment or {}),
+            )
+
+    @property
+    def exit_code(self) -> int | None:
+        """The command's exit code as a shell shows it; None while it runs."""
+        return self._leash.poll()
+
+    def last_words(self, lines: int = 5) -> str:
+        """Return the last lines that the command wrote, in one line; "it wrote nothing" where it did not."""
+        with self.log.open("rb") as log:
+            log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - 8192))
+            written = log.read().decode(errors="replace").splitlines()
+        return " | ".join([line.strip() for line in written if line.strip()][-lines:]) or "it wrote nothing"
+
+    async def stop(self) -> None:
+        """End the command and all its processes; returns when they are gone. May be called twice."""
+        await asyncio.shield(asyncio.to_thread(self.stop_now))
+
+    def stop_now(self) -> None:
+        """The same for callers without an event loop."""
+        assert self._leash.stdin is not None
+        with contextlib.suppress(OSError):
+            self._leash.stdin.close()
+        try:
+            self._leash.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            # It hangs; its own death takes the server along where the system is Linux.
+            self._leash.send_signal(signal.SIGKILL)
+            self._leash.wait()
+
+
+def _environment() -> dict[str, str]:
+    """Our own, without the key: a server that we start has no use for it, and might log it."""
+    return {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
+
+
+@contextlib.contextmanager
+def free_port(wanted: int = 0) -> Iterator[int]:
+    """Yield a port on 127.0.0.1 that a server can take: `wanted`, or for 0 one that the system chooses.
+
+    While the block lasts the port stays bound here, so that nobody else is given it. On Linux a server that sets
+    SO_REUSEADDR, as servers do, can listen on it all the same; elsewhere the hold is let go at once.
+    Raises UsageError where `wanted` is taken.
+    """
+    with socket.socket() as hold:
+        hold.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            hold.bind((LOOPBACK, wanted))
+        except (OSError, OverflowError) as error:
+            raise UsageError(f"port {wanted} on {LOOPBACK} is not free: choose another, or 0 for any") from error
+        port: int = hold.getsockname()[1]
+        if sys.platform != "linux":
+            hold.close()
+        yield port
