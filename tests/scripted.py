@@ -61,15 +61,22 @@ class Scripted:
         for writer in list(self._writers):
             writer.transport.abort()
 
+    def _document(self, path: str) -> bytes:
+        text = json.dumps(self.documents[path]).encode() if path in self.documents else b""
+        return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (b"200 OK" if text else b"404 No", len(text), text)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self._writers.add(writer)
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
-                size = next(
-                    int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
-                )
+                if head.startswith(b"GET"):  # what a client asks of a server that it does not know
+                    if self.hangs_up_on_get:
+                        break
+                    writer.write(self._document(head.split()[1].decode()))
+                    continue
+                [size] = [int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")]
                 body = await reader.readexactly(size)
                 self.requests.append((head, body))
                 self.in_flight += 1

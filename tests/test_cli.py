@@ -28,10 +28,10 @@ async def kit(*arguments: str, preexec=None, interrupt_when=None, **environment:
         cwd=paths.ROOT,
     )
     if interrupt_when is not None:
-        while not interrupt_when():
+        while not interrupt_when() and process.returncode is None:
             await asyncio.sleep(0.02)
         process.send_signal(signal.SIGINT)
-    out, err = await asyncio.wait_for(process.communicate(), 120)
+    out, err = await asyncio.wait_for(process.communicate(), 60)
     return process.returncode, out.decode(), err.decode()
 
 

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import secrets
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -78,7 +77,6 @@ async def run(args: argparse.Namespace) -> int:
         "load", "attached", plan=plan, url=args.url, model=args.model, dialect=dialect, results_dir=args.results,
         command="python -m gptoss_bench load",
     ) as session:  # fmt: skip
-        print(f"{session.endpoint.engine} {session.endpoint.version or ''} at {session.endpoint.url}", file=sys.stderr)
         try:
             with _bar(plan) as progress:
                 await session.load(plan, progress)

@@ -43,7 +43,7 @@ def provenance(manifest: Mapping[str, Any]) -> str:
 
 def page(table: pd.DataFrame) -> Styler:
     """A table to read: text to the left, no row numbers, four significant figures; a missing value is left empty."""
-    numbers = {name: "{:.4g}" for name in table.select_dtypes("float")}
-    styled = table.style.format(numbers, na_rep="").set_properties(**{"text-align": "left", "vertical-align": "top"})
-    styled = styled.set_table_styles([{"selector": "th", "props": "text-align: left"}])
+    numbers: dict[Any, Any] = {name: "{:.4g}" for name in table.select_dtypes("float")}
+    cells: list[Any] = [{"selector": "th, td", "props": "text-align: left; vertical-align: top"}]
+    styled = table.style.format(numbers, na_rep="").set_table_styles(cells)
     return styled.hide() if isinstance(table.index, pd.RangeIndex) else styled

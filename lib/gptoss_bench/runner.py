@@ -52,6 +52,7 @@ def execute(notebook: str, parameters: dict[str, Any], results: Path, *, timeout
             log_output=False,
             autosave_cell_every=10,
             start_timeout=120,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns at each start that loopback is not encrypted
             execution_timeout=timeout_s,
         )
     except papermill.PapermillExecutionError as error:
