@@ -39,6 +39,7 @@ def test_each_class_of_failure(one: Trace, failure: str, words: str) -> None:
     assert words in seen["error"]
     assert "\n" not in seen["error"]
     assert seen[AFTER_FIRST_TOKEN].isna().all()
+    assert one.status == 200 or seen["events"] == 0  # what refuses a request is no stream
     assert pd.isna(seen["ttft_s"]) == (not any(b" yes" in data for _, data in one.pieces))
 
 

@@ -53,7 +53,7 @@ def test_without_usage_no_rate_of_tokens_is_given() -> None:
 
 
 def test_failures_and_warmup_bend_no_distribution() -> None:
-    cut = trace([(900, answer())], 6, sent_ms=180, ending="cut")
+    cut = trace([(500, answer()), (900, answer())], 6, sent_ms=180, ending="cut")
     warm = chat(500, 90, 3, 7, phase="warmup")
     bent, plain = load([warm, *two_slots(), cut], 2), load(two_slots(), 2)
     for name in ("ttft_s", "itl_s", "done_s", "tpot_s"):
@@ -95,6 +95,8 @@ def test_goodput_counts_what_met_every_limit() -> None:
     window_s = summary["steady_window_s"]
     assert window_s == pytest.approx(0.360 + 0.025 - 0.010)
     assert summary["goodput_request_s"] == pytest.approx(2 / window_s)
+    late = load(traces, 1, slo=Slo(ttft_s=0.020, tpot_s=0.010), window_ns=(SENT_NS + 200 * MS, SENT_NS + 400 * MS))
+    assert (late["goodput_request_s"], late["goodput_share"]) == (1 / 0.2, summary["goodput_share"])
     assert load(traces, 1)["goodput_share"] is None
 
 
