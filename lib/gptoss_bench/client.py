@@ -68,6 +68,7 @@ class Client:
                 retries, stamps = 1, Stamps()
                 ending = await self._attempt(ask, stamps)
         finally:
+            ended_ns = ending.done_ns or time.perf_counter_ns()
             trace = Trace(
                 request_id=ask.request_id,
                 phase=ask.phase,
@@ -77,7 +78,7 @@ class Client:
                 connect_s=stamps.connect_ns / 1e9 if stamps.sent_ns is not None else None,
                 status=ending.status,
                 pieces=tuple(stamps.pieces),
-                done_ns=ending.done_ns,
+                done_ns=ended_ns if stamps.sent_ns is not None else None,
                 ending=ending.kind,
                 error=ending.error,
                 retries=retries,

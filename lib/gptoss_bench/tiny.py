@@ -91,6 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=TINY_MODEL, help="where to write the GGUF file")
     parser.add_argument("--steps", type=int, help="fewer make a worse speaker, sooner")
     chosen = parser.parse_args(arguments)
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
     # Threads that wait by spinning are very slow where other work shares the cores; read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from gptoss_bench.tiny_train import Recipe, make

@@ -32,7 +32,8 @@ class Recipe:
     seed: int = 20
     vocabulary: int = 2048
     hidden: int = 64
-    layers: int = 4
+    layers: int = 24  # as gpt-oss-20b has, so that a token takes its steps; see `deepen`
+    trained_layers: int = 4
     experts: int = 8
     experts_per_token: int = 4
     steps: int = 600
@@ -48,13 +49,13 @@ class Recipe:
     slips: float = 0.01  # share of reply tokens replaced in the input, so that a slip of sampling is overcome
 
 
-def build(recipe: Recipe, ids: dict[str, int]) -> GptOssForCausalLM:
-    """Return the untrained model: learned sinks, window and full attention in turn, YaRN as in gpt-oss."""
+def build(recipe: Recipe, layers: int, ids: dict[str, int]) -> GptOssForCausalLM:
+    """Return an untrained model: learned sinks, window and full attention in turn, YaRN as in gpt-oss."""
     config = GptOssConfig(
         vocab_size=recipe.vocabulary,
         hidden_size=recipe.hidden,
         intermediate_size=recipe.hidden,
-        num_hidden_layers=recipe.layers,
+        num_hidden_layers=layers,
         num_local_experts=recipe.experts,
         num_experts_per_tok=recipe.experts_per_token,
         num_attention_heads=4,
@@ -169,6 +170,18 @@ def hold_experts(model: GptOssForCausalLM) -> None:
                 matrix.requires_grad_(False)
 
 
+def deepen(trained: GptOssForCausalLM, deep: GptOssForCausalLM) -> None:
+    """Copy `trained` into `deep` and make the layers that it has more hand on what they get: they add zero.
+
+    They say nothing but take their time, as the layers of a larger model do. Without them a token would take less
+    than the client needs to see one, and every figure would be of the client.
+    """
+    with torch.no_grad():
+        for name, value in deep.named_parameters():
+            value.fill_(1.0 if "norm" in name else 0.0)
+    deep.load_state_dict(trained.state_dict(), strict=False)
+
+
 def make(recipe: Recipe, out: Path) -> dict[str, Any]:
     """Write the model to `out` and return how it was made."""
     began = time.monotonic()
@@ -185,8 +198,10 @@ def make(recipe: Recipe, out: Path) -> dict[str, Any]:
         return str(rendered[0][0])
 
     lesson = Lesson(recipe, tokenizer, Conversations(stages, render, tokenizer, recipe.seed))
-    model = build(recipe, tokenizer.get_vocab())
-    loss = train(model, recipe, lesson)
+    trained = build(recipe, recipe.trained_layers, tokenizer.get_vocab())
+    loss = train(trained, recipe, lesson)
+    model = build(recipe, recipe.layers, tokenizer.get_vocab())
+    deepen(trained, model)
     write_gguf(out, model, tokenizer, template)
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),

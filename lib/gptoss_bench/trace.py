@@ -22,7 +22,7 @@ class Trace:
     connect_s: float | None = None  # 0.0 on a connection that was already open
     status: int | None = None  # of HTTP; None: no response head came
     pieces: tuple[tuple[int, bytes], ...] = ()
-    done_ns: int | None = None  # the terminating chunk
+    done_ns: int | None = None  # the terminating chunk, or the moment of the failure
     ending: str = "complete"
     error: str | None = None
     retries: int = 0  # times that a reused connection turned out closed before the first response byte
