@@ -97,6 +97,8 @@ def _explain(endpoint: Endpoint, answer: _Answer) -> str:
         return f"nothing answers at {endpoint.url} ({answer.error}): start the server or correct the address"
     if answer.failure == "timeout":
         return f"no token came from {endpoint.model} at {endpoint.url}: {answer.error}"
+    if answer.status is None:
+        return f"what answers at {endpoint.url} does not speak HTTP, or hangs up ({answer.error})"
     if answer.status == 404:
         advice = f"; to fetch it: ollama pull {endpoint.model}" if endpoint.engine == "ollama" else ""
         return f"{endpoint.url} does not serve {endpoint.model} (HTTP 404): {answer.error}{advice}"
