@@ -5,7 +5,9 @@ import os
 import re
 import resource
 import signal
+import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -255,3 +257,45 @@ def test_a_missing_tiny_model_is_told_with_the_command_that_makes_it(tmp_path):
     finally:
         hidden.rename(paths.TINY_MODEL)
     refused(result, "make model")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_what_had_ended(tmp_path, number):
+    async def run() -> tuple[int, str]:
+        where = ("--profile", str(paths.PROFILES / "smoke.yaml"), "--results", str(tmp_path))
+        more = ("-p", "requests=100000", "-p", "concurrency=2", "vllm_h100")
+        process = await asyncio.create_subprocess_exec(
+            *KIT,
+            "run",
+            *where,
+            *more,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=paths.ROOT,
+        )
+        while not any(spool.stat().st_size > 5000 for spool in tmp_path.glob("runs/*/traces.jsonl")):
+            assert process.returncode is None
+            await asyncio.sleep(0.1)
+        process.send_signal(number)
+        _, err = await asyncio.wait_for(process.communicate(), 60)
+        return process.returncode, err.decode()
+
+    code, err = asyncio.run(run())
+    found = only_run(tmp_path)
+    address = found.manifest["endpoint"]["url"].removeprefix("http://").split(":")
+    if number == signal.SIGINT:
+        assert (code, err) == (1, "gptoss_bench: stopped; what had ended is kept\n")
+    else:
+        assert code == -signal.SIGKILL
+    deadline = time.monotonic() + 60
+    while listens(*address) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not listens(*address)
+    found = only_run(tmp_path)
+    assert found.manifest["status"] == "incomplete"
+    assert found.requests.outcome.value_counts()["completed"] >= 2
+
+
+def listens(host: str, port: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0

@@ -124,7 +124,7 @@ def test_who_does_not_heed_the_request_is_killed(tmp_path):
 def test_exit_code_and_last_words_are_told(log):
     log.parent.mkdir()
     log.write_text("of an earlier server\n")
-    server = ServerProcess(["sh", "-c", "echo one; echo; echo two >&2; exit 7"], log)
+    server = ServerProcess(["sh", "-c", "echo one; echo ----; echo two >&2; exit 7"], log)
     wait_until(lambda: server.exit_code is not None, "the command ended")
     assert server.exit_code == 7
     assert server.last_words() == "one | two"

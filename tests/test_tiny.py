@@ -22,6 +22,7 @@ from gptoss_bench.wire import reply
 from serving import held, post
 
 CONTEXT = 4096
+LAYERS = 24
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +42,10 @@ def tokenizer() -> Tokenizer:
 
 
 def test_it_is_small_and_its_experts_are_mxfp4(shipped):
-    assert TINY_MODEL.stat().st_size < 2e6
+    assert TINY_MODEL.stat().st_size < 5e6
     kinds = {tensor.name: tensor.tensor_type.name for tensor in shipped.tensors}
     experts = [kind for name, kind in kinds.items() if name.endswith("_exps.weight")]
-    assert experts == ["MXFP4"] * 12
+    assert experts == ["MXFP4"] * 3 * LAYERS
     assert kinds["token_embd.weight"] == kinds["output.weight"] == "BF16"
 
 
@@ -58,8 +59,19 @@ def test_its_architecture_is_that_of_gpt_oss(shipped):
     assert (fact("gpt-oss.rope.scaling.type"), fact("gpt-oss.rope.scaling.factor")) == ("yarn", 32.0)
     assert fact("gpt-oss.context_length") >= CONTEXT
     names = {tensor.name for tensor in shipped.tensors}
-    assert {f"blk.{layer}.attn_sinks.weight" for layer in range(4)} < names
+    assert {f"blk.{layer}.attn_sinks.weight" for layer in range(LAYERS)} < names
     assert set(SPECIAL_TOKENS) < set(fact("tokenizer.ggml.tokens"))
+
+
+def test_a_few_layers_speak_and_the_others_add_nothing(shipped):
+    into_the_stream = ("attn_output", "ffn_down_exps")  # what a layer adds goes through these, weight and bias
+    speaking = {
+        int(tensor.name.split(".")[1])
+        for tensor in shipped.tensors
+        if tensor.name.startswith("blk.") and tensor.name.split(".")[2] in into_the_stream
+        if gguf.quants.dequantize(tensor.data, tensor.tensor_type).any()
+    }
+    assert speaking == {0, 1, 2, 3}
 
 
 def test_the_account_beside_it_is_of_this_file():

@@ -18,7 +18,7 @@ Parameters = dict[str, Any]
 
 def notebook_parameters(notebook: str) -> Parameters:
     """Name and default of each parameter that a notebook declares in its tagged cell."""
-    logging.getLogger("papermill").setLevel(logging.ERROR)
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would log is raised as well
     found = papermill.inspect_notebook(str(notebook_path(notebook)))
     return {name: ast.literal_eval(entry["default"]) for name, entry in found.items()}
 

@@ -4,10 +4,11 @@ Pure, but for `model_entry`, which looks at the model's file. Names and meanings
 """
 
 import hashlib
+import json
 from datetime import UTC, datetime
 from typing import Any
 
-from gptoss_bench.engines.local import MODEL_NAME
+from gptoss_bench.engines.local import MODEL_NAME, require_tiny
 from gptoss_bench.events import ServerTimings
 from gptoss_bench.paths import TINY_MODEL
 
@@ -74,13 +75,19 @@ def keep_seconds(keep_alive: object) -> float:
 
 
 def model_entry() -> Json:
-    """Return what /api/tags says of the tiny model."""
-    details = {"format": "gguf", "family": "gptoss", "parameter_size": "0.8M", "quantization_level": "MXFP4"}
-    present = TINY_MODEL.is_file()
+    """Return what /api/tags says of the tiny model. Raises UsageError where it is missing."""
+    require_tiny()
+    account = TINY_MODEL.with_suffix(".json")
+    parameters = json.loads(account.read_text())["parameters"] if account.is_file() else None
     return {
         "name": NAME,
         "model": NAME,
-        "size": TINY_MODEL.stat().st_size if present else 0,
-        "digest": hashlib.sha256(TINY_MODEL.read_bytes()).hexdigest() if present else "",
-        "details": details,
+        "size": TINY_MODEL.stat().st_size,
+        "digest": hashlib.sha256(TINY_MODEL.read_bytes()).hexdigest(),
+        "details": {
+            "format": "gguf",
+            "family": "gptoss",
+            "parameter_size": f"{parameters / 1e6:.1f}M" if parameters else "",
+            "quantization_level": "MXFP4",
+        },
     }

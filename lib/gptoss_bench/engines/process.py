@@ -50,12 +50,13 @@ class ServerProcess:
         """The command's exit code as a shell shows it; None while it runs."""
         return self._leash.poll()
 
-    def last_words(self, lines: int = 5) -> str:
-        """Return the last lines that the command wrote, in one line; "it wrote nothing" where it did not."""
+    def last_words(self, lines: int = 3) -> str:
+        """Return the last lines with words that the command wrote, as one; "it wrote nothing" where there are none."""
         with self.log.open("rb") as log:
             log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - 8192))
             written = log.read().decode(errors="replace").splitlines()
-        return " | ".join([line.strip() for line in written if line.strip()][-lines:]) or "it wrote nothing"
+        words = [line.strip() for line in written if any(map(str.isalnum, line))]
+        return " | ".join(words[-lines:]) or "it wrote nothing"
 
     async def stop(self) -> None:
         """End the command and all its processes; returns when they are gone. May be called twice."""
