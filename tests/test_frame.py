@@ -1,6 +1,7 @@
 """The frame holds: one list of dependencies, one front door, notebooks that are sources, nothing of one machine."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import tomllib
@@ -136,3 +137,34 @@ def test_no_path_of_a_machine_and_no_registry_is_in_the_tree():
 def test_papermill_reads_the_parameters_of_every_notebook():
     for path in NOTEBOOKS:
         assert {"run_id", "results_dir"} <= set(papermill.inspect_notebook(str(path)))
+
+
+def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():
+    rooms = {path.relative_to(paths.PACKAGE).as_posix(): path for path in paths.PACKAGE.rglob("*.py")}
+    imports = {name: set(imported(path)) for name, path in rooms.items()}
+    graph = {name: {room(module, rooms) for module in modules} - {None, name} for name, modules in imports.items()}
+    assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(rooms)  # a circle raises CycleError
+    pure = "wire dialects events tables tokens outcome metrics summary lint report audit judges memory trace plan"
+    for name in pure.split():
+        tops = {module.partition(".")[0] for module in imports[f"{name}.py"]}
+        assert not tops & {"asyncio", "httpx", "socket", "subprocess", "os", "time", "urllib"}, name
+
+
+def imported(path) -> list[str]:
+    modules = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            modules += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            modules += [f"{node.module}.{alias.name}" for alias in node.names]
+    return modules
+
+
+def room(module: str, rooms) -> str | None:
+    """The room that an imported name lies in: a module, or a name inside one."""
+    parts = module.removeprefix("gptoss_bench.").split(".") if module.startswith("gptoss_bench.") else []
+    for length in range(len(parts), 0, -1):
+        for name in ("/".join(parts[:length]) + ".py", "/".join(parts[:length]) + "/__init__.py"):
+            if name in rooms:
+                return name
+    return None
