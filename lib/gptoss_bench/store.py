@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
@@ -75,32 +75,29 @@ class RunFolder:
             "end_utc": None,
             "packages": machine.packages(),
         }
-        try:
+        with _disk_errors_in_words(path):
             path.mkdir(parents=True, exist_ok=True)
             return cls(path, manifest)
-        except OSError as error:
-            raise _cannot_write(path, error) from error
 
     def served_by(self, endpoint: Endpoint) -> None:
         """Say which server this run measures; its label becomes the run's."""
         self.manifest |= {"label": endpoint.label, "endpoint": asdict(endpoint)}
-        write_json(self.path / "manifest.json", self.manifest)
+        self.document("manifest", self.manifest)
 
     def add(self, trace: Trace) -> None:
         """Append one finished request. Raises UsageError where the disk refuses; what it took stays readable."""
-        try:
+        with _disk_errors_in_words(self.path):
             self._spool.add(trace)
-        except OSError as error:
-            raise _cannot_write(self.path, error) from error
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
         """Write one more table of this run as `name`.parquet."""
-        with replacing(self.path / f"{name}.parquet") as part:
+        with _disk_errors_in_words(self.path), replacing(self.path / f"{name}.parquet") as part:
             frame.to_parquet(part, index=False, compression="zstd")
 
     def document(self, name: str, content: Any) -> None:
         """Write one more JSON document of this run as `name`.json."""
-        write_json(self.path / f"{name}.json", content)
+        with _disk_errors_in_words(self.path):
+            write_json(self.path / f"{name}.json", content)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The request table and the event table of what was added so far."""
@@ -113,7 +110,7 @@ class RunFolder:
 
         Raises UsageError where the disk refuses; the spool then stays, and the run can still be loaded.
         """
-        try:
+        with _disk_errors_in_words(self.path):
             self._spool.close()
             traces = list(spooled(self.path))
             if traces:
@@ -126,8 +123,6 @@ class RunFolder:
             self.manifest |= {"status": status, "reason": reason, "end_utc": _utc_now()}
             write_json(self.path / "manifest.json", self.manifest)
             self._spool.remove()
-        except OSError as error:
-            raise _cannot_write(self.path, error) from error
         self._finished = True
         return Run.load(self.path)
 
@@ -237,9 +232,14 @@ def new_run_id(scenario: str) -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{scenario}-{secrets.token_hex(3)}"
 
 
-def _cannot_write(path: Path, error: OSError) -> UsageError:
-    reason = error.strerror or str(error)
-    return UsageError(f"cannot write to {path}: {reason}; free space or name another folder (what is there is kept)")
+@contextmanager
+def _disk_errors_in_words(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        words = f"cannot write to {path}: {reason}; free space or name another folder (what is there is kept)"
+        raise UsageError(words) from error
 
 
 def _utc_now() -> str:
