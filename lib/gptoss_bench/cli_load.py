@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +63,6 @@ async def run(args: argparse.Namespace) -> int:
         prompt=args.prompt,
         system=args.system or None,
         prompts=args.prompts,
-        salt=secrets.randbelow(10**6),
         max_tokens=args.max_tokens,
         temperature=args.temperature,
         ignore_eos=args.ignore_eos,

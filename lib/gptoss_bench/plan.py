@@ -1,6 +1,7 @@
 """What a load is to be: its shape, its prompts, and the body of each request in the server's dialect."""
 
 import json
+import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,7 @@ class Plan:
     Either `requests` are sent or the loop runs for `duration_s` seconds and lets what is in flight end. `warmup`
     requests go first and are kept apart. `prompts` is "fixed" (one prompt for all, as the write-up did) or
     "distinct" (equally long, different from the first word we control on, so that a prefix cache cannot serve
-    them; `salt` makes them differ between runs). `timeout_s` bounds one request from its sending to its end.
+    them; `salt`, drawn anew for each plan, makes them differ between runs). `timeout_s` bounds one request from its sending to its end.
     `token_counts` asks for a running count in every event, which costs the server a little work.
     Raises UsageError where a value makes no sense.
     """
@@ -38,7 +39,7 @@ class Plan:
     prompt: str = PUBLISHED_PROMPT
     system: str | None = PUBLISHED_SYSTEM
     prompts: str = "fixed"
-    salt: int = 0
+    salt: int = field(default_factory=lambda: secrets.randbelow(10**6))
     max_tokens: int = 256
     temperature: float = 0.0
     ignore_eos: bool = False
