@@ -27,7 +27,8 @@ class Plan:
     Either `requests` are sent or the loop runs for `duration_s` seconds and lets what is in flight end. `warmup`
     requests go first and are kept apart. `prompts` is "fixed" (one prompt for all, as the write-up did) or
     "distinct" (equally long, different from the first word we control on, so that a prefix cache cannot serve
-    them; `salt`, drawn anew for each plan, makes them differ between runs). `timeout_s` bounds one request from its sending to its end.
+    them; `salt`, drawn anew for each plan, makes them differ between runs). `timeout_s` bounds one request, from its
+    sending to its end.
     `token_counts` asks for a running count in every event, which costs the server a little work.
     Raises UsageError where a value makes no sense.
     """
