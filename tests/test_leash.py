@@ -13,7 +13,7 @@ import pytest
 from gptoss_bench.engines import leash
 from gptoss_bench.engines.process import ServerProcess, free_port
 from gptoss_bench.errors import UsageError
-from serving import below, command_of, script, wait_until, wait_until_gone
+from serving import PATIENCE_S, below, command_of, script, wait_until, wait_until_gone
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
 
@@ -108,16 +108,18 @@ def test_a_signal_to_the_leash_ends_them(family, number):
     wait_until_gone(processes)
 
 
-def test_who_does_not_heed_the_request_is_killed(tmp_path):
-    source = "import sys; from gptoss_bench.engines import leash; sys.exit(leash.run(sys.argv[1:], grace_s=0.5))"
-    stubborn = [sys.executable, "-c", FAMILY, "stubborn"]
-    with subprocess.Popen(
-        [sys.executable, "-c", source, *stubborn], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as held:
+@pytest.mark.parametrize(
+    ("manner", "grace_s", "number"), [("stubborn", 0.5, signal.SIGKILL), ("obedient", 3600, signal.SIGTERM)]
+)
+def test_only_who_does_not_heed_the_request_is_killed(manner, grace_s, number):
+    """With an hour of grace, an obedient family that left anything uncollected would hold this test up."""
+    source = f"import sys; from gptoss_bench.engines import leash; sys.exit(leash.run(sys.argv[1:], grace_s={grace_s}))"
+    command = [sys.executable, "-c", source, sys.executable, "-c", FAMILY, manner]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as held:
         assert held.stdout.readline() == "up\n"
         processes = below(held.pid, least=2)
         held.stdin.close()
-        assert held.wait() == 128 + signal.SIGKILL
+        assert held.wait(PATIENCE_S) == 128 + number
         wait_until_gone(processes)
 
 

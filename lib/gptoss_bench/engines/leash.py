@@ -65,7 +65,8 @@ def _end_all(session: int, grace_s: float) -> int | None:
         _signal_all(session, number)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            code = _reap(session) if code is None else code
+            collected = _reap(session)  # every time: a zombie that is not collected counts as left
+            code = collected if code is None else code
             if not _any_left(session):
                 return code
             time.sleep(_POLL_S)
