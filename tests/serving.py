@@ -46,6 +46,12 @@ def said_by(endpoint: Endpoint, body: bytes) -> Reply:
     return reply(decode(data for _, data in traces[0].pieces))
 
 
+async def entered(server) -> Endpoint:
+    """What a server is, once it was ready; it is stopped again."""
+    async with server as endpoint:
+        return endpoint
+
+
 def usage_error_of(coroutine: Coroutine[Any, Any, object]) -> str:
     """The one line that a coroutine ends with."""
     with pytest.raises(UsageError) as caught:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
 from gptoss_bench.engines.ready import wait_for_first_token
 from gptoss_bench.paths import TINY_MODEL
 from gptoss_bench.plan import Plan, request_body
-from serving import below, get, held, said_by, script, usage_error_of, wait_until_gone
+from serving import below, entered, get, held, said_by, script, usage_error_of, wait_until_gone
 
 SLOTS, CONTEXT = 16, 1024
 
@@ -42,11 +41,6 @@ def serving_here() -> set[int]:
 def is_speaking(log_dir: Path) -> bool:
     """Whether a server that logs there has answered a request to its end."""
     return any("stop processing" in log.read_text() for log in log_dir.glob("llama-server.log"))
-
-
-async def entered(server) -> Endpoint:
-    async with server as endpoint:
-        return endpoint
 
 
 def test_the_embedded_engine_says_what_it_is(tiny):
@@ -206,58 +200,3 @@ def test_a_port_that_is_taken_is_named(tmp_path, tiny):
 @pytest.mark.parametrize("wrong", [{"slots": 0}, {"context": 0}, {"threads": -1}])
 def test_sizes_that_make_no_sense_are_refused(tmp_path, wrong):
     assert f"{next(iter(wrong))} must be 1 or more" in usage_error_of(entered(serve_tiny(tmp_path, **wrong)))
-
-
-def test_an_engine_that_is_unknown_or_not_installed_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setenv("PATH", str(tmp_path))
-
-    def refusal(kind: str) -> str:
-        return usage_error_of(entered(open_engine(kind, embedded=False, url="", model="", log_dir=tmp_path)))
-
-    assert "the engine 'tgi' is unknown: choose one of ollama, vllm, transformers" in refusal("tgi")
-    for kind in ("ollama", "vllm", "transformers"):
-        assert f"{kind} is not on PATH: install it" in refusal(kind)
-
-
-# Programs that take the real ones' command lines and environment, and serve the tiny model under their names.
-STAND_INS = {
-    "vllm": '[ "$1" = serve ] && exec "$PYTHON" -m gptoss_bench.engines.llama_server {model} --alias "$2" --port "$6"',
-    "transformers": '[ "$4" = 127.0.0.1 ] && exec "$PYTHON" -m gptoss_bench.engines.llama_server {model} --port "$6"',
-    "ollama": '[ "$1" = serve ] && exec "$PYTHON" -m gptoss_bench.engines.ollama_front --port "${{OLLAMA_HOST#*:}}" '
-    '--slots "$OLLAMA_NUM_PARALLEL" --context "$OLLAMA_CONTEXT_LENGTH" --log-dir {logs}',
-}
-
-
-@pytest.fixture
-def on_path(tmp_path, monkeypatch):
-    """Put a stand-in on PATH."""
-
-    def put(kind: str) -> None:
-        program = tmp_path / kind
-        program.write_text("#!/bin/sh\n" + STAND_INS[kind].format(model=TINY_MODEL, logs=tmp_path) + "\n")
-        program.chmod(0o755)
-        monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.setenv("PYTHON", sys.executable)
-
-    return put
-
-
-@pytest.mark.parametrize(("kind", "model"), [("vllm", "some/model"), ("transformers", "m"), ("ollama", "gpt-oss-tiny")])
-def test_an_engine_on_path_is_launched_with_its_own_command_line(tmp_path, on_path, kind, model):
-    on_path(kind)
-    server = open_engine(kind, embedded=False, url="", model=model, log_dir=tmp_path, slots=3, context=512)
-    endpoint = asyncio.run(entered(server))
-    assert (endpoint.model, endpoint.dialect) == (model, "ollama" if kind == "ollama" else "openai")
-    assert endpoint.ready_s > 0
-    if kind == "ollama":
-        assert (endpoint.facts["num_parallel"], endpoint.facts["context"]) == (3, 512)
-        assert endpoint.label == "TINY MODEL"  # it owned up
-    else:
-        assert endpoint.engine == kind
-
-
-def test_an_ollama_without_the_model_says_how_to_pull_it(tmp_path, on_path):
-    on_path("ollama")
-    server = open_engine("ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path, context=512)
-    text = usage_error_of(entered(server))
-    assert text.endswith("model 'gpt-oss:20b' not found; to fetch it: ollama pull gpt-oss:20b")
