@@ -13,7 +13,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from gptoss_bench import paths, profile
+from gptoss_bench import cli_readme, paths, profile
+from gptoss_bench.store import Run
 
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
@@ -137,6 +138,18 @@ def test_no_path_of_a_machine_and_no_registry_is_in_the_tree():
 def test_papermill_reads_the_parameters_of_every_notebook():
     for path in NOTEBOOKS:
         assert {"run_id", "results_dir"} <= set(papermill.inspect_notebook(str(path)))
+
+
+def test_the_readme_shows_the_verdicts_and_the_picture_of_runs_that_are_in_the_repository():
+    text = cli_readme.README.read_text()
+    [run_id] = re.findall(r"<!-- verdicts of (\S+) -->", text)
+    found = Run.load(paths.RUNS / run_id)
+    assert cli_readme.with_verdicts(text, found) == text
+    evidence = [Run.load(paths.RUNS / name) for name in found.summary["runs"]]
+    assert {run.scenario for run in evidence} == {"ollama-a10", "vllm-h100", "transformers-bf16"}
+    assert {run.manifest["status"] for run in [found, *evidence]} == {"complete"}
+    [pictured] = [run for run in evidence if run.scenario == "vllm-h100"]
+    assert cli_readme.PICTURE.read_bytes() == cli_readme.picture(pictured.path / "notebook.ipynb")
 
 
 def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():

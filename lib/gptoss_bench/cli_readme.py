@@ -1,8 +1,11 @@
-"""`python -m gptoss_bench readme RUN`: the README's table of verdicts, written from the run that found them."""
+"""`python -m gptoss_bench readme RUN`: the README's table of verdicts and its picture, from the runs that made them."""
 
 import argparse
+import base64
 from pathlib import Path
 from typing import Any
+
+import nbformat
 
 from gptoss_bench import claims, paths
 from gptoss_bench.errors import UsageError
@@ -10,6 +13,8 @@ from gptoss_bench.store import Run
 
 START, END = "<!-- verdicts of {run_id} -->", "<!-- end of verdicts -->"
 README = paths.ROOT / "README.md"
+PICTURE = paths.RESULTS / "example.png"
+PICTURED = ("vllm-h100", "beside")  # the scenario, and the cell of its notebook whose figure is shown
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +30,11 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replace what stands between the two marks. Raises UsageError where the run or the marks are missing."""
-    README.write_text(with_verdicts(README.read_text(encoding="utf-8"), Run.load(args.verdicts)), encoding="utf-8")
+    found = Run.load(args.verdicts)
+    README.write_text(with_verdicts(README.read_text(encoding="utf-8"), found), encoding="utf-8")
+    for run_id in found.summary["runs"]:
+        if Run.load(found.path.parent / run_id).scenario == PICTURED[0]:
+            PICTURE.write_bytes(picture(found.path.parent / run_id / "notebook.ipynb"))
     return 0
 
 
@@ -38,3 +47,13 @@ def with_verdicts(text: str, found: Run) -> str:
         raise UsageError(f"README.md has lost the marks {opening}… --> and {END}: put them where the table belongs")
     table = claims.verdict_markdown(claims.from_table(found.table("verdicts")))
     return f"{before}{START.format(run_id=found.run_id)}\n\n{table}\n\n{END}{after}"
+
+
+def picture(notebook: Path) -> bytes:
+    """The PNG that the pictured cell of an executed notebook shows. Raises UsageError where it shows none."""
+    for cell in nbformat.read(notebook, as_version=4).cells:
+        if cell.id == PICTURED[1]:
+            for output in cell.outputs:
+                if png := output.get("data", {}).get("image/png"):
+                    return base64.b64decode(png)
+    raise UsageError(f"{notebook} has no picture in its cell {PICTURED[1]!r}")

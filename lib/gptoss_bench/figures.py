@@ -61,7 +61,7 @@ def latency_distributions(requests: pd.DataFrame, manifest: Mapping[str, Any]) -
     for column, (name, line) in DISTRIBUTIONS.items():
         if rows[column].notna().any():
             sns.ecdfplot(rows, x=column, ax=axes, label=name, linestyle=line, linewidth=2)
-    axes.legend(loc="upper left", fontsize=9)
+    axes.legend(loc="best", fontsize=9)
     axes.set(title="When a request gets its first token, its first answer token, and its end")
     axes.set(xlabel="seconds since it was sent", ylabel="share of requests")
     _log_scale(axes, "x")
