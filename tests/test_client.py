@@ -1,16 +1,20 @@
 """One request becomes one trace, whatever the server does to it. Real sockets; every fault is a real one."""
 
 import asyncio
+import socket
+import time
 
 import httpx
 import pytest
 
+from gptoss_bench import sockets
 from gptoss_bench.client import Ask, Client
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
 from gptoss_bench.trace import Trace
 from scripted import END, HEAD, Exchange, chunk, ending, event, scripted, speak
 
+CLOCKS_NS = 1_000_000  # how far the two clocks may be read apart on a busy machine
 ASK = Ask(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, body=b'{"model":"m"}')
 
 
@@ -138,6 +142,41 @@ def test_cancelled_anywhere_it_is_recorded_once_and_the_cancellation_goes_on(wai
 
     [trace] = asyncio.run(cancel())
     assert trace.ending == "cancelled"
+
+
+@pytest.mark.skipif(not sockets.AVAILABLE, reason="the kernel's receive stamps are Linux's")
+def test_a_stamp_is_the_arrival_and_not_the_reading_however_busy_the_client_is():
+    sent_ns: list[int] = []
+
+    async def then_hold_the_loop(exchange: Exchange) -> None:
+        for part in (HEAD, chunk(event(content="Hel"))):
+            await exchange.send(part)
+            await asyncio.sleep(0.05)
+        sent_ns.append(time.perf_counter_ns())
+        exchange.writer.write(chunk(event(content="lo")))
+        time.sleep(0.3)  # noqa: ASYNC251 - the client shares this loop: it cannot read before this is over
+        sent_ns.append(time.perf_counter_ns())
+        await asyncio.sleep(0.05)  # read on its own, for bytes that are read together share the last one's stamp
+        await exchange.send(chunk(ending(2)), END)
+
+    [trace] = asyncio.run(asked(then_hold_the_loop))
+    assert trace.stamp_source == "kernel"
+    assert len(trace.lags_ns) == len(trace.pieces)
+    before_ns, after_ns = sent_ns
+    (arrival_ns, data), lag_ns = trace.pieces[1], trace.lags_ns[1]
+    assert data == event(content="lo")
+    assert before_ns - CLOCKS_NS < arrival_ns < after_ns - CLOCKS_NS
+    assert arrival_ns + lag_ns >= after_ns
+
+
+@pytest.mark.parametrize(("off_s", "believed"), [(-1, True), (-3600, False), (3600, False)])
+def test_a_stamp_that_only_a_stepped_wall_clock_can_give_is_not_believed(off_s, believed):
+    read = sockets.LastRead()
+    seconds, nanoseconds = divmod(time.time_ns(), 10**9)
+    stamp = sockets.TIMESPEC.pack(seconds + off_s, nanoseconds)
+    read.note([(socket.SOL_SOCKET, sockets.SO_TIMESTAMPNS, stamp)])
+    assert read.kernel is believed
+    assert (read.arrival_ns < read.read_ns) is believed
 
 
 def test_the_key_goes_into_the_header_and_nowhere_else(monkeypatch):

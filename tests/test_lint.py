@@ -62,6 +62,7 @@ TRIPPED = [
     ("no-answer", "warning", replaced(trace(THOUGHT_ONLY, 3, sent_ms=SENDS[3])), 1),
     ("token-counts-disagree", "warning", replaced(trace(MISCOUNTED, 3, sent_ms=SENDS[3])), 1),
     ("concurrency-not-delivered", "warning", [stopped(n, 40.0 * n) for n in range(60)], 6),
+    ("client-bound", "warning", [stopped(n, lags_ns=(2_000_000,) * 13) for n in range(9)], 1),
     ("no-warmup", "note", sound()[1:], 1),
     ("percentile-not-resolved", "note", sound(999), 1),
 ]
@@ -77,6 +78,14 @@ def test_each_rule_is_tripped(rule: str, severity: str, traces: list[Trace], con
     assert rule in found
     assert found[rule].severity == severity
     assert all(len(text) > 15 and "nan" not in text for text in (found[rule].evidence, found[rule].advice))
+
+
+@pytest.mark.parametrize(("name", "share", "bound"), [("cpu_share", 0.81, True), ("cpu_share", 0.79, False)])
+def test_a_client_that_is_busy_most_of_the_time_is_named(name: str, share: float, bound: bool) -> None:
+    requests, events = derive(sound())
+    summary = summarise(requests, events, concurrency=1)
+    summary["client"][name] = share
+    assert ("client-bound" in {found.rule for found in lint(summary, requests)}) is bound
 
 
 def test_the_gravest_findings_come_first() -> None:

@@ -32,6 +32,7 @@ traces = st.builds(
     error=st.none() | st.text(max_size=20),
     retries=st.integers(0, 3),
     stamp_source=st.text(max_size=8),
+    lags_ns=st.lists(st.integers(0, 2**62), max_size=5).map(tuple),
 )
 
 

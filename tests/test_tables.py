@@ -191,3 +191,12 @@ def test_messages_that_share_a_segment_share_its_stamp() -> None:
     joined: list[Timed] = [(ms, data) for ms, data in REASONED[:-3]]
     joined.append((151, b"".join(data for _, data in REASONED[-3:])))
     assert_frame_equal(request_table([trace(joined)]), request_table([trace(REASONED)]))
+
+
+def test_the_lag_of_an_event_is_that_of_the_piece_which_completed_it() -> None:
+    whole = answer() + DONE
+    pieces = ((10, whole[:5]), (20, whole[5:]))
+    told = Trace(0, "measure", 0, 1, 2, 0.0, 200, pieces, 30, lags_ns=(7, 9))
+    assert list(event_table([told])["lag_ns"]) == [9, 9]
+    untold = Trace(0, "measure", 0, 1, 2, 0.0, 200, pieces, 30)
+    assert event_table([untold])["lag_ns"].isna().all()

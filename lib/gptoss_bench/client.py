@@ -78,6 +78,7 @@ class Client:
                 connect_s=stamps.connect_ns / 1e9 if stamps.sent_ns is not None else None,
                 status=ending.status,
                 pieces=tuple(stamps.pieces),
+                lags_ns=tuple(stamps.lags_ns),
                 done_ns=ended_ns if stamps.sent_ns is not None else None,
                 ending=ending.kind,
                 error=ending.error,

@@ -15,6 +15,9 @@ FEWEST_REQUESTS = 10
 LITTLE_ERROR = 0.05
 FAILURE_SHARE = 0.001
 DELIVERED_SHARE = 0.95
+LAG_SHARE = 0.05
+CPU_SHARE = 0.80
+SHARED_READ_SHARE = 0.05
 
 Summary = Mapping[str, Any]
 
@@ -126,6 +129,20 @@ def _concurrency(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     return Finding("concurrency-not-delivered", "warning", evidence, "the client is late: fewer slots, or more clients")
 
 
+def _client_bound(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """METRICS' own rule: the client reads later than 5 % of the median gap at p99, or is busy 80 % of the time."""
+    client, gap_s = summary["client"], summary["itl_s"]["p50"]
+    found = []
+    if client["lag_s"] and gap_s is not None and client["lag_s"]["p99"] > LAG_SHARE * gap_s:
+        found.append(f"p99 of its lag is {client['lag_s']['p99'] * 1e3:.3g} ms, the median ITL {gap_s * 1e3:.3g} ms")
+    if client["cpu_share"] is not None and client["cpu_share"] > CPU_SHARE:
+        found.append(f"it was busy {client['cpu_share']:.0%} of the time")
+    if (client["shared_read_share"] or 0.0) > SHARED_READ_SHARE:
+        found.append(f"{client['shared_read_share']:.0%} of the gaps lay within one read of the socket")
+    advice = "gaps between tokens are partly the client's own: give it a core, or send less"
+    return Finding("client-bound", "warning", "the client: " + "; ".join(found), advice) if found else None
+
+
 def _warmup(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     evidence = "no request was sent before the measured ones"
     advice = "the first wave may hold loading and compiling: add a warm-up"
@@ -142,6 +159,6 @@ def _resolution(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 RULES: tuple[Callable[[Summary, pd.DataFrame], Finding | None], ...] = (
     *(_fraction, _stamps, _little, _failures),
-    *(_one_prompt, _truncated, _no_answer, _token_counts, _concurrency),
+    *(_client_bound, _one_prompt, _truncated, _no_answer, _token_counts, _concurrency),
     *(_warmup, _resolution),
 )

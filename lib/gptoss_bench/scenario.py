@@ -83,12 +83,15 @@ class Session:
                 progress(trace)
 
         reason = "stopped before its end"
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
         try:
             reason = await run_load(plan, self.endpoint, self.folder, seen, first_id=self._next_id) or ""
         finally:
+            cpu_share = (time.process_time() - start_cpu_s) / (time.perf_counter() - start_s)
             self._next_id += len(planned)
             self.requests, self.chunks = self.folder.tables()
             self.summary |= summary.summarise(self.requests, self.chunks, concurrency=plan.concurrency)
+            self.summary["client"]["cpu_share"] = cpu_share
             self.findings = lint.lint(self.summary, self.requests)
             if reason:
                 self._end("incomplete", reason)

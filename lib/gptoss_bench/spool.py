@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from gptoss_bench.trace import Trace
 
-SCALARS = [field.name for field in fields(Trace) if field.name != "pieces"]
+SCALARS = [field.name for field in fields(Trace) if field.name not in ("pieces", "lags_ns")]
 
 
 class Spool:
@@ -37,6 +37,7 @@ class Spool:
             "offset": self._offset,
             "sizes": [len(piece) for _, piece in trace.pieces],
             "arrival_ns": [stamp for stamp, _ in trace.pieces],
+            "lags_ns": trace.lags_ns,
         }
         _write_all(self._raw, body)
         self._offset += len(body)
@@ -69,6 +70,7 @@ def to_parquet(traces: Sequence[Trace], path: Path) -> None:
     columns: dict[str, Any] = {name: [getattr(trace, name) for trace in traces] for name in SCALARS}
     columns["sizes"] = pa.array([[len(piece) for _, piece in t.pieces] for t in traces], pa.list_(pa.int32()))
     columns["arrival_ns"] = pa.array([[stamp for stamp, _ in t.pieces] for t in traces], pa.list_(pa.int64()))
+    columns["lags_ns"] = pa.array([list(t.lags_ns) for t in traces], pa.list_(pa.int64()))
     columns["body"] = pa.array([b"".join(piece for _, piece in t.pieces) for t in traces], pa.large_binary())
     pq.write_table(pa.table(columns), path, compression="zstd")
 
@@ -83,7 +85,8 @@ def _trace(row: dict[str, Any], body: bytes, offset: int) -> Trace:
     ends = list(accumulate(row["sizes"], initial=offset))
     spans = zip(row["arrival_ns"], ends[:-1], ends[1:], strict=True)
     pieces = tuple((stamp, body[start:end]) for stamp, start, end in spans)
-    return Trace(**{name: row[name] for name in SCALARS}, pieces=pieces)
+    lags_ns = tuple(row.get("lags_ns", ()))
+    return Trace(**{name: row[name] for name in SCALARS}, pieces=pieces, lags_ns=lags_ns)
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:

@@ -92,6 +92,7 @@ def summarise(
         **{name: _distribution(completed[name]) for name in REQUEST_TIMES},
         "itl_s": _distribution(counted["itl_s"], counted["request_id"]),
         "server": _server(completed),
+        "client": _client(completed, counted),
         **_goodput(requests, completed, slo, window),
     }
 
@@ -159,6 +160,22 @@ def _median_interval(values: pd.Series, groups: pd.Series | None = None) -> list
     else:
         interval = grouped_median_interval(values, groups)
     return list(interval) if interval else None
+
+
+def _client(completed: pd.DataFrame, counted: pd.DataFrame) -> dict[str, Any]:
+    """What the client itself added: how late it read (s), and how many gaps it could not see.
+
+    Events that one read of the socket brought share its stamp, so the gap between them is 0: `shared_read_share` is
+    their share of all gaps. `lag_s` is null where the kernel stamped nothing. `cpu_share` is known to the caller only.
+    """
+    lag_s = counted.loc[counted["output"], "lag_ns"].astype("Float64") / NS_PER_S
+    gaps = known(counted["itl_s"])
+    return {
+        "stamp_source": "+".join(sorted(completed["stamp_source"].dropna().unique())) or None,
+        "lag_s": {name: percentile(lag_s, p).value for name, p in PERCENTILES.items()} if len(known(lag_s)) else None,
+        "shared_read_share": float((gaps == 0).mean()) if len(gaps) else None,
+        "cpu_share": None,
+    }
 
 
 def _server(completed: pd.DataFrame) -> dict[str, Any] | None:

@@ -102,8 +102,8 @@ def event_table(traces: Iterable[Trace]) -> pd.DataFrame:
 
     `arrival_ns` is the stamp of the piece that completed the event (CLOCK_MONOTONIC). `itl_s` is the gap in seconds to
     the previous output-bearing event of the request, NaN for the first one and for events that bear no output.
-    `lag_ns` is null: a trace does not carry it. The body of a refused request (status other than 200) is no stream and
-    has no events.
+    `lag_ns` is what the client added to it by reading late, null where that is not known. The body of a refused request
+    (status other than 200) is no stream and has no events.
     """
     return derive(traces)[1]
 
@@ -134,7 +134,7 @@ def _append(columns: dict[str, list[Any]], trace: Trace, events: Sequence[Event]
     columns["event"] += range(count)
     columns["piece"] += [event.piece for event in events]
     columns["arrival_ns"] += arrivals
-    columns["lag_ns"] += [None] * count
+    columns["lag_ns"] += [trace.lags_ns[event.piece] for event in events] if trace.lags_ns else [None] * count
     columns["kind"] += [event.kind for event in events]
     columns["output"] += outputs
     columns["tokens"] += [None] * count if tokens is None else tokens

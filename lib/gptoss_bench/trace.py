@@ -27,3 +27,4 @@ class Trace:
     error: str | None = None
     retries: int = 0  # times that a reused connection turned out closed before the first response byte
     stamp_source: str = "client"
+    lags_ns: tuple[int, ...] = ()  # of each piece: from its arrival to our reading it; empty where that is not known

@@ -10,19 +10,28 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpcore
 import httpx
 
-SOURCE = "httpx"  # the stamp is taken when httpx hands the piece over, after its task switch
+from gptoss_bench import sockets
+from gptoss_bench.sockets import LastRead, StampedBackend
 
 
 @dataclass(slots=True)
 class Stamps:
-    """Filled while one request is under way; all stamps are ns on CLOCK_MONOTONIC."""
+    """Filled while one request is under way; all stamps are ns on CLOCK_MONOTONIC.
+
+    `source` says what a piece's stamp is: "kernel" (the receive stamp of the segment that completed it), "read" (the
+    kernel gave none for some of them: the moment of the read), "httpx" (the moment at which httpx handed the piece
+    over, after its task switch) or "client" (taken by the caller itself).
+    `lags_ns` holds for each piece how long it lay in the kernel before it was read; empty where that is not known.
+    """
 
     sent_ns: int | None = None
     connect_ns: int = 0  # duration; stays 0 on a connection that was open
     reused: bool = True
     pieces: list[tuple[int, bytes]] = field(default_factory=list)
+    lags_ns: list[int] = field(default_factory=list)
     source: str = "client"
 
 
@@ -32,34 +41,60 @@ class StampingTransport(httpx.AsyncBaseTransport):
     def __init__(self, verify: ssl.SSLContext | bool = True) -> None:
         """`verify` as httpx takes it; share one SSLContext between slots, for making one takes milliseconds."""
         limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
-        self._inner = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
+        self._over_tls = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
+        self._last_read: LastRead | None = None
+        self._plain = self._over_tls
+        if sockets.AVAILABLE:
+            self._last_read = LastRead()
+            self._plain = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
+            # httpx has no argument for the network that its pool stands on.
+            self._plain._pool = httpcore.AsyncConnectionPool(
+                max_connections=1, max_keepalive_connections=1, network_backend=StampedBackend(self._last_read)
+            )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send, stamping into request.extensions["stamps"] where the caller put one. Raises what httpx raises."""
+        plain = request.url.scheme == "http"
+        inner = self._plain if plain else self._over_tls
         stamps = request.extensions.get("stamps")
         if stamps is None:
-            return await self._inner.handle_async_request(request)
-        stamps.source = SOURCE
+            return await inner.handle_async_request(request)
+        last_read = self._last_read if plain else None
+        stamps.source = "httpx"
+        if last_read is not None:
+            last_read.begin()
         request.extensions["trace"] = _tracer(stamps)
-        response = await self._inner.handle_async_request(request)
+        response = await inner.handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _StampedStream(response.stream, stamps.pieces)
+        response.stream = _StampedStream(response.stream, stamps, last_read)
         return response
 
     async def aclose(self) -> None:
-        """Close the connection."""
-        await self._inner.aclose()
+        """Close the connections."""
+        await self._over_tls.aclose()
+        await self._plain.aclose()
 
 
 class _StampedStream(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream, pieces: list[tuple[int, bytes]]) -> None:
+    def __init__(self, inner: httpx.AsyncByteStream, stamps: Stamps, last_read: LastRead | None) -> None:
         self._inner = inner
-        self._pieces = pieces
+        self._stamps = stamps
+        self._last_read = last_read
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        now, keep = time.perf_counter_ns, self._pieces.append
+        keep, keep_lag, last = self._stamps.pieces.append, self._stamps.lags_ns.append, self._last_read
+        if last is None:
+            async for piece in self._inner:
+                keep((time.perf_counter_ns(), piece))
+                yield piece
+            return
+        self._stamps.source = "kernel"
+        # httpcore reads again only when it has handed over all that the latest read completed.
         async for piece in self._inner:
-            keep((now(), piece))
+            keep((last.arrival_ns, piece))
+            keep_lag(last.read_ns - last.arrival_ns)
+            if not last.kernel:
+                self._stamps.source = "read"
             yield piece
 
     async def aclose(self) -> None:
