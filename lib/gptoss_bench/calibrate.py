@@ -14,7 +14,7 @@ import pandas as pd
 
 from gptoss_bench.metrics import known, percentile
 from gptoss_bench.trace import Trace
-from gptoss_bench.truth_words import IDENTITY
+from gptoss_bench.truth_reply import IDENTITY
 
 NS_PER_S = 1e9
 LAG_SHARE = 0.05  # of the median ITL: METRICS.md's rule for client-bound
@@ -32,7 +32,10 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One client under one load. Rates are events per second of the whole load; `cpu_share` is of one core.
+    """One client under one load. `cpu_share` is of one core.
+
+    `offered_events_s` is what the streams' pace asks for, `events_s` what came over the whole load, first send to
+    last event: the wait for first tokens is in it, and so is a client that does not keep up.
 
     `trusted` is METRICS.md's rule: lag p99 within 5 % of the median ITL, and at most 80 % of a core. A client whose
     stamps carry no lag is held to its arrival error instead, which is the same thing seen from the server.
@@ -42,6 +45,7 @@ class Level:
     streams: int
     tokens_s: float
     events: int
+    offered_events_s: float
     unmatched: int  # events of the log that the client's tables lack, or the reverse
     events_s: float
     cpu_share: float
@@ -115,6 +119,7 @@ def level(
         streams=planned[0],
         tokens_s=planned[1],
         events=len(both),
+        offered_events_s=planned[0] * planned[1],
         unmatched=len(found) - len(both),
         events_s=float(len(both) / span_s) if span_s else 0.0,
         cpu_share=cpu_share,
@@ -136,20 +141,20 @@ def _spread(values_s: pd.Series) -> Spread:
 
 
 def levels_table(levels: Sequence[Level]) -> pd.DataFrame:
-    """One row a level, spreads as columns such as `ttft_error_p99_ms`, by client and events/s."""
+    """One row a level, spreads as columns such as `ttft_error_p99_ms`, by client and load."""
     rows = []
     for one in levels:
         row: dict[str, Any] = {}
         for name, value in asdict(one).items():
             row |= {f"{name}_{at}_ms": ms for at, ms in value.items()} if isinstance(value, dict) else {name: value}
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(["client", "events_s"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values(["client", "offered_events_s"], ignore_index=True)
 
 
 def trusted_up_to(levels: Sequence[Level]) -> float | None:
-    """The highest events/s up to which every level of this one client was trusted; None where the lowest was not."""
+    """The events/s of the highest load up to which every level of one client was trusted; None: not even the lowest."""
     best = None
-    for one in sorted(levels, key=lambda one: one.events_s):
+    for one in sorted(levels, key=lambda one: one.offered_events_s):
         if not one.trusted:
             break
         best = one.events_s

@@ -16,8 +16,9 @@ from collections import deque
 from dataclasses import asdict
 
 from gptoss_bench.truth_plan import TruthPlan
+from gptoss_bench.truth_reply import Sent, composed
 from gptoss_bench.truth_requests import ABOUT, arrival_ns, exact_timer, first_request, want_stamps
-from gptoss_bench.truth_words import Sent, Wanted, composed, document
+from gptoss_bench.truth_words import Wanted, document
 
 LOOPBACK = "127.0.0.1"
 AT_A_TIME = 16  # due writes sent before the sockets are looked at again

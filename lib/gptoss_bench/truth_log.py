@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from gptoss_bench.atomic import replacing
 from gptoss_bench.errors import UsageError
 from gptoss_bench.truth_plan import TruthPlan
-from gptoss_bench.truth_words import Sent
+from gptoss_bench.truth_reply import Sent
 
 COLUMNS = {
     "stream": "int64",  # the number in the event's id
@@ -24,7 +24,7 @@ COLUMNS = {
     "tokens": "int32",
     "asked_ns": "int64",  # arrival of the request's last byte, by the kernel where it tells
     "due_ns": "int64",
-    "sent_ns": "int64",  # immediately before the send() that held the event's last byte
+    "sent_ns": "int64",  # immediately before the send() that completed the event, HTTP's framing aside
     "sent_after_ns": "int64",  # immediately after it
     "fault": "str",  # of the whole stream: http, error, cut, or null
 }

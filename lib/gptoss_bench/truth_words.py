@@ -5,41 +5,46 @@ and a client that keeps them needs nothing more to be matched with the server's 
 """
 
 import json
-import re
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
-from gptoss_bench.truth_plan import TruthPlan, due_ns, fault, fault_after, tears
+from gptoss_bench.truth_plan import TruthPlan
 
 SERVER = "truth-server"
 MODEL = "truth"
 PROMPT_TOKENS = 7
 WORDS = (" the", " café", " said", " 真実", " twice", " 🙂", " and", " naïve")  # one to four bytes a character
-IDENTITY = re.compile(rb"truth-(\d{8})")
-_NOBODY = "truth-00000000"
+NOBODY = "truth-00000000"
 _ERROR = "the engine failed, as planned"
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One event, or one refusal: its kind (role, output, finish, usage, done, error, refused), tokens and bytes."""
+    """One event, or one refusal: its kind (role, output, finish, usage, done, error, refused), tokens and bytes.
+
+    `whole`: after so many of the bytes it can be read; what follows is framing.
+    """
 
     kind: str
     tokens: int
     data: bytes
+    whole: int
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Bytes that go out together when their step (tokens before them, -1: at once) is due, and the events in them."""
+    """Bytes that go out together when their step (tokens before them, -1: at once) is due, and the events in them.
+
+    `whole`: by event, after how many of the bytes it can be read.
+    """
 
     step: int
     data: bytes
-    events: tuple[Said, ...]
+    events: tuple[Said, ...] = ()
+    whole: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,43 +56,9 @@ class Wanted:
     close: bool = False  # the connection, after the reply
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """What one stream sent. `completes[i]` are the events whose last byte was in write i; `stamps` has two a write.
-
-    A stream that was left early has fewer stamps than writes; the events behind them were never sent.
-    """
-
-    number: int
-    asked_ns: int
-    completes: tuple[tuple[Said, ...], ...]
-    due_ns: list[int]
-    stamps: "array[int]"
-    fault: str | None
-
-
-def named(data: bytes, number: int) -> bytes:
-    """The bytes with the number of their stream, in as many bytes."""
-    return data.replace(_NOBODY.encode(), b"truth-%08d" % number)
-
-
 def text(tokens: int) -> str:
     """What a reply of so many tokens says, reasoning and answer together."""
     return "".join(WORDS[at % len(WORDS)] for at in range(tokens))
-
-
-def composed(plan: TruthPlan, wanted: Wanted, number: int, asked_ns: int, epoch_ns: int) -> tuple[list[bytes], Sent]:
-    """The writes of the `number`-th stream, and the record of them that has no stamps yet."""
-    wrong = fault(plan, number)
-    events = -(-min(plan.tokens, wanted.limit or plan.tokens) // plan.tokens_per_event)
-    after = fault_after(plan, number, events) if wrong in ("error", "cut") else 0
-    writes = reply_writes(plan, wanted, wrong, after)
-    parts = [named(write.data, number) for write in writes]
-    due = due_ns(plan, number, [write.step for write in writes], asked_ns, epoch_ns)
-    completes = tuple(write.events for write in writes)
-    if plan.torn > 1:
-        parts, due, completes = _torn(plan, number, parts, due, completes)
-    return parts, Sent(number, asked_ns, completes, due, array("q"), wrong)
 
 
 @lru_cache(maxsize=256)
@@ -102,7 +73,7 @@ def reply_writes(plan: TruthPlan, wanted: Wanted, fault: str | None = None, afte
     writes = []
     first: tuple[Said, ...] = ()
     if wanted.dialect != "ollama" and plan.role != "never":
-        first = (Said("role", 0, _chunk(_openai(plan, {"role": "assistant", "content": ""}, so_far=0))),)
+        first = (_said(plan, "role", 0, (_openai(plan, {"role": "assistant", "content": ""}, so_far=0))),)
     if plan.role == "early":
         writes.append(_write(-1, first, head))
         head, first = b"", ()
@@ -116,28 +87,21 @@ def reply_writes(plan: TruthPlan, wanted: Wanted, fault: str | None = None, afte
     if fault == "error":
         return (*writes[: begun + after], _write(starts[after], tuple(_failure(plan, wanted)), tail=b"0\r\n\r\n"))
     torn = writes[begun + after]
-    return (*writes[: begun + after], Write(torn.step, torn.data[: len(torn.data) // 2], ()))
-
-
-def _torn(
-    plan: TruthPlan, number: int, parts: list[bytes], due: list[int], completes: tuple[tuple[Said, ...], ...]
-) -> tuple[list[bytes], list[int], tuple[tuple[Said, ...], ...]]:
-    """Each write as several, the earlier ones ahead of time; the last one alone completes its events."""
-    gap_ns = round(plan.torn_gap_s * 1e9)
-    torn_parts, torn_due, torn_completes = [], [], []
-    for part, stamp, events, ends in zip(
-        parts, due, completes, tears(plan, number, list(map(len, parts))), strict=True
-    ):
-        torn_parts += [part[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        torn_due += [stamp - gap_ns * left for left in range(len(ends) - 1, -1, -1)]
-        torn_completes += [*[()] * (len(ends) - 1), events]
-    for at in range(1, len(torn_due)):  # a gap longer than the pace moves the rest, not the order
-        torn_due[at] = max(torn_due[at], torn_due[at - 1])
-    return torn_parts, torn_due, tuple(torn_completes)
+    return (*writes[: begun + after], Write(torn.step, torn.data[: len(torn.data) // 2]))
 
 
 def _write(step: int, events: tuple[Said, ...], head: bytes = b"", tail: bytes = b"") -> Write:
-    return Write(step, head + b"".join(event.data for event in events) + tail, events)
+    whole, length = [], len(head)
+    for event in events:
+        whole.append(length + event.whole)
+        length += len(event.data)
+    return Write(step, head + b"".join(event.data for event in events) + tail, events, tuple(whole))
+
+
+def _said(plan: TruthPlan, kind: str, tokens: int, message: bytes) -> Said:
+    """An event as one chunk of HTTP's chunked encoding. The CR of its last line end already completes it."""
+    data = b"%x\r\n%s\r\n" % (len(message), message)
+    return Said(kind, tokens, data, len(data) - (3 if plan.crlf else 2))
 
 
 def _outputs(plan: TruthPlan, wanted: Wanted, tokens: int) -> Iterator[Said]:
@@ -155,37 +119,37 @@ def _outputs(plan: TruthPlan, wanted: Wanted, tokens: int) -> Iterator[Said]:
             data = _openai(plan, dict.fromkeys(fields if at < thinking else ("content",), words), so_far=so_far)
             if plan.comment_every and at % plan.comment_every == 0:
                 data = b": keep-alive" + 2 * _eol(plan) + data
-        yield Said("output", so_far - first, _chunk(data))
+        yield _said(plan, "output", so_far - first, data)
 
 
 def _ending(plan: TruthPlan, wanted: Wanted, tokens: int, reason: str) -> Iterator[Said]:
     if wanted.dialect == "ollama":
         counts = {} if plan.usage == "none" else {"prompt_eval_count": PROMPT_TOKENS, "eval_count": tokens}
-        yield Said("finish", 0, _chunk(_ollama(plan, {"content": ""}, done=True, done_reason=reason, **counts)))
+        yield _said(plan, "finish", 0, (_ollama(plan, {"content": ""}, done=True, done_reason=reason, **counts)))
         return
-    yield Said("finish", 0, _chunk(_openai(plan, {}, so_far=tokens, reason=reason)))
+    yield _said(plan, "finish", 0, (_openai(plan, {}, so_far=tokens, reason=reason)))
     if plan.usage != "none":
-        yield Said("usage", 0, _chunk(_sse(plan, {**_OPENAI, "choices": [], "usage": _usage(tokens)})))
-    yield Said("done", 0, _chunk(b"data: [DONE]" + 2 * _eol(plan)))
+        yield _said(plan, "usage", 0, (_sse(plan, {**_OPENAI, "choices": [], "usage": _usage(tokens)})))
+    yield _said(plan, "done", 0, (b"data: [DONE]" + 2 * _eol(plan)))
 
 
 def _failure(plan: TruthPlan, wanted: Wanted) -> Iterator[Said]:
     if wanted.dialect == "ollama":
-        yield Said("error", 0, _chunk(_line(plan, {"id": _NOBODY, "error": _ERROR})))
+        yield _said(plan, "error", 0, (_line(plan, {"id": NOBODY, "error": _ERROR})))
         return
     error = {"message": _ERROR, "type": "InternalServerError", "code": 500}
-    yield Said("error", 0, _chunk(_sse(plan, {"id": _OPENAI["id"], "error": error})))
-    yield Said("done", 0, _chunk(b"data: [DONE]" + 2 * _eol(plan)))
+    yield _said(plan, "error", 0, (_sse(plan, {"id": _OPENAI["id"], "error": error})))
+    yield _said(plan, "done", 0, (b"data: [DONE]" + 2 * _eol(plan)))
 
 
 def _refusal(plan: TruthPlan, wanted: Wanted) -> Write:
     words = "refused, as planned"
     error = words if wanted.dialect == "ollama" else {"message": words, "code": plan.http_status}
-    data = document({"id": _NOBODY, "error": error}, plan.http_status, wanted.close)
-    return Write(-1, data, (Said("refused", 0, data),))
+    data = document({"id": NOBODY, "error": error}, plan.http_status, wanted.close)
+    return _write(-1, (Said("refused", 0, data, len(data)),))
 
 
-_OPENAI = {"id": f"chatcmpl-{_NOBODY}", "object": "chat.completion.chunk", "created": 1762000000, "model": MODEL}
+_OPENAI = {"id": f"chatcmpl-{NOBODY}", "object": "chat.completion.chunk", "created": 1762000000, "model": MODEL}
 
 
 def _openai(plan: TruthPlan, delta: dict[str, str], *, so_far: int, reason: str | None = None) -> bytes:
@@ -196,7 +160,7 @@ def _openai(plan: TruthPlan, delta: dict[str, str], *, so_far: int, reason: str 
 
 def _ollama(plan: TruthPlan, message: dict[str, str], *, done: bool = False, **more: Any) -> bytes:
     said = {"role": "assistant", **message}
-    return _line(plan, {"id": _NOBODY, "model": MODEL, "message": said, "done": done, **more})
+    return _line(plan, {"id": NOBODY, "model": MODEL, "message": said, "done": done, **more})
 
 
 def _usage(completion: int) -> dict[str, int]:
@@ -218,11 +182,6 @@ def _eol(plan: TruthPlan) -> bytes:
 
 def _json(message: dict[str, Any]) -> bytes:
     return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _chunk(data: bytes) -> bytes:
-    """One chunk of HTTP's chunked encoding."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def document(content: dict[str, Any], status: int = 200, close: bool = False) -> bytes:
