@@ -97,18 +97,27 @@ def test_a_level_sums_up_what_was_found():
     assert one.lag == calibrate.Spread(None, None, None)
 
 
+RIGHT = {0: [0.1, 210.5, 230.25, 260.25], 1: [0.1, 200.5, 225.5, 250.5]}
+
+
 @pytest.mark.parametrize(
-    ("lag_ns", "cpu_share", "trusted"),
+    ("arrivals", "cpu_share", "trusted"),
     [
-        (1_000_000, 0.1, True),
-        (1_500_000, 0.1, False),  # 5 % of the median gap of 25 ms is 1.25 ms
-        (1_000_000, 0.81, False),
-        (None, 0.1, False),  # without lag the arrival error, 3 ms at its worst, takes its place
+        (RIGHT, 0.1, True),
+        (RIGHT, 0.81, False),
+        (SEEN, 0.1, False),  # the last arrival is 3 ms late: 5 % of the median gap of 25 ms is 1.25 ms
+        ({0: RIGHT[0], 1: [0.1, 200.5, 227.5, 250.5]}, 0.1, False),  # one gap is 2 ms too long
     ],
 )
-def test_a_client_that_adds_too_much_or_needs_a_core_is_not_trusted(lag_ns, cpu_share, trusted):
-    found = calibrate.matched(seen(SEEN, lag_ns), STREAMS, LOG)
+def test_a_client_that_is_too_wrong_or_needs_a_core_is_not_trusted(arrivals, cpu_share, trusted):
+    found = calibrate.matched(seen(arrivals, lag_ns=9_000_000), STREAMS, LOG)
     assert summed(found, cpu_share=cpu_share).trusted is trusted
+
+
+def test_a_first_token_that_is_told_too_late_is_enough_not_to_be_trusted():
+    found = calibrate.matched(seen(RIGHT), STREAMS, LOG)
+    late = calibrate.ttft_errors(requests([0.2105, 0.204]), STREAMS, LOG)
+    assert not summed(found, errors_s=late).trusted
 
 
 def test_nothing_matched_is_not_trusted_and_has_no_numbers():

@@ -35,8 +35,8 @@ class Answer:
 async def identify(url: str) -> tuple[str, list[str]]:
     """Return the engine that answers at `url` and the models that it names (none where it does not tell).
 
-    The engine is "llama.cpp", "truth-server", "ollama", "vllm" or "openai-compatible", which is also whatever does not
-    tell. Raises UsageError, in one line, where nothing answers there, where it is a web page, and where a key is wanted.
+    The engine is "llama.cpp", "truth-server", "ollama", "vllm" or "openai-compatible", which is also what does not
+    tell. Raises UsageError, in one line, where nothing answers there, where it is a web page, where a key is wanted.
     """
     async with _asking(url) as http:
         listed = await _ask(http, "/v1/models")
