@@ -152,6 +152,15 @@ def test_the_readme_shows_the_verdicts_and_the_picture_of_runs_that_are_in_the_r
     assert cli_readme.PICTURE.read_bytes() == cli_readme.picture(pictured.path / "notebook.ipynb")
 
 
+def test_the_readmes_figures_of_the_ruler_are_those_of_its_run():
+    text = cli_readme.README.read_text()
+    [run_id] = re.findall(r"results/runs/(\S+-ruler-\w+)/", text)
+    levels = Run.load(paths.RUNS / run_id).table("levels")
+    for one in levels[levels.streams >= 64].itertuples():
+        errors = f"| {one.ttft_error_p50_ms:.3g} / {one.ttft_error_p99_ms:.3g} | {one.itl_error_p99_ms:.3g} |"
+        assert f"{errors} {one.cpu_share:.0%} |" in text
+
+
 def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():
     rooms = {path.relative_to(paths.PACKAGE).as_posix(): path for path in paths.PACKAGE.rglob("*.py")}
     imports = {name: set(imported(path)) for name, path in rooms.items()}
