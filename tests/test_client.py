@@ -147,6 +147,8 @@ def test_cancelled_anywhere_it_is_recorded_once_and_the_cancellation_goes_on(wai
 @pytest.mark.skipif(not sockets.AVAILABLE, reason="the kernel's receive stamps are Linux's")
 def test_a_stamp_is_the_arrival_and_not_the_reading_however_busy_the_client_is():
     sent_ns: list[int] = []
+    sockets.keep_stamping()
+    time.sleep(0.5)  # the kernel takes its time to begin
 
     async def then_hold_the_loop(exchange: Exchange) -> None:
         for part in (HEAD, chunk(event(content="Hel"))):

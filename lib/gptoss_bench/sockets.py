@@ -7,6 +7,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import httpcore
@@ -49,12 +50,27 @@ class LastRead:
         self.arrival_ns, self.kernel = self.read_ns, False
 
 
+@cache
+def keep_stamping() -> socket.socket:
+    """Hold one socket that wants stamps for as long as the process lives.
+
+    The kernel begins to stamp arrivals some time after the first socket asks for it, and ends with the last one.
+    """
+    return _stamped(socket.socket())
+
+
+def _stamped(sock: socket.socket) -> socket.socket:
+    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+    return sock
+
+
 class StampedBackend(httpcore.AsyncNetworkBackend):
     """Opens connections whose reads are noted in one `LastRead`."""
 
     def __init__(self, last_read: LastRead) -> None:
         """Every connection of this backend notes its reads in `last_read`: use it for one request at a time."""
         self._last_read = last_read
+        keep_stamping()
 
     async def connect_tcp(
         self,
@@ -74,8 +90,7 @@ class StampedBackend(httpcore.AsyncNetworkBackend):
                     try:
                         sock.setblocking(False)
                         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
-                        await loop.sock_connect(sock, address)
+                        await loop.sock_connect(_stamped(sock), address)
                     except BaseException as error:
                         sock.close()
                         if not isinstance(error, OSError):
