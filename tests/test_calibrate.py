@@ -114,6 +114,15 @@ def test_a_client_that_is_too_wrong_or_needs_a_core_is_not_trusted(arrivals, cpu
     assert summed(found, cpu_share=cpu_share).trusted is trusted
 
 
+@pytest.mark.parametrize(
+    ("lag_ns", "cpu_share", "bound"),
+    [(1_000_000, 0.1, False), (1_500_000, 0.1, True), (1_000_000, 0.81, True), (None, 0.81, None)],
+)
+def test_the_rule_of_lag_is_told_beside_whatever_the_errors_are(lag_ns, cpu_share, bound):
+    found = calibrate.matched(seen(RIGHT, lag_ns), STREAMS, LOG)
+    assert summed(found, cpu_share=cpu_share).client_bound is bound
+
+
 def test_a_first_token_that_is_told_too_late_is_enough_not_to_be_trusted():
     found = calibrate.matched(seen(RIGHT), STREAMS, LOG)
     late = calibrate.ttft_errors(requests([0.2105, 0.204]), STREAMS, LOG)
@@ -133,7 +142,7 @@ def test_a_level_above_one_that_failed_does_not_count():
     assert calibrate.trusted_up_to(at) == 39
     assert calibrate.trusted_up_to(at[:1]) is None
     assert "39 events/s" in calibrate.limit_words("us", 39.2)
-    assert "every load" in calibrate.limit_words("us", None)
+    assert "lowest load" in calibrate.limit_words("us", None)
 
 
 def test_the_table_has_a_column_for_each_percentile():

@@ -160,7 +160,8 @@ def test_the_readmes_figures_of_the_ruler_are_those_of_its_run():
         figures = (one.ttft_error_p50_ms, one.ttft_error_p99_ms, one.itl_error_p99_ms)
         p50, p99, itl = (f"{ms:.0f}" if ms >= 1000 else f"{ms:.3g}" for ms in figures)
         errors = f"| {p50} / {p99} | {itl} |"
-        assert f"{errors} {one.cpu_share:.0%} |" in text
+        bound = {True: "yes", False: "no"}.get(one.client_bound, "no lag known")
+        assert f"{errors} {one.cpu_share:.0%} | {bound} |" in text
 
 
 def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():

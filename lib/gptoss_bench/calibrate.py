@@ -38,8 +38,9 @@ class Level:
     last event: the wait for first tokens is in it, and so is a client that does not keep up.
 
     `trusted`: the p99 of none of its errors (of TTFT, of ITL, of an arrival) exceeds 5 % of the median ITL, and it
-    needs at most 80 % of a core. The rule for runs names the lag, which is all that a run without the truth can know;
-    here the errors themselves are, and the kernel's stamps stay right however late they are read.
+    needs at most 80 % of a core. `client_bound` is the rule that every other run is marked by: lag p99 beyond 5 % of
+    the median ITL, or more than 80 % of a core; None where stamps carry no lag. The two differ where reads are late
+    and the kernel's stamps are right all the same, so both are told.
     """
 
     client: str
@@ -57,6 +58,7 @@ class Level:
     lag: Spread
     server_late: Spread
     trusted: bool
+    client_bound: bool | None
 
 
 def streams_of(traces: Iterable[Trace]) -> pd.Series:
@@ -115,6 +117,8 @@ def level(
     errors = _spread(errors_s), _spread(both["itl_error_s"]), _spread(outputs["arrival_error_s"])
     worst = [spread.p99 for spread in errors if spread.p99 is not None]
     right = itl_p50 is not None and bool(worst) and max(worst) <= ERROR_SHARE * itl_p50 * 1e3
+    lagged = _spread(lag)
+    late = None if lagged.p99 is None or itl_p50 is None else lagged.p99 > ERROR_SHARE * itl_p50 * 1e3
     return Level(
         client=client,
         streams=planned[0],
@@ -128,9 +132,10 @@ def level(
         ttft_error=errors[0],
         itl_error=errors[1],
         arrival_error=errors[2],
-        lag=_spread(lag),
+        lag=lagged,
         server_late=_spread(both["late_s"]),
         trusted=right and cpu_share <= CPU_SHARE,
+        client_bound=None if late is None else late or cpu_share > CPU_SHARE,
     )
 
 
@@ -165,5 +170,5 @@ def trusted_up_to(levels: Sequence[Level]) -> float | None:
 def limit_words(client: str, limit: float | None) -> str:
     """The limit of `trusted_up_to` as a sentence."""
     if limit is None:
-        return f"{client}: client-bound here at every load that was tried."
-    return f"{client}: trusted here up to {limit:,.0f} events/s of those that were tried."
+        return f"{client}: its errors are too large already at the lowest load that was tried."
+    return f"{client}: its errors are small enough up to {limit:,.0f} events/s, of the loads that were tried."

@@ -23,7 +23,7 @@ COLUMNS = [
         "ttft_error_max_ms",
     ),
     *("itl_error_p50_ms", "itl_error_p99_ms", "itl_error_max_ms", "lag_p50_ms", "lag_p99_ms"),
-    *("server_late_p99_ms", "cpu_share", "trusted"),
+    *("server_late_p99_ms", "cpu_share", "trusted", "client_bound"),
 ]
 
 

@@ -117,6 +117,11 @@ def estimator(claim: Claim, evidence: Evidence, *, measured: str, estimated: str
     text = (
         f"same requests, medians: measured {number(true)} s, formula {number(guess)} s ({number(guess / true)} times)"
     )
+    others = [
+        f"{number(guess / true)} times in {other.run_id}" for _, _, _, other, true, guess in found if other is not run
+    ]
+    if others:
+        text += f"; beside it {', '.join(others)}"
     span = run.span(f"{measured}_interval")
     return claim.verdict(REFUTED if missed else REPRODUCED, text, run=run, measured=true, interval=span)
 
