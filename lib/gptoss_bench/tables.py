@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
+from gptoss_bench.columnar import KINDS, Columns
+from gptoss_bench.events import Reply, ServerTimings
 from gptoss_bench.outcome import outcome
 from gptoss_bench.tokens import event_tokens
 from gptoss_bench.trace import Trace
-from gptoss_bench.wire import Event, Reply, ServerTimings, decode, reply
 
 NS_PER_S = 1e9
 
@@ -80,21 +82,14 @@ REQUEST_COLUMNS = {
 _OF_TRACE = tuple(field.name for field in fields(Trace) if field.name in REQUEST_COLUMNS)
 _OF_REPLY = tuple(field.name for field in fields(Reply) if field.name in REQUEST_COLUMNS.keys() - {"error"})
 _OF_TIMINGS = tuple(field.name for field in fields(ServerTimings))
-_KEY = ["phase", "request_id"]
 
 
 def derive(traces: Iterable[Trace]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (request table, event table) of the same traces, each body decoded once."""
     traces = list(traces)
-    columns: dict[str, list[Any]] = {name: [] for name in CHUNK_COLUMNS}
-    replies = []
-    for trace in traces:
-        events = _events(trace)
-        said = reply(events)
-        _append(columns, trace, events, event_tokens(events, said.completion_tokens))
-        replies.append(said)
-    chunks = _frame(columns, CHUNK_COLUMNS)
-    return _requests(traces, replies, chunks), chunks
+    columns, replies = _decoded(traces)
+    chunks = _chunks(traces, replies, columns)
+    return _requests(traces, replies, chunks, columns), chunks
 
 
 def event_table(traces: Iterable[Trace]) -> pd.DataFrame:
@@ -111,67 +106,103 @@ def event_table(traces: Iterable[Trace]) -> pd.DataFrame:
 def request_table(traces: Iterable[Trace], chunks: pd.DataFrame | None = None) -> pd.DataFrame:
     """Exactly one row a trace, in their order; columns and dtypes are REQUEST_COLUMNS, times in seconds.
 
-    `chunks` is the event table of the same traces, where it is at hand. `done_ns` is the terminating chunk, or the last
-    piece that came where none did. Of a request that failed or was cancelled the times up to its first events stay;
-    `tpot_s`, `e2e_s`, `done_s` and what follows from them are null.
+    `chunks` is the event table of the same traces, where it is at hand. `done_ns` is the terminating chunk, or the last piece that came where none did. Of a request that failed or was
+    cancelled the times up to its first events stay; `tpot_s`, `e2e_s`, `done_s` and what follows from them are null.
     """
-    if chunks is None:
-        return derive(traces)[0]
     traces = list(traces)
-    return _requests(traces, [reply(_events(trace)) for trace in traces], chunks)
+    columns, replies = _decoded(traces)
+    return _requests(traces, replies, _chunks(traces, replies, columns) if chunks is None else chunks, columns)
 
 
-def _events(trace: Trace) -> list[Event]:
-    return decode(piece for _, piece in trace.pieces) if trace.status == 200 else []
+def _decoded(traces: Sequence[Trace]) -> tuple[Columns, list[Reply]]:
+    columns = Columns()
+    # the body of a refused request is no stream
+    return columns, [columns.add([piece for _, piece in t.pieces] if t.status == 200 else []) for t in traces]
 
 
-def _append(columns: dict[str, list[Any]], trace: Trace, events: Sequence[Event], tokens: Sequence[int] | None) -> None:
-    arrivals = [trace.pieces[event.piece][0] for event in events]
-    outputs = [event.is_output for event in events]
-    count = len(events)
-    columns["request_id"] += [trace.request_id] * count
-    columns["phase"] += [trace.phase] * count
-    columns["event"] += range(count)
-    columns["piece"] += [event.piece for event in events]
-    columns["arrival_ns"] += arrivals
-    columns["lag_ns"] += [trace.lags_ns[event.piece] for event in events] if trace.lags_ns else [None] * count
-    columns["kind"] += [event.kind for event in events]
-    columns["output"] += outputs
-    columns["tokens"] += [None] * count if tokens is None else tokens
-    columns["answer_chars"] += [len(event.answer) for event in events]
-    columns["reasoning_chars"] += [len(event.reasoning) for event in events]
-    columns["itl_s"] += _gaps(arrivals, outputs)
+def _chunks(traces: Sequence[Trace], replies: Sequence[Reply], columns: Columns) -> pd.DataFrame:
+    rows = np.asarray(columns.events)
+    streams = [trace for trace in traces if trace.status == 200]
+    sizes = [len(piece) for trace in streams for _, piece in trace.pieces]
+    stamps = [stamp for trace in streams for stamp, _ in trace.pieces]
+    pieces = np.array([len(trace.pieces) if trace.status == 200 else 0 for trace in traces], dtype="int64")
+    # over all bodies: the piece that holds the last byte of each event
+    piece = np.searchsorted(np.cumsum(sizes), np.asarray(columns.end), side="left")
+    arrival_ns = np.array(stamps, dtype="int64")[piece]
+    output = np.asarray(columns.output).astype(bool)
+    starts = np.repeat(np.cumsum(rows) - rows, rows)
+    lags = [lag for trace in streams for lag in trace.lags_ns or [0] * len(trace.pieces)]
+    lags_known = np.repeat([len(trace.lags_ns) > 0 for trace in traces], rows)
+    return pd.DataFrame(
+        {
+            "request_id": np.repeat(np.array([trace.request_id for trace in traces], dtype="int64"), rows),
+            "phase": _texts([trace.phase for trace in traces], np.repeat(np.arange(len(traces)), rows)),
+            "event": (np.arange(len(output)) - starts).astype("int32"),
+            "piece": (piece - np.repeat(np.cumsum(pieces) - pieces, rows)).astype("int32"),
+            "arrival_ns": arrival_ns,
+            "lag_ns": pd.arrays.IntegerArray(np.array(lags, dtype="int64")[piece], ~lags_known),
+            "kind": _texts(KINDS, np.asarray(columns.kind)),
+            "output": output,
+            "tokens": _tokens(replies, columns),
+            "answer_chars": np.array(columns.answer_chars, dtype="int32"),
+            "reasoning_chars": np.array(columns.reasoning_chars, dtype="int32"),
+            "itl_s": _gaps(arrival_ns, output, starts),
+        }
+    )
 
 
-def _gaps(arrivals: Sequence[int], outputs: Sequence[bool]) -> list[float]:
-    gaps = []
-    previous = None
-    for arrival, output in zip(arrivals, outputs, strict=True):
-        gaps.append((arrival - previous) / NS_PER_S if output and previous is not None else np.nan)
-        previous = arrival if output else previous
+def _texts(names: Sequence[str], codes: npt.NDArray[Any]) -> pd.Series:
+    """The names that these indices stand for."""
+    words = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.large_string()))
+    return pd.Series(words.dictionary_decode(), dtype="str")
+
+
+def _tokens(replies: Sequence[Reply], columns: Columns) -> pd.arrays.IntegerArray:
+    """The tokens of each event, null where they are not known."""
+    stops = np.cumsum(np.asarray(columns.events)).tolist()
+    tokens = np.zeros(len(columns.end), dtype="int32")
+    unknown = np.zeros(len(columns.end), dtype=bool)
+    output, count, ids = (np.asarray(column) for column in (columns.output, columns.count, columns.ids))
+    for said, start, stop in zip(replies, [0, *stops], stops, strict=False):
+        rows = slice(start, stop)
+        found = event_tokens(output[rows].astype(bool), count[rows], ids[rows], said.completion_tokens)
+        if found is None:
+            unknown[rows] = True
+        else:
+            tokens[rows] = found
+    return pd.arrays.IntegerArray(tokens, unknown)
+
+
+def _gaps(
+    arrival_ns: npt.NDArray[np.int64], output: npt.NDArray[np.bool_], starts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Seconds from the output-bearing event before, in the same stream; `starts` tells the streams apart."""
+    gaps = np.full(len(output), np.nan)
+    rows = np.flatnonzero(output)
+    follows = rows[1:][starts[rows[1:]] == starts[rows[:-1]]]
+    before = rows[:-1][starts[rows[1:]] == starts[rows[:-1]]]
+    gaps[follows] = (arrival_ns[follows] - arrival_ns[before]) / NS_PER_S
     return gaps
 
 
-def _frame(columns: dict[str, list[Any]], dtypes: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=dtype) for name, dtype in dtypes.items()})
-
-
-def _requests(traces: Sequence[Trace], replies: Sequence[Reply], chunks: pd.DataFrame) -> pd.DataFrame:
+def _requests(
+    traces: Sequence[Trace], replies: Sequence[Reply], chunks: pd.DataFrame, columns: Columns
+) -> pd.DataFrame:
     endings = [outcome(trace, said) for trace, said in zip(traces, replies, strict=True)]
-    columns: dict[str, list[Any]] = {name: [None] * len(traces) for name in REQUEST_COLUMNS}
-    columns |= {name: [getattr(trace, name) for trace in traces] for name in _OF_TRACE}
-    columns |= {name: [getattr(said, name) for said in replies] for name in _OF_REPLY}
-    columns |= {f"server_{name}": [getattr(said.timings, name, None) for said in replies] for name in _OF_TIMINGS}
-    columns["done_ns"] = [_last_stamp(trace) for trace in traces]
-    columns["outcome"] = [ending.name for ending in endings]
-    columns["failure"] = [ending.failure for ending in endings]
-    columns["error"] = [ending.error for ending in endings]
-    columns["answer_chars"] = [len(said.answer_text) for said in replies]
-    columns["reasoning_chars"] = [len(said.reasoning_text) for said in replies]
-    columns["truncated"] = [False] * len(traces)
-    table = _frame(columns, REQUEST_COLUMNS)
+    values: dict[str, list[Any]] = {name: [None] * len(traces) for name in REQUEST_COLUMNS}
+    values |= {name: [getattr(trace, name) for trace in traces] for name in _OF_TRACE}
+    values |= {name: [getattr(said, name) for said in replies] for name in _OF_REPLY}
+    values |= {f"server_{name}": [getattr(said.timings, name, None) for said in replies] for name in _OF_TIMINGS}
+    values["done_ns"] = [_last_stamp(trace) for trace in traces]
+    values["outcome"] = [ending.name for ending in endings]
+    values["failure"] = [ending.failure for ending in endings]
+    values["error"] = [ending.error for ending in endings]
+    values["answer_chars"] = [len(said.answer_text) for said in replies]
+    values["reasoning_chars"] = [len(said.reasoning_text) for said in replies]
+    values["truncated"] = [False] * len(traces)
+    table = pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in REQUEST_COLUMNS.items()})
     table["truncated"] = table["outcome"].eq("completed") & table["finish_reason"].eq("length")
-    return _with_times(table, chunks)
+    return _with_times(table, chunks, np.repeat(np.arange(len(traces)), columns.events))
 
 
 def _last_stamp(trace: Trace) -> int | None:
@@ -180,24 +211,25 @@ def _last_stamp(trace: Trace) -> int | None:
     return trace.done_ns
 
 
-def _with_times(table: pd.DataFrame, chunks: pd.DataFrame) -> pd.DataFrame:
-    """Fill in what follows from the stamps of the events."""
-    row = pd.MultiIndex.from_frame(table[_KEY])
+def _with_times(table: pd.DataFrame, chunks: pd.DataFrame, row: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Fill in what follows from the stamps of the events; `row` has the row of the table that each event belongs to."""
     completed = table["outcome"].eq("completed").to_numpy()
+    output = chunks["output"].to_numpy()
 
-    def stamp(events: pd.DataFrame, which: str) -> pd.Series:
-        """The first or last arrival (ns, null where there is none) among these events, by row of the table."""
-        return events.groupby(_KEY)["arrival_ns"].agg(which).astype("Int64").reindex(row).reset_index(drop=True)
+    def of_events(which: npt.NDArray[np.bool_], column: str, choice: str) -> pd.Series:
+        """The "min", "max" or "first" of a column among these events, by row of the table; null where there is none."""
+        return chunks.loc[which, column].groupby(row[which]).agg(choice).astype("Int64").reindex(table.index)
 
-    outputs = chunks[chunks["output"]]
-    first, last = stamp(outputs, "min"), stamp(outputs, "max")
-    first_tokens = outputs.groupby(_KEY)["tokens"].agg("first").reindex(row).reset_index(drop=True)
+    first, last = of_events(output, "arrival_ns", "min"), of_events(output, "arrival_ns", "max")
+    first_answer = of_events(chunks["answer_chars"].to_numpy() > 0, "arrival_ns", "min")
+    first_event = of_events(np.ones(len(row), dtype=bool), "arrival_ns", "min")
+    first_tokens = of_events(output, "tokens", "first")
     later_tokens = _numbers(table["completion_tokens"] - first_tokens)
     prompt, answer = _numbers(table["prompt_tokens"]), _numbers(table["completion_tokens"])
     table["client_queue_s"] = _seconds(table["sent_ns"] - table["scheduled_ns"])
     table["ttft_s"] = _seconds(first - table["sent_ns"])
-    table["ttfa_s"] = _seconds(stamp(chunks[chunks["answer_chars"] > 0], "min") - table["sent_ns"])
-    table["ttfc_s"] = _seconds(stamp(chunks, "min") - table["sent_ns"])
+    table["ttfa_s"] = _seconds(first_answer - table["sent_ns"])
+    table["ttfc_s"] = _seconds(first_event - table["sent_ns"])
     table["ttft_scheduled_s"] = _seconds(first - table["scheduled_ns"])
     table["e2e_scheduled_s"] = _where(completed, _seconds(last - table["scheduled_ns"]))
     table["e2e_s"] = _where(completed, _seconds(last - table["sent_ns"]))
