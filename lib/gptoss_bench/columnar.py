@@ -5,6 +5,7 @@ the same way, and only where no message is open.
 """
 
 import json
+import re
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from gptoss_bench.wire import Decoder, decode
 KINDS = ("error", "output", "usage", "finish", "role", "done", "other")
 
 _OUTPUT = KINDS.index("output")
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 _MOST_SHAPES = 4  # of one form that are kept
 _EVENTS_PER_SHAPE = 2_000  # a shape costs about as much as so many events that it saves
 
@@ -26,9 +28,9 @@ _EVENTS_PER_SHAPE = 2_000  # a shape costs about as much as so many events that 
 class Columns:
     """Bodies are added one by one. A row is an event, in the order of the bodies and of arrival.
 
-    `end` is the offset behind the last byte of the event, counted over all bodies; `kind` is an index into KINDS;
+    `end` is the offset behind the last byte of the event in its body; `kind` is an index into KINDS;
     `count` is the server's running count of tokens, `ids` how many token ids the event lists, both UNKNOWN where it
-    does not say; `events` has the number of rows of each body.
+    does not say; `events` has the rows of each body, and `length` its bytes.
     """
 
     def __init__(self) -> None:
@@ -41,7 +43,7 @@ class Columns:
         self.count = array("q")
         self.ids = array("q")
         self.events = array("q")
-        self._offset = 0
+        self.length = array("q")
         self._shapes: dict[str, list[Shape]] = {"sse": [], "json": []}
         self._may_learn = _MOST_SHAPES * _EVENTS_PER_SHAPE
 
@@ -51,13 +53,13 @@ class Columns:
         rows = len(self.end)
         try:
             said = self._by_shapes(body, ends)
-        except UnicodeDecodeError:  # a text that is no text: `wire` has words for it
+        except ValueError:  # a text that is none: `wire` has words for it
             self._cut(rows)
             said = self._append(decode(pieces), ends)
         count = len(self.end) - rows
-        outputs = sum(self.output[rows:])
+        outputs = self.output[rows:].count(1)
         self.events.append(count)
-        self._offset += len(body)
+        self.length.append(len(body))
         return replace(reply(said), events=count, output_events=outputs)
 
     def _by_shapes(self, body: bytes, ends: list[int]) -> list[Event]:
@@ -81,34 +83,31 @@ class Columns:
 
     def _run(self, shape: Shape, body: bytes, at: int) -> tuple[Event, int] | None:
         """Add the events from here on that have this shape: one event that says what they say, and where they end."""
-        matches = []
-        match = shape.pattern.match
-        start, stop = at, at
-        while found := match(body, stop):
-            start, stop = stop, found.end()
-            matches.append(found)
-        if not matches:
+        texts, ends, counts = shape.run(body, at)
+        rows = len(ends)
+        if not rows:
             return None
-        count = len(matches)
-        words, chars = _texts([found["text"] for found in matches])
-        self.end.extend([self._offset + found.end() for found in matches])
-        self.kind.extend([_OUTPUT] * count)
-        self.output.extend([1] * count)
-        nothing = [0] * count
-        self.answer_chars.extend(nothing if shape.reasoning else chars)
-        self.reasoning_chars.extend(chars if shape.reasoning else nothing)
-        self.count.extend([int(found["count"]) for found in matches] if shape.counted else [UNKNOWN] * count)
+        words, chars = _decoded(texts)
+        silent, speaking = self.answer_chars, self.reasoning_chars
+        if not shape.reasoning:
+            silent, speaking = speaking, silent
+        self.end.extend(ends)
+        self.kind.frombytes(bytes([_OUTPUT]) * rows)
+        self.output.frombytes(b"\x01" * rows)
+        speaking.extend(chars)
+        silent.extend(array("i", [0]) * rows)
         ids = shape.example.token_ids
-        self.ids.extend([UNKNOWN if ids is None else ids] * count)
-        self._may_learn += count
+        self.count.extend(array("q", counts or [UNKNOWN] * rows))
+        self.ids.extend(array("q", [UNKNOWN if ids is None else ids]) * rows)
+        self._may_learn += rows
         # what the last of them states is what a reply takes from them
-        last = shape.example if shape.alike else decode([body[start:stop]])[0]
-        return replace(last, **{"reasoning" if shape.reasoning else "answer": words}), stop
+        last = shape.example if shape.alike else decode([body[ends[-2] if rows > 1 else at : ends[-1]]])[0]
+        return shape.saying(words, last), ends[-1]
 
     def _append(self, events: list[Event], ends: list[int]) -> list[Event]:
         for event in events:
             count = count_so_far(event)
-            self.end.append(self._offset + ends[event.piece])
+            self.end.append(ends[event.piece])
             self.kind.append(KINDS.index(event.kind))
             self.output.append(event.is_output)
             self.answer_chars.append(len(event.answer))
@@ -148,9 +147,11 @@ def _feed(decoder: Decoder, body: bytes, at: int, stop: int, ends: list[int]) ->
     return events
 
 
-def _texts(raw: list[bytes]) -> tuple[str, list[int]]:
-    """JSON strings without their quotes: their text together, and the characters of each."""
+def _decoded(raw: list[bytes]) -> tuple[str, list[int]]:
+    """JSON strings without their quotes: their text together, and the characters of each. ValueError: they are none."""
     together = b"".join(raw)
+    if _CONTROL.search(together):
+        raise ValueError("a control character in a JSON string")
     if together.isascii() and b"\\" not in together:
         return together.decode(), list(map(len, raw))
     texts = [json.loads(f'"{text.decode()}"') if b"\\" in text else text.decode() for text in raw]

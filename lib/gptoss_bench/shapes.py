@@ -32,7 +32,7 @@ _FORMS = {
     **dict.fromkeys((b"predicted_ms", b"predicted_per_token_ms", b"predicted_per_second"), _REAL),
 }
 _COUNTED = (b"completion_tokens", b"predicted_n")  # the running count of tokens, by precedence
-_UNREAD = {b"id", b"created", b"created_at", b"total_tokens"}
+_STEADY = {b"id", b"created"}
 _PROBE = (rb"\n\u00e9 probe", "\né probe")  # a text, as it is written and as it reads
 
 
@@ -41,7 +41,7 @@ class Shape:
     """`pattern` matches one whole event, its end mark included: group `text`, and group `count` where `counted`.
 
     `example` is the event that it was learnt from, and `reasoning` says whose text the text is. `alike`: all events
-    of this shape say the same but for their text.
+    of this shape say the same but for their text. `repeats`: in one stream they are mostly the same bytes but for it.
     """
 
     pattern: re.Pattern[bytes]
@@ -49,6 +49,7 @@ class Shape:
     reasoning: bool
     counted: bool
     alike: bool
+    repeats: bool
 
     @classmethod
     def of(cls, message: bytes, form: str) -> Self | None:
@@ -61,8 +62,40 @@ class Shape:
         keys = [match[1].strip(b'"') for match in _TOKEN.finditer(message) if match[2]]
         counter = next((key for key in _COUNTED if key in keys), None)
         pattern, probe, varied = _pattern(message, example.answer or example.reasoning, counter)
-        shape = cls(pattern, example, bool(example.reasoning), counter is not None, alike=varied <= _UNREAD)
+        repeats = varied <= _STEADY and b"(?P=text)" not in pattern.pattern
+        alike = varied <= _STEADY | {b"created_at"}
+        shape = cls(pattern, example, bool(example.reasoning), counter is not None, alike, repeats)
         return shape if pattern.fullmatch(message) and shape._reads(probe) else None
+
+    def saying(self, text: str, event: Event) -> Event:
+        """This event with another text."""
+        return replace(event, reasoning=text) if self.reasoning else replace(event, answer=text)
+
+    def run(self, body: bytes, at: int) -> tuple[list[bytes], list[int], list[int]]:
+        """The events from here on that have this shape: the text of each as it is written, its end, and its count.
+
+        The texts may hold control characters, which JSON forbids and `wire` has words for.
+        """
+        texts, ends, counts = list[bytes](), list[int](), list[int]()
+        while match := self.pattern.match(body, at):
+            first, last = match.span("text")
+            head, at = body[at:first], match.end()
+            texts.append(body[first:last])
+            ends.append(at)
+            if self.counted:
+                counts.append(int(match["count"]))
+            if not self.repeats:
+                continue
+            tail, ahead, behind = body[last:at], len(head), at - last
+            while body.startswith(head, at):
+                last = body.find(b'"', at + ahead)
+                text = body[at + ahead : last]
+                if not text or not body.startswith(tail, last) or b"\\" in text:
+                    break
+                at = last + behind
+                texts.append(text)
+                ends.append(at)
+        return texts, ends, counts
 
     def _reads(self, probe: bytes) -> bool:
         """Whether `wire` reads another event of this shape as this shape does."""
@@ -70,14 +103,14 @@ class Shape:
         if match is None or "text" not in self.pattern.groupindex:
             return False
         (seen,) = decode([probe])
-        expected = replace(self.example, **{"reasoning" if self.reasoning else "answer": _PROBE[1]})
+        expected = self.saying(_PROBE[1], self.example)
         count = int(match["count"]) if self.counted else None
         return count_so_far(seen) == count and _outline(seen) == _outline(expected)
 
 
 def _pattern(message: bytes, said: str, counter: bytes | None) -> tuple[re.Pattern[bytes], bytes, set[bytes]]:
     """The pattern, another event that it should match, and the keys whose values it lets differ."""
-    pattern, probe, varied = b"", b"", set()
+    pattern, probe, varied = b"", b"", set[bytes]()
     key, at = b"", 0
     for match in _TOKEN.finditer(message):
         between, token = message[at : match.start()], match[0]

@@ -7,7 +7,7 @@ with its stamps and where its bytes lie. The bytes are written first: a line mea
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,10 +59,12 @@ def spooled(folder: Path) -> Iterator[Trace]:
     index = folder / "traces.jsonl"
     if not index.exists():
         return
-    body = (folder / "raw.bin").read_bytes()
-    for line in index.read_bytes().split(b"\n")[:-1]:
-        row = json.loads(line)
-        yield _trace(row, body, row["offset"])
+    with index.open("rb") as lines, (folder / "raw.bin").open("rb") as raw:
+        for line in lines:
+            if line.endswith(b"\n"):
+                row = json.loads(line)
+                raw.seek(row["offset"])
+                yield _trace(row, raw.read(sum(row["sizes"])))
 
 
 def to_parquet(traces: Sequence[Trace], path: Path) -> None:
@@ -78,13 +80,12 @@ def to_parquet(traces: Sequence[Trace], path: Path) -> None:
 def from_parquet(path: Path) -> Iterator[Trace]:
     """Read back what `to_parquet` wrote."""
     for row in pq.read_table(path).to_pylist():
-        yield _trace(row, row["body"], 0)
+        yield _trace(row, row["body"])
 
 
-def _trace(row: dict[str, Any], body: bytes, offset: int) -> Trace:
-    ends = list(accumulate(row["sizes"], initial=offset))
-    spans = zip(row["arrival_ns"], ends[:-1], ends[1:], strict=True)
-    pieces = tuple((stamp, body[start:end]) for stamp, start, end in spans)
+def _trace(row: dict[str, Any], body: bytes) -> Trace:
+    ends = accumulate(row["sizes"], initial=0)
+    pieces = tuple(zip(row["arrival_ns"], [body[start:end] for start, end in pairwise(ends)], strict=True))
     lags_ns = tuple(row.get("lags_ns", ()))
     return Trace(**{name: row[name] for name in SCALARS}, pieces=pieces, lags_ns=lags_ns)
 

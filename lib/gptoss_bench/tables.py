@@ -10,30 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 
-from gptoss_bench.columnar import KINDS, Columns
+from gptoss_bench.chunk_table import CHUNK_COLUMNS, NS_PER_S, chunk_table
+from gptoss_bench.columnar import Columns
 from gptoss_bench.events import Reply, ServerTimings
 from gptoss_bench.outcome import outcome
-from gptoss_bench.tokens import event_tokens
 from gptoss_bench.trace import Trace
 
-NS_PER_S = 1e9
-
-CHUNK_COLUMNS = {
-    "request_id": "int64",
-    "phase": "str",
-    "event": "int32",
-    "piece": "int32",
-    "arrival_ns": "int64",
-    "lag_ns": "Int64",
-    "kind": "str",
-    "output": "bool",
-    "tokens": "Int32",
-    "answer_chars": "int32",
-    "reasoning_chars": "int32",
-    "itl_s": "float64",
-}
+__all__ = ["CHUNK_COLUMNS", "REQUEST_COLUMNS", "derive", "event_table", "request_table"]
 
 REQUEST_COLUMNS = {
     "request_id": "int64",
@@ -88,7 +72,7 @@ def derive(traces: Iterable[Trace]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (request table, event table) of the same traces, each body decoded once."""
     traces = list(traces)
     columns, replies = _decoded(traces)
-    chunks = _chunks(traces, replies, columns)
+    chunks = chunk_table(traces, replies, columns)
     return _requests(traces, replies, chunks, columns), chunks
 
 
@@ -106,83 +90,19 @@ def event_table(traces: Iterable[Trace]) -> pd.DataFrame:
 def request_table(traces: Iterable[Trace], chunks: pd.DataFrame | None = None) -> pd.DataFrame:
     """Exactly one row a trace, in their order; columns and dtypes are REQUEST_COLUMNS, times in seconds.
 
-    `chunks` is the event table of the same traces, where it is at hand. `done_ns` is the terminating chunk, or the last piece that came where none did. Of a request that failed or was
-    cancelled the times up to its first events stay; `tpot_s`, `e2e_s`, `done_s` and what follows from them are null.
+    `chunks` is the event table of the same traces, where it is at hand. `done_ns` is the terminating chunk, or the last
+    piece that came where none did. Of a request that failed or was cancelled the times up to its first events stay;
+    `tpot_s`, `e2e_s`, `done_s` and what follows from them are null.
     """
     traces = list(traces)
     columns, replies = _decoded(traces)
-    return _requests(traces, replies, _chunks(traces, replies, columns) if chunks is None else chunks, columns)
+    return _requests(traces, replies, chunk_table(traces, replies, columns) if chunks is None else chunks, columns)
 
 
 def _decoded(traces: Sequence[Trace]) -> tuple[Columns, list[Reply]]:
     columns = Columns()
     # the body of a refused request is no stream
     return columns, [columns.add([piece for _, piece in t.pieces] if t.status == 200 else []) for t in traces]
-
-
-def _chunks(traces: Sequence[Trace], replies: Sequence[Reply], columns: Columns) -> pd.DataFrame:
-    rows = np.asarray(columns.events)
-    streams = [trace for trace in traces if trace.status == 200]
-    sizes = [len(piece) for trace in streams for _, piece in trace.pieces]
-    stamps = [stamp for trace in streams for stamp, _ in trace.pieces]
-    pieces = np.array([len(trace.pieces) if trace.status == 200 else 0 for trace in traces], dtype="int64")
-    # over all bodies: the piece that holds the last byte of each event
-    piece = np.searchsorted(np.cumsum(sizes), np.asarray(columns.end), side="left")
-    arrival_ns = np.array(stamps, dtype="int64")[piece]
-    output = np.asarray(columns.output).astype(bool)
-    starts = np.repeat(np.cumsum(rows) - rows, rows)
-    lags = [lag for trace in streams for lag in trace.lags_ns or [0] * len(trace.pieces)]
-    lags_known = np.repeat([len(trace.lags_ns) > 0 for trace in traces], rows)
-    return pd.DataFrame(
-        {
-            "request_id": np.repeat(np.array([trace.request_id for trace in traces], dtype="int64"), rows),
-            "phase": _texts([trace.phase for trace in traces], np.repeat(np.arange(len(traces)), rows)),
-            "event": (np.arange(len(output)) - starts).astype("int32"),
-            "piece": (piece - np.repeat(np.cumsum(pieces) - pieces, rows)).astype("int32"),
-            "arrival_ns": arrival_ns,
-            "lag_ns": pd.arrays.IntegerArray(np.array(lags, dtype="int64")[piece], ~lags_known),
-            "kind": _texts(KINDS, np.asarray(columns.kind)),
-            "output": output,
-            "tokens": _tokens(replies, columns),
-            "answer_chars": np.array(columns.answer_chars, dtype="int32"),
-            "reasoning_chars": np.array(columns.reasoning_chars, dtype="int32"),
-            "itl_s": _gaps(arrival_ns, output, starts),
-        }
-    )
-
-
-def _texts(names: Sequence[str], codes: npt.NDArray[Any]) -> pd.Series:
-    """The names that these indices stand for."""
-    words = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.large_string()))
-    return pd.Series(words.dictionary_decode(), dtype="str")
-
-
-def _tokens(replies: Sequence[Reply], columns: Columns) -> pd.arrays.IntegerArray:
-    """The tokens of each event, null where they are not known."""
-    stops = np.cumsum(np.asarray(columns.events)).tolist()
-    tokens = np.zeros(len(columns.end), dtype="int32")
-    unknown = np.zeros(len(columns.end), dtype=bool)
-    output, count, ids = (np.asarray(column) for column in (columns.output, columns.count, columns.ids))
-    for said, start, stop in zip(replies, [0, *stops], stops, strict=False):
-        rows = slice(start, stop)
-        found = event_tokens(output[rows].astype(bool), count[rows], ids[rows], said.completion_tokens)
-        if found is None:
-            unknown[rows] = True
-        else:
-            tokens[rows] = found
-    return pd.arrays.IntegerArray(tokens, unknown)
-
-
-def _gaps(
-    arrival_ns: npt.NDArray[np.int64], output: npt.NDArray[np.bool_], starts: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Seconds from the output-bearing event before, in the same stream; `starts` tells the streams apart."""
-    gaps = np.full(len(output), np.nan)
-    rows = np.flatnonzero(output)
-    follows = rows[1:][starts[rows[1:]] == starts[rows[:-1]]]
-    before = rows[:-1][starts[rows[1:]] == starts[rows[:-1]]]
-    gaps[follows] = (arrival_ns[follows] - arrival_ns[before]) / NS_PER_S
-    return gaps
 
 
 def _requests(
@@ -202,7 +122,7 @@ def _requests(
     values["truncated"] = [False] * len(traces)
     table = pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in REQUEST_COLUMNS.items()})
     table["truncated"] = table["outcome"].eq("completed") & table["finish_reason"].eq("length")
-    return _with_times(table, chunks, np.repeat(np.arange(len(traces)), columns.events))
+    return _with_times(table, chunks, np.asarray(columns.events))
 
 
 def _last_stamp(trace: Trace) -> int | None:
@@ -211,25 +131,29 @@ def _last_stamp(trace: Trace) -> int | None:
     return trace.done_ns
 
 
-def _with_times(table: pd.DataFrame, chunks: pd.DataFrame, row: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """Fill in what follows from the stamps of the events; `row` has the row of the table that each event belongs to."""
+def _with_times(table: pd.DataFrame, chunks: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Fill in what follows from the stamps of the events; `rows` has how many events each request has."""
     completed = table["outcome"].eq("completed").to_numpy()
-    output = chunks["output"].to_numpy()
+    owner = np.repeat(np.arange(len(table)), rows)
+    arrival_ns, output = chunks["arrival_ns"].to_numpy(), chunks["output"].to_numpy()
+    some = np.ones(len(chunks), dtype=bool)
 
-    def of_events(which: npt.NDArray[np.bool_], column: str, choice: str) -> pd.Series:
-        """The "min", "max" or "first" of a column among these events, by row of the table; null where there is none."""
-        return chunks.loc[which, column].groupby(row[which]).agg(choice).astype("Int64").reindex(table.index)
+    def stamp(choice: np.ufunc, which: npt.NDArray[np.bool_]) -> pd.Series:
+        """The least or greatest arrival (ns) among these events of each request, null where there is none."""
+        counts = np.bincount(owner[which], minlength=len(table))
+        found = np.zeros(len(table), dtype="int64")
+        if len(chunks):
+            found[counts > 0] = choice.reduceat(arrival_ns[which], (np.cumsum(counts) - counts)[counts > 0])
+        return pd.Series(pd.arrays.IntegerArray(found, counts == 0))
 
-    first, last = of_events(output, "arrival_ns", "min"), of_events(output, "arrival_ns", "max")
-    first_answer = of_events(chunks["answer_chars"].to_numpy() > 0, "arrival_ns", "min")
-    first_event = of_events(np.ones(len(row), dtype=bool), "arrival_ns", "min")
-    first_tokens = of_events(output, "tokens", "first")
+    first, last = stamp(np.minimum, output), stamp(np.maximum, output)
+    first_tokens = chunks["tokens"][output].groupby(owner[output]).first().reindex(table.index)
     later_tokens = _numbers(table["completion_tokens"] - first_tokens)
     prompt, answer = _numbers(table["prompt_tokens"]), _numbers(table["completion_tokens"])
     table["client_queue_s"] = _seconds(table["sent_ns"] - table["scheduled_ns"])
     table["ttft_s"] = _seconds(first - table["sent_ns"])
-    table["ttfa_s"] = _seconds(first_answer - table["sent_ns"])
-    table["ttfc_s"] = _seconds(first_event - table["sent_ns"])
+    table["ttfa_s"] = _seconds(stamp(np.minimum, chunks["answer_chars"].to_numpy() > 0) - table["sent_ns"])
+    table["ttfc_s"] = _seconds(stamp(np.minimum, some) - table["sent_ns"])
     table["ttft_scheduled_s"] = _seconds(first - table["scheduled_ns"])
     table["e2e_scheduled_s"] = _where(completed, _seconds(last - table["scheduled_ns"]))
     table["e2e_s"] = _where(completed, _seconds(last - table["sent_ns"]))
