@@ -25,17 +25,18 @@ pa.set_memory_pool(_POOL)
 
 
 def write_tables(traces: Iterable[Trace], folder: Path) -> None:
-    """Write requests.parquet and chunks.parquet, a row group a batch; neither where there is no trace."""
+    """Write requests.parquet and chunks.parquet, the second a row group a batch; neither where there is no trace."""
     with ExitStack() as stack:
-        writers: list[pq.ParquetWriter] = []
+        requests: list[pa.Table] = []
         for batch in batches(traces):
             found = [pa.Table.from_pandas(frame, preserve_index=False, nthreads=1) for frame in tables.derive(batch)]
-            if not writers:
-                for name, rows in zip(NAMES, found, strict=True):
-                    part = stack.enter_context(replacing(folder / f"{name}.parquet"))
-                    writers.append(stack.enter_context(pq.ParquetWriter(part, rows.schema, compression="zstd")))
-            for writer, rows in zip(writers, found, strict=True):
-                writer.write_table(rows)
+            if not requests:
+                parts = [stack.enter_context(replacing(folder / f"{name}.parquet")) for name in NAMES]
+                chunks = stack.enter_context(pq.ParquetWriter(parts[1], found[1].schema, compression="zstd"))
+            requests.append(found[0])
+            chunks.write_table(found[1])
+        if requests:
+            pq.write_table(pa.concat_tables(requests), parts[0], compression="zstd")
     _POOL.release_unused()
 
 
@@ -62,7 +63,11 @@ def _columns(file: Path, names: Sequence[str], phases: Sequence[str]) -> pd.Data
             group = whole.read_row_group(at, list(names), use_threads=False).to_pandas(use_threads=False)
             for name in names:
                 if at == 0:
-                    dtype = pd.CategoricalDtype(phases) if name == "phase" else _fitting(whole, name, group[name].dtype)
+                    dtype = (
+                        pd.CategoricalDtype(list(phases))
+                        if name == "phase"
+                        else _fitting(whole, name, group[name].dtype)
+                    )
                     columns[name] = pd.Series(group[name].iloc[:1].astype(dtype).repeat(whole.metadata.num_rows).array)
                 columns[name].array[filled : filled + len(group)] = group[name].astype(columns[name].dtype).array
             filled += len(group)
@@ -78,7 +83,11 @@ def _fitting(whole: pq.ParquetFile, name: str, dtype: Any) -> Any:
     found = [whole.metadata.row_group(at).column(index).statistics for at in range(whole.num_row_groups)]
     bounds = [bound for one in found if one.has_min_max for bound in (one.min, one.max)]
     shortest = np.result_type(np.int8, *(np.min_scalar_type(-abs(bound) - 1) for bound in bounds))
-    return pd.array([], dtype=dtype).astype(shortest.name.capitalize() if is_extension_array_dtype(dtype) else shortest).dtype
+    return (
+        pd.array([], dtype=dtype)
+        .astype(shortest.name.capitalize() if is_extension_array_dtype(dtype) else shortest)
+        .dtype
+    )
 
 
 def table(folder: Path, name: str, traces: Iterable[Trace]) -> pd.DataFrame:

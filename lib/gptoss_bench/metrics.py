@@ -100,21 +100,24 @@ def grouped_median_interval(
     """
     samples = np.asarray(values, dtype="float64")
     there = ~np.isnan(samples)
-    samples = samples[there]
     codes, names = pd.factorize(np.asarray(groups)[there])
-    codes = codes.astype("int32")
     if len(names) < 2:
         return None
+    codes, samples = codes.astype("int32"), samples[there]
     sizes = np.bincount(codes)
     draw = np.random.default_rng(seed)
     resamples = 1000 if 1000 * len(samples) <= WORK else FEW_RESAMPLES
-    weights = [np.bincount(draw.integers(0, len(names), len(names)), minlength=len(names)) for _ in range(resamples)]
     middle = _between(samples, codes, *np.quantile(samples[:: 1 + len(samples) // 100_000], [0.4, 0.6]))
-    found = [_weighted_median(middle, weight, float(weight @ sizes)) for weight in weights]
-    if None in found:
-        everything = _between(samples, codes, -np.inf, np.inf)
-        found = [_weighted_median(everything, weight, float(weight @ sizes)) for weight in weights]
-    return _middle(np.asarray(found, dtype="float64"), level)
+    everything = None
+    medians = np.empty(resamples)
+    for at in range(resamples):
+        weight = np.bincount(draw.integers(0, len(names), len(names)), minlength=len(names))
+        found = _weighted_median(middle, weight, int(weight @ sizes))
+        if found is None:
+            everything = everything or _between(samples, codes, -np.inf, np.inf)
+            found = _weighted_median(everything, weight, int(weight @ sizes))
+        medians[at] = found
+    return _middle(medians, level)
 
 
 def _between(samples: Floats, codes: npt.NDArray[Any], low: float, high: float) -> tuple[Floats, Any, Any]:
@@ -125,7 +128,7 @@ def _between(samples: Floats, codes: npt.NDArray[Any], low: float, high: float) 
     return samples[inside][order], codes[inside][order], lower
 
 
-def _weighted_median(sorted_part: tuple[Floats, Any, Any], weight: npt.NDArray[Any], total: float) -> float | None:
+def _weighted_median(sorted_part: tuple[Floats, Any, Any], weight: npt.NDArray[Any], total: int) -> float | None:
     """The median of all samples, each as often as its group's weight says; None where it is not in this part."""
     ordered, owner, lower = sorted_part
     running = weight @ lower + np.cumsum(weight[owner])

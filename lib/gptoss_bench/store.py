@@ -104,10 +104,7 @@ class RunFolder:
             write_json(self.path / f"{name}.json", content)
 
     def tables(self, chunk_columns: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The request table and the event table of what was added so far; of the second only some columns, if named.
-
-        They are decoded once and kept on disk until more is added.
-        """
+        """The request table and the event table of what was added so far (`derived.read_tables`), decoded once."""
         with _disk_errors_in_words(self.path):
             self._derive()
             return derived.read_tables(self.path, chunk_columns)
