@@ -21,7 +21,6 @@ KINDS = ("error", "output", "usage", "finish", "role", "done", "other")
 
 _OUTPUT = KINDS.index("output")
 _CONTROL = re.compile(rb"[\x00-\x1f]")
-_MOST_SHAPES = 4  # of one form that are kept
 _EVENTS_PER_SHAPE = 2_000  # a shape costs about as much as so many events that it saves
 
 
@@ -33,8 +32,8 @@ class Columns:
     does not say; `events` has the rows of each body, and `length` its bytes.
     """
 
-    def __init__(self) -> None:
-        """Columns without rows."""
+    def __init__(self, most_shapes: int = 4) -> None:
+        """Columns without rows; so many shapes of each form are kept in mind."""
         self.end = array("q")
         self.kind = array("b")
         self.output = array("b")
@@ -45,7 +44,8 @@ class Columns:
         self.events = array("q")
         self.length = array("q")
         self._shapes: dict[str, list[Shape]] = {"sse": [], "json": []}
-        self._may_learn = _MOST_SHAPES * _EVENTS_PER_SHAPE
+        self._most_shapes = most_shapes
+        self._may_learn = 2 * most_shapes * _EVENTS_PER_SHAPE
 
     def add(self, pieces: Sequence[bytes]) -> Reply:
         """Add the events of one body, and return the reply that they make."""
@@ -126,7 +126,7 @@ class Columns:
             return
         self._may_learn -= _EVENTS_PER_SHAPE
         if shape := Shape.of(message, form):
-            self._shapes[form] = [shape, *self._shapes[form]][:_MOST_SHAPES]
+            self._shapes[form] = [shape, *self._shapes[form]][: self._most_shapes]
 
 
 def _message_end(body: bytes, at: int, form: str) -> int:

@@ -64,7 +64,7 @@ class Shape:
         pattern, probe, varied = _pattern(message, example.answer or example.reasoning, counter)
         repeats = varied <= _STEADY and b"(?P=text)" not in pattern.pattern
         alike = varied <= _STEADY | {b"created_at"}
-        shape = cls(pattern, example, bool(example.reasoning), counter is not None, alike, repeats)
+        shape = cls(pattern, example, bool(example.reasoning), "count" in pattern.groupindex, alike, repeats)
         return shape if pattern.fullmatch(message) and shape._reads(probe) else None
 
     def saying(self, text: str, event: Event) -> Event:
