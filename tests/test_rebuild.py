@@ -30,7 +30,13 @@ async def measured(results: Path) -> Run:
     async with scripted(speak) as server:
         server.documents["/v1/models"] = {"data": [{"id": "m"}]}
         async with serving(
-            "test", "attached", plan=plan, url=server.endpoint.url, model="m", dialect="openai", results_dir=str(results)
+            "test",
+            "attached",
+            plan=plan,
+            url=server.endpoint.url,
+            model="m",
+            dialect="openai",
+            results_dir=str(results),
         ) as session:
             session.summary["probes"] = {"asked": True}
             await session.load(plan)
