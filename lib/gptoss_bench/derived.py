@@ -57,19 +57,19 @@ def read_tables(folder: Path, chunk_columns: Sequence[str] | None = None) -> tup
 def _columns(file: Path, names: Sequence[str], phases: Sequence[str]) -> pd.DataFrame:
     """Some columns of a table, read a row group at a time into as few bytes as their values need."""
     with pq.ParquetFile(file) as whole:
-        columns: dict[str, pd.Series] = {}
+        kinds = whole.schema_arrow.empty_table().to_pandas().dtypes
+        rows = pd.RangeIndex(whole.metadata.num_rows)
+        columns: dict[str, pd.Series] = {
+            name: pd.Series(0, rows, _fitting(whole, name, kinds[name])) for name in names if name != "phase"
+        }
+        if "phase" in names:
+            codes = np.zeros(len(rows), dtype="int8")
+            columns["phase"] = pd.Series(pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(phases))))
         filled = 0
         for at in range(whole.num_row_groups):
             group = whole.read_row_group(at, list(names), use_threads=False).to_pandas(use_threads=False)
-            for name in names:
-                if at == 0:
-                    dtype = (
-                        pd.CategoricalDtype(list(phases))
-                        if name == "phase"
-                        else _fitting(whole, name, group[name].dtype)
-                    )
-                    columns[name] = pd.Series(group[name].iloc[:1].astype(dtype).repeat(whole.metadata.num_rows).array)
-                columns[name].array[filled : filled + len(group)] = group[name].astype(columns[name].dtype).array
+            for name, column in columns.items():
+                column.array[filled : filled + len(group)] = group[name].astype(column.dtype).array
             filled += len(group)
     _POOL.release_unused()
     return pd.DataFrame(columns, copy=False)
@@ -81,7 +81,7 @@ def _fitting(whole: pq.ParquetFile, name: str, dtype: Any) -> Any:
         return dtype
     index = whole.schema_arrow.get_field_index(name)
     found = [whole.metadata.row_group(at).column(index).statistics for at in range(whole.num_row_groups)]
-    bounds = [bound for one in found if one.has_min_max for bound in (one.min, one.max)]
+    bounds = [bound for one in found if one and one.has_min_max for bound in (one.min, one.max)]
     shortest = np.result_type(np.int8, *(np.min_scalar_type(-abs(bound) - 1) for bound in bounds))
     return (
         pd.array([], dtype=dtype)
