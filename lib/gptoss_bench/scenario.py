@@ -16,6 +16,7 @@ from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import RunFailed
 from gptoss_bench.load import Progress, run_load
 from gptoss_bench.plan import Plan, request_body
+from gptoss_bench.rebuild import conclude, findings_document
 from gptoss_bench.store import Run, RunFolder
 from gptoss_bench.trace import Trace
 
@@ -29,7 +30,6 @@ class Session:
         self.endpoint = endpoint
         self.findings: list[lint.Finding] = []
         self.requests = pd.DataFrame()
-        self.chunks = pd.DataFrame()
         self.summary: dict[str, Any] = {}
         self._next_id = 0
 
@@ -37,6 +37,11 @@ class Session:
     def manifest(self) -> dict[str, Any]:
         """Where and how this run is made; what a figure's footer is drawn from."""
         return self.folder.manifest
+
+    @property
+    def chunks(self) -> pd.DataFrame:
+        """The event table of what was loaded, read from disk each time: it may be large."""
+        return self.folder.tables()[1]
 
     @property
     def title(self) -> str:
@@ -48,7 +53,7 @@ class Session:
     def findings_table(self) -> pd.DataFrame:
         """What makes the result untrustworthy, a row a finding, the gravest first."""
         columns = ["severity", "rule", "evidence", "advice"]
-        return pd.DataFrame([asdict(finding) for finding in self.findings], columns=columns)
+        return pd.DataFrame(findings_document(self.findings), columns=columns)
 
     async def probe(self) -> dict[str, Any]:
         """Ask the questions that decide claims about the server itself; the answers go into the summary."""
@@ -89,10 +94,11 @@ class Session:
         finally:
             cpu_share = (time.process_time() - start_cpu_s) / (time.perf_counter() - start_s)
             self._next_id += len(planned)
-            self.requests, self.chunks = self.folder.tables()
-            self.summary |= summary.summarise(self.requests, self.chunks, concurrency=plan.concurrency)
-            self.summary["client"]["cpu_share"] = cpu_share
-            self.findings = lint.lint(self.summary, self.requests)
+            self.requests, chunks = self.folder.tables(summary.CHUNK_COLUMNS)
+            self.summary, self.findings = conclude(
+                self.summary, self.requests, chunks, concurrency=plan.concurrency, cpu_share=cpu_share
+            )
+            del chunks  # large, and a finish follows
             if reason:
                 self._end("incomplete", reason)
         if not reason and self.summary["completed"] == 0:
@@ -109,7 +115,7 @@ class Session:
         return self._end("complete", None)
 
     def _end(self, status: str, reason: str | None) -> Run:
-        self.folder.document("lint", [asdict(finding) for finding in self.findings])
+        self.folder.document("lint", findings_document(self.findings))
         return self.folder.finish(self.summary, status, reason)
 
 

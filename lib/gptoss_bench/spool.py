@@ -5,9 +5,9 @@ with its stamps and where its bytes lie. The bytes are written first: a line mea
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +16,19 @@ import pyarrow.parquet as pq
 
 from gptoss_bench.trace import Trace
 
+BATCH, BATCH_BYTES = 200, 4 << 20  # what is held in memory at a time, and is a row group of each table
+SCHEMA = pa.schema(
+    [
+        *((name, pa.int64()) for name in ("request_id", "prompt_id", "scheduled_ns", "sent_ns", "done_ns")),
+        *((name, pa.int64()) for name in ("status", "retries")),
+        *((name, pa.string()) for name in ("phase", "ending", "error", "stamp_source")),
+        ("connect_s", pa.float64()),
+        ("sizes", pa.list_(pa.int32())),
+        ("arrival_ns", pa.list_(pa.int64())),
+        ("lags_ns", pa.list_(pa.int64())),
+        ("body", pa.large_binary()),
+    ]
+)
 SCALARS = [field.name for field in fields(Trace) if field.name not in ("pieces", "lags_ns")]
 
 
@@ -59,32 +72,50 @@ def spooled(folder: Path) -> Iterator[Trace]:
     index = folder / "traces.jsonl"
     if not index.exists():
         return
-    body = (folder / "raw.bin").read_bytes()
-    for line in index.read_bytes().split(b"\n")[:-1]:
-        row = json.loads(line)
-        yield _trace(row, body, row["offset"])
+    with index.open("rb") as lines, (folder / "raw.bin").open("rb") as raw:
+        for line in lines:
+            if line.endswith(b"\n"):
+                row = json.loads(line)
+                raw.seek(row["offset"])
+                yield _trace(row, raw.read(sum(row["sizes"])))
 
 
-def to_parquet(traces: Sequence[Trace], path: Path) -> None:
+def batches(traces: Iterable[Trace]) -> Iterator[list[Trace]]:
+    """The traces in lists, in their order: at most BATCH of them, or the first that bring BATCH_BYTES."""
+    batch, size = list[Trace](), 0
+    for trace in traces:
+        batch.append(trace)
+        size += sum(len(piece) for _, piece in trace.pieces)
+        if len(batch) == BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def to_parquet(traces: Iterable[Trace], path: Path) -> None:
     """Write traces as one table: a row a request, its stamps and sizes as lists, its bytes joined."""
-    columns: dict[str, Any] = {name: [getattr(trace, name) for trace in traces] for name in SCALARS}
-    columns["sizes"] = pa.array([[len(piece) for _, piece in t.pieces] for t in traces], pa.list_(pa.int32()))
-    columns["arrival_ns"] = pa.array([[stamp for stamp, _ in t.pieces] for t in traces], pa.list_(pa.int64()))
-    columns["lags_ns"] = pa.array([list(t.lags_ns) for t in traces], pa.list_(pa.int64()))
-    columns["body"] = pa.array([b"".join(piece for _, piece in t.pieces) for t in traces], pa.large_binary())
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+        for batch in batches(traces):
+            columns: dict[str, Any] = {name: [getattr(trace, name) for trace in batch] for name in SCALARS}
+            columns["sizes"] = [[len(piece) for _, piece in trace.pieces] for trace in batch]
+            columns["arrival_ns"] = [[stamp for stamp, _ in trace.pieces] for trace in batch]
+            columns["lags_ns"] = [list(trace.lags_ns) for trace in batch]
+            columns["body"] = [b"".join(piece for _, piece in trace.pieces) for trace in batch]
+            writer.write_table(pa.table(columns, SCHEMA))
 
 
 def from_parquet(path: Path) -> Iterator[Trace]:
     """Read back what `to_parquet` wrote."""
-    for row in pq.read_table(path).to_pylist():
-        yield _trace(row, row["body"], 0)
+    with pq.ParquetFile(path) as file:
+        for group in file.iter_batches(BATCH // 10):
+            for row in group.to_pylist():
+                yield _trace(row, row["body"])
 
 
-def _trace(row: dict[str, Any], body: bytes, offset: int) -> Trace:
-    ends = list(accumulate(row["sizes"], initial=offset))
-    spans = zip(row["arrival_ns"], ends[:-1], ends[1:], strict=True)
-    pieces = tuple((stamp, body[start:end]) for stamp, start, end in spans)
+def _trace(row: dict[str, Any], body: bytes) -> Trace:
+    ends = accumulate(row["sizes"], initial=0)
+    pieces = tuple(zip(row["arrival_ns"], [body[start:end] for start, end in pairwise(ends)], strict=True))
     lags_ns = tuple(row.get("lags_ns", ()))
     return Trace(**{name: row[name] for name in SCALARS}, pieces=pieces, lags_ns=lags_ns)
 

@@ -6,7 +6,7 @@ A folder whose manifest still says "running" was interrupted; what its spool lis
 import json
 import secrets
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from gptoss_bench import machine, paths, tables
+from gptoss_bench import derived, machine, paths
 from gptoss_bench.atomic import replacing, write_json
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
@@ -36,6 +36,7 @@ class RunFolder:
         self.run_id: str = manifest["run_id"]
         self.manifest = manifest
         self._spool = Spool(path)
+        self._derived = False  # whether the tables on disk are those of all that was added
         self._finished = False
         write_json(path / "manifest.json", manifest)
 
@@ -87,6 +88,9 @@ class RunFolder:
     def add(self, trace: Trace) -> None:
         """Append one finished request. Raises UsageError where the disk refuses; what it took stays readable."""
         with _disk_errors_in_words(self.path):
+            if self._derived:
+                derived.remove_tables(self.path)
+                self._derived = False
             self._spool.add(trace)
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
@@ -99,9 +103,16 @@ class RunFolder:
         with _disk_errors_in_words(self.path):
             write_json(self.path / f"{name}.json", content)
 
-    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The request table and the event table of what was added so far."""
-        return tables.derive(spooled(self.path))
+    def tables(self, chunk_columns: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """The request table and the event table of what was added so far (`derived.read_tables`), decoded once."""
+        with _disk_errors_in_words(self.path):
+            self._derive()
+            return derived.read_tables(self.path, chunk_columns)
+
+    def _derive(self) -> None:
+        if not self._derived:
+            derived.write_tables(spooled(self.path), self.path)
+            self._derived = True
 
     def finish(self, summary: dict[str, Any], status: str = "complete", reason: str | None = None) -> "Run":
         """Derive the tables, write everything, the manifest last, and return the run as it reads from disk.
@@ -112,13 +123,10 @@ class RunFolder:
         """
         with _disk_errors_in_words(self.path):
             self._spool.close()
-            traces = list(spooled(self.path))
-            if traces:
+            if next(spooled(self.path), None):
                 with replacing(self.path / "raw.parquet") as part:
-                    to_parquet(traces, part)
-                requests, chunks = tables.derive(traces)
-                self.table("chunks", chunks)
-                self.table("requests", requests)
+                    to_parquet(spooled(self.path), part)
+            self._derive()
             write_json(self.path / "summary.json", summary)
             self.manifest |= {"status": status, "reason": reason, "end_utc": _utc_now()}
             write_json(self.path / "manifest.json", self.manifest)
@@ -183,12 +191,12 @@ class Run:
     @cached_property
     def chunks(self) -> pd.DataFrame:
         """One row an event of a response stream."""
-        return self._derived("chunks", lambda: tables.event_table(self.traces()))
+        return derived.table(self.path, "chunks", self.traces())
 
     @cached_property
     def requests(self) -> pd.DataFrame:
         """One row a planned request."""
-        return self._derived("requests", lambda: tables.request_table(list(self.traces()), self.chunks))
+        return derived.table(self.path, "requests", self.traces())
 
     def table(self, name: str) -> pd.DataFrame:
         """One of the run's other tables. Raises UsageError where the run has none of that name."""
@@ -201,10 +209,6 @@ class Run:
         """What went over the wire, request by request, in the order in which the requests ended."""
         whole = self.path / "raw.parquet"
         return from_parquet(whole) if whole.exists() else spooled(self.path)
-
-    def _derived(self, name: str, derive: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-        file = self.path / f"{name}.parquet"
-        return pd.read_parquet(file) if file.exists() else derive()
 
 
 def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> list[Run]:

@@ -17,6 +17,7 @@ from gptoss_bench.metrics import (
     known,
     measured,
     percentile,
+    rows_where,
     steady_window,
     wilson_interval,
 )
@@ -32,6 +33,7 @@ REQUEST_TIMES = (
     "client_queue_s",
     "connect_s",
 )
+CHUNK_COLUMNS = ("request_id", "phase", "arrival_ns", "lag_ns", "output", "tokens", "itl_s")  # all that is asked for
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 
 Window = tuple[int, int]
@@ -62,7 +64,7 @@ def summarise(
     """
     requests, chunks = measured(requests), measured(chunks)
     completed = requests[requests["outcome"] == "completed"]
-    counted = chunks[chunks["request_id"].isin(completed["request_id"])]
+    counted = rows_where(chunks, chunks["request_id"].isin(completed["request_id"]))
     window = window_ns or steady_window(requests, chunks, concurrency=concurrency)
     wall_s = _wall_s(requests, chunks)
     generated = _if_all_known(completed["completion_tokens"])
@@ -141,13 +143,14 @@ def _tokens_per_event(completed: pd.DataFrame) -> float | None:
 
 
 def _distribution(values: pd.Series, groups: pd.Series | None = None) -> dict[str, Any]:
+    p50_interval = _median_interval(values, groups)
     samples = known(values)
     inclusive = {name: percentile(samples, p) for name, p in PERCENTILES.items()}
     return {
         "n": len(samples),
-        "mean": _mean(values),
+        "mean": float(samples.mean()) if len(samples) else None,
         **{name: found.value for name, found in inclusive.items()},
-        "p50_interval": _median_interval(values, groups),
+        "p50_interval": p50_interval,
         "resolved": {name: found.resolved for name, found in inclusive.items()},
         "exclusive": {name: percentile(samples, p, "exclusive").value for name, p in PERCENTILES.items()},
     }
@@ -168,11 +171,13 @@ def _client(completed: pd.DataFrame, counted: pd.DataFrame) -> dict[str, Any]:
     Events that one read of the socket brought share its stamp, so the gap between them is 0: `shared_read_share` is
     their share of all gaps. `lag_s` is null where the kernel stamped nothing. `cpu_share` is known to the caller only.
     """
-    lag_s = counted.loc[counted["output"], "lag_ns"].astype("Float64") / NS_PER_S
+    lag_s = known(counted["lag_ns"][counted["output"]].to_numpy("float64", na_value=np.nan)) / NS_PER_S
+    lags = {name: percentile(lag_s, p).value for name, p in PERCENTILES.items()} if len(lag_s) else None
+    del lag_s  # as large as the table's column
     gaps = known(counted["itl_s"])
     return {
         "stamp_source": "+".join(sorted(completed["stamp_source"].dropna().unique())) or None,
-        "lag_s": {name: percentile(lag_s, p).value for name, p in PERCENTILES.items()} if len(known(lag_s)) else None,
+        "lag_s": lags,
         "shared_read_share": float((gaps == 0).mean()) if len(gaps) else None,
         "cpu_share": None,
     }

@@ -11,27 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gptoss_bench.chunk_table import CHUNK_COLUMNS, NS_PER_S, chunk_table
+from gptoss_bench.columnar import Columns
+from gptoss_bench.events import Reply, ServerTimings
 from gptoss_bench.outcome import outcome
-from gptoss_bench.tokens import event_tokens
 from gptoss_bench.trace import Trace
-from gptoss_bench.wire import Event, Reply, ServerTimings, decode, reply
 
-NS_PER_S = 1e9
-
-CHUNK_COLUMNS = {
-    "request_id": "int64",
-    "phase": "str",
-    "event": "int32",
-    "piece": "int32",
-    "arrival_ns": "int64",
-    "lag_ns": "Int64",
-    "kind": "str",
-    "output": "bool",
-    "tokens": "Int32",
-    "answer_chars": "int32",
-    "reasoning_chars": "int32",
-    "itl_s": "float64",
-}
+__all__ = ["CHUNK_COLUMNS", "REQUEST_COLUMNS", "derive", "event_table", "request_table"]
 
 REQUEST_COLUMNS = {
     "request_id": "int64",
@@ -80,21 +66,14 @@ REQUEST_COLUMNS = {
 _OF_TRACE = tuple(field.name for field in fields(Trace) if field.name in REQUEST_COLUMNS)
 _OF_REPLY = tuple(field.name for field in fields(Reply) if field.name in REQUEST_COLUMNS.keys() - {"error"})
 _OF_TIMINGS = tuple(field.name for field in fields(ServerTimings))
-_KEY = ["phase", "request_id"]
 
 
 def derive(traces: Iterable[Trace]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return (request table, event table) of the same traces, each body decoded once."""
     traces = list(traces)
-    columns: dict[str, list[Any]] = {name: [] for name in CHUNK_COLUMNS}
-    replies = []
-    for trace in traces:
-        events = _events(trace)
-        said = reply(events)
-        _append(columns, trace, events, event_tokens(events, said.completion_tokens))
-        replies.append(said)
-    chunks = _frame(columns, CHUNK_COLUMNS)
-    return _requests(traces, replies, chunks), chunks
+    columns, replies = _decoded(traces)
+    chunks = chunk_table(traces, replies, columns)
+    return _requests(traces, replies, chunks, columns), chunks
 
 
 def event_table(traces: Iterable[Trace]) -> pd.DataFrame:
@@ -115,63 +94,35 @@ def request_table(traces: Iterable[Trace], chunks: pd.DataFrame | None = None) -
     piece that came where none did. Of a request that failed or was cancelled the times up to its first events stay;
     `tpot_s`, `e2e_s`, `done_s` and what follows from them are null.
     """
-    if chunks is None:
-        return derive(traces)[0]
     traces = list(traces)
-    return _requests(traces, [reply(_events(trace)) for trace in traces], chunks)
+    columns, replies = _decoded(traces)
+    return _requests(traces, replies, chunk_table(traces, replies, columns) if chunks is None else chunks, columns)
 
 
-def _events(trace: Trace) -> list[Event]:
-    return decode(piece for _, piece in trace.pieces) if trace.status == 200 else []
+def _decoded(traces: Sequence[Trace]) -> tuple[Columns, list[Reply]]:
+    columns = Columns()
+    # the body of a refused request is no stream
+    return columns, [columns.add([piece for _, piece in t.pieces] if t.status == 200 else []) for t in traces]
 
 
-def _append(columns: dict[str, list[Any]], trace: Trace, events: Sequence[Event], tokens: Sequence[int] | None) -> None:
-    arrivals = [trace.pieces[event.piece][0] for event in events]
-    outputs = [event.is_output for event in events]
-    count = len(events)
-    columns["request_id"] += [trace.request_id] * count
-    columns["phase"] += [trace.phase] * count
-    columns["event"] += range(count)
-    columns["piece"] += [event.piece for event in events]
-    columns["arrival_ns"] += arrivals
-    columns["lag_ns"] += [trace.lags_ns[event.piece] for event in events] if trace.lags_ns else [None] * count
-    columns["kind"] += [event.kind for event in events]
-    columns["output"] += outputs
-    columns["tokens"] += [None] * count if tokens is None else tokens
-    columns["answer_chars"] += [len(event.answer) for event in events]
-    columns["reasoning_chars"] += [len(event.reasoning) for event in events]
-    columns["itl_s"] += _gaps(arrivals, outputs)
-
-
-def _gaps(arrivals: Sequence[int], outputs: Sequence[bool]) -> list[float]:
-    gaps = []
-    previous = None
-    for arrival, output in zip(arrivals, outputs, strict=True):
-        gaps.append((arrival - previous) / NS_PER_S if output and previous is not None else np.nan)
-        previous = arrival if output else previous
-    return gaps
-
-
-def _frame(columns: dict[str, list[Any]], dtypes: dict[str, str]) -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=dtype) for name, dtype in dtypes.items()})
-
-
-def _requests(traces: Sequence[Trace], replies: Sequence[Reply], chunks: pd.DataFrame) -> pd.DataFrame:
+def _requests(
+    traces: Sequence[Trace], replies: Sequence[Reply], chunks: pd.DataFrame, columns: Columns
+) -> pd.DataFrame:
     endings = [outcome(trace, said) for trace, said in zip(traces, replies, strict=True)]
-    columns: dict[str, list[Any]] = {name: [None] * len(traces) for name in REQUEST_COLUMNS}
-    columns |= {name: [getattr(trace, name) for trace in traces] for name in _OF_TRACE}
-    columns |= {name: [getattr(said, name) for said in replies] for name in _OF_REPLY}
-    columns |= {f"server_{name}": [getattr(said.timings, name, None) for said in replies] for name in _OF_TIMINGS}
-    columns["done_ns"] = [_last_stamp(trace) for trace in traces]
-    columns["outcome"] = [ending.name for ending in endings]
-    columns["failure"] = [ending.failure for ending in endings]
-    columns["error"] = [ending.error for ending in endings]
-    columns["answer_chars"] = [len(said.answer_text) for said in replies]
-    columns["reasoning_chars"] = [len(said.reasoning_text) for said in replies]
-    columns["truncated"] = [False] * len(traces)
-    table = _frame(columns, REQUEST_COLUMNS)
+    values: dict[str, list[Any]] = {name: [None] * len(traces) for name in REQUEST_COLUMNS}
+    values |= {name: [getattr(trace, name) for trace in traces] for name in _OF_TRACE}
+    values |= {name: [getattr(said, name) for said in replies] for name in _OF_REPLY}
+    values |= {f"server_{name}": [getattr(said.timings, name, None) for said in replies] for name in _OF_TIMINGS}
+    values["done_ns"] = [_last_stamp(trace) for trace in traces]
+    values["outcome"] = [ending.name for ending in endings]
+    values["failure"] = [ending.failure for ending in endings]
+    values["error"] = [ending.error for ending in endings]
+    values["answer_chars"] = [len(said.answer_text) for said in replies]
+    values["reasoning_chars"] = [len(said.reasoning_text) for said in replies]
+    values["truncated"] = [False] * len(traces)
+    table = pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in REQUEST_COLUMNS.items()})
     table["truncated"] = table["outcome"].eq("completed") & table["finish_reason"].eq("length")
-    return _with_times(table, chunks)
+    return _with_times(table, chunks, np.asarray(columns.events))
 
 
 def _last_stamp(trace: Trace) -> int | None:
@@ -180,24 +131,29 @@ def _last_stamp(trace: Trace) -> int | None:
     return trace.done_ns
 
 
-def _with_times(table: pd.DataFrame, chunks: pd.DataFrame) -> pd.DataFrame:
-    """Fill in what follows from the stamps of the events."""
-    row = pd.MultiIndex.from_frame(table[_KEY])
+def _with_times(table: pd.DataFrame, chunks: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Fill in what follows from the stamps of the events; `rows` has how many events each request has."""
     completed = table["outcome"].eq("completed").to_numpy()
+    owner = np.repeat(np.arange(len(table)), rows)
+    arrival_ns, output = chunks["arrival_ns"].to_numpy(), chunks["output"].to_numpy()
+    some = np.ones(len(chunks), dtype=bool)
 
-    def stamp(events: pd.DataFrame, which: str) -> pd.Series:
-        """The first or last arrival (ns, null where there is none) among these events, by row of the table."""
-        return events.groupby(_KEY)["arrival_ns"].agg(which).astype("Int64").reindex(row).reset_index(drop=True)
+    def stamp(choice: np.ufunc, which: npt.NDArray[np.bool_]) -> pd.Series:
+        """The least or greatest arrival (ns) among these events of each request, null where there is none."""
+        counts = np.bincount(owner[which], minlength=len(table))
+        found = np.zeros(len(table), dtype="int64")
+        if len(chunks):
+            found[counts > 0] = choice.reduceat(arrival_ns[which], (np.cumsum(counts) - counts)[counts > 0])
+        return pd.Series(pd.arrays.IntegerArray(found, counts == 0))
 
-    outputs = chunks[chunks["output"]]
-    first, last = stamp(outputs, "min"), stamp(outputs, "max")
-    first_tokens = outputs.groupby(_KEY)["tokens"].agg("first").reindex(row).reset_index(drop=True)
+    first, last = stamp(np.minimum, output), stamp(np.maximum, output)
+    first_tokens = chunks["tokens"][output].groupby(owner[output]).first().reindex(table.index)
     later_tokens = _numbers(table["completion_tokens"] - first_tokens)
     prompt, answer = _numbers(table["prompt_tokens"]), _numbers(table["completion_tokens"])
     table["client_queue_s"] = _seconds(table["sent_ns"] - table["scheduled_ns"])
     table["ttft_s"] = _seconds(first - table["sent_ns"])
-    table["ttfa_s"] = _seconds(stamp(chunks[chunks["answer_chars"] > 0], "min") - table["sent_ns"])
-    table["ttfc_s"] = _seconds(stamp(chunks, "min") - table["sent_ns"])
+    table["ttfa_s"] = _seconds(stamp(np.minimum, chunks["answer_chars"].to_numpy() > 0) - table["sent_ns"])
+    table["ttfc_s"] = _seconds(stamp(np.minimum, some) - table["sent_ns"])
     table["ttft_scheduled_s"] = _seconds(first - table["scheduled_ns"])
     table["e2e_scheduled_s"] = _where(completed, _seconds(last - table["scheduled_ns"]))
     table["e2e_s"] = _where(completed, _seconds(last - table["sent_ns"]))

@@ -1,40 +1,53 @@
 """How many tokens each event of a stream brought: as the server counts them, never by splitting text."""
 
-from collections.abc import Sequence
-from itertools import accumulate
+import numpy as np
+import numpy.typing as npt
 
-from gptoss_bench.wire import Event
+from gptoss_bench.events import Event
+
+UNKNOWN = -1
 
 
-def event_tokens(events: Sequence[Event], completion_tokens: int | None) -> list[int] | None:
-    """Tokens of each event, or None where the server does not let us know.
+def event_tokens(
+    output: npt.NDArray[np.bool_],
+    count: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    completion_tokens: int | None,
+) -> npt.NDArray[np.int64] | None:
+    """Tokens of each event of one stream, or None where the server does not let us know.
 
-    From the server's running count where each output-bearing event has one (continuous usage, or llama.cpp's timings
-    per token), else from its lists of token ids, else 1 each if there are as many output-bearing events as tokens.
-    A token without text (harmony's channel marks) belongs to the output-bearing event that follows it; other events
-    have 0, so that the tokens after the last text, such as the end mark, are in `completion_tokens` alone.
+    `output` says which events bear output, `count` has the server's running count of tokens (`count_so_far`), `ids` how
+    many token ids the event lists, both UNKNOWN where it does not say.
+
+    From the running count where each output-bearing event has one, else from the lists of token ids, else 1 each if
+    there are as many output-bearing events as tokens. A token without text (harmony's channel marks) belongs to the
+    output-bearing event that follows it; other events have 0, so that the tokens after the last text, such as the end
+    mark, are in `completion_tokens` alone.
     """
-    outputs = [event for event in events if event.is_output]
-    counts = _running_counts(events, outputs)
+    tokens = np.zeros(len(output), dtype="int64")
+    counts = _running_counts(output, count, ids)
     if counts is None:
-        return [int(event.is_output) for event in events] if len(outputs) == completion_tokens else None
-    steps = iter([after - before for before, after in zip([0, *counts], counts, strict=False)])
-    tokens = [next(steps) if event.is_output else 0 for event in events]
-    return None if any(count < 0 for count in tokens) else tokens
+        return output.astype("int64") if output.sum() == completion_tokens else None
+    tokens[output] = np.diff(counts, prepend=0)
+    return None if tokens.min(initial=0) < 0 else tokens
 
 
-def _running_counts(events: Sequence[Event], outputs: Sequence[Event]) -> list[int] | None:
+def _running_counts(
+    output: npt.NDArray[np.bool_], count: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64] | None:
     """The server's count of tokens so far at each output-bearing event."""
-    told = [count for event in outputs if (count := _count_so_far(event)) is not None]
-    if outputs and len(told) == len(outputs):
+    if not output.any():
+        return None
+    told = count[output]
+    if told.min() != UNKNOWN:
         return told
-    if outputs and all(event.token_ids is not None for event in outputs):
-        so_far = accumulate(event.token_ids or 0 for event in events)
-        return [count for event, count in zip(events, so_far, strict=True) if event.is_output]
+    if ids[output].min() != UNKNOWN:
+        return np.cumsum(np.maximum(ids, 0))[output]
     return None
 
 
-def _count_so_far(event: Event) -> int | None:
+def count_so_far(event: Event) -> int | None:
+    """The server's running count of tokens, by its usage or else by llama.cpp's timings; None where it states none."""
     if event.completion_tokens is not None:
         return event.completion_tokens
     return event.timings.eval_tokens if event.timings else None

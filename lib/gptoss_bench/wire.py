@@ -41,9 +41,15 @@ class Decoder:
         self._document_piece = 0
         self._text = bytearray()
 
-    def feed(self, data: bytes) -> list[Event]:
-        """The events that this piece completes."""
-        self._piece += 1
+    @property
+    def between(self) -> str:
+        """ "sse" or "json" where the next byte begins a message, "" inside one and while the form is not known."""
+        open_ = self._tail or self._after_cr or self._data or self._type or self._document
+        return "" if open_ or self._format == "text" else self._format
+
+    def feed(self, data: bytes, piece: int | None = None) -> list[Event]:
+        """The events that this piece completes. `piece` is its index where it is not the next one."""
+        self._piece = self._piece + 1 if piece is None else piece
         if not data:
             return []
         self._last_piece = self._piece

@@ -1,0 +1,105 @@
+"""Traces to the tables of a run folder and back to frames, a batch of requests at a time, so that memory stays flat.
+
+The same traces give the same files, byte for byte, with the same versions of pandas and pyarrow.
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pandas.api.types import is_extension_array_dtype, is_integer_dtype
+
+from gptoss_bench import tables
+from gptoss_bench.atomic import replacing
+from gptoss_bench.spool import batches
+from gptoss_bench.trace import Trace
+
+NAMES = ("requests", "chunks")
+_POOL = pa.system_memory_pool()  # the one that gives back what it was given
+pa.set_memory_pool(_POOL)
+
+
+def write_tables(traces: Iterable[Trace], folder: Path) -> None:
+    """Write requests.parquet and chunks.parquet, the second a row group a batch; neither where there is no trace."""
+    with ExitStack() as stack:
+        requests: list[pa.Table] = []
+        for batch in batches(traces):
+            found = [pa.Table.from_pandas(frame, preserve_index=False, nthreads=1) for frame in tables.derive(batch)]
+            if not requests:
+                parts = [stack.enter_context(replacing(folder / f"{name}.parquet")) for name in NAMES]
+                chunks = stack.enter_context(pq.ParquetWriter(parts[1], found[1].schema, compression="zstd"))
+            requests.append(found[0])
+            chunks.write_table(found[1])
+        if requests:
+            pq.write_table(pa.concat_tables(requests), parts[0], compression="zstd")
+    _POOL.release_unused()
+
+
+def read_tables(folder: Path, chunk_columns: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The two tables that `write_tables` wrote; those of no trace where it wrote none.
+
+    With `chunk_columns` the event table has only these, in less memory.
+    """
+    if not (folder / "chunks.parquet").exists():
+        return tables.derive([])
+    whole = pq.read_table(folder / "requests.parquet", use_threads=False, pre_buffer=False)
+    requests = whole.to_pandas(use_threads=False)
+    if chunk_columns is None:
+        return requests, pd.read_parquet(folder / "chunks.parquet")
+    return requests, _columns(folder / "chunks.parquet", chunk_columns, list(requests["phase"].unique()))
+
+
+def _columns(file: Path, names: Sequence[str], phases: Sequence[str]) -> pd.DataFrame:
+    """Some columns of a table, read a row group at a time into as few bytes as their values need."""
+    with pq.ParquetFile(file) as whole:
+        kinds = whole.schema_arrow.empty_table().to_pandas().dtypes
+        rows = pd.RangeIndex(whole.metadata.num_rows)
+        columns: dict[str, pd.Series] = {
+            name: pd.Series(0, rows, _fitting(whole, name, kinds[name])) for name in names if name != "phase"
+        }
+        if "phase" in names:
+            codes = np.zeros(len(rows), dtype="int8")
+            columns["phase"] = pd.Series(pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(phases))))
+        filled = 0
+        for at in range(whole.num_row_groups):
+            group = whole.read_row_group(at, list(names), use_threads=False).to_pandas(use_threads=False)
+            for name, column in columns.items():
+                column.array[filled : filled + len(group)] = group[name].astype(column.dtype).array
+            filled += len(group)
+    _POOL.release_unused()
+    return pd.DataFrame(columns, copy=False)
+
+
+def _fitting(whole: pq.ParquetFile, name: str, dtype: Any) -> Any:
+    """The shortest type of integer, with nulls where `dtype` has them, that holds all values; else `dtype`."""
+    if not is_integer_dtype(dtype):
+        return dtype
+    index = whole.schema_arrow.get_field_index(name)
+    found = [whole.metadata.row_group(at).column(index).statistics for at in range(whole.num_row_groups)]
+    bounds = [bound for one in found if one and one.has_min_max for bound in (one.min, one.max)]
+    shortest = np.result_type(np.int8, *(np.min_scalar_type(-abs(bound) - 1) for bound in bounds))
+    return (
+        pd.array([], dtype=dtype)
+        .astype(shortest.name.capitalize() if is_extension_array_dtype(dtype) else shortest)
+        .dtype
+    )
+
+
+def table(folder: Path, name: str, traces: Iterable[Trace]) -> pd.DataFrame:
+    """The table "requests" or "chunks" of a run folder; where it is not on disk, what these traces of the run give."""
+    file = folder / f"{name}.parquet"
+    if file.exists():
+        return pd.read_parquet(file)
+    parts = [tables.derive(batch)[NAMES.index(name)] for batch in batches(traces)]
+    return pd.concat(parts or [tables.derive([])[NAMES.index(name)]], ignore_index=True)
+
+
+def remove_tables(folder: Path) -> None:
+    """Delete the two tables, which no longer hold all requests."""
+    for name in NAMES:
+        (folder / f"{name}.parquet").unlink(missing_ok=True)
