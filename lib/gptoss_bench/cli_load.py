@@ -48,6 +48,7 @@ def add_parser(commands: Any) -> None:
     add("--min-tokens", type=int, help="least tokens of each answer, where the engine knows how")
     add("--token-counts", action="store_true", help="ask for a running token count in every event")
     add("--timeout", type=float, default=600.0, metavar="S", help="of one request (default: %(default)s)")
+    add("--idle-timeout", type=float, metavar="S", help="of each time in which nothing comes (default: none)")
     add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")
     parser.set_defaults(run=run)
 
@@ -69,6 +70,7 @@ async def run(args: argparse.Namespace) -> int:
         min_tokens=args.min_tokens,
         token_counts=args.token_counts,
         timeout_s=args.timeout,
+        idle_timeout_s=args.idle_timeout,
     )
     dialect = None if args.dialect == "auto" else args.dialect
     async with serving(
