@@ -34,6 +34,9 @@ run-h100: $(READY) ## gpt-oss-20b with vLLM on an H100, the published load
 run-bf16: $(READY) ## transformers in BF16 against the memory of an A10
 	$(RUN) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
 
+ruler: $(READY) ## how wrong the client is on this machine, and from which load on, beside stock httpx
+	$(RUN) --profile $(PROFILES)/local.yaml ruler
+
 lab: $(READY) $(TINY) ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
@@ -76,4 +79,4 @@ $(TINY): | $(READY)
 	@echo "Making the tiny gpt-oss model (minutes, once)"
 	$(BIN)/python -m gptoss_bench.tiny
 
-.PHONY: help setup run run-a10 run-h100 run-bf16 lab test lint bench model lock clean
+.PHONY: help setup run run-a10 run-h100 run-bf16 ruler lab test lint bench model lock clean

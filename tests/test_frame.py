@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
 LOCK = (paths.ROOT / "requirements.lock").read_text()
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-SCENARIOS = {"ollama_a10", "vllm_h100", "transformers_bf16", "verdicts"}
+SCENARIOS = {"ollama_a10", "vllm_h100", "transformers_bf16", "ruler", "verdicts"}
 
 
 def locked() -> dict[str, set[str]]:
@@ -150,6 +150,17 @@ def test_the_readme_shows_the_verdicts_and_the_picture_of_runs_that_are_in_the_r
     assert {run.manifest["status"] for run in [found, *evidence]} == {"complete"}
     [pictured] = [run for run in evidence if run.scenario == "vllm-h100"]
     assert cli_readme.PICTURE.read_bytes() == cli_readme.picture(pictured.path / "notebook.ipynb")
+
+
+def test_the_readmes_figures_of_the_ruler_are_those_of_its_run():
+    text = cli_readme.README.read_text()
+    [run_id] = re.findall(r"results/runs/(\S+-ruler-\w+)/", text)
+    levels = Run.load(paths.RUNS / run_id).table("levels")
+    for one in levels[levels.streams >= 64].itertuples():
+        figures = (one.ttft_error_p50_ms, one.ttft_error_p99_ms, one.itl_error_p99_ms)
+        p50, p99, itl = (f"{ms:.0f}" if ms >= 1000 else f"{ms:.3g}" for ms in figures)
+        errors = f"| {p50} / {p99} | {itl} |"
+        assert f"{errors} {one.cpu_share:.0%} |" in text
 
 
 def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():

@@ -8,7 +8,7 @@ import traceback
 from datetime import UTC, datetime
 from typing import NoReturn
 
-from gptoss_bench import cli_decode, cli_load, cli_readme, cli_run, paths
+from gptoss_bench import cli_decode, cli_load, cli_readme, cli_run, cli_truth, paths
 from gptoss_bench.errors import RunFailed, UsageError
 
 
@@ -22,7 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return its exit code; what goes wrong is one line, its traceback goes to the log."""
     parser = _Parser(prog="python -m gptoss_bench", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (cli_load, cli_decode, cli_run, cli_readme):
+    for module in (cli_load, cli_decode, cli_run, cli_readme, cli_truth):
         module.add_parser(commands)
     args = parser.parse_args(argv)
     try:

@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.describe import describe, identify, same_model
+from gptoss_bench.engines.describe import TRUTH, describe, identify, same_model
 from gptoss_bench.engines.ready import first_token
 from gptoss_bench.errors import UsageError
 
@@ -22,7 +22,7 @@ async def attach(url: str, model: str, dialect: str | None = None, *, timeout_s:
     if dialect not in (None, *DIALECTS):
         raise UsageError(f"the dialect {dialect!r} is unknown: choose one of {', '.join(DIALECTS)}")
     engine, models = await identify(root)
-    if dialect == "ollama" and engine != "ollama":
+    if dialect == "ollama" and engine not in ("ollama", TRUTH):
         raise UsageError(f"{root} is no Ollama server (it looks like {engine}): use the dialect openai")
     endpoint = Endpoint(
         url=root,

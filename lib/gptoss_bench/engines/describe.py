@@ -12,6 +12,8 @@ from gptoss_bench.errors import UsageError
 EMBEDDED_VERSION = "0.0.0-embedded"  # what our own front answers where Ollama names its version
 FRONT = "llama.cpp behind an Ollama-API front"
 TINY_LABEL = "TINY MODEL"
+TRUTH = "truth-server"  # our own paced one: what it yields measures the client, not a model
+TRUTH_LABEL = "TRUTH SERVER"
 TINY_PARAMETERS = 100e6  # a gpt-oss with fewer parameters than this is a toy, whoever made it
 _TIMEOUT_S = 5.0
 _Facts = dict[str, Any]
@@ -33,16 +35,16 @@ class Answer:
 async def identify(url: str) -> tuple[str, list[str]]:
     """Return the engine that answers at `url` and the models that it names (none where it does not tell).
 
-    The engine is "llama.cpp", "ollama", "vllm" or "openai-compatible", which is also whatever does not tell. Raises
-    UsageError, in one line, where nothing answers there, where it is a web page, and where a key is wanted.
+    The engine is "llama.cpp", "truth-server", "ollama", "vllm" or "openai-compatible", which is also what does not
+    tell. Raises UsageError, in one line, where nothing answers there, where it is a web page, where a key is wanted.
     """
     async with _asking(url) as http:
         listed = await _ask(http, "/v1/models")
         if listed.status in (401, 403):
             raise UsageError(f"{url} refuses access (HTTP {listed.status}): put its key into {KEY_VARIABLE}")
         models = [str(entry["id"]) for entry in _entries(listed.body, "data") if "id" in entry]
-        if listed.server == "llama.cpp":
-            return "llama.cpp", models
+        if listed.server in ("llama.cpp", TRUTH):
+            return listed.server, models
         if "version" in (await _ask(http, "/api/version")).body:
             tags = await _ask(http, "/api/tags")
             return "ollama", [str(entry["name"]) for entry in _entries(tags.body, "models") if "name" in entry]
@@ -63,6 +65,9 @@ async def describe(endpoint: Endpoint) -> Endpoint:
                 return await _vllm(http, endpoint)
             case "ollama":
                 return await _ollama(http, endpoint)
+            case "truth-server":
+                plan = _object((await _ask(http, "/truth")).body.get("plan"))
+                return replace(endpoint, label=endpoint.label or TRUTH_LABEL, facts=_known(endpoint, plan))
         return endpoint
 
 
