@@ -50,7 +50,7 @@ class Client:
         """
         self._timeout_s = timeout_s
         self._stamping = StampingTransport(verify) if transport is None else None
-        self._path = request_path(endpoint.dialect)
+        self._url = httpx.URL(endpoint.url + request_path(endpoint.dialect))  # parsed once and not for each request
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers=request_headers(keep_alive=endpoint.keep_alive),
@@ -107,7 +107,7 @@ class Client:
         status = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                request = self._http.build_request("POST", self._path, content=ask.body, extensions={"stamps": stamps})
+                request = self._http.build_request("POST", self._url, content=ask.body, extensions={"stamps": stamps})
                 async with _streaming(self._http, request) as response:
                     status = response.status_code
                     async for piece in response.aiter_raw():

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 
 from gptoss_bench.http1 import Response
+from gptoss_bench.turns import Turns
 
 SO_TIMESTAMPNS = 35  # Linux, asm-generic/socket.h; Python does not name it
 _ANCILLARY_BYTES = socket.CMSG_SPACE(16) if hasattr(socket, "CMSG_SPACE") else 0
@@ -37,6 +38,7 @@ class Connection:
         self.origin = origin
         self.closed = False
         self._loop = asyncio.get_running_loop()
+        self._turns = Turns.here()
         self._response: Response | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._sent_ns = 0
@@ -50,11 +52,11 @@ class Connection:
     async def wait(self, response: Response, *, head: bool, idle_s: float | None) -> None:
         """Until the head of the response came, or its end. Raises its failure, and httpx.ReadTimeout after a pause."""
         while not (response.complete or response.failure or (head and response.has_head)):
-            self._waiter = self._loop.create_future()
+            waiter = self._waiter = self._loop.create_future()
             quiet_s = (time.perf_counter_ns() - self._last_ns(response)) / 1e9
             try:
                 async with asyncio.timeout(None if idle_s is None else max(0.0, idle_s - quiet_s)):
-                    await self._waiter
+                    await waiter
             except TimeoutError:
                 if idle_s is not None and time.perf_counter_ns() - self._last_ns(response) >= idle_s * 1e9:
                     raise httpx.ReadTimeout(f"nothing came for {idle_s:g} s") from None
@@ -90,8 +92,9 @@ class Connection:
             self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            self._turns.queue(self._waiter)
+            self._waiter = None  # woken once
 
     def _last_ns(self, response: Response) -> int:
         return response.reads[-1][1] if response.reads else self._sent_ns

@@ -19,6 +19,7 @@ from gptoss_bench.errors import UsageError
 from gptoss_bench.plan import Plan, request_body
 from gptoss_bench.store import RunFolder
 from gptoss_bench.trace import Trace
+from gptoss_bench.turns import Turns
 
 Progress = Callable[[Trace], None]
 
@@ -106,6 +107,7 @@ async def _phase(loop: _Loop, clients: list[Client], phase: str, ids: Iterator[i
 
 async def _slot(loop: _Loop, client: Client, phase: str, ids: Iterator[int], until_ns: int | None) -> None:
     """One slot of the closed loop: its next request is due the moment its last one has ended."""
+    await Turns.here().take()
     while not loop.gone:
         scheduled_ns = time.perf_counter_ns()
         if until_ns is not None and scheduled_ns >= until_ns:
