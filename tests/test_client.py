@@ -10,6 +10,7 @@ import pytest
 from gptoss_bench.client import Ask, Client
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
+from gptoss_bench.stamping import keep_stamping
 from gptoss_bench.trace import Trace
 from scripted import END, HEAD, Exchange, chunk, ending, event, scripted, speak
 
@@ -146,6 +147,8 @@ def test_cancelled_anywhere_it_is_recorded_once_and_the_cancellation_goes_on(wai
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's receive stamps are Linux's")
 def test_a_stamp_is_the_arrival_and_not_the_reading_however_busy_the_client_is():
     sent_ns: list[int] = []
+    keep_stamping()
+    time.sleep(0.5)  # the kernel takes its time to begin
 
     async def then_hold_the_loop(exchange: Exchange) -> None:
         for part in (HEAD, chunk(event(content="Hel"))):

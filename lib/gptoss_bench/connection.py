@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,9 @@ from typing import Any
 import httpx
 
 from gptoss_bench.http1 import Response
+from gptoss_bench.stamping import ANCILLARY_BYTES, ask_for_stamps
 from gptoss_bench.turns import Turns
 
-SO_TIMESTAMPNS = 35  # Linux, asm-generic/socket.h; Python does not name it
-_ANCILLARY_BYTES = socket.CMSG_SPACE(16) if hasattr(socket, "CMSG_SPACE") else 0
 _BUFFER = memoryview(bytearray(256 * 1024))  # one for all: what is read is taken out of it before anyone reads again
 _BUFFERS = [_BUFFER]
 
@@ -123,7 +121,7 @@ class _Plain(Connection):
 
     def _readable(self) -> None:
         try:
-            size, ancillary, _, _ = self._read(_BUFFERS, _ANCILLARY_BYTES)
+            size, ancillary, _, _ = self._read(_BUFFERS, ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -227,8 +225,7 @@ async def _connect(origin: Origin, sock: socket.socket, address: Any) -> Connect
         await loop.sock_connect(sock, address)
         if origin.tls is None:
             try:
-                if sys.platform == "linux":
-                    sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
+                ask_for_stamps(sock)
                 return _Plain(origin, sock)
             except (NotImplementedError, AttributeError):
                 pass  # no loop that watches sockets, or no recvmsg

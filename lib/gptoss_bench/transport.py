@@ -15,6 +15,7 @@ import httpx
 from gptoss_bench.clock import WALL
 from gptoss_bench.connection import Connection, Origin, open_connection
 from gptoss_bench.http1 import Response, request_bytes
+from gptoss_bench.stamping import keep_stamping
 
 TIMESPEC = struct.Struct("@qq")
 LONGEST_LAG_NS = 60 * 10**9  # beyond that, or before zero, the wall clock was stepped and the stamp says nothing
@@ -56,6 +57,7 @@ class StampingTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, verify: ssl.SSLContext | bool = True) -> None:
         """`verify` as httpx takes it; share one SSLContext between slots, for making one takes milliseconds."""
+        keep_stamping()
         self._verify = verify
         self._tls = verify if isinstance(verify, ssl.SSLContext) else None
         self._free: list[Connection] = []
