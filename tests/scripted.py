@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -36,8 +37,9 @@ class Exchange:
 class Scripted:
     """The running server: its endpoint, what it was asked, and how many requests it held at once."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
+        self.tls = tls
         self.documents: dict[str, object] = {}  # what a GET of a path answers; 404 otherwise
         self.hangs_up_on_get = False
         self.requests: list[tuple[bytes, bytes]] = []
@@ -50,10 +52,16 @@ class Scripted:
     @property
     def endpoint(self) -> Endpoint:
         port = self._server.sockets[0].getsockname()[1]
-        return Endpoint(url=f"http://127.0.0.1:{port}", model="m", dialect="openai", engine="scripted")
+        return Endpoint(
+            url=f"http{'s' if self.tls else ''}://127.0.0.1:{port}", model="m", dialect="openai", engine="scripted"
+        )
 
     async def start(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.tls)
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._writers)
 
     def die(self) -> None:
         """Stop listening and drop every connection, as a killed process does."""
@@ -93,9 +101,9 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(answer: Answer) -> AsyncIterator[Scripted]:
+async def scripted(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Scripted]:
     """Serve `answer` on a free port of 127.0.0.1 for the length of the block."""
-    server = Scripted(answer)
+    server = Scripted(answer, tls)
     await server.start()
     try:
         yield server

@@ -31,6 +31,7 @@ def test_every_planned_request_is_one_row_and_warm_up_is_apart(folder):
     plan = Plan(concurrency=3, requests=10, warmup=4)
     reason, run, server = asyncio.run(loaded(folder, plan))
     assert reason is None
+    assert run.manifest["clock"]["steps"] == 0
     assert requests_of(run) == {i: ("warmup" if i < 4 else "measure", "completed") for i in range(14)}
     assert len(server.requests) == 14
     assert (

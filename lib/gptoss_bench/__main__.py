@@ -5,8 +5,9 @@ import asyncio
 import inspect
 import sys
 import traceback
+from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from gptoss_bench import cli_decode, cli_load, cli_readme, cli_rebuild, cli_run, cli_truth, paths
 from gptoss_bench.errors import RunFailed, UsageError
@@ -27,13 +28,19 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         result = args.run(args)
-        return asyncio.run(result) if inspect.iscoroutine(result) else int(result)
+        return _finished(result, args) if inspect.iscoroutine(result) else int(result)
     except UsageError as error:
         return _told(error, 2)
     except RunFailed as error:
         return _told(error, 1)
     except KeyboardInterrupt as error:
         return _told(KeyboardInterrupt("stopped; what had ended is kept").with_traceback(error.__traceback__), 1)
+
+
+def _finished(result: Coroutine[Any, Any, int], args: argparse.Namespace) -> int:
+    """Run a command's coroutine, on the loop that the command prefers."""
+    with asyncio.Runner(loop_factory=getattr(args, "loop_factory", None)) as runner:
+        return runner.run(result)
 
 
 def _told(error: BaseException, code: int) -> int:

@@ -1,6 +1,7 @@
 """`python -m gptoss_bench load`: one closed loop against one server, from a shell."""
 
 import argparse
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Any
@@ -48,8 +49,9 @@ def add_parser(commands: Any) -> None:
     add("--min-tokens", type=int, help="least tokens of each answer, where the engine knows how")
     add("--token-counts", action="store_true", help="ask for a running token count in every event")
     add("--timeout", type=float, default=600.0, metavar="S", help="of one request (default: %(default)s)")
+    add("--idle-timeout", type=float, metavar="S", help="of each time in which nothing comes (default: none)")
     add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, loop_factory=_new_loop)
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -69,6 +71,7 @@ async def run(args: argparse.Namespace) -> int:
         min_tokens=args.min_tokens,
         token_counts=args.token_counts,
         timeout_s=args.timeout,
+        idle_timeout_s=args.idle_timeout,
     )
     dialect = None if args.dialect == "auto" else args.dialect
     async with serving(
@@ -84,6 +87,15 @@ async def run(args: argparse.Namespace) -> int:
         session.finish()
     _print(session)
     return 0
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """A loop in C where there is one: less work for each token."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
 
 
 @contextlib.contextmanager

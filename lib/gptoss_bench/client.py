@@ -40,19 +40,33 @@ class Client:
         endpoint: Endpoint,
         *,
         timeout_s: float = 600.0,
+        idle_timeout_s: float | None = None,
         verify: ssl.SSLContext | bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Nothing is opened yet. `transport` replaces the stamping one; its stamps are then taken here."""
+        """Nothing is opened yet. `transport` replaces the stamping one; its stamps are then taken here.
+
+        `timeout_s` bounds a request from its sending to its end, `idle_timeout_s` the time in which nothing comes.
+        """
         self._timeout_s = timeout_s
-        self._path = request_path(endpoint.dialect)
+        self._stamping = StampingTransport(verify) if transport is None else None
+        self._url = httpx.URL(endpoint.url + request_path(endpoint.dialect))  # parsed once and not for each request
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers=request_headers(keep_alive=endpoint.keep_alive),
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
-            transport=transport or StampingTransport(verify),
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S), read=idle_timeout_s),
+            transport=transport or self._stamping,
             trust_env=False,
         )
+
+    async def connect(self) -> bool:
+        """Open the connection beforehand, unless it is open. Returns whether it is now: a request says why not."""
+        if self._stamping is not None:
+            try:
+                await self._stamping.connect(self._http.base_url, self._http.timeout.connect)
+            except (httpx.ConnectError, httpx.ConnectTimeout):
+                return False
+        return True
 
     async def ask(self, ask: Ask, record: Callable[[Trace], None]) -> Trace:
         """Send one request, read its response to the end, and hand its trace to `record`: once, in every case.
@@ -63,12 +77,13 @@ class Client:
         retries = 0
         try:
             ending = await self._attempt(ask, stamps)
+            unanswered = stamps.reused and stamps.sent_ns is not None and not stamps.answered
             # A server may close an idle connection just as we reuse it: nothing was served, so ask once more.
-            if ending.kind == "cut" and ending.status is None and stamps.reused and stamps.sent_ns is not None:
+            if ending.kind == "cut" and ending.status is None and unanswered:
                 retries, stamps = 1, Stamps()
                 ending = await self._attempt(ask, stamps)
         finally:
-            ended_ns = ending.done_ns or time.perf_counter_ns()
+            ended_ns = stamps.done_ns or ending.done_ns or time.perf_counter_ns()
             trace = Trace(
                 request_id=ask.request_id,
                 phase=ask.phase,
@@ -92,25 +107,18 @@ class Client:
         status = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                request = self._http.build_request("POST", self._path, content=ask.body, extensions={"stamps": stamps})
+                request = self._http.build_request("POST", self._url, content=ask.body, extensions={"stamps": stamps})
                 async with _streaming(self._http, request) as response:
                     status = response.status_code
                     async for piece in response.aiter_raw():
                         if stamps.source == "client":
                             stamps.pieces.append((time.perf_counter_ns(), piece))
-                    return _Ending("complete", None, status, time.perf_counter_ns())
-        except httpx.ConnectError as error:
-            return _Ending("connect", _reason(error), status)
-        except httpx.ConnectTimeout:
-            return _Ending("connect", f"no connection within {CONNECT_TIMEOUT_S:g} s", status)
-        except (httpx.TimeoutException, TimeoutError):
-            return _Ending("timeout", f"not ended within {self._timeout_s:g} s", status)
-        except httpx.RemoteProtocolError as error:
-            # httpx tells an early end and a message that is not HTTP apart by their words only.
-            cut = "disconnected" in str(error) or "closed connection" in str(error)
-            return _Ending("cut" if cut else "malformed", _reason(error), status)
+                    refusal, ended_ns = _refusal(response), time.perf_counter_ns()
+                    return _Ending("malformed" if refusal else "complete", refusal, status, ended_ns)
         except httpx.TransportError as error:
-            return _Ending("cut", _reason(error), status)
+            return _Ending(_class_of(error), _reason(error), status)
+        except TimeoutError:
+            return _Ending("timeout", f"not ended within {self._timeout_s:g} s", status)
 
     async def __aenter__(self) -> Self:
         """Start; connections are opened when they are needed."""
@@ -143,6 +151,8 @@ class _streaming:
 
     async def __aexit__(self, *_: object) -> None:
         await self._response.aclose()
+        # httpx ties a response and its stream into a cycle, and nobody collects cycles while a load runs.
+        del self._response.stream
 
 
 def request_headers(*, keep_alive: bool = True) -> dict[str, str]:
@@ -158,6 +168,26 @@ def request_headers(*, keep_alive: bool = True) -> dict[str, str]:
             raise UsageError(f"the key in {KEY_VARIABLE} has characters that HTTP cannot carry: set it again")
         headers["Authorization"] = f"Bearer {key}"
     return headers
+
+
+def _class_of(error: httpx.TransportError) -> str:
+    if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return "connect"
+    if isinstance(error, httpx.TimeoutException):
+        return "timeout"
+    # httpx tells an early end and a message that is not HTTP apart by their words only.
+    cut = not isinstance(error, httpx.ProtocolError) or "disconnected" in str(error) or "closed conn" in str(error)
+    return "cut" if cut else "malformed"
+
+
+def _refusal(response: httpx.Response) -> str | None:
+    """Why an answer that is whole is none that we can read."""
+    coding = response.headers.get("Content-Encoding", "identity")
+    if coding not in ("", "identity"):
+        return f"the body is in Content-Encoding {coding}, though it was asked for as it is"
+    if response.has_redirect_location:
+        return f"redirected to {response.headers['Location']}: give that address, redirects are not followed"
+    return None
 
 
 def _reason(error: Exception) -> str:

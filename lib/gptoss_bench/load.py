@@ -12,11 +12,14 @@ from itertools import count
 import httpx
 
 from gptoss_bench.client import CONNECT_TIMEOUT_S, Ask, Client
+from gptoss_bench.clock import WALL
+from gptoss_bench.connecting import allow_connections, connect_all
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
 from gptoss_bench.plan import Plan, request_body
 from gptoss_bench.store import RunFolder
 from gptoss_bench.trace import Trace
+from gptoss_bench.turns import Turns
 
 Progress = Callable[[Trace], None]
 
@@ -62,23 +65,29 @@ async def run_load(
     """
     request_body(plan, endpoint, 0)  # a plan that this engine refuses fails here, before anything is sent
     loop = _Loop(plan, endpoint, folder, progress)
+    allow_connections(plan.concurrency)
     verify: ssl.SSLContext | bool = ssl.create_default_context() if endpoint.url.startswith("https") else False
     first = first_id + plan.warmup
     warmup: Iterator[int] = iter(range(first_id, first))
     measure: Iterator[int] = count(first) if plan.requests is None else iter(range(first, first + plan.requests))
-    left = 0
+    left, steps = 0, WALL.steps
     async with contextlib.AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(Client(endpoint, timeout_s=plan.timeout_s, verify=verify))
+            await stack.enter_async_context(
+                Client(endpoint, timeout_s=plan.timeout_s, idle_timeout_s=plan.idle_timeout_s, verify=verify)
+            )
             for _ in range(plan.concurrency)
         ]
         try:
             with _collector_paused():
+                await connect_all(clients[: plan.warmup])
                 await _phase(loop, clients, "warmup", warmup, None)
+                await connect_all(clients[: plan.requests])
                 await _phase(loop, clients, "measure", measure, plan.duration_s)
             # A server that dies near the end of the plan is refused too few times to be noticed on the way.
             loop.gone = loop.gone or (loop.last_ending in ("cut", "connect") and not await _listens(endpoint.url))
         finally:
+            folder.manifest["clock"]["steps"] = folder.manifest["clock"].get("steps", 0) + WALL.steps - steps
             left += _record_unsent(loop, "warmup", warmup)
             if plan.requests is not None:
                 left += _record_unsent(loop, "measure", measure)
@@ -98,6 +107,7 @@ async def _phase(loop: _Loop, clients: list[Client], phase: str, ids: Iterator[i
 
 async def _slot(loop: _Loop, client: Client, phase: str, ids: Iterator[int], until_ns: int | None) -> None:
     """One slot of the closed loop: its next request is due the moment its last one has ended."""
+    await Turns.here().take()
     while not loop.gone:
         scheduled_ns = time.perf_counter_ns()
         if until_ns is not None and scheduled_ns >= until_ns:

@@ -39,7 +39,8 @@ def _failure(trace: Trace, reply: Reply) -> tuple[str | None, str | None]:
     if trace.sent_ns is None or trace.ending == "connect":
         return "connect", trace.error or "not sent"
     if trace.status is not None and trace.status != 200:
-        return _status_failure(trace.status), _body_text(trace) or trace.error or f"HTTP status {trace.status}"
+        words = (_body_text(trace), trace.error) if trace.status >= 400 else (trace.error, _body_text(trace))
+        return _status_failure(trace.status), words[0] or words[1] or f"HTTP status {trace.status}"
     if reply.error is not None:
         return "malformed" if reply.error.startswith(UNREADABLE) else "in_stream_error", reply.error
     if trace.ending != "complete":

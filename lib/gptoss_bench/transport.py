@@ -5,114 +5,180 @@ request. Everything else of httpx stays as it is: auth, base_url, timeouts, hook
 """
 
 import ssl
+import struct
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
 
-import httpcore
 import httpx
 
-from gptoss_bench import sockets
-from gptoss_bench.sockets import LastRead, StampedBackend
+from gptoss_bench.clock import WALL
+from gptoss_bench.connection import Connection, Origin, open_connection
+from gptoss_bench.http1 import Response, request_bytes
+from gptoss_bench.stamping import keep_stamping
+
+TIMESPEC = struct.Struct("@qq")
+LONGEST_LAG_NS = 60 * 10**9  # beyond that, or before zero, the wall clock was stepped and the stamp says nothing
+PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(slots=True)
 class Stamps:
     """Filled while one request is under way; all stamps are ns on CLOCK_MONOTONIC.
 
-    `source` says what a piece's stamp is: "kernel" (the receive stamp of the segment that completed it), "read" (the
-    kernel gave none for some of them: the moment of the read), "httpx" (the moment at which httpx handed the piece
-    over, after its task switch) or "client" (taken by the caller itself).
-    `lags_ns` holds for each piece how long it lay in the kernel before it was read; empty where that is not known.
+    `source` says what a piece's stamp is: "kernel" (the receive stamp of the last segment that was read with it),
+    "read" (the kernel gave none for some of them, or its clock was stepped: the moment of the read), "data_received"
+    (the first statement of asyncio's callback: TLS, or a loop that watches no sockets) or "client" (by the caller).
+    A piece is what one read brought of the body. `lags_ns` holds for each how long it lay in the kernel before it was
+    read; empty where that is not known.
     """
 
     sent_ns: int | None = None
     connect_ns: int = 0  # duration; stays 0 on a connection that was open
     reused: bool = True
+    answered: bool = False  # some byte of a response came
     pieces: list[tuple[int, bytes]] = field(default_factory=list)
     lags_ns: list[int] = field(default_factory=list)
+    done_ns: int | None = None  # what completed the response; None where nothing did
     source: str = "client"
+
+    def clear(self) -> None:
+        """Forget an exchange, for the next one."""
+        self.sent_ns = self.done_ns = None
+        self.connect_ns, self.reused, self.answered = 0, True, False
+        self.pieces, self.lags_ns = [], []
 
 
 class StampingTransport(httpx.AsyncBaseTransport):
-    """One connection at a time over httpx's own transport: a slot of a closed loop never waits for a pool."""
+    """Connections of its own with a free list and no queue: a slot of a closed loop never waits for a pool.
+
+    A request without stamps goes over httpx's own transport.
+    """
 
     def __init__(self, verify: ssl.SSLContext | bool = True) -> None:
         """`verify` as httpx takes it; share one SSLContext between slots, for making one takes milliseconds."""
-        limits = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=None)
-        self._over_tls = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
-        self._last_read: LastRead | None = None
-        self._plain = self._over_tls
-        if sockets.AVAILABLE:
-            self._last_read = LastRead()
-            self._plain = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=limits)
-            # httpx has no argument for the network that its pool stands on.
-            self._plain._pool = httpcore.AsyncConnectionPool(
-                max_connections=1, max_keepalive_connections=1, network_backend=StampedBackend(self._last_read)
-            )
+        keep_stamping()
+        self._verify = verify
+        self._tls = verify if isinstance(verify, ssl.SSLContext) else None
+        self._free: list[Connection] = []
+        self._unstamped: httpx.AsyncHTTPTransport | None = None
+
+    async def connect(self, url: httpx.URL, timeout_s: float | None) -> None:
+        """Open a connection to that server unless one is free. Raises httpx.ConnectError and ConnectTimeout."""
+        origin = self._origin(url)
+        connection = self._take(origin) or await open_connection(origin, timeout_s)
+        self._free.append(connection)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send, stamping into request.extensions["stamps"] where the caller put one. Raises what httpx raises."""
-        plain = request.url.scheme == "http"
-        inner = self._plain if plain else self._over_tls
+        """Send, stamping into request.extensions["stamps"] where the caller put one. Raises what httpx raises.
+
+        The body of a stamped response is handed over in one part, once it is whole: until then nobody is woken.
+        """
         stamps = request.extensions.get("stamps")
         if stamps is None:
-            return await inner.handle_async_request(request)
-        last_read = self._last_read if plain else None
-        stamps.source = "httpx"
-        if last_read is not None:
-            last_read.begin()
-        request.extensions["trace"] = _tracer(stamps)
-        response = await inner.handle_async_request(request)
-        assert isinstance(response.stream, httpx.AsyncByteStream)
-        response.stream = _StampedStream(response.stream, stamps, last_read)
-        return response
+            return await self._httpx().handle_async_request(request)
+        await request.aread()
+        payload = request_bytes(request)
+        timeouts = request.extensions.get("timeout", {})
+        stamps.clear()  # an auth flow sends the same request again: the last exchange counts
+        origin = self._origin(request.url)
+        connection = self._take(origin)
+        if connection is None:
+            stamps.reused = False
+            began_ns = time.perf_counter_ns()
+            connection = await open_connection(origin, timeouts.get("connect"))
+            stamps.connect_ns = time.perf_counter_ns() - began_ns
+        body = _Body(connection, Response(request.method), stamps, self._free, timeouts.get("read"))
+        await body.start(payload)
+        return httpx.Response(body.response.status, headers=body.response.headers, stream=body)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self._over_tls.aclose()
-        await self._plain.aclose()
+        """Close the connections that are free; the others close with their responses."""
+        while self._free:
+            self._free.pop().close()
+        if self._unstamped is not None:
+            await self._unstamped.aclose()
+
+    def _take(self, origin: Origin) -> Connection | None:
+        self._free[:] = [connection for connection in self._free if not connection.closed]
+        for at, connection in enumerate(self._free):
+            if connection.origin == origin:
+                return self._free.pop(at)
+        return None
+
+    def _origin(self, url: httpx.URL) -> Origin:
+        if url.scheme not in PORTS:
+            raise httpx.UnsupportedProtocol(f"{url.scheme or 'no scheme'} is neither http nor https")
+        if url.scheme == "https" and self._tls is None:
+            self._tls = httpx.create_ssl_context(verify=self._verify, trust_env=False)
+        return Origin(url.host, url.port or PORTS[url.scheme], self._tls if url.scheme == "https" else None)
+
+    def _httpx(self) -> httpx.AsyncHTTPTransport:
+        if self._unstamped is None:
+            self._unstamped = httpx.AsyncHTTPTransport(verify=self._verify, trust_env=False)
+        return self._unstamped
 
 
-class _StampedStream(httpx.AsyncByteStream):
-    def __init__(self, inner: httpx.AsyncByteStream, stamps: Stamps, last_read: LastRead | None) -> None:
-        self._inner = inner
-        self._stamps = stamps
-        self._last_read = last_read
+class _Body(httpx.AsyncByteStream):
+    """One exchange, from its sending until its connection is free again or closed."""
+
+    def __init__(
+        self, connection: Connection, response: Response, stamps: Stamps, free: list[Connection], idle_s: float | None
+    ) -> None:
+        self.response = response
+        self._connection, self._stamps, self._free, self._idle_s = connection, stamps, free, idle_s
+        self._ended = False
+
+    async def start(self, payload: bytes) -> None:
+        """Send, and wait for the head."""
+        try:
+            self._stamps.sent_ns = self._connection.start(payload, self.response)
+            await self._connection.wait(self.response, head=True, idle_s=self._idle_s)
+        except BaseException:
+            self._end()
+            raise
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        keep, keep_lag, last = self._stamps.pieces.append, self._stamps.lags_ns.append, self._last_read
-        if last is None:
-            async for piece in self._inner:
-                keep((time.perf_counter_ns(), piece))
-                yield piece
-            return
-        self._stamps.source = "kernel"
-        # httpcore reads again only when it has handed over all that the latest read completed.
-        async for piece in self._inner:
-            keep((last.arrival_ns, piece))
-            keep_lag(last.read_ns - last.arrival_ns)
-            if not last.kernel:
-                self._stamps.source = "read"
-            yield piece
+        try:
+            if not self._ended:
+                await self._connection.wait(self.response, head=False, idle_s=self._idle_s)
+        finally:
+            self._end()
+        yield b"".join(self.response.parts)
 
     async def aclose(self) -> None:
-        await self._inner.aclose()
+        self._end()
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            _fill(self._stamps, self.response, self._connection.source)
+            if self._connection.finish(self.response):
+                self._free.append(self._connection)
 
 
-def _tracer(stamps: Stamps) -> Any:
-    """Listen to httpcore: it says when a connection is made and when the first byte is about to be written."""
-    started_ns = 0
-
-    async def listen(name: str, info: Mapping[str, Any]) -> None:
-        nonlocal started_ns
-        if name == "http11.send_request_headers.started":
-            stamps.sent_ns = time.perf_counter_ns()
-        elif name == "connection.connect_tcp.started":
-            stamps.reused = False
-            started_ns = time.perf_counter_ns()
-        elif name in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
-            stamps.connect_ns = time.perf_counter_ns() - started_ns
-
-    return listen
+def _fill(stamps: Stamps, response: Response, source: str) -> None:
+    """Turn the reads of a response into pieces on one clock: the kernel's where all of them have its stamp."""
+    WALL.retake()
+    offset_ns = WALL.offset_ns
+    stamps.answered = bool(response.reads)
+    reads = list(response.bodies())
+    stamps.source = source
+    stamps.pieces = [(read_ns, data) for _, read_ns, data in reads]
+    if response.complete:
+        stamps.done_ns = response.reads[-1][1]
+    if source != "kernel" or not response.reads:
+        return
+    stamps.source = "read"
+    raw = [stamp for stamp, _, _ in [*reads, response.reads[-1]] if stamp is not None]
+    if len(raw) <= len(reads) or (stamps.sent_ns or 0) < WALL.stepped_ns:
+        return
+    arrivals = [seconds * 10**9 + ns - offset_ns for seconds, ns in TIMESPEC.iter_unpack(b"".join(raw))]
+    own = [read_ns for _, read_ns, _ in reads]
+    lags = [read_ns - arrival_ns for read_ns, arrival_ns in zip(own, arrivals, strict=False)]
+    if all(0 <= lag < LONGEST_LAG_NS for lag in lags):
+        stamps.source = "kernel"
+        stamps.pieces = [(at, data) for at, (_, _, data) in zip(arrivals, reads, strict=False)]
+        stamps.lags_ns = lags
+        if response.complete:
+            stamps.done_ns = arrivals[-1]
