@@ -200,6 +200,7 @@ class _Stepped:
                 return end.value
             if step == self.at:
                 self.cancelled = True
+                future.cancel()  # as a task does with what it waits for
                 steps.throw(asyncio.CancelledError())
             yield future
         raise AssertionError("it never ended")

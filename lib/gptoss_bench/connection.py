@@ -1,6 +1,7 @@
 """One open connection: a request goes out, and each read of its response is stamped and kept."""
 
 import asyncio
+import os
 import socket
 import ssl
 import time
@@ -12,9 +13,12 @@ import httpx
 from gptoss_bench.http1 import Response
 from gptoss_bench.stamping import ANCILLARY_BYTES, ask_for_stamps
 from gptoss_bench.turns import Turns
+from gptoss_bench.watch import Watch
 
 _BUFFER = memoryview(bytearray(256 * 1024))  # one for all: what is read is taken out of it before anyone reads again
 _BUFFERS = [_BUFFER]
+EARLY_PARTS = 2  # of a body: a chunk that tells the role only, and the first token
+_let_others_run = getattr(os, "sched_yield", lambda: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +121,9 @@ class _Plain(Connection):
         self._sock = sock
         self._read = sock.recvmsg_into
         self._rest = b""
-        self._loop.add_reader(sock, self._readable)
+        self._watch = Watch.here()
+        self._watch.add(sock, self._readable)
+        self._first = False  # whether this is among those that are read first
 
     def _readable(self) -> None:
         try:
@@ -130,15 +136,24 @@ class _Plain(Connection):
         read_ns = time.perf_counter_ns()
         if size:
             self._received(ancillary[0][2] if ancillary else None, read_ns, _BUFFER[:size])
+            if self._first and self._response and len(self._response.parts) >= EARLY_PARTS and not self.closed:
+                self._hurry(False)
         else:
             self._lost(None)
 
     def _send(self, payload: bytes) -> int:
+        self._hurry(True)
         sent_ns = time.perf_counter_ns()
         self._rest = self._sent(payload)
+        _let_others_run()  # a server on this machine may have been woken on this core, and would wait for its turn
         if self._rest:
             self._loop.add_writer(self._sock, self._writable)
         return sent_ns
+
+    def _hurry(self, first: bool) -> None:
+        if self._first != first:
+            self._first = first
+            self._watch.put(self._sock, first=first)
 
     def _sent(self, data: bytes) -> bytes:
         """What the socket did not take."""
@@ -158,7 +173,7 @@ class _Plain(Connection):
         return not self._rest
 
     def _shut(self) -> None:
-        self._loop.remove_reader(self._sock)
+        self._watch.remove(self._sock, first=self._first)
         self._loop.remove_writer(self._sock)
         self._sock.close()
 

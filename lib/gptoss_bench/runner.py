@@ -52,7 +52,8 @@ def execute(notebook: str, parameters: dict[str, Any], results: Path, *, timeout
             log_output=False,
             autosave_cell_every=10,
             start_timeout=120,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it warns at each start that loopback is not encrypted
+            # It warns at each start that loopback is not encrypted, and calls its own shutdown an error.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             execution_timeout=timeout_s,
         )
     except papermill.PapermillExecutionError as error:
