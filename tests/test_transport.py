@@ -129,12 +129,16 @@ def test_any_split_of_the_bytes_on_the_wire_is_the_same_answer(cuts, wire):
         (says(b"HTTP/1.1 200", then="half-close"), "cut", None, "in its head"),
         (says(then="half-close"), "cut", None, "before its answer"),
         (says(HEAD + chunk(SAID)), "timeout", 200, "nothing came for 0.3 s"),
-        (says(), "timeout", None, "nothing came for 0.3 s"),
+        (says(), "timeout", None, "no first token came for 1 s"),
+        (says(HEAD), "timeout", 200, "no first token came for 1 s"),
     ],
 )  # fmt: skip
 def test_every_other_answer_is_a_failure_in_words_and_its_connection_is_closed(answer, kind, status, words):
     async def ask() -> Trace:
-        async with scripted(answer) as server, Client(server.endpoint, idle_timeout_s=0.3) as client:
+        async with (
+            scripted(answer) as server,
+            Client(server.endpoint, first_timeout_s=1.0, idle_timeout_s=0.3) as client,
+        ):
             trace = await client.ask(ASK, lambda trace: None)
             if trace.ending != "malformed" or status not in (200, 307):
                 await until_closed(server)

@@ -49,7 +49,8 @@ def add_parser(commands: Any) -> None:
     add("--min-tokens", type=int, help="least tokens of each answer, where the engine knows how")
     add("--token-counts", action="store_true", help="ask for a running token count in every event")
     add("--timeout", type=float, default=600.0, metavar="S", help="of one request (default: %(default)s)")
-    add("--idle-timeout", type=float, metavar="S", help="of each time in which nothing comes (default: none)")
+    add("--first-timeout", type=float, metavar="S", help="of the wait for the first event (default: none)")
+    add("--idle-timeout", type=float, metavar="S", help="of each wait between events (default: none)")
     add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")
     parser.set_defaults(run=run, loop_factory=_new_loop)
 
@@ -71,6 +72,7 @@ async def run(args: argparse.Namespace) -> int:
         min_tokens=args.min_tokens,
         token_counts=args.token_counts,
         timeout_s=args.timeout,
+        first_timeout_s=args.first_timeout,
         idle_timeout_s=args.idle_timeout,
     )
     dialect = None if args.dialect == "auto" else args.dialect

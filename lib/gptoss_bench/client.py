@@ -16,6 +16,7 @@ from gptoss_bench.errors import UsageError
 from gptoss_bench.plan import request_path
 from gptoss_bench.trace import Trace
 from gptoss_bench.transport import StampingTransport, Stamps
+from gptoss_bench.waits import Waits
 
 KEY_VARIABLE = "GPTOSS_API_KEY"  # a key comes from the environment only, and goes into a request header only
 CONNECT_TIMEOUT_S = 10.0
@@ -40,21 +41,24 @@ class Client:
         endpoint: Endpoint,
         *,
         timeout_s: float = 600.0,
+        first_timeout_s: float | None = None,
         idle_timeout_s: float | None = None,
         verify: ssl.SSLContext | bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Nothing is opened yet. `transport` replaces the stamping one; its stamps are then taken here.
 
-        `timeout_s` bounds a request from its sending to its end, `idle_timeout_s` the time in which nothing comes.
+        `timeout_s` bounds a request from its sending to its end, `first_timeout_s` the wait for its body's first bytes,
+        `idle_timeout_s` each wait after that. The latter two are kept by the stamping transport only.
         """
         self._timeout_s = timeout_s
+        self._waits = Waits(first_timeout_s, idle_timeout_s)
         self._stamping = StampingTransport(verify) if transport is None else None
         self._url = httpx.URL(endpoint.url + request_path(endpoint.dialect))  # parsed once and not for each request
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers=request_headers(keep_alive=endpoint.keep_alive),
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S), read=idle_timeout_s),
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
             transport=transport or self._stamping,
             trust_env=False,
         )
@@ -107,7 +111,8 @@ class Client:
         status = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                request = self._http.build_request("POST", self._url, content=ask.body, extensions={"stamps": stamps})
+                extensions = {"stamps": stamps, "waits": self._waits}
+                request = self._http.build_request("POST", self._url, content=ask.body, extensions=extensions)
                 async with _streaming(self._http, request) as response:
                     status = response.status_code
                     async for piece in response.aiter_raw():

@@ -6,13 +6,13 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
 from gptoss_bench.http1 import Response
-from gptoss_bench.stamping import ANCILLARY_BYTES, ask_for_stamps
+from gptoss_bench.stamping import ANCILLARY_BYTES
 from gptoss_bench.turns import Turns
+from gptoss_bench.waits import Waits
 from gptoss_bench.watch import Watch
 
 _BUFFER = memoryview(bytearray(256 * 1024))  # one for all: what is read is taken out of it before anyone reads again
@@ -51,17 +51,19 @@ class Connection:
         self._sent_ns = self._send(payload)
         return self._sent_ns
 
-    async def wait(self, response: Response, *, head: bool, idle_s: float | None) -> None:
-        """Until the head of the response came, or its end. Raises its failure, and httpx.ReadTimeout after a pause."""
+    async def wait(self, response: Response, waits: Waits, *, head: bool) -> None:
+        """Until the head of the response came, or its end. Raises its failure, and httpx.ReadTimeout."""
         while not (response.complete or response.failure or (head and response.has_head)):
+            left_s = waits.left_s(response, self._sent_ns)
+            if left_s is not None and left_s <= 0:
+                what = "nothing came" if response.parts else "no first token came"
+                raise httpx.ReadTimeout(f"{what} for {waits.idle_s if response.parts else waits.first_s:g} s")
             waiter = self._waiter = self._loop.create_future()
-            quiet_s = (time.perf_counter_ns() - self._last_ns(response)) / 1e9
             try:
-                async with asyncio.timeout(None if idle_s is None else max(0.0, idle_s - quiet_s)):
+                async with asyncio.timeout(left_s):
                     await waiter
             except TimeoutError:
-                if idle_s is not None and time.perf_counter_ns() - self._last_ns(response) >= idle_s * 1e9:
-                    raise httpx.ReadTimeout(f"nothing came for {idle_s:g} s") from None
+                pass  # whether the wait is over is seen above: something may have come meanwhile
             finally:
                 self._waiter = None
         if response.failure is not None and not (head and response.has_head):
@@ -98,9 +100,6 @@ class Connection:
             self._turns.queue(self._waiter)
             self._waiter = None  # woken once
 
-    def _last_ns(self, response: Response) -> int:
-        return response.reads[-1][1] if response.reads else self._sent_ns
-
     def _send(self, payload: bytes) -> int:
         raise NotImplementedError
 
@@ -111,12 +110,13 @@ class Connection:
         raise NotImplementedError
 
 
-class _Plain(Connection):
+class PlainConnection(Connection):
     """A socket that the loop watches: each read has the kernel's receive stamp where there is one (Linux)."""
 
     source = "kernel"
 
     def __init__(self, origin: Origin, sock: socket.socket) -> None:
+        """Over a connected socket. Raises NotImplementedError where the loop watches none."""
         super().__init__(origin)
         self._sock = sock
         self._read = sock.recvmsg_into
@@ -178,20 +178,23 @@ class _Plain(Connection):
         self._sock.close()
 
 
-class _Protocol(asyncio.Protocol, Connection):
+class ProtocolConnection(asyncio.Protocol, Connection):
     """What TLS goes through, and a loop that watches no sockets."""
 
     _transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Open."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Stamp first of all."""
         read_ns = time.perf_counter_ns()
         self._received(None, read_ns, data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Ended, by either side."""
         self._lost(exc)
 
     def _send(self, payload: bytes) -> int:
@@ -204,50 +207,3 @@ class _Protocol(asyncio.Protocol, Connection):
 
     def _shut(self) -> None:
         self._transport.abort()
-
-
-async def open_connection(origin: Origin, timeout_s: float | None) -> Connection:
-    """Connect to the first address that answers. Raises httpx.ConnectError and httpx.ConnectTimeout."""
-    failure: OSError | None = None
-    try:
-        async with asyncio.timeout(timeout_s):
-            for family, kind, proto, _, address in await _addresses(origin):
-                try:
-                    return await _connect(origin, socket.socket(family, kind, proto), address)
-                except OSError as error:
-                    failure = error
-    except TimeoutError as error:
-        raise httpx.ConnectTimeout(f"no connection within {timeout_s:g} s") from error
-    except OSError as error:
-        failure = error
-    raise httpx.ConnectError(str(failure)) from failure
-
-
-async def _addresses(origin: Origin) -> list[Any]:
-    """A number is no question for a name server, and for none of its threads."""
-    try:
-        return socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        loop = asyncio.get_running_loop()
-        return await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
-
-
-async def _connect(origin: Origin, sock: socket.socket, address: Any) -> Connection:
-    loop = asyncio.get_running_loop()
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await loop.sock_connect(sock, address)
-        if origin.tls is None:
-            try:
-                ask_for_stamps(sock)
-                return _Plain(origin, sock)
-            except (NotImplementedError, AttributeError):
-                pass  # no loop that watches sockets, or no recvmsg
-        _, protocol = await loop.create_connection(
-            lambda: _Protocol(origin), sock=sock, ssl=origin.tls, server_hostname=origin.host if origin.tls else None
-        )
-        return protocol
-    except BaseException:
-        sock.close()
-        raise

@@ -53,11 +53,11 @@ class Response:
         self._feed = self._parser.feed_data
 
     def feed(self, stamp: bytes | None, read_ns: int, data: bytes | memoryview) -> bool:
-        """Take in one read. Returns whether the head or the end came with it, or a failure."""
+        """Take in one read. Returns whether the head, the first of the body or the end came with it, or a failure."""
         if self.complete or self.failure:
             self.reusable = False  # bytes that belong to nothing
             return False
-        had_head = self.has_head
+        had_head, had_body = self.has_head, bool(self.parts)
         try:
             self._feed(data)
         except httptools.HttpParserUpgrade:
@@ -71,7 +71,7 @@ class Response:
             del self.parts[self._extra :]
         self.reads.append((stamp, read_ns, len(self.parts)))
         if had_head:
-            return self.complete or self.failure is not None
+            return self.complete or self.failure is not None or not had_body
         if not self.has_head:
             self._count(len(data))
         return self.has_head or self.failure is not None

@@ -74,7 +74,13 @@ async def run_load(
     async with contextlib.AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(
-                Client(endpoint, timeout_s=plan.timeout_s, idle_timeout_s=plan.idle_timeout_s, verify=verify)
+                Client(
+                    endpoint,
+                    timeout_s=plan.timeout_s,
+                    first_timeout_s=plan.first_timeout_s,
+                    idle_timeout_s=plan.idle_timeout_s,
+                    verify=verify,
+                )
             )
             for _ in range(plan.concurrency)
         ]

@@ -28,7 +28,7 @@ class Plan:
     requests go first and are kept apart. `prompts` is "fixed" (one prompt for all, as the write-up did) or
     "distinct" (equally long, different from the first word we control on, so that a prefix cache cannot serve
     them; `salt`, drawn anew for each plan, makes them differ between runs). `timeout_s` bounds one request, from its
-    sending to its end, `idle_timeout_s` each time in which nothing of its answer comes.
+    sending to its end, `first_timeout_s` the wait for the first of its events, `idle_timeout_s` each wait after that.
     `token_counts` asks for a running count in every event, which costs the server a little work.
     Raises UsageError where a value makes no sense.
     """
@@ -47,6 +47,7 @@ class Plan:
     min_tokens: int | None = None
     token_counts: bool = False
     timeout_s: float = 600.0
+    first_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -58,7 +59,7 @@ class Plan:
         _at_least("temperature", self.temperature, 0)
         _at_least("min_tokens", self.min_tokens, 0)
         _at_least("requests", self.requests, 1)
-        for name in ("duration_s", "timeout_s", "idle_timeout_s"):
+        for name in ("duration_s", "timeout_s", "first_timeout_s", "idle_timeout_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{name} must be a number of seconds above 0, not {value}")

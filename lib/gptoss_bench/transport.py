@@ -1,7 +1,8 @@
 """The one place where time meets bytes: an httpx transport that stamps when a request left and when each piece came.
 
 A caller puts a `Stamps` into the request's extensions under "stamps" and finds it filled, whatever became of the
-request. Everything else of httpx stays as it is: auth, base_url, timeouts, hooks.
+request. Everything else of httpx stays as it is: auth, base_url, timeouts, hooks. The read timeout bounds each wait for
+bytes; `Waits` under "waits" tell the first token's from the others'.
 """
 
 import ssl
@@ -13,9 +14,11 @@ from dataclasses import dataclass, field
 import httpx
 
 from gptoss_bench.clock import WALL
-from gptoss_bench.connection import Connection, Origin, open_connection
+from gptoss_bench.connection import Connection, Origin
+from gptoss_bench.dial import open_connection
 from gptoss_bench.http1 import Response, request_bytes
 from gptoss_bench.stamping import keep_stamping
+from gptoss_bench.waits import Waits
 
 TIMESPEC = struct.Struct("@qq")
 LONGEST_LAG_NS = 60 * 10**9  # beyond that, or before zero, the wall clock was stepped and the stamp says nothing
@@ -88,7 +91,8 @@ class StampingTransport(httpx.AsyncBaseTransport):
             began_ns = time.perf_counter_ns()
             connection = await open_connection(origin, timeouts.get("connect"))
             stamps.connect_ns = time.perf_counter_ns() - began_ns
-        body = _Body(connection, Response(request.method), stamps, self._free, timeouts.get("read"))
+        waits = request.extensions.get("waits") or Waits(timeouts.get("read"), timeouts.get("read"))
+        body = _Body(connection, Response(request.method), stamps, self._free, waits)
         await body.start(payload)
         return httpx.Response(body.response.status, headers=body.response.headers, stream=body)
 
@@ -123,17 +127,17 @@ class _Body(httpx.AsyncByteStream):
     """One exchange, from its sending until its connection is free again or closed."""
 
     def __init__(
-        self, connection: Connection, response: Response, stamps: Stamps, free: list[Connection], idle_s: float | None
+        self, connection: Connection, response: Response, stamps: Stamps, free: list[Connection], waits: Waits
     ) -> None:
         self.response = response
-        self._connection, self._stamps, self._free, self._idle_s = connection, stamps, free, idle_s
+        self._connection, self._stamps, self._free, self._waits = connection, stamps, free, waits
         self._ended = False
 
     async def start(self, payload: bytes) -> None:
         """Send, and wait for the head."""
         try:
             self._stamps.sent_ns = self._connection.start(payload, self.response)
-            await self._connection.wait(self.response, head=True, idle_s=self._idle_s)
+            await self._connection.wait(self.response, self._waits, head=True)
         except BaseException:
             self._end()
             raise
@@ -141,7 +145,7 @@ class _Body(httpx.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             if not self._ended:
-                await self._connection.wait(self.response, head=False, idle_s=self._idle_s)
+                await self._connection.wait(self.response, self._waits, head=False)
         finally:
             self._end()
         yield b"".join(self.response.parts)
