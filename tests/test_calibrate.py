@@ -159,7 +159,7 @@ def test_the_stream_is_found_in_bytes_however_they_came():
 
 
 def test_a_real_load_is_matched_in_every_event_by_both_clients():
-    ours, stock, endpoint = asyncio.run(ruler.measure(3, 200.0, tokens=10, waves=2))
+    (ours, stock), endpoint = asyncio.run(ruler.measure(3, 200.0, tokens=10, waves=2))
     assert endpoint.label == "TRUTH SERVER"
     for one in (ours, stock):
         assert (one.events, one.unmatched) == (6 * 14, 0)  # role, ten tokens, finish, usage, [DONE]

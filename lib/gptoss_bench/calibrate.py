@@ -12,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gptoss_bench.error_bar import CPU_SHARE
 from gptoss_bench.metrics import known, percentile
 from gptoss_bench.trace import Trace
 from gptoss_bench.truth_reply import IDENTITY
 
 NS_PER_S = 1e9
 ERROR_SHARE = 0.05  # of the median ITL
-CPU_SHARE = 0.80
 
 
 @dataclass(frozen=True, slots=True)

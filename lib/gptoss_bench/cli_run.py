@@ -10,8 +10,7 @@ import yaml
 from gptoss_bench import claims, paths
 from gptoss_bench.errors import UsageError
 
-ALL = ("ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
-EVERY = (*ALL, "ruler")  # whose parameters a profile may set
+ALL = ("ruler", "ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
 
 EXAMPLE = """examples:
   python -m gptoss_bench run --profile notebooks/profiles/local.yaml
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     results = (args.results or paths.RESULTS).absolute()
     given = profile.read_profile(args.profile) | _pairs(args.pairs)
     declared = {name: profile.notebook_parameters(name) for name in args.notebooks}
-    every = [*declared.values(), *(profile.notebook_parameters(name) for name in EVERY)]
+    every = [*declared.values(), *(profile.notebook_parameters(name) for name in ALL)]
     profile.check_parameters(given, every, args.profile.name)
     if args.results is not None:
         given["results_dir"] = str(results)

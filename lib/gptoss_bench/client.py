@@ -5,7 +5,7 @@ import os
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +13,7 @@ import httpx
 
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
+from gptoss_bench.http1 import request_head, with_body
 from gptoss_bench.plan import request_path
 from gptoss_bench.trace import Trace
 from gptoss_bench.transport import StampingTransport, Stamps
@@ -20,6 +21,7 @@ from gptoss_bench.waits import Waits
 
 KEY_VARIABLE = "GPTOSS_API_KEY"  # a key comes from the environment only, and goes into a request header only
 CONNECT_TIMEOUT_S = 10.0
+REDIRECTS = (301, 302, 303, 307, 308)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +57,15 @@ class Client:
         self._waits = Waits(first_timeout_s, idle_timeout_s)
         self._stamping = StampingTransport(verify) if transport is None else None
         self._url = httpx.URL(endpoint.url + request_path(endpoint.dialect))  # parsed once and not for each request
+        self._connect_s = min(timeout_s, CONNECT_TIMEOUT_S)
         self._http = httpx.AsyncClient(
             base_url=endpoint.url,
             headers=request_headers(keep_alive=endpoint.keep_alive),
-            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, CONNECT_TIMEOUT_S)),
+            timeout=httpx.Timeout(timeout_s, connect=self._connect_s),
             transport=transport or self._stamping,
             trust_env=False,
         )
+        self._head = request_head(self._http.build_request("POST", self._url, content=b"{}"))
 
     async def connect(self) -> bool:
         """Open the connection beforehand, unless it is open. Returns whether it is now: a request says why not."""
@@ -108,22 +112,34 @@ class Client:
         return trace
 
     async def _attempt(self, ask: Ask, stamps: Stamps) -> "_Ending":
-        status = None
+        answer = _Answer()
         try:
             async with asyncio.timeout(self._timeout_s):
-                extensions = {"stamps": stamps, "waits": self._waits}
-                request = self._http.build_request("POST", self._url, content=ask.body, extensions=extensions)
-                async with _streaming(self._http, request) as response:
-                    status = response.status_code
-                    async for piece in response.aiter_raw():
-                        if stamps.source == "client":
-                            stamps.pieces.append((time.perf_counter_ns(), piece))
-                    refusal, ended_ns = _refusal(response), time.perf_counter_ns()
-                    return _Ending("malformed" if refusal else "complete", refusal, status, ended_ns)
+                if self._stamping is None or self._url.userinfo:
+                    await self._over_httpx(ask, stamps, answer)
+                else:
+                    payload, origin = with_body(self._head, ask.body), self._stamping.origin(self._url)
+                    exchange = await self._stamping.exchange(
+                        origin, payload, stamps, self._waits, connect_s=self._connect_s
+                    )
+                    answer.status, answer.headers = exchange.response.status, exchange.response.headers
+                    await exchange.read()
+                refusal, ended_ns = _refusal(answer), time.perf_counter_ns()
+                return _Ending("malformed" if refusal else "complete", refusal, answer.status, ended_ns)
         except httpx.TransportError as error:
-            return _Ending(_class_of(error), _reason(error), status)
+            return _Ending(_class_of(error), _reason(error), answer.status)
         except TimeoutError:
-            return _Ending("timeout", f"not ended within {self._timeout_s:g} s", status)
+            return _Ending("timeout", f"not ended within {self._timeout_s:g} s", answer.status)
+
+    async def _over_httpx(self, ask: Ask, stamps: Stamps, answer: "_Answer") -> None:
+        """The same through all of httpx, for a transport of the caller's and for a URL that names a user."""
+        extensions = {"stamps": stamps, "waits": self._waits}
+        request = self._http.build_request("POST", self._url, content=ask.body, extensions=extensions)
+        async with _streaming(self._http, request) as response:
+            answer.status, answer.headers = response.status_code, response.headers.raw
+            async for piece in response.aiter_raw():
+                if stamps.source == "client":
+                    stamps.pieces.append((time.perf_counter_ns(), piece))
 
     async def __aenter__(self) -> Self:
         """Start; connections are opened when they are needed."""
@@ -142,6 +158,12 @@ class _Ending:
     error: str | None
     status: int | None = None
     done_ns: int | None = None
+
+
+@dataclass(slots=True)
+class _Answer:
+    status: int | None = None
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
 class _streaming:
@@ -185,13 +207,14 @@ def _class_of(error: httpx.TransportError) -> str:
     return "cut" if cut else "malformed"
 
 
-def _refusal(response: httpx.Response) -> str | None:
+def _refusal(answer: _Answer) -> str | None:
     """Why an answer that is whole is none that we can read."""
-    coding = response.headers.get("Content-Encoding", "identity")
+    headers = {name.lower(): value.decode("latin-1") for name, value in answer.headers}
+    coding = headers.get(b"content-encoding", "identity")
     if coding not in ("", "identity"):
         return f"the body is in Content-Encoding {coding}, though it was asked for as it is"
-    if response.has_redirect_location:
-        return f"redirected to {response.headers['Location']}: give that address, redirects are not followed"
+    if answer.status in REDIRECTS and b"location" in headers:
+        return f"redirected to {headers[b'location']}: give that address, redirects are not followed"
     return None
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from gptoss_bench.calibrate import CPU_SHARE
+from gptoss_bench.error_bar import CPU_SHARE
 from gptoss_bench.frame import finished, new_figure
 
 LEAST_MS = 1e-3  # what a logarithmic axis can still show of an error of nothing

@@ -1,5 +1,6 @@
 """The look of figures and tables: where the numbers come from, and a word across what is no measurement."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 PALETTE = "colorblind"
+RED = "#b00020"
+FOOTER_WIDTH = 150  # characters
 
 
 def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1) -> tuple[Figure, Any]:
@@ -19,9 +22,14 @@ def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1) -> tup
 
 
 def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Figure:
-    """Add the footer, and the run's label across the figure where it has one; the figure is then shown once."""
-    footer = provenance(manifest) + (f" · {note}" if note else "")
-    figure.supxlabel(footer, fontsize=7.5, color="0.35", x=0.01, ha="left")
+    """Add the footer, in red whether the client was the limit, and the run's label across the figure; shown once."""
+    client = manifest.get("client") or {"error_bar": "", "bound": []}
+    footer = [provenance(manifest) + (f" · {note}" if note else "")]
+    footer += [textwrap.fill(client["error_bar"], FOOTER_WIDTH)] if client["error_bar"] else []
+    figure.supxlabel("\n".join(footer), fontsize=7.5, color="0.35", x=0.01, ha="left")
+    if client["bound"]:
+        words = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client['bound'])}", FOOTER_WIDTH)
+        figure.suptitle(words, fontsize=9, color=RED, weight="bold", x=0.01, ha="left")
     if label := manifest.get("label"):
         look: dict[str, Any] = {"fontsize": 44, "color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
         figure.text(0.5, 0.5, label, ha="center", va="center", **look)

@@ -7,21 +7,30 @@ import httpx
 
 HEAD_LIMIT = 64 * 1024  # bytes of a response head, interim responses and trailers included
 OK = 200
+FRAMING = (b"content-length", b"transfer-encoding")
 
 Read = tuple[bytes | None, int, int]
 
 
 def request_bytes(request: httpx.Request) -> bytes:
     """The whole request, whose content has been read. Raises httpx.LocalProtocolError where HTTP cannot carry it."""
-    body = request.content
-    headers = [(name, value) for name, value in request.headers.raw if name.lower() != b"transfer-encoding"]
-    if len(headers) < len(request.headers.raw):  # a body that was a stream is at hand whole now
-        headers.append((b"Content-Length", b"%d" % len(body)))
+    head = request_head(request)
+    framed = any(name.lower() in FRAMING for name, _ in request.headers.raw)
+    return with_body(head, request.content) if framed or request.content else head + b"\r\n"
+
+
+def request_head(request: httpx.Request) -> bytes:
+    """The request line and all headers but those that frame the body. Raises httpx.LocalProtocolError as above."""
     lines = [b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
-    lines += [name + b": " + value for name, value in headers]
+    lines += [name + b": " + value for name, value in request.headers.raw if name.lower() not in FRAMING]
     if any(byte in line for line in lines for byte in (b"\r", b"\n", b"\0")):
         raise httpx.LocalProtocolError("a header of the request holds a line break or a zero byte")
-    return b"\r\n".join([*lines, b"", body])
+    return b"\r\n".join([*lines, b""])
+
+
+def with_body(head: bytes, body: bytes) -> bytes:
+    """A request that is ready to be sent, of `request_head` and the body that it frames."""
+    return b"%bContent-Length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 class Response:

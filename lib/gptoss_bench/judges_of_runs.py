@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gptoss_bench.error_bar import bar_words
 from gptoss_bench.evidence import (
     NOT_TESTABLE,
     OUTDATED,
@@ -97,7 +98,15 @@ def _compared(
         text.append("its interval reaches across the edge of the tolerance")
     others = ((words, run.number(path)) for words, path in beside.items())
     text += [f"{words} {number(other)}" for words, other in others if other is not None]
+    text += _of_the_client(run)
     return claim.verdict(REPRODUCED if agrees else REFUTED, "; ".join(text), run=run, measured=value, interval=span)
+
+
+def _of_the_client(run: RunRecord) -> list[str]:
+    """How wrong the client may be in that run, and whether it was the limit; nothing where the run does not say."""
+    client = run.summary.get("client") or {}
+    bound = [f"CLIENT-BOUND: {'; '.join(client['bound'])}"] if client.get("bound") else []
+    return [bar_words(client["error_bar"]), *bound] if client.get("error_bar") else []
 
 
 def estimator(claim: Claim, evidence: Evidence, *, measured: str, estimated: str, requests: int) -> Verdict:
@@ -122,6 +131,7 @@ def estimator(claim: Claim, evidence: Evidence, *, measured: str, estimated: str
     ]
     if others:
         text += f"; beside it {', '.join(others)}"
+    text = "; ".join([text, *_of_the_client(run)])
     span = run.span(f"{measured}_interval")
     return claim.verdict(REFUTED if missed else REPRODUCED, text, run=run, measured=true, interval=span)
 

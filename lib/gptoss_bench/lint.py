@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from gptoss_bench.error_bar import client_bound
 from gptoss_bench.metrics import known, measured
 
 SAME_FRACTION = 0.005  # spread of TTFT / latency over requests below which one was computed from the other
@@ -15,9 +16,6 @@ FEWEST_REQUESTS = 10
 LITTLE_ERROR = 0.05
 FAILURE_SHARE = 0.001
 DELIVERED_SHARE = 0.95
-LAG_SHARE = 0.05
-CPU_SHARE = 0.80
-SHARED_READ_SHARE = 0.05
 
 Summary = Mapping[str, Any]
 
@@ -131,14 +129,7 @@ def _concurrency(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 def _client_bound(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     """METRICS' own rule: the client reads later than 5 % of the median gap at p99, or is busy 80 % of the time."""
-    client, gap_s = summary["client"], summary["itl_s"]["p50"]
-    found = []
-    if client["lag_s"] and gap_s is not None and client["lag_s"]["p99"] > LAG_SHARE * gap_s:
-        found.append(f"p99 of its lag is {client['lag_s']['p99'] * 1e3:.3g} ms, the median ITL {gap_s * 1e3:.3g} ms")
-    if client["cpu_share"] is not None and client["cpu_share"] > CPU_SHARE:
-        found.append(f"it was busy {client['cpu_share']:.0%} of the time")
-    if (client["shared_read_share"] or 0.0) > SHARED_READ_SHARE:
-        found.append(f"{client['shared_read_share']:.0%} of the gaps lay within one read of the socket")
+    found = client_bound(summary["client"], summary["itl_s"]["p50"])
     advice = "gaps between tokens are partly the client's own: give it a core, or send less"
     return Finding("client-bound", "warning", "the client: " + "; ".join(found), advice) if found else None
 

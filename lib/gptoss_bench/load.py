@@ -35,6 +35,7 @@ class _Loop:
     refused: int = 0  # connections refused in a row, over all slots
     last_ending: str = "complete"
     gone: bool = False  # the server stopped answering: nothing more is sent
+    fixed_body: bytes | None = None
     disk_error: UsageError | None = None  # the disk refused: nothing more can be kept
 
     def record(self, trace: Trace) -> None:
@@ -48,6 +49,14 @@ class _Loop:
             return
         if self.progress is not None:
             self.progress(trace)
+
+    def body(self, prompt_id: int) -> bytes:
+        """Made once where all requests send the same."""
+        if self.plan.prompts == "distinct":
+            return request_body(self.plan, self.endpoint, prompt_id)
+        if self.fixed_body is None:
+            self.fixed_body = request_body(self.plan, self.endpoint, 0)
+        return self.fixed_body
 
     def prompt_id(self, request_id: int) -> int:
         return request_id if self.plan.prompts == "distinct" else 0
@@ -122,8 +131,8 @@ async def _slot(loop: _Loop, client: Client, phase: str, ids: Iterator[int], unt
         if request_id is None:
             return
         prompt_id = loop.prompt_id(request_id)
-        body = request_body(loop.plan, loop.endpoint, prompt_id)
-        trace = await client.ask(Ask(request_id, phase, prompt_id, scheduled_ns, body), loop.record)
+        ask = Ask(request_id, phase, prompt_id, scheduled_ns, loop.body(prompt_id))
+        trace = await client.ask(ask, loop.record)
         if loop.disk_error is not None:
             raise loop.disk_error
         loop.last_ending = trace.ending

@@ -131,6 +131,8 @@ def _between(samples: Floats, codes: npt.NDArray[Any], low: float, high: float) 
 def _weighted_median(sorted_part: tuple[Floats, Any, Any], weight: npt.NDArray[Any], total: int) -> float | None:
     """The median of all samples, each as often as its group's weight says; None where it is not in this part."""
     ordered, owner, lower = sorted_part
+    if not len(ordered):
+        return None
     running = weight @ lower + np.cumsum(weight[owner])
     if weight @ lower >= total / 2 or running[-1] <= total / 2:
         return None

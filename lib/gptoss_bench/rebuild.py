@@ -9,6 +9,7 @@ import pandas as pd
 
 from gptoss_bench import derived, lint, summary
 from gptoss_bench.atomic import write_json
+from gptoss_bench.error_bar import client_bound, error_bar
 from gptoss_bench.errors import UsageError
 from gptoss_bench.store import Run
 
@@ -22,13 +23,18 @@ def conclude(
     *,
     concurrency: int,
     cpu_share: float | None,
+    ruler: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], list[lint.Finding]]:
     """The summary of these tables and what makes it untrustworthy.
 
-    `said` is what the summary says already, of which stays what a scenario added; `cpu_share` is of the client.
+    `said` is what the summary says already, of which stays what a scenario added; `cpu_share` is of the client, `ruler`
+    what the manifest keeps of the one that was laid on this machine.
     """
     found = {**said, **summary.summarise(requests, chunks, concurrency=concurrency)}
-    found["client"]["cpu_share"] = cpu_share
+    client = found["client"]
+    client["cpu_share"] = cpu_share
+    client["error_bar"] = error_bar(client["events_s"], ruler)
+    client["bound"] = client_bound(client, found["itl_s"]["p50"])
     return found, lint.lint(found, requests)
 
 
@@ -50,8 +56,15 @@ def rebuild(run: Run, target: Path) -> list[str]:
     if concurrency is None or "percentile_rule" not in run.summary:
         return list(FILES[:2])
     requests, chunks = derived.read_tables(target, summary.CHUNK_COLUMNS)
-    cpu_share = run.summary.get("client", {}).get("cpu_share")
-    found, findings = conclude(run.summary, requests, chunks, concurrency=concurrency, cpu_share=cpu_share)
+    client = run.summary.get("client", {})
+    found, findings = conclude(
+        run.summary,
+        requests,
+        chunks,
+        concurrency=concurrency,
+        cpu_share=client.get("cpu_share"),
+        ruler=run.manifest.get("ruler"),
+    )
     write_json(target / "summary.json", found)
     write_json(target / "lint.json", findings_document(findings))
     return list(FILES)

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gptoss_bench.error_bar import bar_words
+
 DASH = "–"
 PERCENTILES = ("p50", "p90", "p99")
 LABEL_WIDTH = 24
@@ -65,7 +67,21 @@ def _totals(summary: Summary) -> list[str]:
         _total("Tokens / second", summary["output_tok_s_total"], 1, "tok/s, ramp and tail inside"),
         _total("", summary["output_tok_s"], 1, f"tok/s, {window}"),
         _total("Tokens / event", summary["tokens_per_event"], 2, "output-bearing events"),
+        *_of_the_client(summary["client"]),
     ]
+
+
+def _of_the_client(client: Summary) -> list[str]:
+    """How busy the client was, how late it read, and how wrong it may be."""
+    share = client["cpu_share"]
+    lag = client["lag_s"]
+    late = f"; read late by {lag['p50'] * 1e3:.2g} ms at p50, {lag['p99'] * 1e3:.2g} ms at p99" if lag else ""
+    lines = [_total("Client", None if share is None else share * 100, 1, f"% of a core{late}")]
+    if "error_bar" in client:
+        lines.append(_total("", client["events_s"], 0, f"events/s; {bar_words(client['error_bar'])}"))
+    if client.get("bound"):
+        lines.append(f"CLIENT-BOUND: {'; '.join(client['bound'])}")
+    return lines
 
 
 def _outcomes(summary: Summary) -> str:

@@ -13,10 +13,12 @@ from gptoss_bench import engines, lint, paths, probes, summary
 from gptoss_bench.background import assert_no_lost_task, watch_background_tasks
 from gptoss_bench.client import Ask, Client
 from gptoss_bench.endpoint import Endpoint
+from gptoss_bench.error_bar import bar_words
 from gptoss_bench.errors import RunFailed
 from gptoss_bench.load import Progress, run_load
 from gptoss_bench.plan import Plan, request_body
 from gptoss_bench.rebuild import conclude, findings_document
+from gptoss_bench.rulers import ruler_here
 from gptoss_bench.store import Run, RunFolder
 from gptoss_bench.trace import Trace
 
@@ -96,8 +98,17 @@ class Session:
             self._next_id += len(planned)
             self.requests, chunks = self.folder.tables(summary.CHUNK_COLUMNS)
             self.summary, self.findings = conclude(
-                self.summary, self.requests, chunks, concurrency=plan.concurrency, cpu_share=cpu_share
+                self.summary,
+                self.requests,
+                chunks,
+                concurrency=plan.concurrency,
+                cpu_share=cpu_share,
+                ruler=self.manifest["ruler"],
             )
+            self.manifest["client"] = {
+                "error_bar": bar_words(self.summary["client"]["error_bar"]),
+                "bound": self.summary["client"]["bound"],
+            }
             del chunks  # large, and a finish follows
             if reason:
                 self._end("incomplete", reason)
@@ -152,6 +163,7 @@ async def serving(
                 )
                 endpoint = await stack.enter_async_context(engine_ready)
             folder.served_by(endpoint)
+            folder.manifest["ruler"] = ruler_here(results, folder.manifest["machine"])
             yield Session(folder, endpoint)
         except BaseException as error:
             folder.abandon(f"{type(error).__name__}: {error}")

@@ -94,7 +94,7 @@ def summarise(
         **{name: _distribution(completed[name]) for name in REQUEST_TIMES},
         "itl_s": _distribution(counted["itl_s"], counted["request_id"]),
         "server": _server(completed),
-        "client": _client(completed, counted),
+        "client": _client(completed, counted, len(chunks) / wall_s if wall_s else None),
         **_goodput(requests, completed, slo, window),
     }
 
@@ -165,8 +165,8 @@ def _median_interval(values: pd.Series, groups: pd.Series | None = None) -> list
     return list(interval) if interval else None
 
 
-def _client(completed: pd.DataFrame, counted: pd.DataFrame) -> dict[str, Any]:
-    """What the client itself added: how late it read (s), and how many gaps it could not see.
+def _client(completed: pd.DataFrame, counted: pd.DataFrame, events_s: float | None) -> dict[str, Any]:
+    """What the client itself added: how late it read (s), and how many gaps it could not see; and events per second.
 
     Events that one read of the socket brought share its stamp, so the gap between them is 0: `shared_read_share` is
     their share of all gaps. `lag_s` is null where the kernel stamped nothing. `cpu_share` is known to the caller only.
@@ -179,6 +179,7 @@ def _client(completed: pd.DataFrame, counted: pd.DataFrame) -> dict[str, Any]:
         "stamp_source": "+".join(sorted(completed["stamp_source"].dropna().unique())) or None,
         "lag_s": lags,
         "shared_read_share": float((gaps == 0).mean()) if len(gaps) else None,
+        "events_s": events_s,
         "cpu_share": None,
     }
 

@@ -68,7 +68,7 @@ class StampingTransport(httpx.AsyncBaseTransport):
 
     async def connect(self, url: httpx.URL, timeout_s: float | None) -> None:
         """Open a connection to that server unless one is free. Raises httpx.ConnectError and ConnectTimeout."""
-        origin = self._origin(url)
+        origin = self.origin(url)
         connection = self._take(origin) or await open_connection(origin, timeout_s)
         self._free.append(connection)
 
@@ -81,20 +81,39 @@ class StampingTransport(httpx.AsyncBaseTransport):
         if stamps is None:
             return await self._httpx().handle_async_request(request)
         await request.aread()
-        payload = request_bytes(request)
         timeouts = request.extensions.get("timeout", {})
+        waits = request.extensions.get("waits") or Waits(timeouts.get("read"), timeouts.get("read"))
+        payload, origin = request_bytes(request), self.origin(request.url)
+        exchange = await self.exchange(
+            origin, payload, stamps, waits, method=request.method, connect_s=timeouts.get("connect")
+        )
+        response = exchange.response
+        return httpx.Response(response.status, headers=response.headers, stream=exchange)
+
+    async def exchange(
+        self,
+        origin: Origin,
+        payload: bytes,
+        stamps: Stamps,
+        waits: Waits,
+        *,
+        method: str = "POST",
+        connect_s: float | None = None,
+    ) -> "Exchange":
+        """Send a request that was built beforehand (http1.with_body) and wait for the head of its response.
+
+        This is all that a load needs of httpx, whose own part of a request takes longer than the rest of it.
+        """
         stamps.clear()  # an auth flow sends the same request again: the last exchange counts
-        origin = self._origin(request.url)
         connection = self._take(origin)
         if connection is None:
             stamps.reused = False
             began_ns = time.perf_counter_ns()
-            connection = await open_connection(origin, timeouts.get("connect"))
+            connection = await open_connection(origin, connect_s)
             stamps.connect_ns = time.perf_counter_ns() - began_ns
-        waits = request.extensions.get("waits") or Waits(timeouts.get("read"), timeouts.get("read"))
-        body = _Body(connection, Response(request.method), stamps, self._free, waits)
-        await body.start(payload)
-        return httpx.Response(body.response.status, headers=body.response.headers, stream=body)
+        exchange = Exchange(connection, Response(method), stamps, self._free, waits)
+        await exchange.start(payload)
+        return exchange
 
     async def aclose(self) -> None:
         """Close the connections that are free; the others close with their responses."""
@@ -110,7 +129,8 @@ class StampingTransport(httpx.AsyncBaseTransport):
                 return self._free.pop(at)
         return None
 
-    def _origin(self, url: httpx.URL) -> Origin:
+    def origin(self, url: httpx.URL) -> Origin:
+        """Where a request for that URL goes. Raises httpx.UnsupportedProtocol."""
         if url.scheme not in PORTS:
             raise httpx.UnsupportedProtocol(f"{url.scheme or 'no scheme'} is neither http nor https")
         if url.scheme == "https" and self._tls is None:
@@ -123,12 +143,13 @@ class StampingTransport(httpx.AsyncBaseTransport):
         return self._unstamped
 
 
-class _Body(httpx.AsyncByteStream):
-    """One exchange, from its sending until its connection is free again or closed."""
+class Exchange(httpx.AsyncByteStream):
+    """A request and its response, from the sending until the connection is free again or closed."""
 
     def __init__(
         self, connection: Connection, response: Response, stamps: Stamps, free: list[Connection], waits: Waits
     ) -> None:
+        """Nothing is sent yet. `free` gets the connection back where another request may follow."""
         self.response = response
         self._connection, self._stamps, self._free, self._waits = connection, stamps, free, waits
         self._ended = False
@@ -142,15 +163,21 @@ class _Body(httpx.AsyncByteStream):
             self._end()
             raise
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def read(self) -> None:
+        """Wait for the end of the response. Raises its failure."""
         try:
             if not self._ended:
                 await self._connection.wait(self.response, self._waits, head=False)
         finally:
             self._end()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The body in one part."""
+        await self.read()
         yield b"".join(self.response.parts)
 
     async def aclose(self) -> None:
+        """Let go of it, at its end or before."""
         self._end()
 
     def _end(self) -> None:

@@ -28,6 +28,7 @@ class Watch:
             raise NotImplementedError
         self._loop = asyncio.get_running_loop()
         self._callbacks: dict[int, Callback] = {}
+        self._waiting = 0  # how many are read first
         self._first, self._rest = select.epoll(), select.epoll()
         for epoll in (self._first, self._rest):
             self._loop.add_reader(epoll.fileno(), self._read)
@@ -47,6 +48,7 @@ class Watch:
 
     def put(self, sock: socket.socket, *, first: bool) -> None:
         """Move a socket that is among the others: to those that are read first, or back."""
+        self._waiting += 1 if first else -1
         here, there = (self._first, self._rest) if first else (self._rest, self._first)
         there.unregister(sock)
         here.register(sock, select.EPOLLIN)
@@ -55,6 +57,7 @@ class Watch:
         """Call back no more; has to come before the socket is closed. The last one out closes the descriptors."""
         del self._callbacks[sock.fileno()]
         (self._first if first else self._rest).unregister(sock)
+        self._waiting -= first
         if not self._callbacks:
             del self._of_loops[self._loop]
             for epoll in (self._first, self._rest):
@@ -62,7 +65,8 @@ class Watch:
                 epoll.close()
 
     def _read(self) -> None:
-        self._call(self._first, -1)
+        if self._waiting:
+            self._call(self._first, -1)
         self._call(self._rest, AT_ONCE)
 
     def _call(self, epoll: select.epoll, most: int) -> None:
