@@ -5,8 +5,6 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from gptoss_bench import claims, paths
 from gptoss_bench.errors import UsageError
 from gptoss_bench.store import Run
@@ -51,6 +49,8 @@ def with_verdicts(text: str, found: Run) -> str:
 
 def picture(notebook: Path) -> bytes:
     """The PNG that the pictured cell of an executed notebook shows. Raises UsageError where it shows none."""
+    import nbformat  # takes seconds, which no other command has to pay
+
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.id == PICTURED[1]:
             for output in cell.outputs:

@@ -52,7 +52,7 @@ class Peer:
 
 
 # As many processes as there are cores: by default guidellm starts up to ten, which a small machine pays for twice.
-_GUIDELLM = {"GUIDELLM__MAX_WORKER_PROCESSES": str(os.cpu_count() or 1)}
+_GUIDELLM = {"GUIDELLM__MAX_WORKER_PROCESSES": str(os.cpu_count() or 1), "HF_HUB_OFFLINE": "1"}
 ALL = (
     Peer(OURS, "kit", "gptoss-bench"),
     Peer("stock httpx", "stock_httpx", "httpx"),
@@ -103,11 +103,12 @@ def command(peer: Peer, job: Job, peers: Path = PEERS) -> list[str]:
 
 
 def environment(peer: Peer) -> dict[str, str]:
-    """What a client's process is to find: no proxy, no hub, and this kit where it is run from a checkout."""
-    dropped = {"PYTHONPATH"}
+    """What a client's process is to find: no proxy, and this kit where it runs in this kit's Python."""
+    # Told to be offline, aiperf would look for even a local tokenizer among what it fetched from the hub.
+    dropped = ("PYTHONPATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     kept = {name: value for name, value in os.environ.items() if name not in dropped and "proxy" not in name.lower()}
     path = {"PYTHONPATH": str(paths.PACKAGE.parent)} if peer.venv is None else {}
-    return {**kept, **path, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", **peer.environment}
+    return {**kept, **path, **peer.environment}
 
 
 def _guidellm(job: Job) -> list[str]:
