@@ -1,11 +1,9 @@
 """All clients under the same loads, one after the other, in rounds, each run compared with the truth server's log."""
 
-import asyncio
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pandas as pd
@@ -60,8 +58,9 @@ class Row:
     """One run of one client.
 
     `requests` were compared with the truth, `lost` were sent and are missing from what the client reports.
-    `cpu_s` is what it used beyond START's run, `tree_cpu_s` what all its processes used from their start to their
-    end. `problem` says in words why there are no numbers.
+    `cpu_s` is what it used beyond START's run, `loading_cpu_s` the part of it while requests were under way where a
+    client does more afterwards, `tree_cpu_s` what all its processes used from their start to their end. `problem` says
+    in words why there are no numbers.
     """
 
     round: int
@@ -76,9 +75,10 @@ class Row:
     itl_p99_ms: float | None
     itl_of: str
     cpu_s: float | None
-    tree_cpu_s: float | None
+    loading_cpu_s: float | None
+    tree_cpu_s: float
     memory_mib: float | None
-    wall_s: float | None
+    wall_s: float
     server_late_p99_ms: float | None
     problem: str | None
 
@@ -126,7 +126,7 @@ async def compare(
         for load in loads:
             runs, log = await _under(load, present, folder)
             for ran in runs:
-                row = _row(number, load, ran, versions[ran.peer.name], base_s[ran.peer.name], log)
+                row = _row((number, load), ran, versions[ran.peer.name], base_s[ran.peer.name], log)
                 rows.append(row)
                 say(f"round {number}, {load.name}, {row.client}: {row.problem or f'{row.wall_s:.1f} s'}")
     return pd.DataFrame([asdict(row) for row in rows], columns=list(Row.__dataclass_fields__)), absent
@@ -139,18 +139,23 @@ async def _under(load: Load, clients: Sequence[Peer], folder: Path) -> tuple[lis
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch)
         async with serve_truth(plan, where) as endpoint:
-            runs = [await _run(load, peer, endpoint.url, where / str(at), folder) for at, peer in enumerate(clients)]
+            runs = []
+            for peer in clients:
+                with tempfile.TemporaryDirectory() as own:
+                    runs.append(await _run(peer, _job(load, endpoint.url, Path(own)), folder))
         return runs, truth_log.read(where / "truth.parquet").events
 
 
-async def _run(load: Load, peer: Peer, url: str, where: Path, folder: Path) -> _Ran:
-    where.mkdir()
-    job = Job(url, load.streams, load.requests, load.tokens, where)
+def _job(load: Load, url: str, folder: Path) -> Job:
+    return Job(url, load.streams, load.requests, load.tokens, folder)
+
+
+async def _run(peer: Peer, job: Job, folder: Path) -> _Ran:
     command = peers.command(peer, job, folder)
-    first = _streams_so_far(url)
-    log = where / "output.log"
+    first = _streams_so_far(job.url)
+    log = job.folder / "output.log"
     cost = await run_tree(command, peers.environment(peer), log, limit_s=LIMIT_S)
-    end = _streams_so_far(url)
+    end = _streams_so_far(job.url)
     told, problem = None, None
     try:
         if cost.code is None:
@@ -163,12 +168,18 @@ async def _run(load: Load, peer: Peer, url: str, where: Path, folder: Path) -> _
     return _Ran(peer, told, first, end, cost.wall_s, cost.cpu_s, cost.memory_mib, problem)
 
 
-def _row(number: int, load: Load, ran: _Ran, version: str, base_s: float, log: pd.DataFrame) -> Row:
+def _row(at: tuple[int, Load], ran: _Ran, version: str, base_s: float, log: pd.DataFrame) -> Row:
+    number, load = at
     own = log[(log["stream"] >= ran.first) & (log["stream"] < ran.end)]
     found = NOTHING if ran.told is None else errors(ran.told, load.streams, own)
     measured = load.requests - load.streams
-    failed: dict[str, Any] = dict.fromkeys(("cpu_s", "memory_mib"))
-    cost = {"cpu_s": max(0.0, ran.cpu_s - base_s), "memory_mib": ran.memory_mib}
+    cost: dict[str, float | None] = dict.fromkeys(("cpu_s", "loading_cpu_s", "memory_mib"))
+    if ran.told is not None:
+        cost = {
+            "cpu_s": max(0.0, ran.cpu_s - base_s),
+            "loading_cpu_s": ran.told.loading_cpu_s,
+            "memory_mib": ran.memory_mib,
+        }
     return Row(
         round=number,
         load=load.name,
@@ -185,7 +196,7 @@ def _row(number: int, load: Load, ran: _Ran, version: str, base_s: float, log: p
         wall_s=ran.wall_s,
         server_late_p99_ms=truth_log.lateness_ms(own)["p99"],
         problem=ran.problem,
-        **(failed if ran.told is None else cost),
+        **cost,
     )
 
 

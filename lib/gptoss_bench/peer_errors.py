@@ -42,8 +42,8 @@ def errors(told: Told, streams: int, log: pd.DataFrame) -> Errors:
         itl = calibrate.matched(chunks, numbers, log)["itl_error_s"]
     else:
         itl = _mean_errors(told, numbers, log)
-    at = [_ms(ttft, 50), _ms(ttft, 99), _ms(itl, 99)]
-    return Errors(len(requests), *at, GAPS if told.chunks is not None else MEANS)
+    itl_of = MEANS if told.chunks is None else GAPS
+    return Errors(len(requests), _ms(ttft, 50), _ms(ttft, 99), _ms(itl, 99), itl_of)
 
 
 def _mean_errors(told: Told, numbers: "pd.Series[int]", log: pd.DataFrame) -> "pd.Series[float]":

@@ -22,7 +22,8 @@ class Told:
 
     `requests` has request_id and ttft_s; `streams` is the truth server's stream by request_id, out of the replies'
     ids. Either `chunks` (CHUNK_COLUMNS) or, where a client keeps no gaps, `means`: by request_id a request's mean ITL
-    (s). `warm`: its first wave is not in here. `cpu_s` as it measured it, None where only its processes tell.
+    (s). `warm`: its first wave is not in here. `cpu_s` as it measured it, None where only its processes tell;
+    `loading_cpu_s` is the part of it while requests were under way, None where that is all of it.
     """
 
     requests: pd.DataFrame
@@ -31,6 +32,7 @@ class Told:
     means: "pd.Series[float] | None" = None
     warm: bool = False
     cpu_s: float | None = None
+    loading_cpu_s: float | None = None
 
 
 def told_by(peer: Peer, job: Job) -> Told:
@@ -57,9 +59,15 @@ def _script(content: dict[str, Any]) -> Told:
 
 def _kit(content: dict[str, Any]) -> Told:
     run = Run.load(content["run"])
-    chunks = run.chunks[CHUNK_COLUMNS]
-    streams = calibrate.streams_of(run.traces())
-    return Told(run.requests[["request_id", "ttft_s"]], streams, chunks, cpu_s=content["cpu_s"])
+    requests, chunks = run.requests, run.chunks
+    span_s = float(chunks["arrival_ns"].max() - requests["sent_ns"].min()) / 1e9
+    return Told(
+        requests=requests[["request_id", "ttft_s"]],
+        streams=calibrate.streams_of(run.traces()),
+        chunks=chunks[CHUNK_COLUMNS],
+        cpu_s=content["cpu_s"],
+        loading_cpu_s=run.summary["client"]["cpu_share"] * span_s,
+    )
 
 
 def _guidellm(content: dict[str, Any]) -> Told:
@@ -78,7 +86,9 @@ def _guidellm(content: dict[str, Any]) -> Told:
 def _aiperf(folder: Path) -> Told:
     """aiperf's TTFT and gaps are in its records, the id of a reply and the stamps of its messages in its raw ones."""
     metrics = {row["metadata"]["x_request_id"]: row["metrics"] for row in _lines(folder / "profile_export.jsonl")}
-    requests, chunks, streams = [], [], {}
+    requests: list[tuple[int, float]] = []
+    chunks: list[tuple[int, int, int, float]] = []
+    streams: dict[int, int] = {}
     for row in _lines(folder / "profile_export_raw.jsonl"):
         found = metrics.get(row["metadata"]["x_request_id"])
         if not found or "time_to_first_token" not in found:

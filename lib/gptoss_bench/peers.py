@@ -92,7 +92,7 @@ def version(peer: Peer, peers: Path = PEERS) -> str:
 def command(peer: Peer, job: Job, peers: Path = PEERS) -> list[str]:
     """The command line of one run; what it reads is written to the job's folder first."""
     python = python_of(peer, peers)
-    load = [job.url, *map(str, (job.streams, job.requests, job.tokens)), str(job.out)]
+    load = [job.url, str(job.out), *map(str, (job.streams, job.requests, job.tokens))]
     if peer.kind == "guidellm":
         return [str(python.with_name("guidellm")), *_guidellm(job)]
     if peer.kind == "aiperf":

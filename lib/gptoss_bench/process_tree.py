@@ -36,7 +36,7 @@ async def run_tree(command: Sequence[str], environment: Mapping[str, str], log: 
     """
     began_s, peak = time.perf_counter(), 0
     leashed = [sys.executable, "-I", leash.__file__, "--", *command]
-    with log.open("wb") as output, subprocess.Popen(
+    with log.open("wb") as output, subprocess.Popen(  # noqa: ASYNC220 - it starts in a moment, and wait4 must be ours
         leashed, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=dict(environment)
     ) as held:  # fmt: skip
         assert held.stdin is not None

@@ -10,7 +10,7 @@ from pathlib import Path
 from gptoss_bench import __main__ as shell
 
 
-def run(url: str, streams: str, requests: str, tokens: str, out: str) -> int:
+def run(url: str, out: str, streams: str, requests: str, tokens: str) -> int:
     """Leave a run folder below OUT's folder, and in OUT how much CPU it took. Returns the command's exit code."""
     folder = Path(out).parent
     wanted = ["--url", url, "--model", "truth", "-c", streams, "-n", requests, "--max-tokens", tokens]

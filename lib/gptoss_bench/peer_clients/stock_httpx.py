@@ -11,7 +11,7 @@ from gptoss_bench.plan import Plan
 from gptoss_bench.stock import run_stock
 
 
-def run(url: str, streams: str, requests: str, tokens: str, out: str) -> None:
+def run(url: str, out: str, streams: str, requests: str, tokens: str) -> None:
     """Send the load and write the tables; CPU is counted until the last reply has ended."""
     measured = max(1, int(requests) - int(streams))
     plan = Plan(concurrency=int(streams), requests=measured, max_tokens=int(tokens))

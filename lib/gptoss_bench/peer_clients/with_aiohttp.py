@@ -55,7 +55,7 @@ class Load:
 
     async def ask(self, http: aiohttp.ClientSession, request_id: int) -> None:
         """Send one request and read it to its end."""
-        event, stream, ttft_s = 0, None, NOTHING
+        event, stream, ttft_s = 0, "", None
         began_ns = last_ns = time.perf_counter_ns()
         async with http.post(self.url, json=self.body) as response:
             response.raise_for_status()
@@ -65,7 +65,7 @@ class Load:
                 choices = message.get("choices")
                 if choices and (self.any_choice or choices[0]["delta"].get("content")):
                     stream = message["id"]
-                    if ttft_s != ttft_s:
+                    if ttft_s is None:
                         ttft_s = (now_ns - began_ns) / 1e9
                     else:
                         gap_s = (now_ns - last_ns) / 1e9
@@ -73,9 +73,9 @@ class Load:
                 for values, value in zip(self.chunks.values(), (request_id, event, now_ns, gap_s), strict=True):
                     values.append(value)
                 event += 1
-        for values, value in zip(self.requests.values(), (request_id, began_ns, ttft_s), strict=True):
+        for values, value in zip(self.requests.values(), (request_id, began_ns, ttft_s or NOTHING), strict=True):
             values.append(value)
-        if stream is not None:
+        if stream:
             self.streams[0].append(request_id)
             self.streams[1].append(int(stream[-8:]))
 
@@ -91,11 +91,15 @@ class Load:
             await asyncio.gather(*(slot(range(at, requests, streams)) for at in range(streams)))
 
 
-def run(manner: str, url: str, streams: str, requests: str, tokens: str, out: str) -> None:
-    """Send the load and write the tables; CPU is counted until the last reply has ended."""
-    load = Load(manner, url, int(tokens))
+def run(manner: str, url: str, out: str, *counts: str) -> None:
+    """Send the load and write the tables; CPU is counted until the last reply has ended.
+
+    `counts` are STREAMS, REQUESTS and TOKENS.
+    """
+    streams, requests, tokens = map(int, counts)
+    load = Load(manner, url, tokens)
     cpu_s = time.process_time()
-    asyncio.run(load.run(int(streams), int(requests)))
+    asyncio.run(load.run(streams, requests))
     cpu_s = time.process_time() - cpu_s
     told = {"cpu_s": cpu_s, "requests": load.requests, "chunks": load.chunks, "streams": load.streams}
     Path(out).write_text(json.dumps(told))
