@@ -103,7 +103,13 @@ def row(client, **changes):
     values = dict.fromkeys(("ttft_p50_ms", "ttft_p99_ms", "itl_p99_ms", "cpu_s", "memory_mib"), 1.0)
     names = {"round": 1, "load": "a load", "client": client, "version": "1", "itl_of": GAPS, "problem": None}
     counts = {"requests": 8, "lost": 0, "events": 1_000_000}
-    costs = {"loading_cpu_s": None, "tree_cpu_s": 2.0, "wall_s": 3.0, "server_late_p99_ms": 0.1}
+    costs = {
+        "loading_cpu_s": None,
+        "tree_cpu_s": 2.0,
+        "wall_s": 3.0,
+        "server_late_p99_ms": 0.1,
+        "true_itl_p50_ms": 25.0,
+    }
     start = Row(**names, **counts, **costs, **values)
     return replace(start, **changes)
 
@@ -131,6 +137,13 @@ def test_a_mean_is_no_candidate_for_the_best_gap_and_is_named():
     rows = frame(row(OURS), row("one", itl_p99_ms=7.0), row("means", itl_p99_ms=0.1, itl_of=MEANS))
     assert bench_table.best_peers(bench_table.medians(rows).loc["a load"])["itl_p99_ms"] == 7
     assert "means keeps no gaps" in bench_table.markdown(rows, FACTS)
+
+
+def test_where_tokens_come_at_once_no_error_of_itl_is_the_best():
+    rows = frame(row(OURS, true_itl_p50_ms=0.02), row("one", true_itl_p50_ms=0.02))
+    best = bench_table.best_peers(bench_table.medians(rows).loc["a load"])
+    assert (best["itl_p99_ms"], best["ttft_p99_ms"]) == (None, 1)
+    assert "a load: the true gap is 20 µs" in bench_table.markdown(rows, FACTS)
 
 
 def test_failures_and_losses_are_told_and_a_round_without_numbers_does_not_count():

@@ -46,6 +46,12 @@ def errors(told: Told, streams: int, log: pd.DataFrame) -> Errors:
     return Errors(len(requests), _ms(ttft, 50), _ms(ttft, 99), _ms(itl, 99), itl_of)
 
 
+def true_itl_ms(log: pd.DataFrame) -> float | None:
+    """The median gap between the sends of a stream's outputs (ms), None where there is none."""
+    gaps_s = log[log["output"]].sort_values(["stream", "event"]).groupby("stream")["sent_ns"].diff() / NS_PER_S
+    return _ms(gaps_s, 50)
+
+
 def _mean_errors(told: Told, numbers: "pd.Series[int]", log: pd.DataFrame) -> "pd.Series[float]":
     """By request_id: the client's mean ITL less the true one, (last send - first send) / (outputs - 1)."""
     outputs = log[log["output"] & log["stream"].isin(numbers)].groupby("stream")["sent_ns"]
