@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_bench import bench, bench_folder, bench_table, cli_readme, peers, truth_log
+from gptoss_bench.__main__ import main
 from gptoss_bench.bench import Load, Row
 from gptoss_bench.decoding_speed import decoding_speed
 from gptoss_bench.errors import RunFailed, UsageError
@@ -231,6 +232,16 @@ def program(path, shell):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"#!/bin/sh\n{shell}\n")
     path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--loads", "9"], "no load 9"), (["aiohtp"], "no client 'aiohtp'"), (["--rounds", "0"], "rounds must be 1")],
+)
+def test_what_makes_no_bench_is_refused_in_one_line(capsys, arguments, words):
+    assert main(["bench", *arguments]) == 2
+    told = capsys.readouterr()
+    assert words in told.err and told.err.count("\n") == 1 and not told.out
 
 
 def test_a_broken_installation_is_absent_with_its_reason(tmp_path):

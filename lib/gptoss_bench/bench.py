@@ -117,7 +117,7 @@ async def compare(
     versions, absent = {}, {}
     for peer in clients:
         try:
-            versions[peer.name] = peers.version(peer, folder)
+            versions[peer.name] = f"{peer.package} {peers.version(peer, folder)}"
         except UsageError as error:
             absent[peer.name] = str(error)
     there = [peer for peer in clients if peer.name in versions]
@@ -148,7 +148,12 @@ async def _under(load: Load, clients: Sequence[Peer], folder: Path) -> tuple[lis
             for peer in clients:
                 with tempfile.TemporaryDirectory() as own:
                     runs.append(await _run(peer, _job(load, endpoint.url, Path(own)), folder))
-        return runs, truth_log.read(where / "truth.parquet").events
+        try:
+            return runs, truth_log.read(where / "truth.parquet").events
+        except UsageError as error:
+            raise RunFailed(
+                "the truth server had to be ended before its log was whole: the machine was busy"
+            ) from error
 
 
 def _job(load: Load, url: str, folder: Path) -> Job:
