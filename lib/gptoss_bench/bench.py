@@ -111,7 +111,8 @@ async def compare(
     """One row a run (Row), and why each client that is absent is. `folder` is where the venvs of peers are.
 
     Each round goes through all loads, each load through all clients, so that a disturbance hits all alike. A client
-    that is slow to start takes part in the first round only. Raises UsageError where the files cannot be opened.
+    that is slow to start takes part in the first round only, as does one whose run under a load took over REPEAT_S.
+    Raises UsageError where the files cannot be opened, RunFailed where the server leaves no log.
     """
     allow_connections(2 * max(load.streams for load in loads))  # the children inherit the limit
     versions, absent = {}, {}
