@@ -108,6 +108,8 @@ def _plain(words: str) -> str:
 def _notes(whole: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name}: {version}" for name, version in facts["versions"].items())
     notes = [f"{versions}. Medians over {facts['rounds']} rounds, one where a run is long."]
+    if machine := facts.get("machine"):
+        notes.append(f"{machine['cpu']}, {machine['cores']} cores, which the server and the client under test share.")
     rows = whole.reset_index().to_dict("records")
     if loading := [f"{number(row['loading_us'])} at {row['load']}" for row in rows if pd.notna(row["loading_us"])]:
         notes.append(f"Of {OURS}'s CPU, so much an event while requests were under way, µs: {', '.join(loading)}.")
