@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 # A CPU build is enough here, a CUDA build is needed on a GPU: either satisfies this.
 TORCH ?= torch==2.13.0
+# Clients to compare with, none of them a dependency.
+PEERS ?= aiohttp==3.14.5 guidellm==0.8.1 aiperf==0.13.0
 # Of one run: make run-h100 URL=http://127.0.0.1:8000 MODEL=openai/gpt-oss-120b
 URL ?=
 MODEL ?=
@@ -48,8 +50,15 @@ lint: $(READY) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(READY) ## what the client costs beside stock httpx, as ratios of one run
-	$(BIN)/python tests/bench.py
+setup-peers: $(READY) ## for bench: guidellm, aiperf and aiohttp, each in a venv of its own under build/peers
+	@for peer in $(PEERS); do \
+		venv=build/peers/$${peer%%==*}; echo "$$peer into $$venv"; \
+		{ test -x $$venv/bin/python || $(BIN)/python -m venv $$venv; } && \
+		$$venv/bin/python -m pip install --quiet --disable-pip-version-check $$peer || \
+		echo "$$peer cannot be installed here: bench runs without it"; done
+
+bench: $(READY) ## this client beside others against the truth server: errors, CPU, memory, as ratios of one run
+	$(BIN)/python -m gptoss_bench bench
 
 model: $(READY) ## make the tiny model again from nothing (minutes)
 	rm -f $(TINY)
@@ -79,4 +88,4 @@ $(TINY): | $(READY)
 	@echo "Making the tiny gpt-oss model (minutes, once)"
 	$(BIN)/python -m gptoss_bench.tiny
 
-.PHONY: help setup run run-a10 run-h100 run-bf16 ruler lab test lint bench model lock clean
+.PHONY: help setup run run-a10 run-h100 run-bf16 ruler lab test lint setup-peers bench model lock clean

@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from gptoss_bench import cli_readme, paths, profile
+from gptoss_bench import bench_folder, cli_readme, paths, profile
 from gptoss_bench.store import Run
 
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
@@ -167,12 +167,21 @@ def test_the_readmes_figures_of_the_ruler_are_those_of_its_run():
         assert f"{errors} {one.cpu_share:.0%} | {bound} |" in text
 
 
+def test_the_readme_shows_the_bench_that_is_in_the_repository():
+    text = cli_readme.README.read_text()
+    [run_id] = re.findall(r"<!-- bench of (\S+) -->", text)
+    found = bench_folder.load(paths.RESULTS / "bench" / run_id)
+    assert cli_readme.with_bench(text, found) == text
+    assert found.manifest["code"]["dirty"] is False
+
+
 def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():
     rooms = {path.relative_to(paths.PACKAGE).as_posix(): path for path in paths.PACKAGE.rglob("*.py")}
     imports = {name: set(imported(path)) for name, path in rooms.items()}
     graph = {name: {room(module, rooms) for module in modules} - {None, name} for name, modules in imports.items()}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(rooms)  # a circle raises CycleError
-    pure = "wire dialects events tables tokens outcome metrics summary lint report audit judges memory trace plan"
+    pure = "wire dialects events tables tokens outcome metrics summary lint report audit judges memory trace plan "
+    pure += "peer_errors bench_table"
     for name in pure.split():
         tops = {module.partition(".")[0] for module in imports[f"{name}.py"]}
         assert not tops & {"asyncio", "httpx", "socket", "subprocess", "os", "time", "urllib"}, name

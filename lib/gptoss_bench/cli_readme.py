@@ -1,17 +1,16 @@
-"""`python -m gptoss_bench readme RUN`: the README's table of verdicts and its picture, from the runs that made them."""
+"""`python -m gptoss_bench readme RUN`: what the README shows of runs - the verdicts and their picture, or a bench."""
 
 import argparse
 import base64
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
-from gptoss_bench import claims, paths
+from gptoss_bench import bench_folder, claims, paths
 from gptoss_bench.errors import UsageError
 from gptoss_bench.store import Run
 
 START, END = "<!-- verdicts of {run_id} -->", "<!-- end of verdicts -->"
+BENCH_START, BENCH_END = "<!-- bench of {run_id} -->", "<!-- end of bench -->"
 README = paths.ROOT / "README.md"
 PICTURE = paths.RESULTS / "example.png"
 PICTURED = ("vllm-h100", "beside")  # the scenario, and the cell of its notebook whose figure is shown
@@ -21,15 +20,19 @@ def add_parser(commands: Any) -> None:
     """Add `readme` to the subcommands."""
     parser = commands.add_parser(
         "readme",
-        help="write the README's table of verdicts from a run",
+        help="write the README's tables from a run of verdicts, or from a bench",
         epilog="example: python -m gptoss_bench readme results/runs/20261124T090000Z-verdicts-0a1b2c",
     )
-    parser.add_argument("verdicts", type=Path, metavar="RUN", help="folder of a run of verdicts.ipynb")
+    parser.add_argument("verdicts", type=Path, metavar="RUN", help="folder of a run of verdicts.ipynb, or of a bench")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Replace what stands between the two marks. Raises UsageError where the run or the marks are missing."""
+    if bench_folder.is_bench(args.verdicts):
+        measured = bench_folder.load(args.verdicts)
+        README.write_text(with_bench(README.read_text(encoding="utf-8"), measured), encoding="utf-8")
+        return 0
     found = Run.load(args.verdicts)
     README.write_text(with_verdicts(README.read_text(encoding="utf-8"), found), encoding="utf-8")
     for run_id in found.summary["runs"]:
@@ -40,17 +43,28 @@ def run(args: argparse.Namespace) -> int:
 
 def with_verdicts(text: str, found: Run) -> str:
     """The README's text with the table of this run between its marks, the run named in the first mark."""
-    opening = START.partition("{")[0]
-    before, start, rest = text.partition(opening)
-    _, end, after = rest.partition(END)
-    if not (start and end):
-        raise UsageError(f"README.md has lost the marks {opening}… --> and {END}: put them where the table belongs")
     table = claims.verdict_markdown(claims.from_table(found.table("verdicts")))
-    return f"{before}{START.format(run_id=found.run_id)}\n\n{table}\n\n{END}{after}"
+    return _between(text, START, END, found.run_id, table)
+
+
+def with_bench(text: str, found: bench_folder.Bench) -> str:
+    """The README's text with the tables of this bench between its marks, the bench named in the first mark."""
+    return _between(text, BENCH_START, BENCH_END, found.path.name, found.markdown())
+
+
+def _between(text: str, start: str, end: str, run_id: str, table: str) -> str:
+    opening = start.partition("{")[0]
+    before, begun, rest = text.partition(opening)
+    _, ended, after = rest.partition(end)
+    if not (begun and ended):
+        raise UsageError(f"README.md has lost the marks {opening}… --> and {end}: put them where the table belongs")
+    return f"{before}{start.format(run_id=run_id)}\n\n{table}\n\n{end}{after}"
 
 
 def picture(notebook: Path) -> bytes:
     """The PNG that the pictured cell of an executed notebook shows. Raises UsageError where it shows none."""
+    import nbformat  # takes seconds, which no other command has to pay
+
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.id == PICTURED[1]:
             for output in cell.outputs:

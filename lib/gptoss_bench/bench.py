@@ -1,0 +1,219 @@
+"""All clients under the same loads, one after the other, in rounds, each run compared with the truth server's log."""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+import pandas as pd
+
+from gptoss_bench import peers, truth_log
+from gptoss_bench.connecting import allow_connections
+from gptoss_bench.engines.truth_server import serve_truth
+from gptoss_bench.errors import RunFailed, UsageError
+from gptoss_bench.peer_errors import GAPS, Errors, errors, true_itl_ms
+from gptoss_bench.peer_told import Told, told_by
+from gptoss_bench.peers import Job, Peer
+from gptoss_bench.process_tree import run_tree
+from gptoss_bench.truth_plan import TruthPlan
+
+TTFT_S = 0.2
+LIMIT_S = 40.0  # of one client's run, its start-up included
+REPEAT_S = 10.0  # a run that took longer is not made again in another round
+SAID = 200  # characters of a client's last words that a row keeps
+NOTHING = Errors(0, None, None, None, GAPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """`streams` at a time, `waves` times, each of so many `tokens`, a token every `itl_s`; 0: as fast as can be.
+
+    The first wave is warm-up.
+    """
+
+    name: str
+    streams: int
+    itl_s: float
+    tokens: int
+    waves: int = 3
+
+    @property
+    def requests(self) -> int:
+        """What each client sends in all."""
+        return self.streams * self.waves
+
+
+LOADS = (
+    Load("64 streams at 40 tokens/s", 64, 0.025, 40),
+    Load("256 streams at 40 tokens/s", 256, 0.025, 40, waves=2),
+    Load("64 streams in a burst", 64, 0.0, 256),
+    Load("512 streams at 80 tokens/s", 512, 0.0125, 40, waves=2),
+)
+START = Load("start", 1, 0.0, 2, waves=2)  # what a client costs before its load
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One run of one client.
+
+    `requests` were compared with the truth, `lost` were sent and are missing from what the client reports.
+    `true_itl_p50_ms` is the server's own gap, `server_late_p99_ms` its lateness.
+    `cpu_s` is what it used beyond START's run, `loading_cpu_s` the part of it while requests were under way where a
+    client does more afterwards, `tree_cpu_s` what all its processes used from their start to their end. `problem` says
+    in words why there are no numbers.
+    """
+
+    round: int
+    load: str
+    client: str
+    version: str
+    requests: int
+    lost: int
+    events: int
+    ttft_p50_ms: float | None
+    ttft_p99_ms: float | None
+    itl_p99_ms: float | None
+    itl_of: str
+    cpu_s: float | None
+    loading_cpu_s: float | None
+    tree_cpu_s: float
+    memory_mib: float | None
+    wall_s: float
+    true_itl_p50_ms: float | None
+    server_late_p99_ms: float | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ran:
+    """A run before the server's log is there: the server's streams from `first` to before `end` were its own."""
+
+    peer: Peer
+    told: Told | None
+    first: int
+    end: int
+    wall_s: float
+    tree_cpu_s: float
+    memory_mib: float | None
+    problem: str | None
+
+    @property
+    def cpu_s(self) -> float:
+        """As the client measured it itself, its imports left out, or else that of all its processes."""
+        return self.tree_cpu_s if self.told is None or self.told.cpu_s is None else self.told.cpu_s
+
+
+async def compare(
+    clients: Sequence[Peer], loads: Sequence[Load], *, rounds: int, folder: Path, say: Progress
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """One row a run (Row), and why each client that is absent is. `folder` is where the venvs of peers are.
+
+    Each round goes through all loads, each load through all clients, so that a disturbance hits all alike. A client
+    that is slow to start takes part in the first round only, as does one whose run under a load took over REPEAT_S.
+    Raises UsageError where the files cannot be opened, RunFailed where the server leaves no log.
+    """
+    allow_connections(2 * max(load.streams for load in loads))  # the children inherit the limit
+    versions, absent = {}, {}
+    for peer in clients:
+        try:
+            versions[peer.name] = f"{peer.package} {peers.version(peer, folder)}"
+        except UsageError as error:
+            absent[peer.name] = str(error)
+    there = [peer for peer in clients if peer.name in versions]
+    rows: list[Row] = []
+    once: set[tuple[str, str]] = set()
+    for number in range(1, rounds + 1):
+        present = [peer for peer in there if number == 1 or not peer.slow]
+        starts, _ = await _under(START, present, folder)
+        base_s = {ran.peer.name: ran.cpu_s for ran in starts}
+        for load in loads:
+            runs, log = await _under(load, [peer for peer in present if (load.name, peer.name) not in once], folder)
+            once |= {
+                (load.name, ran.peer.name) for ran in runs if ran.wall_s > REPEAT_S and ran.peer.name != peers.OURS
+            }
+            for ran in runs:
+                row = _row((number, load), ran, versions[ran.peer.name], base_s[ran.peer.name], log)
+                rows.append(row)
+                say(f"round {number}, {load.name}, {row.client}: {row.problem or f'{row.wall_s:.1f} s'}")
+    return pd.DataFrame([asdict(row) for row in rows], columns=list(Row.__dataclass_fields__)), absent
+
+
+async def _under(load: Load, clients: Sequence[Peer], folder: Path) -> tuple[list[_Ran], pd.DataFrame]:
+    """Each client under one load against one server, and the server's log."""
+    # The role chunk comes in one write with the first token, so that all clients mean the same by TTFT.
+    plan = TruthPlan(ttft_s=TTFT_S, itl_s=load.itl_s, tokens=load.tokens, role="first")
+    with tempfile.TemporaryDirectory() as scratch:
+        where = Path(scratch)
+        async with serve_truth(plan, where) as endpoint:
+            runs = []
+            for peer in clients:
+                with tempfile.TemporaryDirectory() as own:
+                    runs.append(await _run(peer, _job(load, endpoint.url, Path(own)), folder))
+        try:
+            return runs, truth_log.read(where / "truth.parquet").events
+        except UsageError as error:
+            raise RunFailed(
+                "the truth server had to be ended before its log was whole: the machine was busy"
+            ) from error
+
+
+def _job(load: Load, url: str, folder: Path) -> Job:
+    return Job(url, load.streams, load.requests, load.tokens, folder)
+
+
+async def _run(peer: Peer, job: Job, folder: Path) -> _Ran:
+    command = peers.command(peer, job, folder)
+    first = _streams_so_far(job.url)
+    log = job.folder / "output.log"
+    cost = await run_tree(command, peers.environment(peer), log, limit_s=LIMIT_S)
+    end = _streams_so_far(job.url)
+    told, problem = None, None
+    try:
+        if cost.code is None:
+            raise RunFailed(f"did not end within {LIMIT_S:.0f} s")
+        if cost.code:
+            raise RunFailed(f"exit code {cost.code}: {' '.join(log.read_text(errors='replace').split())[-SAID:]}")
+        told = told_by(peer, job)
+    except RunFailed as error:
+        problem = str(error)
+    return _Ran(peer, told, first, end, cost.wall_s, cost.cpu_s, cost.memory_mib, problem)
+
+
+def _row(at: tuple[int, Load], ran: _Ran, version: str, base_s: float, log: pd.DataFrame) -> Row:
+    number, load = at
+    own = log[(log["stream"] >= ran.first) & (log["stream"] < ran.end)]
+    found = NOTHING if ran.told is None else errors(ran.told, load.streams, own)
+    measured = load.requests - load.streams
+    cost: dict[str, float | None] = dict.fromkeys(("cpu_s", "loading_cpu_s", "memory_mib"))
+    if ran.told is not None:
+        cost = {
+            "cpu_s": max(0.0, ran.cpu_s - base_s),
+            "loading_cpu_s": ran.told.loading_cpu_s,
+            "memory_mib": ran.memory_mib,
+        }
+    return Row(
+        round=number,
+        load=load.name,
+        client=ran.peer.name,
+        version=version,
+        requests=found.requests,
+        lost=measured - found.requests,
+        events=len(own),
+        ttft_p50_ms=found.ttft_p50_ms,
+        ttft_p99_ms=found.ttft_p99_ms,
+        itl_p99_ms=found.itl_p99_ms,
+        itl_of=found.itl_of,
+        tree_cpu_s=ran.tree_cpu_s,
+        wall_s=ran.wall_s,
+        true_itl_p50_ms=true_itl_ms(own),
+        server_late_p99_ms=truth_log.lateness_ms(own)["p99"],
+        problem=ran.problem,
+        **cost,
+    )
+
+
+def _streams_so_far(url: str) -> int:
+    answer = httpx.get(f"{url}/truth", trust_env=False, timeout=60)
+    return int(answer.json()["streams"])

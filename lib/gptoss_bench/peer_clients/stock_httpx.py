@@ -1,0 +1,28 @@
+"""Stock httpx as `stock` has it. Its wave of warm-up is one of the REQUESTS, and is not in what it writes."""
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+from gptoss_bench.endpoint import Endpoint
+from gptoss_bench.plan import Plan
+from gptoss_bench.stock import run_stock
+
+
+def run(url: str, out: str, streams: str, requests: str, tokens: str) -> None:
+    """Send the load and write the tables; CPU is counted until the last reply has ended."""
+    measured = max(1, int(requests) - int(streams))
+    plan = Plan(concurrency=int(streams), requests=measured, max_tokens=int(tokens))
+    endpoint = Endpoint(url=url, model="truth", dialect="openai", engine="truth")
+    cpu_s = time.process_time()
+    sent, chunks, numbers = asyncio.run(run_stock(plan, endpoint))
+    cpu_s = time.process_time() - cpu_s
+    tables = {"requests": sent.to_dict("list"), "chunks": chunks.to_dict("list")}
+    told = {"cpu_s": cpu_s, "warm": True, **tables, "streams": [numbers.index.tolist(), numbers.tolist()]}
+    Path(out).write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    run(*sys.argv[1:])
