@@ -14,7 +14,7 @@ from gptoss_bench.plan import Plan
 from gptoss_bench.rebuild import FILES
 from gptoss_bench.scenario import serving
 from gptoss_bench.store import Run, RunFolder
-from gptoss_bench.summary import CHUNK_COLUMNS
+from gptoss_bench.summary import FLOW, GAPS, LAGS
 from scripted import scripted, speak
 from streams import chat, trace
 
@@ -93,14 +93,16 @@ def test_the_columns_that_a_summary_needs_are_those_of_the_table(folder, monkeyp
     monkeypatch.setattr(spool, "BATCH", 2)
     for request_id in range(2):
         folder.add(trace([], request_id, ending="connect", status=None))
-    assert len(folder.tables(CHUNK_COLUMNS)[1]) == 0
+    assert len(folder.columns(FLOW)) == 0
     for request_id, lag in enumerate((3, 2**40, 70_000), 1000):
         one = chat(10, 5, 3, request_id, phase="warmup" if lag == 3 else "measure")
         folder.add(replace(one, lags_ns=() if lag == 70_000 else (lag,) * len(one.pieces)))
-    few, whole = folder.tables(CHUNK_COLUMNS)[1], folder.tables()[1]
-    assert sorted(few) == sorted(CHUNK_COLUMNS)
-    for name in CHUNK_COLUMNS:
-        pd.testing.assert_series_equal(few[name].astype(whole[name].dtype), whole[name])
+    whole = folder.tables()[1]
+    for names in (FLOW, LAGS, GAPS):
+        few = folder.columns(names)
+        assert sorted(few) == sorted(names)
+        for name in names:
+            pd.testing.assert_series_equal(few[name].astype(whole[name].dtype), whole[name])
 
 
 def test_batches_change_no_row(tmp_path, monkeypatch):

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_bench.errors import UsageError
+from gptoss_bench.history import latest_runs
 from gptoss_bench.spool import Spool, from_parquet, spooled, to_parquet
-from gptoss_bench.store import Run, RunFolder, latest_runs
+from gptoss_bench.store import Run, RunFolder
 from gptoss_bench.trace import ENDINGS, Trace
 
 STREAM = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'

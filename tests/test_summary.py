@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
+from gptoss_bench.goodput import Slo
 from gptoss_bench.metrics import wilson_interval
-from gptoss_bench.summary import Slo, summarise
+from gptoss_bench.summary import summarise
 from gptoss_bench.tables import derive
 from gptoss_bench.trace import Trace
 from streams import DONE, MS, SENT_NS, answer, chat, counted, finish, thought, trace, two_slots, usage

@@ -40,18 +40,27 @@ def write_tables(traces: Iterable[Trace], folder: Path) -> None:
     _POOL.release_unused()
 
 
-def read_tables(folder: Path, chunk_columns: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The two tables that `write_tables` wrote; those of no trace where it wrote none.
-
-    With `chunk_columns` the event table has only these, in less memory.
-    """
+def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The two tables that `write_tables` wrote; those of no trace where it wrote none."""
     if not (folder / "chunks.parquet").exists():
         return tables.derive([])
+    return read_requests(folder), pd.read_parquet(folder / "chunks.parquet")
+
+
+def read_requests(folder: Path) -> pd.DataFrame:
+    """The request table alone."""
+    if not (folder / "requests.parquet").exists():
+        return tables.derive([])[0]
     whole = pq.read_table(folder / "requests.parquet", use_threads=False, pre_buffer=False)
-    requests = whole.to_pandas(use_threads=False)
-    if chunk_columns is None:
-        return requests, pd.read_parquet(folder / "chunks.parquet")
-    return requests, _columns(folder / "chunks.parquet", chunk_columns, list(requests["phase"].unique()))
+    requests: pd.DataFrame = whole.to_pandas(use_threads=False)
+    return requests
+
+
+def read_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
+    """Some columns of the event table, in as little memory as their values need."""
+    if not (folder / "chunks.parquet").exists():
+        return tables.derive([])[1][list(names)]
+    return _columns(folder / "chunks.parquet", names, list(read_requests(folder)["phase"].unique()))
 
 
 def _columns(file: Path, names: Sequence[str], phases: Sequence[str]) -> pd.DataFrame:

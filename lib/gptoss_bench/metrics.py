@@ -99,11 +99,12 @@ def grouped_median_interval(
     them where it is not. 1000 resamples, or 200 for more than 100,000 values. None for fewer than two groups.
     """
     samples = np.asarray(values, dtype="float64")
-    there = ~np.isnan(samples)
-    codes, names = pd.factorize(np.asarray(groups)[there])
+    owners = np.asarray(groups)
+    if not (there := ~np.isnan(samples)).all():
+        samples, owners = samples[there], owners[there]
+    codes, names = _groups(owners)
     if len(names) < 2:
         return None
-    codes, samples = codes.astype("int32"), samples[there]
     sizes = np.bincount(codes)
     draw = np.random.default_rng(seed)
     resamples = 1000 if 1000 * len(samples) <= WORK else FEW_RESAMPLES
@@ -118,6 +119,13 @@ def grouped_median_interval(
             found = _weighted_median(everything, weight, int(weight @ sizes))
         medians[at] = found
     return _middle(medians, level)
+
+
+def _groups(owners: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], Any]:
+    """A number for each group, by value, and the groups; run by run, for a request's gaps stand together."""
+    starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]][: len(owners)])
+    codes, names = pd.factorize(owners[starts])
+    return np.repeat(codes.astype("int32"), np.diff(starts, append=len(owners))), names
 
 
 def _between(samples: Floats, codes: npt.NDArray[Any], low: float, high: float) -> tuple[Floats, Any, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ FILES = ("requests.parquet", "chunks.parquet", "summary.json", "lint.json")
 def conclude(
     said: Mapping[str, Any],
     requests: pd.DataFrame,
-    chunks: pd.DataFrame,
+    chunks: pd.DataFrame | summary.Columns,
     *,
     concurrency: int,
     cpu_share: float | None,
@@ -55,12 +56,12 @@ def rebuild(run: Run, target: Path) -> list[str]:
     concurrency = run.manifest["parameters"].get("concurrency")
     if concurrency is None or "percentile_rule" not in run.summary:
         return list(FILES[:2])
-    requests, chunks = derived.read_tables(target, summary.CHUNK_COLUMNS)
+    requests = derived.read_requests(target)
     client = run.summary.get("client", {})
     found, findings = conclude(
         run.summary,
         requests,
-        chunks,
+        partial(derived.read_columns, target),
         concurrency=concurrency,
         cpu_share=client.get("cpu_share"),
         ruler=run.manifest.get("ruler"),

@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import engines, lint, paths, probes, summary
+from gptoss_bench import engines, lint, paths, probes
 from gptoss_bench.background import assert_no_lost_task, watch_background_tasks
 from gptoss_bench.client import Ask, Client
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.error_bar import bar_words
 from gptoss_bench.errors import RunFailed
+from gptoss_bench.history import ruler_here
 from gptoss_bench.load import Progress, run_load
 from gptoss_bench.plan import Plan, request_body
 from gptoss_bench.rebuild import conclude, findings_document
-from gptoss_bench.rulers import ruler_here
 from gptoss_bench.store import Run, RunFolder
 from gptoss_bench.trace import Trace
 
@@ -73,8 +73,7 @@ class Session:
             ask = Ask(self._next_id, "cold", 0, time.perf_counter_ns(), body)
             await client.ask(ask, self.folder.add)
         self._next_id += 1
-        requests, _ = self.folder.tables()
-        row = requests.iloc[-1]
+        row = self.folder.requests().iloc[-1]
         if row.outcome != "completed":
             raise RunFailed(f"the cold request failed ({row.failure}): {row.error}")
         self.summary["cold"] = {"load_s": _number(row.server_load_s), "ttft_s": _number(row.ttft_s)}
@@ -96,11 +95,11 @@ class Session:
         finally:
             cpu_share = (time.process_time() - start_cpu_s) / (time.perf_counter() - start_s)
             self._next_id += len(planned)
-            self.requests, chunks = self.folder.tables(summary.CHUNK_COLUMNS)
+            self.requests = self.folder.requests()
             self.summary, self.findings = conclude(
                 self.summary,
                 self.requests,
-                chunks,
+                self.folder.columns,
                 concurrency=plan.concurrency,
                 cpu_share=cpu_share,
                 ruler=self.manifest["ruler"],
@@ -109,7 +108,6 @@ class Session:
                 "error_bar": bar_words(self.summary["client"]["error_bar"]),
                 "bound": self.summary["client"]["bound"],
             }
-            del chunks  # large, and a finish follows
             if reason:
                 self._end("incomplete", reason)
         if not reason and self.summary["completed"] == 0:

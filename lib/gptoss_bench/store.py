@@ -6,7 +6,7 @@ A folder whose manifest still says "running" was interrupted; what its spool lis
 import json
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from gptoss_bench import derived, machine, paths
+from gptoss_bench import derived, machine
 from gptoss_bench.atomic import replacing, write_json
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
@@ -103,11 +103,23 @@ class RunFolder:
         with _disk_errors_in_words(self.path):
             write_json(self.path / f"{name}.json", content)
 
-    def tables(self, chunk_columns: Sequence[str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """The request table and the event table of what was added so far (`derived.read_tables`), decoded once."""
         with _disk_errors_in_words(self.path):
             self._derive()
-            return derived.read_tables(self.path, chunk_columns)
+            return derived.read_tables(self.path)
+
+    def requests(self) -> pd.DataFrame:
+        """The request table alone."""
+        with _disk_errors_in_words(self.path):
+            self._derive()
+            return derived.read_requests(self.path)
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns of the event table, which may be large."""
+        with _disk_errors_in_words(self.path):
+            self._derive()
+            return derived.read_columns(self.path, names)
 
     def _derive(self) -> None:
         if not self._derived:
@@ -209,26 +221,6 @@ class Run:
         """What went over the wire, request by request, in the order in which the requests ended."""
         whole = self.path / "raw.parquet"
         return from_parquet(whole) if whole.exists() else spooled(self.path)
-
-
-def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> list[Run]:
-    """The runs named, or else the newest complete run of each scenario, oldest first.
-
-    A run that measured something goes before one that carries a label, however new: what was measured on a GPU is
-    not lost to a later try on the embedded engine. Raises UsageError where a named run is not there.
-    """
-    folder = results / "runs"
-    if named := list(run_ids):
-        return [Run.load(folder / run_id) for run_id in named]
-    newest: dict[str, Run] = {}
-    for file in sorted(folder.glob("*/manifest.json")):
-        run = Run.load(file.parent)
-        best = newest.get(run.scenario)
-        if run.manifest["status"] == "complete" and (
-            best is None or best.manifest["label"] or not run.manifest["label"]
-        ):
-            newest[run.scenario] = run
-    return sorted(newest.values(), key=lambda run: run.run_id)
 
 
 def new_run_id(scenario: str) -> str:

@@ -3,14 +3,18 @@
 Only requests of the phase "measure" count. Times are seconds. What cannot be known is None, never 0 and never NaN.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
+from gptoss_bench.goodput import Slo, Window, goodput
 from gptoss_bench.metrics import (
     NS_PER_S,
+    Floats,
+    Values,
     bootstrap_interval,
     concurrency_delivered,
     grouped_median_interval,
@@ -19,7 +23,6 @@ from gptoss_bench.metrics import (
     percentile,
     rows_where,
     steady_window,
-    wilson_interval,
 )
 
 REQUEST_TIMES = (
@@ -33,40 +36,42 @@ REQUEST_TIMES = (
     "client_queue_s",
     "connect_s",
 )
-CHUNK_COLUMNS = ("request_id", "phase", "arrival_ns", "lag_ns", "output", "tokens", "itl_s")  # all that is asked for
+# What is asked of the event table, one after the other: a table of millions of events is never in memory whole.
+FLOW = ("request_id", "phase", "arrival_ns", "output", "tokens")
+LAGS = ("request_id", "phase", "output", "lag_ns")
+GAPS = ("request_id", "phase", "itl_s")
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 
-Window = tuple[int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Slo:
-    """The longest times (s) with which a request still counts as good; None asks nothing."""
-
-    ttft_s: float | None = None
-    tpot_s: float | None = None
-    e2e_s: float | None = None
+Columns = Callable[[Sequence[str]], pd.DataFrame]
 
 
 def summarise(
     requests: pd.DataFrame,
-    chunks: pd.DataFrame,
+    chunks: pd.DataFrame | Columns,
     *,
     concurrency: int,
     slo: Slo | None = None,
     window_ns: Window | None = None,
 ) -> dict[str, Any]:
-    """Summarise a request table and its event table.
+    """Summarise a request table and its event table, or what gives columns of that one by their names.
 
     `concurrency` is the number of slots that was planned. `window_ns` is the planned window of an open loop; without
     it the steady window of the closed loop is found. Distributions are over completed requests, `itl_s` over their
     pooled gaps; a percentile is named by its rule, an interval is 95 %.
     """
-    requests, chunks = measured(requests), measured(chunks)
+    read: Columns = chunks if callable(chunks) else lambda names: chunks[list(names)]
+    requests = measured(requests)
     completed = requests[requests["outcome"] == "completed"]
-    counted = rows_where(chunks, chunks["request_id"].isin(completed["request_id"]))
-    window = window_ns or steady_window(requests, chunks, concurrency=concurrency)
-    wall_s = _wall_s(requests, chunks)
+    flow = measured(read(FLOW))
+    window = window_ns or steady_window(requests, flow, concurrency=concurrency)
+    wall_s = _wall_s(requests, flow)
+    events_s = len(flow) / wall_s if wall_s else None
+    output_tok_s = _steady_rate(_of(flow, completed), window)
+    del flow
+    lag_s = _lags(_of(measured(read(LAGS)), completed))
+    gaps_s, owners = _gaps(_of(measured(read(GAPS)), completed))
+    itl_s, shared = _distribution(gaps_s, owners), float((gaps_s == 0).mean()) if len(gaps_s) else None
+    del gaps_s, owners
     generated = _if_all_known(completed["completion_tokens"])
     failures = requests["failure"].value_counts().sort_index()
     return {
@@ -78,7 +83,7 @@ def summarise(
         "wall_s": wall_s,
         "request_s": len(completed) / wall_s if wall_s else None,
         "output_tok_s_total": generated / wall_s if wall_s and generated is not None else None,
-        "output_tok_s": _tokens_in(counted, window) / _length_s(window) if window and _all_counted(counted) else None,
+        "output_tok_s": output_tok_s,
         "steady_window_s": _length_s(window) if window else None,
         "steady_window_ns": list(window) if window else None,
         "concurrency_planned": concurrency,
@@ -92,10 +97,16 @@ def summarise(
         "tokens_per_event": _tokens_per_event(completed),
         "percentile_rule": "inclusive",
         **{name: _distribution(completed[name]) for name in REQUEST_TIMES},
-        "itl_s": _distribution(counted["itl_s"], counted["request_id"]),
+        "itl_s": itl_s,
         "server": _server(completed),
-        "client": _client(completed, counted, len(chunks) / wall_s if wall_s else None),
-        **_goodput(requests, completed, slo, window),
+        "client": {
+            "stamp_source": "+".join(sorted(completed["stamp_source"].dropna().unique())) or None,
+            "lag_s": lag_s,
+            "shared_read_share": shared,
+            "events_s": events_s,
+            "cpu_share": None,
+        },
+        **goodput(requests, completed, slo, window),
     }
 
 
@@ -114,11 +125,17 @@ def _all_counted(counted: pd.DataFrame) -> bool:
     return len(counted) > 0 and bool(counted["tokens"].notna().all())
 
 
-def _tokens_in(counted: pd.DataFrame, window: Window) -> int:
-    """Tokens that arrived in the window: those at its start took their time before it."""
+def _of(chunks: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
+    return rows_where(chunks, chunks["request_id"].isin(requests["request_id"]))
+
+
+def _steady_rate(counted: pd.DataFrame, window: Window | None) -> float | None:
+    """Tokens per second that arrived in the window: those at its start took their time before it."""
+    if not window or not _all_counted(counted):
+        return None
     start, end = window
     inside = (counted["arrival_ns"] > start) & (counted["arrival_ns"] <= end)
-    return int(counted.loc[inside, "tokens"].sum())
+    return int(counted.loc[inside, "tokens"].sum()) / _length_s(window)
 
 
 def _if_all_known(counts: pd.Series) -> int | None:
@@ -142,7 +159,7 @@ def _tokens_per_event(completed: pd.DataFrame) -> float | None:
     return int(told["completion_tokens"].sum()) / events if events else None
 
 
-def _distribution(values: pd.Series, groups: pd.Series | None = None) -> dict[str, Any]:
+def _distribution(values: Values, groups: npt.NDArray[Any] | None = None) -> dict[str, Any]:
     p50_interval = _median_interval(values, groups)
     samples = known(values)
     inclusive = {name: percentile(samples, p) for name, p in PERCENTILES.items()}
@@ -156,7 +173,7 @@ def _distribution(values: pd.Series, groups: pd.Series | None = None) -> dict[st
     }
 
 
-def _median_interval(values: pd.Series, groups: pd.Series | None = None) -> list[float] | None:
+def _median_interval(values: Values, groups: npt.NDArray[Any] | None = None) -> list[float] | None:
     """Bootstrap over requests; `groups` names the request of each value where a request has several."""
     if groups is None:
         interval = bootstrap_interval(values, lambda drawn: float(np.median(drawn)))
@@ -165,23 +182,17 @@ def _median_interval(values: pd.Series, groups: pd.Series | None = None) -> list
     return list(interval) if interval else None
 
 
-def _client(completed: pd.DataFrame, counted: pd.DataFrame, events_s: float | None) -> dict[str, Any]:
-    """What the client itself added: how late it read (s), and how many gaps it could not see; and events per second.
-
-    Events that one read of the socket brought share its stamp, so the gap between them is 0: `shared_read_share` is
-    their share of all gaps. `lag_s` is null where the kernel stamped nothing. `cpu_share` is known to the caller only.
-    """
+def _lags(counted: pd.DataFrame) -> dict[str, float | None] | None:
+    """How late the client read output-bearing events (s); None where the kernel stamped nothing."""
     lag_s = known(counted["lag_ns"][counted["output"]].to_numpy("float64", na_value=np.nan)) / NS_PER_S
-    lags = {name: percentile(lag_s, p).value for name, p in PERCENTILES.items()} if len(lag_s) else None
-    del lag_s  # as large as the table's column
-    gaps = known(counted["itl_s"])
-    return {
-        "stamp_source": "+".join(sorted(completed["stamp_source"].dropna().unique())) or None,
-        "lag_s": lags,
-        "shared_read_share": float((gaps == 0).mean()) if len(gaps) else None,
-        "events_s": events_s,
-        "cpu_share": None,
-    }
+    return {name: percentile(lag_s, p).value for name, p in PERCENTILES.items()} if len(lag_s) else None
+
+
+def _gaps(counted: pd.DataFrame) -> tuple[Floats, npt.NDArray[Any]]:
+    """The gaps that are there (s), and the request of each. One of 0 was not seen: one read brought its two ends."""
+    gaps_s = counted["itl_s"].to_numpy()
+    there = ~np.isnan(gaps_s)
+    return gaps_s[there], counted["request_id"].to_numpy()[there]
 
 
 def _server(completed: pd.DataFrame) -> dict[str, Any] | None:
@@ -204,29 +215,3 @@ def _server(completed: pd.DataFrame) -> dict[str, Any] | None:
 def _median(values: pd.Series) -> dict[str, Any]:
     found = percentile(values, 50)
     return {"n": found.n, "p50": found.value, "interval": _median_interval(values)}
-
-
-def _goodput(
-    requests: pd.DataFrame, completed: pd.DataFrame, slo: Slo | None, window: Window | None
-) -> dict[str, float | list[float] | None]:
-    """Requests that met every limit: per second of the window those that ended in it, and as a share of all.
-
-    The share is of the requests that were not cancelled, with a Wilson interval. Failed and truncated requests have
-    missed, and so has one without a value that a limit asks for. Where no request has that value, all is None.
-    """
-    limits = {name: limit for name, limit in asdict(slo).items() if limit is not None} if slo else {}
-    due = int((requests["outcome"] != "cancelled").sum())
-    if not limits or due == 0 or (len(completed) and completed[list(limits)].isna().all().any()):
-        return {"goodput_request_s": None, "goodput_share": None, "goodput_share_interval": None}
-    good = completed[~completed["truncated"]]
-    for name, limit in limits.items():
-        good = good[good[name] <= limit]
-    rate = None
-    if window:
-        ended_inside = (good["done_ns"] > window[0]) & (good["done_ns"] <= window[1])
-        rate = int(ended_inside.sum()) / _length_s(window)
-    return {
-        "goodput_request_s": rate,
-        "goodput_share": len(good) / due,
-        "goodput_share_interval": list(wilson_interval(len(good), due)),
-    }

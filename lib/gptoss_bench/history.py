@@ -1,0 +1,36 @@
+"""The runs on disk: which of each scenario counts, and which ruler was laid on this machine."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gptoss_bench import paths
+from gptoss_bench.error_bar import ruler_of
+from gptoss_bench.store import Run
+
+
+def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> list[Run]:
+    """The runs named, or else the newest complete run of each scenario, oldest first.
+
+    A run that measured something goes before one that carries a label, however new: what was measured on a GPU is
+    not lost to a later try on the embedded engine. Raises UsageError where a named run is not there.
+    """
+    folder = results / "runs"
+    if named := list(run_ids):
+        return [Run.load(folder / run_id) for run_id in named]
+    newest: dict[str, Run] = {}
+    for file in sorted(folder.glob("*/manifest.json")):
+        run = Run.load(file.parent)
+        best = newest.get(run.scenario)
+        if run.manifest["status"] == "complete" and (
+            best is None or best.manifest["label"] or not run.manifest["label"]
+        ):
+            newest[run.scenario] = run
+    return sorted(newest.values(), key=lambda run: run.run_id)
+
+
+def ruler_here(results: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run on `machine` (of machine.machine) keeps of the newest complete ruler under `results`: `ruler_of`."""
+    runs = [Run.load(file.parent) for file in sorted((results / "runs").glob("*-ruler-*/manifest.json"))]
+    complete = [run for run in runs if run.manifest["status"] == "complete"]
+    return ruler_of(machine, [(run.run_id, run.manifest["machine"], run.summary) for run in complete])
