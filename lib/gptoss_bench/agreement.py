@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gptoss_bench.metrics import known, measured, percentile
+from gptoss_bench.metrics import Floats, known, measured, percentile
 
 # What may lie between two honest clocks of one request on one machine: HTTP, sockets, a process that has to wait for
 # its core. An assumption, and printed as the error of each row.
@@ -58,7 +58,10 @@ def agreement(requests: pd.DataFrame, window: Mapping[str, Any] | None) -> list[
         return []
     rows = [*_joined(completed)]
     if window and "times" in window:
-        rows += [*_histograms(completed, window), *_counts(completed, window, all_completed=len(completed) == len(asked))]
+        rows += [
+            *_histograms(completed, window),
+            *_counts(completed, window, all_completed=len(completed) == len(asked)),
+        ]
     return [asdict(row) for row in rows]
 
 
@@ -78,13 +81,12 @@ def _histograms(completed: pd.DataFrame, window: Mapping[str, Any]) -> Iterator[
         "tpot_s": ("decode / (tokens - 1)", decode_s / gaps),
     }
     for name, (words, values) in ours.items():
-        if (server := window["times"].get(name)) and server["n"]:
-            client = known(values)
+        server, client = window["times"].get(name), known(values)
+        if server and server["n"] and len(client):
             for statistic in STATISTICS:
-                span = (server["mean"],) * 2 if statistic == "mean" else server[statistic]
-                value = float(client.mean()) if statistic == "mean" else percentile(client, _p(statistic)).value
                 basis = f"{window['names'][name]}: " + ("exact sum" if statistic == "mean" else "its bucket")
-                yield _row(words, statistic, value, span, len(client), server["n"], basis, decode=name != "e2e_s")
+                # A decode time begins with the client's first event, which may be late: then it is the shorter one.
+                yield _row(words, statistic, client, server, basis, shorter=name in ("decode_s", "tpot_s"))
 
 
 def _joined(completed: pd.DataFrame) -> Iterator[Row]:
@@ -142,30 +144,15 @@ def _counts(completed: pd.DataFrame, window: Mapping[str, Any], *, all_completed
             )
 
 
-def _row(
-    words: str,
-    statistic: str,
-    client: float | None,
-    span: tuple[float, float] | list[Any],
-    client_n: int,
-    server_n: int,
-    basis: str,
-    *,
-    decode: bool,
-) -> Row:
-    low, high = span
-    if client is None:
-        return Row(words, statistic, "s", None, low, high, None, None, None, client_n, server_n, basis)
-    apart = client - low if client < low else client - high if high is not None and client > high else 0.0
+def _row(quantity: str, statistic: str, client: Floats, server: Mapping[str, Any], basis: str, *, shorter: bool) -> Row:
+    """The client's values beside the server's span. `shorter`: the client's time may also be the shorter one."""
+    low, high = (server["mean"],) * 2 if statistic == "mean" else server[statistic]
+    value = float(client.mean()) if statistic == "mean" else percentile(client, float(statistic[1:])).value
+    assert value is not None  # it has samples
+    apart = value - low if value < low else value - high if high is not None and value > high else 0.0
     error = WAY_S + WAY_SHARE * (low if high is None else high)
-    # A decode time begins with the client's first event, which may be late: then it is the shorter one.
-    shorter = error if decode and not words.startswith("first event") else CLOCK_S
-    agrees = bool(-shorter <= apart <= error) if client_n == server_n else None
-    return Row(words, statistic, "s", client, low, high, apart, error, agrees, client_n, server_n, basis)
-
-
-def _p(statistic: str) -> float:
-    return float(statistic.removeprefix("p"))
+    agrees = bool(-(error if shorter else CLOCK_S) <= apart <= error) if len(client) == server["n"] else None
+    return Row(quantity, statistic, "s", value, low, high, apart, error, agrees, len(client), server["n"], basis)
 
 
 def _sum(values: pd.Series) -> float | None:

@@ -11,7 +11,7 @@ LOOK_AGAIN_S = 1.0  # which processes the engine has changes seldom, and looking
 
 
 class Host:
-    """The machine and two sets of processes: the client's, and those below the one that listens on the engine's port."""
+    """The machine, the client's process, and the engine's: the one that listens on its port and all below it."""
 
     def __init__(self, client: int) -> None:
         """`client` is its process id. The engine is not known before `watch`."""

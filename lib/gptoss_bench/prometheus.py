@@ -5,6 +5,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -66,7 +67,7 @@ class Histogram:
         if self.bounds != earlier.bounds:
             return None
         counts = tuple(now - then for now, then in zip(self.counts, earlier.counts, strict=True))
-        if min(counts) < 0 or any(low > high for low, high in zip(counts, counts[1:], strict=False)):
+        if min(counts) < 0 or any(low > high for low, high in pairwise(counts)):
             return None
         return type(self)(self.bounds, counts, self.total - earlier.total)
 
@@ -108,7 +109,9 @@ def read_metrics(text: str) -> Scrape:
     except (ValueError, KeyError, IndexError) as error:
         raise UsageError(f"what the server's /metrics returns is not Prometheus text ({error})") from error
     names: dict[str, str] = {}
-    times, counts, gauges = {}, {}, {}
+    times: dict[str, Histogram] = {}
+    counts: dict[str, float] = {}
+    gauges: dict[str, float] = {}
     for ours, theirs in TIMES.items():
         if (name := _first(theirs, samples, "_bucket")) and (found := _histogram(samples, name)):
             times[ours], names[ours] = found, name

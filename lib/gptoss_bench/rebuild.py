@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import derived, lint, summary
+from gptoss_bench import derived, lint, lint_machine, summary
+from gptoss_bench.agreement import agreement
 from gptoss_bench.atomic import write_json
 from gptoss_bench.errors import UsageError
 from gptoss_bench.store import Run
@@ -29,7 +30,9 @@ def conclude(
     """
     found = {**said, **summary.summarise(requests, chunks, concurrency=concurrency)}
     found["client"]["cpu_share"] = cpu_share
-    return found, lint.lint(found, requests)
+    found["agreement"] = agreement(requests, found.get("server_metrics"))
+    found |= summary.energy(found)
+    return found, lint.lint(found, requests, (*lint.RULES, *lint_machine.RULES))
 
 
 def findings_document(findings: list[lint.Finding]) -> list[dict[str, Any]]:

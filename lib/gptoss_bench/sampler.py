@@ -77,13 +77,14 @@ class Sampler:
     def ask_server(self, ended: threading.Event) -> None:
         """In a thread: the server's gauges, until `ended` is set or it turns out that it has none."""
         asked = None
+        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while not ended.wait(SERVER_S):
             url = self._metrics
             if url is None or url == asked:
                 continue
             stamp_ns = time.perf_counter_ns()
             try:
-                with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+                with direct.open(url, timeout=TIMEOUT_S) as answer:
                     read = read_metrics(answer.read().decode(errors="replace"))
             except (UsageError, urllib.error.HTTPError):
                 asked = url  # it has no gauge that we know: there is no use in asking again

@@ -1,0 +1,82 @@
+"""What makes a result untrustworthy by the word of its witnesses: one function a rule, as in `lint`."""
+
+from typing import Any
+
+import pandas as pd
+
+from gptoss_bench.lint import Finding, Rule, Summary
+from gptoss_bench.metrics import measured
+from gptoss_bench.samples import INFERENCE
+
+THROTTLED_SHARE = 0.05
+STEAL_SHARE = 0.02
+BUSY_SHARE = 0.90
+FIRST = "first event of any kind"
+
+
+def _disagreement(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """A time to the first token that the server does not confirm is the gravest of them."""
+    apart = [row for row in summary.get("agreement", []) if row["agrees"] is False]
+    if not apart:
+        return None
+    worst = [row for row in apart if row["quantity"] == FIRST] or apart
+    shown = "; ".join(_row(row) for row in worst[:2])
+    more = f"; {len(apart) - len(worst[:2])} rows more" if len(apart) > len(worst[:2]) else ""
+    advice = "look at what lies between the two: a network, a proxy, a busy core, another client of the server"
+    return Finding("server-and-client-disagree", "warning", f"{shown}{more}", advice)
+
+
+def _row(row: dict[str, Any]) -> str:
+    low, high, unit = row["server_low"], row["server_high"], f" {row['unit']}".rstrip()
+    server = f"{low:.4g}{unit}" if low == high else f"{low:.4g} to {'∞' if high is None else f'{high:.4g}'}{unit}"
+    return f"{row['quantity']}, {row['statistic']}: {row['client']:.4g}{unit} by the client, {server} by the server"
+
+
+def _others(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """The server did more than this run asked of it."""
+    counts = (summary.get("server_metrics") or {}).get("counts", {})
+    asked = len(measured(requests))
+    evidence = f"the server completed {counts.get('requests', 0):.0f} requests while this run sent it {asked}"
+    finding = Finding("server-shared", "warning", evidence, "have it to yourself while you measure")
+    return finding if counts.get("requests", 0) > asked else None
+
+
+def _throttling(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    shares = _gpu(summary).get("throttled_share") or {}
+    found = {reason: share for reason, share in shares.items() if share > THROTTLED_SHARE}
+    evidence = ", ".join(f"{reason} in {share:.0%} of the samples" for reason, share in found.items())
+    advice = "cool it, or say at which power limit and clock it was measured"
+    return Finding("gpu-throttled", "warning", f"the GPU was held back: {evidence}", advice) if found else None
+
+
+def _other_processes(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    phase = _gpu(summary).get("by_phase", {}).get(INFERENCE, {})
+    count = phase.get("other_processes_max") or 0
+    evidence = f"{count:.0f} processes that are not the engine's computed on the GPU"
+    return Finding("gpu-shared", "warning", evidence, "end them: they take memory and time from it") if count else None
+
+
+def _steal(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    share = _host(summary).get("steal_share") or 0.0
+    evidence = f"the hypervisor gave {share:.1%} of this machine's CPU time to others"
+    advice = "the times hold waits that are not the engine's: measure again, or elsewhere"
+    return Finding("cpu-stolen", "warning", evidence, advice) if share > STEAL_SHARE else None
+
+
+def _busy(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    share = _host(summary).get("cpu_share") or 0.0
+    evidence = f"all cores of this machine were {share:.0%} busy"
+    advice = "client and engine wait for cores, if both are here: what is slow may be the machine"
+    return Finding("cpu-full", "note", evidence, advice) if share > BUSY_SHARE else None
+
+
+def _gpu(summary: Summary) -> dict[str, Any]:
+    return (summary.get("telemetry") or {}).get("gpu") or {}
+
+
+def _host(summary: Summary) -> dict[str, Any]:
+    phases: dict[str, dict[str, Any]] = ((summary.get("telemetry") or {}).get("host") or {}).get("by_phase", {})
+    return phases.get(INFERENCE, {})
+
+
+RULES: tuple[Rule, ...] = (_disagreement, _others, _throttling, _other_processes, _steal, _busy)
