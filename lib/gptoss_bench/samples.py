@@ -134,7 +134,7 @@ def describe(tables: Tables, devices: Mapping[str, Any], marks: Marks, end_ns: i
     return {
         "phases": phases,
         "gpu": {
-            "words": devices.get("words"),
+            "words": devices.get("words") or _lost(tables["gpu"]),
             "devices": devices.get("devices", []),
             "by_phase": _by_phase(_over_gpus(tables["gpu"]), "gpu"),
             "throttled_share": _throttled(during["throttle"]),
@@ -186,6 +186,15 @@ def energy_j(gpu: pd.DataFrame, start_ns: int, end_ns: int) -> float | None:
         first, last = np.interp([start_ns - stamps[0], end_ns - stamps[0]], stamps - stamps[0], joules)
         total += float(last - first)
     return total if len(gpu) else None
+
+
+def _lost(gpu: pd.DataFrame) -> str | None:
+    """A GPU that told its memory and then nothing more has gone: NVML calls it lost."""
+    there = gpu["memory_used_bytes"].notna()
+    if not there.any() or there.iloc[-1]:
+        return None
+    after_s = (gpu["stamp_ns"].iloc[int(np.flatnonzero(there)[-1])] - gpu["stamp_ns"].iloc[0]) / NS_PER_S
+    return f"the GPU told nothing more after {after_s:.1f} s of sampling: it was lost, or its driver was taken away"
 
 
 def _throttled(reasons: pd.Series) -> dict[str, float] | None:
