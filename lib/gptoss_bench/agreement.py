@@ -19,10 +19,7 @@ from gptoss_bench.metrics import Floats, known, measured, percentile
 WAY_S, WAY_SHARE = 0.005, 0.05
 CLOCK_S = 0.001  # how much shorter than the server's a client's time may be
 
-COLUMNS = (
-    *("quantity", "statistic", "unit", "client", "server_low", "server_high", "apart", "error", "agrees"),
-    *("client_n", "server_n", "basis"),
-)
+FIRST = "first event of any kind"
 STATISTICS = ("mean", "p50", "p90", "p99")
 
 
@@ -66,8 +63,17 @@ def agreement(requests: pd.DataFrame, window: Mapping[str, Any] | None) -> list[
 
 
 def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """The rows as a frame, with its columns also where there is no row."""
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    """The rows to be read: what the server says as a number, or as the bucket that the number lies in."""
+    columns = ["quantity", "statistic", "unit", "client", "server", "apart", "error", "agrees", "basis"]
+    return pd.DataFrame([{"server": span(row), **row} for row in rows], columns=columns)
+
+
+def span(row: Mapping[str, Any]) -> str:
+    """What the server says in one row, in words."""
+    low, high = row["server_low"], row["server_high"]
+    if high is None:
+        return f"over {low:.4g}"
+    return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
 def _histograms(completed: pd.DataFrame, window: Mapping[str, Any]) -> Iterator[Row]:
@@ -75,7 +81,7 @@ def _histograms(completed: pd.DataFrame, window: Mapping[str, Any]) -> Iterator[
     decode_s = completed["done_s"] - completed["ttfc_s"]
     gaps = (completed["completion_tokens"].astype("Float64") - 1).where(lambda left: left > 0)
     ours = {
-        "ttft_s": ("first event of any kind", completed["ttfc_s"]),
+        "ttft_s": (FIRST, completed["ttfc_s"]),
         "e2e_s": ("whole request", completed["done_s"]),
         "decode_s": ("decode: first event to end", decode_s),
         "tpot_s": ("decode / (tokens - 1)", decode_s / gaps),

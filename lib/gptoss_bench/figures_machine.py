@@ -31,7 +31,7 @@ def machine_timeline(
     heights = 7.6 if len(gpu) else 5.0
     figure, panels = new_figure(height=heights, rows=4 if len(gpu) else 3)
     if len(gpu):
-        _gpu_panels(panels[:2], gpu, start_ns)
+        _gpu_panels(panels[:2], gpu, seen["gpu"]["devices"], start_ns)
         above = panels[2:]
     else:
         panels[0].text(
@@ -49,22 +49,25 @@ def machine_timeline(
     return finished(figure, manifest)
 
 
-def _gpu_panels(panels: Any, gpu: pd.DataFrame, start_ns: int) -> None:
+def _gpu_panels(panels: Any, gpu: pd.DataFrame, devices: list[dict[str, Any]], start_ns: int) -> None:
     memory, busy = panels
     power = busy.twinx()
     for index, rows in gpu.groupby("gpu"):
         at_s = (rows["stamp_ns"] - start_ns) / NS
         memory.plot(at_s, rows["memory_used_bytes"].astype("float64") / GIB, label=f"GPU {index}")
         busy.plot(at_s, rows["utilisation"], label=f"GPU {index}: utilisation")
-        power.plot(at_s, rows["power_w"], linestyle=":", color="0.25", label=f"GPU {index}: power")
-    memory.set(ylabel="memory, GiB", ylim=(0, None))
-    memory.legend(**LEGEND)
-    busy.set(ylabel="utilisation", ylim=(0, 1.3))
-    power.set(ylabel="W", ylim=(0, None))
+        power.plot(at_s, rows["power_w"], ":", color="0.25")
+        busy.plot([], [], ":", color="0.25", label=f"GPU {index}: power")
+    for total in {device["memory_total_bytes"] for device in devices} - {None}:
+        memory.axhline(total / GIB, linestyle="--", color="0.4", label="what it has")
+    memory.set(ylabel="memory, GiB", ylim=(0, 1.35 * memory.get_ylim()[1]))
+    busy.set(ylabel="utilisation", ylim=(0, 1.4))
+    power.set(ylabel="W", ylim=(0, 1.35 * power.get_ylim()[1]))
     power.grid(visible=False)
     if gpu["power_w"].isna().all():
         power.set(yticks=[], ylabel="power: not told")
-    busy.legend(**LEGEND)
+    for panel in (memory, busy):
+        panel.legend(**LEGEND)
 
 
 def _host_panels(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Mapping[str, Any]) -> None:
@@ -85,7 +88,7 @@ def _host_panels(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Mappi
         values = host[f"{name}_bytes"].astype("float64") / GIB
         if values.notna().any():
             memory.plot(at_s, values, label={"memory_used": "machine", "engine_rss": "engine"}.get(name, "client"))
-    memory.set(ylabel="memory, GiB", ylim=(0, None))
+    memory.set(ylabel="memory, GiB", ylim=(0, 1.35 * memory.get_ylim()[1]))
     for panel in (cpu, memory):
         if panel.lines:
             panel.legend(**LEGEND)

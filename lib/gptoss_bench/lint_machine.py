@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from gptoss_bench.agreement import FIRST, span
 from gptoss_bench.lint import Finding, Rule, Summary
 from gptoss_bench.metrics import measured
 from gptoss_bench.samples import INFERENCE
@@ -11,7 +12,6 @@ from gptoss_bench.samples import INFERENCE
 THROTTLED_SHARE = 0.05
 STEAL_SHARE = 0.02
 BUSY_SHARE = 0.90
-FIRST = "first event of any kind"
 
 
 def _disagreement(summary: Summary, requests: pd.DataFrame) -> Finding | None:
@@ -27,9 +27,9 @@ def _disagreement(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 
 def _row(row: dict[str, Any]) -> str:
-    low, high, unit = row["server_low"], row["server_high"], f" {row['unit']}".rstrip()
-    server = f"{low:.4g}{unit}" if low == high else f"{low:.4g} to {'∞' if high is None else f'{high:.4g}'}{unit}"
-    return f"{row['quantity']}, {row['statistic']}: {row['client']:.4g}{unit} by the client, {server} by the server"
+    unit = f" {row['unit']}" if row["unit"] else ""
+    client, server = f"{row['client']:.4g}{unit}", f"{span(row)}{unit}"
+    return f"{row['quantity']}, {row['statistic']}: {client} by the client, {server} by the server"
 
 
 def _others(summary: Summary, requests: pd.DataFrame) -> Finding | None:

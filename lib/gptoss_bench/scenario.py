@@ -62,6 +62,11 @@ class Session:
         """Client against server, a row a quantity, with the error of each."""
         return agreement.table(self.summary.get("agreement", []))
 
+    @property
+    def machine_tables(self) -> dict[str, pd.DataFrame]:
+        """What was sampled of "gpu", "host" and "server"; empty where there is none."""
+        return self.witnesses.telemetry.tables
+
     async def probe(self) -> dict[str, Any]:
         """Ask the questions that decide claims about the server itself; the answers go into the summary."""
         self.summary["probes"] = await probes.probe(self.endpoint)
