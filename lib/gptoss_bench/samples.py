@@ -79,7 +79,7 @@ def read_lines(lines: Iterable[str], marks: Marks) -> tuple[Tables, dict[str, An
         try:
             row = json.loads(line)
             rows[row.pop("of")].append(row)
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             continue  # the sampler was killed in the middle of it
     devices = rows.pop("devices")
     rows["host"] = _rates(rows["host"])
@@ -96,8 +96,9 @@ def _rates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             length_s = (now["stamp_ns"] - before["stamp_ns"]) / NS_PER_S
             total_s = now["cpu_total_s"] - before["cpu_total_s"]
             if total_s > 0:
-                row["cpu_share"] = (now["cpu_busy_s"] - before["cpu_busy_s"]) / total_s
-                row["steal_share"] = (now["cpu_steal_s"] - before["cpu_steal_s"]) / total_s
+                for share, used in (("cpu_share", "cpu_busy_s"), ("steal_share", "cpu_steal_s")):
+                    # Linux takes idle time back now and then, by a hundredth of a second.
+                    row[share] = min(max((now[used] - before[used]) / total_s, 0.0), 1.0)
             for name in ("client", "engine", "sampler"):
                 used = _difference(before.get(f"{name}_cpu_s"), now.get(f"{name}_cpu_s"))
                 same = before.get(f"{name}_processes") == now.get(f"{name}_processes")
