@@ -96,9 +96,9 @@ def _rates(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
             length_s = (now["stamp_ns"] - before["stamp_ns"]) / NS_PER_S
             total_s = now["cpu_total_s"] - before["cpu_total_s"]
             if total_s > 0:
-                for share, used in (("cpu_share", "cpu_busy_s"), ("steal_share", "cpu_steal_s")):
+                for share, counter in (("cpu_share", "cpu_busy_s"), ("steal_share", "cpu_steal_s")):
                     # Linux takes idle time back now and then, by a hundredth of a second.
-                    row[share] = min(max((now[used] - before[used]) / total_s, 0.0), 1.0)
+                    row[share] = min(max((now[counter] - before[counter]) / total_s, 0.0), 1.0)
             for name in ("client", "engine", "sampler"):
                 used = _difference(before.get(f"{name}_cpu_s"), now.get(f"{name}_cpu_s"))
                 same = before.get(f"{name}_processes") == now.get(f"{name}_processes")
