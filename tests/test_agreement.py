@@ -60,6 +60,14 @@ def test_decode_and_tokens_by_the_servers_definition():
     assert all(row["agrees"] for row in found.values())
 
 
+def test_the_gap_between_tokens_is_judged_where_every_step_brought_one():
+    """In vLLM 0.10 this histogram is all that tells of decoding, under its older name."""
+    one = {"n": 8, "mean": 0.0205, "p50": [0.01, 0.025], "p90": [0.01, 0.025], "p99": [0.01, 0.025]}
+    found = rows(REPLIES, window(itl_s=one))["gap between tokens", "mean"]
+    assert (found["client"], found["client_n"], found["agrees"]) == (pytest.approx(0.0205), 8, True)
+    assert rows(REPLIES, window(itl_s=one | {"n": 5}))["gap between tokens", "mean"]["agrees"] is None
+
+
 def test_counters_have_no_error():
     counts = {"requests": 4.0, "prompt_tokens": 88.0 * 4, "generation_tokens": 12.0}
     found = rows(REPLIES, window() | {"counts": counts})

@@ -36,7 +36,16 @@ def test_a_quiet_machine_trips_no_rule() -> None:
 
 def test_a_run_that_had_no_witness_trips_no_rule() -> None:
     assert findings({}) == {}
-    assert findings({"agreement": [], "server_metrics": {"words": "no /metrics"}, "telemetry": {"words": "none"}}) == {}
+
+
+def test_a_witness_that_was_missing_is_noted() -> None:
+    found = findings({"agreement": [], "server_metrics": {"words": "no /metrics"}, "telemetry": {"words": "it died"}})
+    assert {name: one.severity for name, one in found.items()} == {
+        "no-server-witness": "note",
+        "no-machine-witness": "note",
+    }
+    assert "no /metrics" in found["no-server-witness"].evidence
+    assert "it died" in found["no-machine-witness"].evidence
 
 
 @pytest.mark.parametrize(
@@ -47,6 +56,7 @@ def test_a_run_that_had_no_witness_trips_no_rule() -> None:
         ("server-shared", {"counts": {"requests": 9.0}}, "completed 9 requests while this run sent it 6"),
         ("gpu-throttled", {"gpu": {"throttled_share": {"power cap": 0.4}}}, "power cap in 40% of the samples"),
         ("gpu-shared", {"gpu": {"by_phase": {INFERENCE: {"other_processes_max": 2}}}}, "2 processes"),
+        ("gpu-lost", {"gpu": {"devices": [{"name": "a GPU"}], "words": "the GPU was lost"}}, "the GPU was lost"),
         ("cpu-stolen", {"host": {"steal_share": 0.11}}, "11.0% of this machine's CPU"),
         ("cpu-full", {"host": {"cpu_share": 0.99}}, "99% busy"),
     ],
@@ -61,6 +71,7 @@ def test_each_rule_is_tripped(rule: str, parts: dict[str, Any], words: str) -> N
     "parts",
     [
         {"row": {"agrees": None}},
+        {"gpu": {"devices": [], "words": "no GPU: there is none"}},
         {"counts": {"requests": 5.0}},
         {"gpu": {"throttled_share": {"power cap": 0.01}}},
         {"gpu": {"throttled_share": None, "by_phase": {}}},

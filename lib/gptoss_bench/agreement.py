@@ -93,6 +93,11 @@ def _histograms(completed: pd.DataFrame, window: Mapping[str, Any]) -> Iterator[
                 basis = f"{window['names'][name]}: " + ("exact sum" if statistic == "mean" else "its bucket")
                 # A decode time begins with the client's first event, which may be late: then it is the shorter one.
                 yield _row(words, statistic, client, server, basis, shorter=name in ("decode_s", "tpot_s"))
+    if (server := window["times"].get("itl_s")) and server["n"] and gaps.notna().any():
+        # One gap a token, as long as no step of the engine brings several: then the counts differ, and are not judged.
+        count = int(gaps.sum())
+        pooled = np.full(count, decode_s[gaps.notna()].sum() / count)
+        yield _row("gap between tokens", "mean", pooled, server, f"{window['names']['itl_s']}: exact sum", shorter=True)
 
 
 def _joined(completed: pd.DataFrame) -> Iterator[Row]:

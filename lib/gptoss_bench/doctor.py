@@ -20,7 +20,8 @@ SIZES = {"a10": "Standard_NV36ads_A10_v5", "h100": "Standard_NC40ads_H100_v5"}
 TRIED = {"vllm": ("0.32",), "ollama": ("0.11", "0.12", "0.24", "0.30", "0.33")}
 GET = {
     "ollama": "curl -fsSL https://ollama.com/install.sh | sh",
-    "vllm": "make setup-vllm, or attach to vLLM's container: make run-h100 URL=http://127.0.0.1:8000",
+    "vllm": "make setup-vllm  (or its container, attached to: docker run --gpus all --ipc=host -p 8000:8000 "
+    "vllm/vllm-openai --model openai/gpt-oss-20b, then make run-h100 URL=http://127.0.0.1:8000)",
 }
 DRIVER = "az vm extension set --publisher Microsoft.HpcCompute --name NvidiaGpuDriverLinux --vm-name … -g …"
 GOOD_CLOCKS = ("tsc", "hyperv_clocksource_tsc_page", "kvm-clock", "arch_sys_counter")  # read without a system call

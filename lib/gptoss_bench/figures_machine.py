@@ -42,6 +42,8 @@ def machine_timeline(
     _host_panels(above, host, start_ns, manifest)
     for panel in panels:
         _shade(panel, seen["phases"], start_ns, named=panel is panels[0])
+        panel.yaxis.label.set_size(9)
+    figure.align_ylabels(panels)
     panels[-1].set(xlabel="seconds since the sampler started")
     cost = seen["cost"]["cores"]
     note = f"sampling took {cost:.1%} of a core" if cost is not None else str(seen["words"] or "nothing was sampled")

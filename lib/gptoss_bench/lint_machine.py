@@ -70,6 +70,30 @@ def _busy(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     return Finding("cpu-full", "note", evidence, advice) if share > BUSY_SHARE else None
 
 
+def _no_server(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """Where there is nothing to hold the client against, that is worth a word."""
+    words = (summary.get("server_metrics") or {}).get("words")
+    evidence = f"the server told nothing of its own times: {words}"
+    finding = Finding("no-server-witness", "note", evidence, "the figures are the client's word alone")
+    return finding if words and not summary.get("agreement") else None
+
+
+def _no_machine(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """A sampler that died leaves a hole in the timeline."""
+    words = (summary.get("telemetry") or {}).get("words")
+    finding = Finding(
+        "no-machine-witness", "note", f"GPU and host: {words}", "look at the machine before you quote this"
+    )
+    return finding if words else None
+
+
+def _lost(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """A GPU that was there and then told nothing more."""
+    gpu = _gpu(summary)
+    words = gpu.get("words") if gpu.get("devices") else None
+    return Finding("gpu-lost", "error", words, "look at the driver's log (dmesg), and run again") if words else None
+
+
 def _gpu(summary: Summary) -> dict[str, Any]:
     return (summary.get("telemetry") or {}).get("gpu") or {}
 
@@ -79,4 +103,7 @@ def _host(summary: Summary) -> dict[str, Any]:
     return phases.get(INFERENCE, {})
 
 
-RULES: tuple[Rule, ...] = (_disagreement, _others, _throttling, _other_processes, _steal, _busy)
+RULES: tuple[Rule, ...] = (
+    *(_lost, _disagreement, _others, _throttling, _other_processes, _steal),
+    *(_busy, _no_server, _no_machine),
+)
