@@ -92,12 +92,15 @@ def _histograms(completed: pd.DataFrame, window: Mapping[str, Any]) -> Iterator[
             for statistic in STATISTICS:
                 basis = f"{window['names'][name]}: " + ("exact sum" if statistic == "mean" else "its bucket")
                 # A decode time begins with the client's first event, which may be late: then it is the shorter one.
-                yield _row(words, statistic, client, server, basis, shorter=name in ("decode_s", "tpot_s"))
+                per_token_s = WAY_S / float(gaps.mean()) if name == "tpot_s" else WAY_S
+                shorter = name in ("decode_s", "tpot_s")
+                yield _row(words, statistic, client, server, basis, way_s=per_token_s, shorter=shorter)
     if (server := window["times"].get("itl_s")) and server["n"] and gaps.notna().any():
         # One gap a token, as long as no step of the engine brings several: then the counts differ, and are not judged.
         count = int(gaps.sum())
         pooled = np.full(count, decode_s[gaps.notna()].sum() / count)
-        yield _row("gap between tokens", "mean", pooled, server, f"{window['names']['itl_s']}: exact sum", shorter=True)
+        basis, way_s = f"{window['names']['itl_s']}: exact sum", WAY_S / float(gaps.mean())
+        yield _row("gap between tokens", "mean", pooled, server, basis, way_s=way_s, shorter=True)
 
 
 def _joined(completed: pd.DataFrame) -> Iterator[Row]:
@@ -155,13 +158,22 @@ def _counts(completed: pd.DataFrame, window: Mapping[str, Any], *, all_completed
             )
 
 
-def _row(quantity: str, statistic: str, client: Floats, server: Mapping[str, Any], basis: str, *, shorter: bool) -> Row:
+def _row(
+    quantity: str,
+    statistic: str,
+    client: Floats,
+    server: Mapping[str, Any],
+    basis: str,
+    *,
+    way_s: float,
+    shorter: bool,
+) -> Row:
     """The client's values beside the server's span. `shorter`: the client's time may also be the shorter one."""
     low, high = (server["mean"],) * 2 if statistic == "mean" else server[statistic]
     value = float(client.mean()) if statistic == "mean" else percentile(client, float(statistic[1:])).value
     assert value is not None  # it has samples
     apart = value - low if value < low else value - high if high is not None and value > high else 0.0
-    error = WAY_S + WAY_SHARE * (low if high is None else high)
+    error = way_s + WAY_SHARE * (low if high is None else high)
     agrees = bool(-(error if shorter else CLOCK_S) <= apart <= error) if len(client) == server["n"] else None
     return Row(quantity, statistic, "s", value, low, high, apart, error, agrees, len(client), server["n"], basis)
 

@@ -174,7 +174,7 @@ async def serving(
             endpoint = await engines.attach(url, model, dialect=dialect)
         folder = RunFolder.create(results, scenario, parameters=parameters, run_id=run_id or None, command=command)
         try:
-            witnesses = await stack.enter_async_context(watching(folder))
+            witnesses = await stack.enter_async_context(watching(folder, attached=bool(url)))
             if not url:
                 witnesses.telemetry.mark(samples.LOADING)
                 engine_ready = engines.open_engine(

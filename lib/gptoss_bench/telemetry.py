@@ -36,10 +36,10 @@ class Telemetry:
         self.words: str | None = "not started"
         self.tables, self._devices = samples.read_lines([], [])
 
-    async def start(self) -> None:
-        """Start sampling; returns after the first samples, in the phase "before load"."""
+    async def start(self, phase: str = samples.BEFORE) -> None:
+        """Start sampling, in that phase; returns when it was seen."""
         self._process = _sampler(self._file)
-        self.mark(samples.BEFORE)
+        self.mark(phase)
         assert self._process.stdout is not None
         ready = asyncio.to_thread(self._process.stdout.readline)
         with contextlib.suppress(TimeoutError):

@@ -49,11 +49,14 @@ class Witnesses:
 
 
 @asynccontextmanager
-async def watching(folder: RunFolder) -> AsyncIterator[Witnesses]:
-    """Sample for the length of the block, from the phase "before load" on; the tables then lie in the run folder."""
+async def watching(folder: RunFolder, *, attached: bool) -> AsyncIterator[Witnesses]:
+    """Sample for the length of the block; the tables then lie in the run folder.
+
+    The phase is "before load" until an engine is started; one that is `attached` to has loaded its model already.
+    """
     telemetry = Telemetry(folder.path)
     try:
-        await telemetry.start()
+        await telemetry.start(samples.AFTER if attached else samples.BEFORE)
         yield Witnesses(telemetry)
     finally:
         await telemetry.stop()
