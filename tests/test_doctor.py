@@ -69,6 +69,9 @@ def test_a_machine_without_a_gpu_and_an_engine_is_told_what_to_do(scenario):
         ({"cards": (Card("NVIDIA L4", 24 * GIB, "550"),)}, "GPU", NOTE, "not the H100 of the write-up"),
         ({"cards": (Card("NVIDIA A100", 12 * GIB, "550"),)}, "GPU memory", LACKS, "the GPU has 12.9 GB"),
         ({"cards": (Card("NVIDIA H100", None, "550"),)}, "GPU memory", NOTE, "is not told"),
+        ({"cards": (replace(H100, used_bytes=90 * GIB),)}, "GPU memory", NOTE, "are in use"),
+        ({"programs": {"vllm": Program("on PATH", "0.9.2")}}, "engine", LACKS, "does not know gpt-oss yet"),
+        ({"programs": {"vllm": Program("on PATH", "0.10.1+gptoss")}}, "engine", NOTE, "this kit knows"),
         ({"programs": {"vllm": Program("on PATH", None)}}, "engine", NOTE, "of an unknown version"),
         ({"programs": {"vllm": Program("on PATH", "0.320.0")}}, "engine", NOTE, "this kit knows 0.32.x"),
         ({"models": {"h100": None}}, "model", NOTE, "will be fetched: 13.8 GB"),
@@ -122,15 +125,15 @@ def path(tmp_path, monkeypatch):
     return put
 
 
-SMI = "echo 'NVIDIA H100 NVL, 95830, 580.1'"
+SMI = "echo 'NVIDIA H100 NVL, 95830, 12, 580.1'"
 NO_DRIVER = "echo 'NVIDIA-SMI has failed because it could not communicate with the NVIDIA driver.'; exit 9"
 
 
 @pytest.mark.parametrize(
     ("script", "cards", "words"),
     [
-        (SMI, (H100,), None),
-        ("echo 'NVIDIA A10-24Q, [N/A], 550.1'", (Card("NVIDIA A10-24Q", None, "550.1"),), None),
+        (SMI, (replace(H100, used_bytes=12 * 2**20),), None),
+        ("echo 'NVIDIA A10-24Q, [N/A], [N/A], 550.1'", (Card("NVIDIA A10-24Q", None, "550.1"),), None),
         (NO_DRIVER, (), "nvidia-smi says: NVIDIA-SMI has failed because it could not communicate"),
         ("exit 1", (), "nvidia-smi says: exit code 1"),
         ("true", (), "lists no GPU"),

@@ -1,5 +1,6 @@
 """What a machine can run and what it lacks for that: facts in, one line a check out, each with what mends it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +19,7 @@ CARDS = {"a10": "A10", "h100": "H100"}
 SIZES = {"a10": "Standard_NV36ads_A10_v5", "h100": "Standard_NC40ads_H100_v5"}
 # Of releases that this kit was tried with, or whose source was read for it; another one is used all the same.
 TRIED = {"vllm": ("0.32",), "ollama": ("0.11", "0.12", "0.24", "0.30", "0.33")}
+SINCE = {"vllm": (0, 10, 1), "ollama": (0, 11, 0)}  # the first that know gpt-oss
 GET = {
     "ollama": "curl -fsSL https://ollama.com/install.sh | sh",
     "vllm": "make setup-vllm  (or its container, attached to: docker run --gpus all --ipc=host -p 8000:8000 "
@@ -38,6 +40,7 @@ class Card:
     name: str
     memory_bytes: int | None
     driver: str
+    used_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +152,9 @@ def _memory(scenario: str, facts: Facts, need: Need) -> Line:
     if have is None:
         return Line("GPU memory", NOTE, f"{words}; how much there is, is not told")
     words = f"{words}, the GPU has {_gb(have)}"
+    used = _largest(facts).used_bytes or 0
+    if have >= bytes_needed > have - used:
+        return Line("GPU memory", NOTE, f"{words}, of which {_gb(used)} are in use: nvidia-smi shows by whom")
     if have >= bytes_needed:
         return Line("GPU memory", OK, words)
     return Line("GPU memory", LACKS, words, f"use a larger GPU ({SIZES[scenario]}), or a smaller model: MODEL=…")
@@ -161,9 +167,16 @@ def _engine(scenario: str, facts: Facts) -> Line:
         return Line("engine", LACKS, f"{name} is not on PATH and not in build/{name}", GET[name])
     tried = ", ".join(f"{release}.x" for release in TRIED[name])
     words = f"{name} {found.version or 'of an unknown version'} ({found.where})"
+    if (release := _release(found.version)) and release < SINCE[name]:
+        return Line("engine", LACKS, f"{words} does not know gpt-oss yet", GET[name])
     if found.version and any(found.version.startswith(f"{release}.") for release in TRIED[name]):
         return Line("engine", OK, words)
     return Line("engine", NOTE, f"{words}: this kit knows {tried}; names may differ in another")
+
+
+def _release(version: str | None) -> tuple[int, ...] | None:
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version or "")
+    return tuple(map(int, found.groups())) if found else None
 
 
 def _model(scenario: str, facts: Facts, need: Need) -> Line:

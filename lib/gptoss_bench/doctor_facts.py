@@ -59,13 +59,17 @@ def nvidia_smi() -> tuple[tuple[Card, ...], str | None]:
     """The GPUs that nvidia-smi lists, and in words why it lists none."""
     if shutil.which("nvidia-smi") is None:
         return (), "nvidia-smi is not on PATH"
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.used,driver_version", "--format=csv,noheader,nounits"]
     code, said = _answer(query)
     if code != 0:
         return (), f"nvidia-smi says: {' '.join(said.split())[:160] or f'exit code {code}'}"
-    rows = [[part.strip() for part in line.split(",")] for line in said.splitlines() if line.count(",") == 2]
-    cards = tuple(Card(name, int(mib) * 2**20 if mib.isdigit() else None, driver) for name, mib, driver in rows)
+    rows = [[part.strip() for part in line.split(",")] for line in said.splitlines() if line.count(",") == 3]
+    cards = tuple(Card(name, _mib(total), driver, _mib(used)) for name, total, used, driver in rows)
     return cards, None if cards else "nvidia-smi lists no GPU"
+
+
+def _mib(text: str) -> int | None:
+    return int(text) * 2**20 if text.isdigit() else None
 
 
 def pci_devices() -> int:

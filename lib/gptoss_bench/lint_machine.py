@@ -10,6 +10,7 @@ from gptoss_bench.metrics import measured
 from gptoss_bench.samples import INFERENCE
 
 THROTTLED_SHARE = 0.05
+CACHED_SHARE = 0.05
 STEAL_SHARE = 0.02
 BUSY_SHARE = 0.90
 
@@ -39,6 +40,20 @@ def _others(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     evidence = f"the server completed {counts.get('requests', 0):.0f} requests while this run sent it {asked}"
     finding = Finding("server-shared", "warning", evidence, "have it to yourself while you measure")
     return finding if counts.get("requests", 0) > asked else None
+
+
+def _prefix_cache(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """By the server's own counters, whatever the prompts looked like."""
+    counts = (summary.get("server_metrics") or {}).get("counts", {})
+    if "prefix_cache_queries" in counts:
+        hits, asked = counts.get("prefix_cache_hits", 0.0), counts["prefix_cache_queries"]
+    else:
+        hits = counts.get("prompt_tokens_cached", 0.0)
+        asked = hits + counts.get("prompt_tokens", 0.0)
+    if not asked or hits / asked <= CACHED_SHARE:
+        return None
+    evidence = f"the server took {hits / asked:.0%} of the prompt tokens from its cache"
+    return Finding("prompts-from-cache", "note", evidence, "TTFT is that of cached prompts: send distinct ones")
 
 
 def _throttling(summary: Summary, requests: pd.DataFrame) -> Finding | None:
@@ -105,5 +120,5 @@ def _host(summary: Summary) -> dict[str, Any]:
 
 RULES: tuple[Rule, ...] = (
     *(_lost, _disagreement, _others, _throttling, _other_processes, _steal),
-    *(_busy, _no_server, _no_machine),
+    *(_prefix_cache, _busy, _no_server, _no_machine),
 )

@@ -38,12 +38,16 @@ class Telemetry:
 
     async def start(self, phase: str = samples.BEFORE) -> None:
         """Start sampling, in that phase; returns when it was seen."""
-        self._process = _sampler(self._file)
         self.mark(phase)
-        assert self._process.stdout is not None
-        ready = asyncio.to_thread(self._process.stdout.readline)
-        with contextlib.suppress(TimeoutError):
+        try:
+            self._process = _sampler(self._file)
+            assert self._process.stdout is not None
+            ready = asyncio.to_thread(self._process.stdout.readline)
             self.words = None if await asyncio.wait_for(ready, START_S) else "the sampler ended at once"
+        except TimeoutError:
+            self.words = f"the sampler took no sample within {START_S:g} s"
+        except OSError as error:
+            self.words = f"the sampler could not be started: {error.strerror}"
         if self.words is None:
             self._read()
             self._has_gpu = bool(self._devices["devices"])
