@@ -84,3 +84,9 @@ def test_each_rule_is_tripped(rule: str, parts: dict[str, Any], words: str) -> N
 )
 def test_what_is_not_known_or_too_little_is_no_finding(parts: dict[str, Any]) -> None:
     assert findings(summary(**parts)) == {}
+
+
+def test_the_gpu_of_a_machine_that_only_asks_is_not_the_engines() -> None:
+    found = summary(gpu={"throttled_share": {"power cap": 1.0}})
+    found["telemetry"]["engine_here"] = False
+    assert findings(found) == {}

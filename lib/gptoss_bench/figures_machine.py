@@ -47,7 +47,8 @@ def machine_timeline(
     panels[-1].set(xlabel="seconds since the sampler started")
     cost = seen["cost"]["cores"]
     note = f"sampling took {cost:.1%} of a core" if cost is not None else str(seen["words"] or "nothing was sampled")
-    figure.suptitle(f"The machine through the phases of the run ({note})", fontsize=12)
+    whose = "The machine" if seen["engine_here"] else "The client's machine (the engine is on another)"
+    figure.suptitle(f"{whose} through the phases of the run ({note})", fontsize=12)
     return finished(figure, manifest)
 
 

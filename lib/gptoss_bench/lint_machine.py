@@ -110,7 +110,9 @@ def _lost(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 
 def _gpu(summary: Summary) -> dict[str, Any]:
-    return (summary.get("telemetry") or {}).get("gpu") or {}
+    """This machine's GPU, where the engine is on this machine."""
+    seen = summary.get("telemetry") or {}
+    return (seen.get("gpu") or {}) if seen.get("engine_here", True) else {}
 
 
 def _host(summary: Summary) -> dict[str, Any]:

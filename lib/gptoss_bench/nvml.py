@@ -46,7 +46,7 @@ class Gpus:
 
     def _device(self, handle: Any) -> dict[str, Any]:
         nvml = self._nvml
-        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
+        memory = self._memory(handle)
         return {
             "name": _text(self._ask(nvml.nvmlDeviceGetName, handle)),
             "memory_total_bytes": memory and int(memory.total),
@@ -55,7 +55,7 @@ class Gpus:
 
     def _row(self, handle: Any, ours: Collection[int] | None) -> dict[str, Any]:
         nvml = self._nvml
-        memory = self._ask(nvml.nvmlDeviceGetMemoryInfo, handle)
+        memory = self._memory(handle)
         busy = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
         mask = self._ask(nvml.nvmlDeviceGetCurrentClocksEventReasons, handle)
         if mask is None:  # drivers before 535 know it by its older name
@@ -75,6 +75,11 @@ class Gpus:
             "processes": None if processes is None else len(processes),
             "other_processes": others,
         }
+
+    def _memory(self, handle: Any) -> Any:
+        """As nvidia-smi counts it: without what the driver keeps for itself, where the driver tells the two apart."""
+        told = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle, self._nvml.nvmlMemory_v2)
+        return told or self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
 
     def _ask(self, question: Callable[..., Any], *of: Any) -> Any:
         """The answer; None where this GPU or this driver does not know, and where the GPU is lost."""

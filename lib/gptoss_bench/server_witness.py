@@ -11,6 +11,7 @@ from gptoss_bench.errors import UsageError
 from gptoss_bench.prometheus import Scrape, read_metrics, window
 
 TIMEOUT_S = 5.0
+STILL_S = 0.05
 TRIES, PAUSE_S = 5, 0.2  # a server may count its last request a moment after it has sent its end
 
 
@@ -24,8 +25,15 @@ class ServerWitness:
         self._words: str | None = "its /metrics was not read before the load"
 
     async def begin(self) -> None:
-        """Read it now: what the server did until here does not count."""
+        """Read it until nothing moves any more: what the server did until here does not count."""
         self._before, self._words = await self._read()
+        for _ in range(TRIES):
+            if self._before is None:
+                return
+            await asyncio.sleep(STILL_S)
+            last, (self._before, self._words) = self._before, await self._read()
+            if self._before is None or self._before.counts == last.counts:
+                return
 
     async def end(self, completed: int) -> dict[str, Any]:
         """Read it again; return `prometheus.window`, or {"words": why there is none}.

@@ -8,6 +8,7 @@
 
 enum { SUCCESS = 0, NOT_SUPPORTED = 3, INSUFFICIENT_SIZE = 7, DRIVER_NOT_LOADED = 9, GPU_IS_LOST = 15 };
 typedef struct { unsigned long long total, free, used; } memory_t;
+typedef struct { unsigned int version; unsigned long long total, reserved, free, used; } memory_v2_t;
 typedef struct { unsigned int gpu, memory; } utilization_t;
 typedef struct { unsigned int pid; unsigned long long used; unsigned int gi, ci; } process_t;
 
@@ -23,10 +24,14 @@ int nvmlSystemGetDriverVersion(char *text, unsigned int size) { strcpy(text, "0.
 int nvmlDeviceGetCount_v2(unsigned int *count) { *count = plays("none") ? 0 : 1; return SUCCESS; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned int index, void **handle) { *handle = &asked; return SUCCESS; }
 int nvmlDeviceGetName(void *h, char *text, unsigned int size) { strcpy(text, "STAND-IN GPU"); return SUCCESS; }
-int nvmlDeviceGetMemoryInfo(void *h, memory_t *m) {
-    asked++;
-    m->total = 24ULL << 30; m->used = 1ULL << 30; m->free = m->total - m->used;
+int nvmlDeviceGetMemoryInfo(void *h, memory_t *m) { /* what is reserved counts as used */
+    m->total = 24ULL << 30; m->used = (1ULL << 30) + (1ULL << 28); m->free = m->total - m->used;
     return lost();
+}
+int nvmlDeviceGetMemoryInfo_v2(void *h, memory_v2_t *m) {
+    asked++;
+    m->total = 24ULL << 30; m->reserved = 1ULL << 28; m->used = 1ULL << 30; m->free = m->total - m->used - m->reserved;
+    return plays("old") ? NOT_SUPPORTED : lost();
 }
 int nvmlDeviceGetUtilizationRates(void *h, utilization_t *u) { u->gpu = 50; u->memory = 25; return lost(); }
 int nvmlDeviceGetPowerUsage(void *h, unsigned int *mw) { *mw = 100000; return told(); }
