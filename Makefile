@@ -17,6 +17,8 @@ BIN := .venv/bin
 READY := .venv/.ready
 TINY := lib/gptoss_bench/data/gpt-oss-tiny.gguf
 RUN = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
+# A server that is attached to needs nothing of this machine.
+DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
 PROFILES := notebooks/profiles
 
 help: ## this list
@@ -24,13 +26,18 @@ help: ## this list
 
 setup: $(READY) ## .venv with the locked dependencies; nothing is done twice
 
+doctor: $(READY) ## what this machine can run, what it lacks for the rest, and what mends that
+	@$(BIN)/python -m gptoss_bench doctor
+
 run: $(READY) $(TINY) ## every scenario on this machine, no GPU needed; ends with the verdicts
 	$(RUN) --profile $(PROFILES)/local.yaml
 
 run-a10: $(READY) ## gpt-oss-20b with Ollama on an A10, and what fits there in BF16
+	@$(call DOCTOR,a10)
 	$(RUN) --profile $(PROFILES)/a10.yaml ollama_a10 transformers_bf16 verdicts
 
 run-h100: $(READY) ## gpt-oss-20b with vLLM on an H100, the published load
+	@$(call DOCTOR,h100)
 	$(RUN) --profile $(PROFILES)/h100.yaml vllm_h100 verdicts
 
 run-bf16: $(READY) ## transformers in BF16 against the memory of an A10
@@ -88,4 +95,4 @@ $(TINY): | $(READY)
 	@echo "Making the tiny gpt-oss model (minutes, once)"
 	$(BIN)/python -m gptoss_bench.tiny
 
-.PHONY: help setup run run-a10 run-h100 run-bf16 ruler lab test lint setup-peers bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-bf16 ruler lab test lint setup-peers bench model lock clean

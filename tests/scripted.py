@@ -40,7 +40,7 @@ class Scripted:
     def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
         self.tls = tls
-        self.documents: dict[str, object] = {}  # what a GET of a path answers; 404 otherwise
+        self.documents: dict[str, object] = {}  # what a GET of a path answers (or what it calls); 404 otherwise
         self.hangs_up_on_get = False
         self.requests: list[tuple[bytes, bytes]] = []
         self.connections = 0
@@ -70,7 +70,11 @@ class Scripted:
             writer.transport.abort()
 
     def _document(self, path: str) -> bytes:
-        text = json.dumps(self.documents[path]).encode() if path in self.documents else b""
+        found = self.documents.get(path)
+        content = found() if callable(found) else found
+        text = (
+            content if isinstance(content, bytes) else json.dumps(content).encode() if path in self.documents else b""
+        )
         return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n\r\n%s" % (b"200 OK" if text else b"404 No", len(text), text)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

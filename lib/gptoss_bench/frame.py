@@ -15,10 +15,13 @@ RED = "#b00020"
 FOOTER_WIDTH = 150  # characters
 
 
-def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1) -> tuple[Figure, Any]:
-    """A figure and its axes (an array where `columns` > 1) in the kit's look: legible in print and in grey."""
+def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
+    """A figure and its axes (an array where there are several) in the kit's look: legible in print and in grey.
+
+    Rows share their x axis.
+    """
     sns.set_theme(style="whitegrid", palette=PALETTE, context="notebook", rc={"figure.dpi": 110})
-    return plt.subplots(1, columns, figsize=(width, height), layout="constrained")
+    return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", sharex=rows > 1)
 
 
 def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Figure:

@@ -30,9 +30,12 @@ class Finding:
     advice: str
 
 
-def lint(summary: Summary, requests: pd.DataFrame) -> list[Finding]:
-    """All findings about one run, the gravest first. `requests` is the whole request table, warm-up included."""
-    found = [finding for rule in RULES if (finding := rule(summary, requests)) is not None]
+def lint(summary: Summary, requests: pd.DataFrame, rules: Sequence["Rule"] = ()) -> list[Finding]:
+    """All findings about one run, the gravest first. `requests` is the whole request table, warm-up included.
+
+    `rules` are those of this room where none are given.
+    """
+    found = [finding for rule in rules or RULES if (finding := rule(summary, requests)) is not None]
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 
@@ -148,7 +151,8 @@ def _resolution(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     return Finding("percentile-not-resolved", "note", evidence, "send more requests") if names else None
 
 
-RULES: tuple[Callable[[Summary, pd.DataFrame], Finding | None], ...] = (
+Rule = Callable[[Summary, pd.DataFrame], Finding | None]
+RULES: tuple[Rule, ...] = (
     *(_fraction, _stamps, _little, _failures),
     *(_client_bound, _one_prompt, _truncated, _no_answer, _token_counts, _concurrency),
     *(_warmup, _resolution),

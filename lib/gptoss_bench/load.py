@@ -5,7 +5,7 @@ import contextlib
 import gc
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 
@@ -22,6 +22,11 @@ from gptoss_bench.trace import Trace
 from gptoss_bench.turns import Turns
 
 Progress = Callable[[Trace], None]
+OnPhase = Callable[[str], Awaitable[None]]
+
+
+async def _unmarked(phase: str) -> None:
+    pass
 
 
 @dataclass(slots=True)
@@ -63,11 +68,18 @@ class _Loop:
 
 
 async def run_load(
-    plan: Plan, endpoint: Endpoint, folder: RunFolder, progress: Progress | None = None, *, first_id: int = 0
+    plan: Plan,
+    endpoint: Endpoint,
+    folder: RunFolder,
+    progress: Progress | None = None,
+    *,
+    first_id: int = 0,
+    on_phase: OnPhase = _unmarked,
 ) -> str | None:
     """Send what the plan says and spool every trace; `progress` sees each one after it is on disk.
 
-    Requests are numbered from `first_id`, warm-up first.
+    Requests are numbered from `first_id`, warm-up first. `on_phase` is awaited before the first request of "warmup"
+    and of "measure" and after the last one ("end"), when nothing is in flight.
 
     Returns None, or in words why the load is not whole: the server stopped answering. Each planned request is
     recorded exactly once, also when this is cancelled. Raises UsageError where the disk or the plan refuses.
@@ -95,10 +107,14 @@ async def run_load(
         ]
         try:
             with _collector_paused():
+                if plan.warmup:
+                    await on_phase("warmup")
                 await connect_all(clients[: plan.warmup])
                 await _phase(loop, clients, "warmup", warmup, None)
+                await on_phase("measure")
                 await connect_all(clients[: plan.requests])
                 await _phase(loop, clients, "measure", measure, plan.duration_s)
+                await on_phase("end")
             # A server that dies near the end of the plan is refused too few times to be noticed on the way.
             loop.gone = loop.gone or (loop.last_ending in ("cut", "connect") and not await _listens(endpoint.url))
         finally:

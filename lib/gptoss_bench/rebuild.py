@@ -8,7 +8,8 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import derived, lint, summary
+from gptoss_bench import derived, lint, lint_machine, summary
+from gptoss_bench.agreement import agreement
 from gptoss_bench.atomic import write_json
 from gptoss_bench.error_bar import client_bound, error_bar
 from gptoss_bench.errors import UsageError
@@ -36,7 +37,9 @@ def conclude(
     client["cpu_share"] = cpu_share
     client["error_bar"] = error_bar(client["events_s"], ruler)
     client["bound"] = client_bound(client, found["itl_s"]["p50"])
-    return found, lint.lint(found, requests)
+    found["agreement"] = agreement(requests, found.get("server_metrics"))
+    found |= summary.energy(found)
+    return found, lint.lint(found, requests, (*lint.RULES, *lint_machine.RULES))
 
 
 def findings_document(findings: list[lint.Finding]) -> list[dict[str, Any]]:

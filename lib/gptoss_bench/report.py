@@ -68,6 +68,17 @@ def _totals(summary: Summary) -> list[str]:
         _total("", summary["output_tok_s"], 1, f"tok/s, {window}"),
         _total("Tokens / event", summary["tokens_per_event"], 2, "output-bearing events"),
         *_of_the_client(summary["client"]),
+        *_of_the_gpu(summary),
+    ]
+
+
+def _of_the_gpu(summary: Summary) -> list[str]:
+    """What a token cost, where the GPU tells it."""
+    told = (("GPU power", "power_w", 1, "W on average, all GPUs"), ("Energy / token", "energy_j_per_tok", 3, "J"))
+    return [
+        _total(label, summary[name], digits, words)
+        for label, name, digits, words in told
+        if summary.get(name) is not None
     ]
 
 

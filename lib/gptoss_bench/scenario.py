@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import engines, lint, paths, probes
+from gptoss_bench import agreement, engines, lint, paths, probes, samples
 from gptoss_bench.background import assert_no_lost_task, watch_background_tasks
 from gptoss_bench.client import Ask, Client
 from gptoss_bench.endpoint import Endpoint
@@ -21,15 +21,17 @@ from gptoss_bench.plan import Plan, request_body
 from gptoss_bench.rebuild import conclude, findings_document
 from gptoss_bench.store import Run, RunFolder
 from gptoss_bench.trace import Trace
+from gptoss_bench.witnesses import Witnesses, watching
 
 
 class Session:
     """One run against one server. `load` measures, `finish` writes; a session that never finishes is incomplete."""
 
-    def __init__(self, folder: RunFolder, endpoint: Endpoint) -> None:
+    def __init__(self, folder: RunFolder, endpoint: Endpoint, witnesses: Witnesses) -> None:
         """Use `serving` to get one with an engine that is ready."""
         self.folder = folder
         self.endpoint = endpoint
+        self.witnesses = witnesses
         self.findings: list[lint.Finding] = []
         self.requests = pd.DataFrame()
         self.summary: dict[str, Any] = {}
@@ -57,6 +59,16 @@ class Session:
         columns = ["severity", "rule", "evidence", "advice"]
         return pd.DataFrame(findings_document(self.findings), columns=columns)
 
+    @property
+    def agreement(self) -> pd.DataFrame:
+        """Client against server, a row a quantity, with the error of each."""
+        return agreement.table(self.summary.get("agreement", []))
+
+    @property
+    def machine_tables(self) -> dict[str, pd.DataFrame]:
+        """What was sampled of "gpu", "host" and "server"; empty where there is none."""
+        return self.witnesses.telemetry.tables
+
     async def probe(self) -> dict[str, Any]:
         """Ask the questions that decide claims about the server itself; the answers go into the summary."""
         self.summary["probes"] = await probes.probe(self.endpoint)
@@ -68,10 +80,13 @@ class Session:
         The summary gets "cold": the server's own load_s, and ttft_s from sending to the first token.
         """
         await engines.unload(self.endpoint)
+        await self.witnesses.phase(samples.BEFORE)
+        self.witnesses.telemetry.mark(samples.LOADING)
         body = request_body(plan, self.endpoint, 0)
         async with Client(self.endpoint, timeout_s=plan.timeout_s) as client:
             ask = Ask(self._next_id, "cold", 0, time.perf_counter_ns(), body)
             await client.ask(ask, self.folder.add)
+        await self.witnesses.phase(samples.AFTER)
         self._next_id += 1
         row = self.folder.requests().iloc[-1]
         if row.outcome != "completed":
@@ -82,20 +97,33 @@ class Session:
     async def load(self, plan: Plan, progress: Progress | None = None) -> dict[str, Any]:
         """Run the plan and return its summary. Raises RunFailed where the load is not whole; what ended is kept."""
         planned: list[int] = []
+        complete: list[int] = []
+        stamps_s = [(time.perf_counter(), time.process_time())]
 
         def seen(trace: Trace) -> None:
             planned.append(trace.request_id)
+            if trace.phase == "measure" and trace.ending == "complete":
+                complete.append(trace.request_id)
             if progress is not None:
                 progress(trace)
 
+        async def marked(phase: str) -> None:
+            if phase == "end":
+                stamps_s.append((time.perf_counter(), time.process_time()))
+            await self.witnesses.load_phase(phase, len(complete))
+
         reason = "stopped before its end"
-        start_s, start_cpu_s = time.perf_counter(), time.process_time()
         try:
-            reason = await run_load(plan, self.endpoint, self.folder, seen, first_id=self._next_id) or ""
+            reason = (
+                await run_load(plan, self.endpoint, self.folder, seen, first_id=self._next_id, on_phase=marked) or ""
+            )
         finally:
-            cpu_share = (time.process_time() - start_cpu_s) / (time.perf_counter() - start_s)
+            stamps_s.append((time.perf_counter(), time.process_time()))
+            wall_s, cpu_s = (end - start for start, end in zip(*stamps_s[:2], strict=True))
+            cpu_share = cpu_s / wall_s
             self._next_id += len(planned)
             self.requests = self.folder.requests()
+            self.summary |= self.witnesses.told()
             self.summary, self.findings = conclude(
                 self.summary,
                 self.requests,
@@ -155,14 +183,17 @@ async def serving(
             endpoint = await engines.attach(url, model, dialect=dialect)
         folder = RunFolder.create(results, scenario, parameters=parameters, run_id=run_id or None, command=command)
         try:
+            witnesses = await stack.enter_async_context(watching(folder, attached=bool(url)))
             if not url:
+                witnesses.telemetry.mark(samples.LOADING)
                 engine_ready = engines.open_engine(
                     engine, embedded=embedded, url="", model=model, log_dir=folder.path, slots=plan.concurrency
                 )
                 endpoint = await stack.enter_async_context(engine_ready)
             folder.served_by(endpoint)
             folder.manifest["ruler"] = ruler_here(results, folder.manifest["machine"])
-            yield Session(folder, endpoint)
+            await witnesses.ready(endpoint)
+            yield Session(folder, endpoint, witnesses)
         except BaseException as error:
             folder.abandon(f"{type(error).__name__}: {error}")
             raise

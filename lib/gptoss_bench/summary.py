@@ -3,7 +3,7 @@
 Only requests of the phase "measure" count. Times are seconds. What cannot be known is None, never 0 and never NaN.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -107,6 +107,21 @@ def summarise(
             "cpu_share": None,
         },
         **goodput(requests, completed, slo, window),
+    }
+
+
+def energy(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """Of a summary with "telemetry": `power_w` of all GPUs during inference, and joules an output token.
+
+    Both None where the GPU does not tell (a vGPU), and `energy_j_per_tok` where the engine is on another machine: it is
+    never estimated from power.
+    """
+    seen = summary.get("telemetry") or {}
+    phase = seen.get("gpu", {}).get("by_phase", {}).get("during inference", {})
+    joules, tokens = seen.get("energy_j"), summary["completion_tokens"]["sum"]
+    return {
+        "power_w": phase.get("power_w") if seen.get("engine_here") else None,
+        "energy_j_per_tok": joules / tokens if joules is not None and tokens else None,
     }
 
 

@@ -1,4 +1,4 @@
-"""Client and server beside each other: do two clocks tell the same of one request?"""
+"""The decode rate of each request by the server's word and by the client's."""
 
 import pandas as pd
 
@@ -27,12 +27,3 @@ def decode_rates(requests: pd.DataFrame) -> pd.DataFrame:
         rates[AT_MOST] = (rows["completion_tokens"].astype("Float64") - 1) / span_s
     table = pd.DataFrame(rates, dtype="float64").melt(var_name="witness", value_name="tok_s")
     return table.dropna(ignore_index=True)
-
-
-def agreement(requests: pd.DataFrame) -> pd.DataFrame:
-    """Median decode rate by each witness, and how far each is from the server's (a share); `requests` counts them."""
-    table = decode_rates(requests).groupby("witness", sort=False)["tok_s"].agg(["median", "count"])
-    table = table.rename(columns={"median": "tok_s", "count": "requests"})
-    server = table["tok_s"].get(SERVER)
-    table["from_server"] = table["tok_s"] / server - 1 if server else None
-    return table.reset_index()

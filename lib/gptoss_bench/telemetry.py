@@ -1,0 +1,127 @@
+"""The machine beside the load: a sampler in a process of its own, the marks of the phases, and the tables of both."""
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gptoss_bench import samples
+from gptoss_bench.endpoint import Endpoint
+
+START_S, STOP_S = 30.0, 5.0  # a GPU that nobody holds open takes seconds to wake
+SETTLE_S, SETTLE_GPU_S = (
+    0.3,
+    2.0,
+)  # what a phase lasts at least, to be seen; a GPU averages its utilisation over a second
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+FILE = "telemetry.jsonl"
+
+
+class Telemetry:
+    """One run's sampler. Whatever goes wrong with it is said in `words`; the run goes on without."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing runs before `start`."""
+        self._file = folder / FILE
+        self._process: subprocess.Popen[bytes] | None = None
+        self._marks: list[tuple[str, int]] = []
+        self._local = False
+        self._has_gpu = False
+        self.words: str | None = "not started"
+        self.tables, self._devices = samples.read_lines([], [])
+
+    async def start(self, phase: str = samples.BEFORE) -> None:
+        """Start sampling, in that phase; returns when it was seen."""
+        self.mark(phase)
+        try:
+            self._process = _sampler(self._file)
+            assert self._process.stdout is not None
+            ready = asyncio.to_thread(self._process.stdout.readline)
+            self.words = None if await asyncio.wait_for(ready, START_S) else "the sampler ended at once"
+        except TimeoutError:
+            self.words = f"the sampler took no sample within {START_S:g} s"
+        except OSError as error:
+            self.words = f"the sampler could not be started: {error.strerror}"
+        if self.words is None:
+            self._read()
+            self._has_gpu = bool(self._devices["devices"])
+            await self.settle()
+
+    def mark(self, phase: str) -> None:
+        """From now on it is this phase."""
+        self._marks.append((phase, time.perf_counter_ns()))
+
+    async def settle(self) -> None:
+        """Wait until the phase has been seen."""
+        if self.words is None:
+            await asyncio.sleep(SETTLE_GPU_S if self._has_gpu else SETTLE_S)
+
+    def watch(self, endpoint: Endpoint) -> None:
+        """Say where the engine is: its processes are looked for where it is on this machine."""
+        parts = urlsplit(endpoint.url)
+        self._local = parts.hostname in LOOPBACK
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        told = {"port": port if self._local else None, "metrics": f"{endpoint.url}/metrics"}
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(json.dumps(told).encode() + b"\n")
+                self._process.stdin.flush()
+
+    def describe(self) -> dict[str, Any]:
+        """What the summary keeps of it up to now (`samples.describe`), and in "words" what is wrong with it."""
+        end_ns = time.perf_counter_ns()
+        self._read()
+        found = samples.describe(self.tables, self._devices, self._marks, end_ns) if self._marks else {}
+        if not self._local:
+            # This machine's GPU is not the server's, and its energy not that of the tokens.
+            found["energy_j"] = None
+        return {"words": self.words, "engine_here": self._local, **found}
+
+    async def stop(self) -> None:
+        """End the sampler and read what it wrote. May be called twice."""
+        if self._process is not None:
+            await asyncio.shield(asyncio.to_thread(self._end, self._process))
+            self._process = None
+            self._read()
+
+    def remove(self) -> None:
+        """Delete the sampler's file, once its tables are on disk."""
+        self._file.unlink(missing_ok=True)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        code = process.poll()
+        for end in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if end is not None:
+                    end.close()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stderr is not None:
+            said = process.stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
+            process.stderr.close()
+            if code is not None and self.words is None:
+                self.words = f"the sampler ended in mid-run ({said or f'exit code {code}'})"
+
+    def _read(self) -> None:
+        """The tables of what is in the file now."""
+        with contextlib.suppress(OSError), self._file.open(encoding="utf-8", errors="replace") as lines:
+            self.tables, self._devices = samples.read_lines(lines, self._marks)
+
+
+def _sampler(file: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gptoss_bench.sampler", str(file), "--client", str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C in the terminal is for us alone
+    )
