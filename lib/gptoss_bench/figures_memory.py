@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.architecture import Allocation, Architecture
 from gptoss_bench.attempt import HOW, Attempt
+from gptoss_bench.capacity import Fit
 from gptoss_bench.frame import PALETTE, finished, new_figure
-from gptoss_bench.memory import GIB, Fit, Gpu, bytes_by_module, running_totals
+from gptoss_bench.memory import GIB, Gpu, bytes_by_module, running_totals
 
 PARTS = {  # a bar's pieces in order; the last three modules are too small to be seen alone
     "expert weights": ("expert weights",),
@@ -98,7 +99,7 @@ def fit_map(fits: Sequence[Fit], gpu: str, manifest: Mapping[str, Any]) -> Figur
     first = fits[0]
     axes.set_title(
         f"What fits: weights, cache for {first.context:,} tokens\n"
-        f"and {first.allowance_bytes / GIB:g} GiB allowance against memory",
+        f"and {first.allowance_bytes / GIB:.2g} GiB for context, activations and workspace against memory",
         loc="left",
         pad=12,
     )
