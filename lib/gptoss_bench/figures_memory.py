@@ -16,6 +16,7 @@ from gptoss_bench.architecture import Allocation, Architecture
 from gptoss_bench.attempt import HOW, Attempt
 from gptoss_bench.capacity import Fit
 from gptoss_bench.frame import PALETTE, finished, new_figure
+from gptoss_bench.loading import LOADER_HOW
 from gptoss_bench.memory import GIB, Gpu, bytes_by_module, running_totals
 
 PARTS = {  # a bar's pieces in order; the last three modules are too small to be seen alone
@@ -30,6 +31,8 @@ ARITHMETIC = "arithmetic from config.json, nothing was measured"
 SETTING = {
     HOW["cpu"]: "simulated budget: CPU address-space limit, true shapes, no GPU",
     HOW["cuda"]: "budget: memory fraction of the first CUDA GPU, true shapes",
+    LOADER_HOW["cpu"]: "transformers' loader under a CPU address-space limit, no GPU",
+    LOADER_HOW["cuda"]: "transformers' loader, memory fraction of the first CUDA GPU",
 }
 
 
@@ -111,7 +114,8 @@ def attempt_against_budget(attempt: Attempt, allocations: Sequence[Allocation], 
     figure, axes = new_figure(height=4.6)
     totals = running_totals(allocations)
     taken = [0.0, *(total / GIB for total in totals)]
-    made = sum(total <= attempt.allocated_bytes for total in totals)
+    fitted = sum(total <= attempt.allocated_bytes for total in totals)
+    made = fitted if attempt.reached is None else allocations.index(attempt.reached)
     blue, orange, _, red, *_ = sns.color_palette(PALETTE)
     axes.step(range(len(taken)), taken, where="post", color="0.6", linewidth=1.2, label="whole model, by arithmetic")
     axes.step(range(made + 1), taken[: made + 1], where="post", color=blue, linewidth=2.6, label="really allocated")
