@@ -92,9 +92,8 @@ def test_asking_to_unpack_always_unpacks_and_more_never_hurts(rule, triton, capa
 def test_versions_between_two_that_were_read_do_as_the_earlier_one():
     assert rule_for("5.9.1").version == "5.5.4"
     assert rule_for("6.0.0.dev0").version == RULES[-1].version
-    assert [rule.version for rule in RULES] == sorted(
-        (r.version for r in RULES), key=lambda v: tuple(map(int, v.split(".")))
-    )
+    versions = [Version(rule.version) for rule in RULES]
+    assert versions == sorted(versions)
 
 
 @pytest.mark.parametrize(("setup", "words"), [("4.54.0", "has no gpt-oss"), ("new", "is no version")])
