@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptoss_bench import capacity, memory, paths
+from gptoss_bench import capacity, fit_table, memory, paths
 from gptoss_bench.architecture import FULL, SLIDING, Architecture
 from gptoss_bench.errors import UsageError
 from gptoss_bench.meta import meta_tensors
@@ -162,7 +162,7 @@ def test_sixteen_gigabytes_hold_the_mxfp4_weights_and_a_short_context_but_not_th
 
 def test_the_summary_of_a_run_survives_json() -> None:
     fits = [capacity.fit(SMALL, dtype, A10.name, A10.memory_bytes, context=8192) for dtype in ("bf16", "mxfp4")]
-    kept = json.loads(json.dumps(capacity.summary([SMALL], fits, [8192])))
+    kept = json.loads(json.dumps(fit_table.summary([SMALL], fits, [8192])))
     assert kept["fits"] == {A10.name: {"gpt-oss-20b": {"bf16": False, "mxfp4": True}}}
     assert kept["architectures"]["gpt-oss-20b"] == {
         "parameters": 20_914_757_184,

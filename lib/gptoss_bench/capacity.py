@@ -5,15 +5,15 @@ and the workspace are assumptions, named below. Nothing is measured here. All si
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from math import prod
 from typing import Any
 
-from gptoss_bench.architecture import REST, Architecture
+from gptoss_bench.architecture import Architecture
 from gptoss_bench.errors import UsageError
-from gptoss_bench.memory import GIB, kv_bytes, parameters_by_module, weights_bytes
+from gptoss_bench.memory import GIB, kv_bytes, weights_bytes
 
 # Assumptions: what the driver keeps for a process that has opened a device with its libraries' kernels, and what
 # those libraries and the allocator's rounding take besides. Both differ by driver and engine; vLLM takes more.
@@ -188,43 +188,3 @@ def largest_sequences(architecture: Architecture, dtype: str, have_bytes: int, *
         return fit(architecture, dtype, "", have_bytes, context=context, sequences=sequences).need_bytes
 
     return bisect_right(range(1, MOST_SEQUENCES + 1), have_bytes, key=need)
-
-
-def every_fit(
-    architectures: Iterable[Architecture],
-    dtypes: Sequence[str],
-    devices: Iterable[tuple[str, int]],
-    *,
-    context: int,
-    sequences: int = 1,
-) -> list[Fit]:
-    """Each model at each dtype against each device, given as its name and bytes."""
-    cards = list(devices)
-    return [
-        fit(architecture, dtype, name, have, context=context, sequences=sequences)
-        for architecture in architectures
-        for dtype in dtypes
-        for name, have in cards
-    ]
-
-
-def summary(
-    architectures: Iterable[Architecture], fits: Iterable[Fit], contexts: Sequence[int]
-) -> dict[str, dict[str, Any]]:
-    """What a run keeps of all this, as JSON types.
-
-    "architectures": {name: {"parameters", "weights_bytes": {dtype}, "kv_bytes": {context as text}}};
-    "fits": {device: {name: {dtype: bool}}}.
-    """
-    described = {
-        each.name: {
-            "parameters": sum(parameters_by_module(each).values()),
-            "weights_bytes": {dtype: weights_bytes(each, dtype) for dtype in REST},
-            "kv_bytes": {str(context): kv_bytes(each, context) for context in contexts},
-        }
-        for each in architectures
-    }
-    fitting: dict[str, Any] = {}
-    for fit in fits:
-        fitting.setdefault(fit.device, {}).setdefault(fit.model, {})[fit.dtype] = fit.fits
-    return {"architectures": described, "fits": fitting}

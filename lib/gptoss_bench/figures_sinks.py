@@ -44,13 +44,15 @@ def sink_shares(reading: Reading, manifest: Mapping[str, Any]) -> Figure:
 
 def support_map(backends: Sequence[Backend], cards: Mapping[str, str], manifest: Mapping[str, Any]) -> Figure:
     """Which backend takes sinks on which card; `cards` are names with their compute capabilities, such as "8.6"."""
-    rows = [f"{each.stack} {each.version}  {each.backend}" for each in backends]
-    answers = pd.DataFrame(
-        [[each.sinks if each.runs_on(capability(text)) else "" for text in cards.values()] for each in backends],
-        index=rows,
-        columns=[f"{name}\n{text}" for name, text in cards.items()],
-    )
-    figure, axes = new_figure(height=0.3 * len(rows) + 1.2)
+    answers = pd.DataFrame("", index=[], columns=[f"{name}\n{text}" for name, text in cards.items()])
+    for each in backends:
+        row = f"{each.stack} {each.version}  {each.backend}"
+        if row not in answers.index:
+            answers.loc[row] = ""
+        for column, text in zip(answers.columns, cards.values(), strict=True):
+            if each.runs_on(capability(text)):
+                answers.loc[row, column] = each.sinks
+    figure, axes = new_figure(height=0.3 * len(answers) + 1.2)
     look = {
         "cmap": sns.color_palette("PuOr_r", as_cmap=True),
         "vmin": -2.0,
@@ -62,5 +64,5 @@ def support_map(backends: Sequence[Backend], cards: Mapping[str, str], manifest:
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0, labelsize=8.5)
     axes.xaxis.tick_top()
-    axes.set_title("Attention sinks by backend and compute capability; empty: not for that card", loc="left", pad=12)
-    return finished(figure, manifest, "read in the sources that attention_sinks.csv names, nothing was run")
+    axes.set_title("Who takes sinks, by compute capability", loc="left", pad=12)
+    return finished(figure, manifest, "empty: not for that card; read in the sources that attention_sinks.csv names")
