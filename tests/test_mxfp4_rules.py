@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from packaging.version import Version
 
 from gptoss_bench.errors import UsageError
-from gptoss_bench.mxfp4_rules import FAILS, RULES, STAYS, UNPACKED, Setup, case, rule_for
+from gptoss_bench.mxfp4_rules import FAILS, RULES, STAYS, UNPACKED, Setup, case, completed, rule_for
 from gptoss_bench.setup_here import setup_here
 
 A10 = (8, 6)
@@ -87,6 +87,12 @@ def test_asking_to_unpack_always_unpacks_and_more_never_hurts(rule, triton, capa
     assert case(replace(setup, dequantize=True)).outcome == UNPACKED
     if case(setup).outcome == STAYS:
         assert case(replace(setup, triton="9.9", capability=(99, 0))).outcome == STAYS
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.version)
+def test_a_completed_setup_stays_packed_on_a_gpu_that_is_new_enough(rule):
+    assert case(completed(Setup(rule.version, capability=(9, 0)))).outcome == STAYS
+    assert (case(completed(Setup(rule.version, capability=A10))).outcome == STAYS) == (rule.version != "4.55.0")
 
 
 def test_versions_between_two_that_were_read_do_as_the_earlier_one():

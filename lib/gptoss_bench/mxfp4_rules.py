@@ -6,7 +6,7 @@ between two of them is taken to do as the earlier one, and the case says which t
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from packaging.version import InvalidVersion, Version
 
@@ -95,6 +95,14 @@ def case(setup: Setup) -> Case:
     """
     rule = rule_for(setup.transformers)
     return next(_hindrances(setup, rule), None) or _stays(setup, rule)
+
+
+def completed(setup: Setup) -> Setup:
+    """The same transformers and GPU, with every package and kernel at hand that its rule asks for."""
+    rule = rule_for(setup.transformers)
+    version = rule.kernels[0] or "1.0"
+    whole = replace(setup, triton=CPU_TRITON, accelerate="1.0", kernels_at_hand=True)
+    return replace(whole, triton_kernels=version) if rule.strict else replace(whole, kernels=version)
 
 
 def _stays(setup: Setup, rule: Rule) -> Case:
