@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_bench import memory, paths
+from gptoss_bench import memory, mxfp4_rules, paths
 from gptoss_bench.__main__ import main
 from gptoss_bench.architecture import FULL, SLIDING
 from gptoss_bench.attempt import killed_words
 from gptoss_bench.errors import UsageError
 from gptoss_bench.loading import attempt_loading, first_not_to_load, loading_order
 from gptoss_bench.random_checkpoint import write_checkpoint
+from gptoss_bench.setup_here import setup_here
 
 if not sys.platform.startswith("linux"):
     pytest.skip("an address-space limit needs Linux", allow_module_level=True)
@@ -148,6 +149,8 @@ def test_a_random_checkpoint_is_written_and_loaded_and_nothing_is_overwritten(ca
         (["--budget", "A10", "--dtype", "int3"], "choose one of"),
         (["--budget", "A10", "--device", "tpu"], "choose one of cpu, cuda"),
         (["--budget", "A10", "--timeout-s", "0"], "above zero"),
+        (["--budget", "A10", "--timeout-s", "inf"], "and finite"),
+        (["--budget", "A10", "--timeout-s", "nan"], "and finite"),
         (["--budget", "A10", "--load"], "needs a folder with safetensors"),
         (["--budget", "A10", "--figure", "x.txt"], "has to end in"),
     ],
@@ -162,6 +165,29 @@ def test_an_attempt_that_makes_no_sense_is_one_line_and_exit_code_2(capsys, argu
 def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no safetensors"):
         attempt_loading(tmp_path, MIDDLE, GIB, device="cpu")
+
+
+@pytest.mark.parametrize(("written", "dtype"), [("mxfp4", "fp8"), ("bf16", "mxfp4")])
+def test_what_the_loader_cannot_make_is_refused(tmp_path, written, dtype):
+    tiny = replace(MIDDLE, vocab_size=64, hidden_size=32, intermediate_size=32, num_local_experts=4)
+    write_checkpoint(tiny, tmp_path, written)
+    found = replace(tiny, quantisation="mxfp4" if written == "mxfp4" else None)
+    with pytest.raises(UsageError, match="choose bf16"):
+        attempt_loading(tmp_path, found, GIB, dtype, device="cpu")
+
+
+def test_packed_weights_that_nothing_keeps_packed_are_neither_success_nor_failure(tmp_path):
+    tiny = replace(MIDDLE, name="tiny", vocab_size=64, hidden_size=32, intermediate_size=32, num_local_experts=4)
+    write_checkpoint(tiny, tmp_path)
+    done = attempt_loading(tmp_path, tiny, 4 * GIB, "mxfp4", device="cpu")
+    expected = mxfp4_rules.case(setup_here()).outcome
+    if expected == mxfp4_rules.FAILS:
+        assert (done.outcome, done.exit_code) == ("error", 1)
+        assert "ccelerate" in done.error
+    else:
+        assert (done.outcome, done.exit_code) == ("unpacked", 1)
+        assert "no more than a warning" in done.error
+    assert done.layers_apart is None
 
 
 def test_a_loader_that_meets_a_broken_checkpoint_says_why(tmp_path):

@@ -91,6 +91,13 @@ def test_the_claims_on_sinks_say_of_each_version_what_the_table_says():
         assert [each.sinks for each in second] == ["no"] * len(second)
 
 
+def test_flash_attention_3_is_for_hopper_alone_in_every_version_as_the_claim_says():
+    third = [each for each in BACKENDS if each.backend.startswith("FlashAttention 3")]
+    assert all(each.runs_on(H100) and not each.runs_on(A10) for each in third)
+    [claim] = [each for each in claims_file.load_claims() if each.claim_id == "C12-fa3-on-ampere"]
+    assert all(entry["holds"] for entry in claim.arguments["entries"])
+
+
 def test_the_installed_transformers_does_what_the_table_says_of_it():
     from transformers import GptOssConfig, GptOssForCausalLM
     from transformers.models.gpt_oss.modeling_gpt_oss import GptOssPreTrainedModel

@@ -46,7 +46,7 @@ class Attempt:
     memory; empty where the child could not give it any more.
     """
 
-    outcome: str  # "out of memory", "fits", "killed", "error", or "offloaded" by a loader that put some elsewhere
+    outcome: str  # "out of memory", "fits", "killed", "error"; of a loader also "offloaded" or "unpacked": see loading
     architecture: str
     dtype: str
     budget_bytes: int
@@ -94,8 +94,8 @@ def attempt(
     """
     if refusal := cannot_limit(sys.platform, device):
         raise UsageError(refusal)
-    if budget_bytes <= 0 or timeout_s <= 0:
-        raise UsageError("the budget and the time limit of an attempt have to be above zero")
+    if budget_bytes <= 0 or not 0 < timeout_s <= threading.TIMEOUT_MAX:
+        raise UsageError("the budget and the time limit of an attempt have to be above zero and finite")
     steps = architecture.allocations(dtype)
 
     def drive(child: subprocess.Popen[str]) -> tuple[tuple[int, Allocation | None], dict[str, Any]]:

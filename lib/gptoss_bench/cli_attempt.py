@@ -21,7 +21,8 @@ the CPU the budget is a limit on its address space, on cuda a share of the GPU's
 
 exit codes:
   0    the attempt came to its end: the weights fit, or memory ran out. The output, or the JSON object, says which
-  1    it did not: the child broke, took too long, or the loader put tensors elsewhere, which is neither
+  1    it did not: the child broke or took too long; or the loader put tensors elsewhere, or unpacked what was to stay
+       packed, which is neither success nor failure
   2    bad usage
   137  the child was killed by SIGKILL, which is what the kernel's out-of-memory killer sends"""
 
@@ -66,13 +67,15 @@ def run(args: argparse.Namespace) -> int:
     folder = model.folder if model.headers else None
     if args.random_weights:
         folder = _random_weights(model.architecture, args.random_weights)
-    if (args.load or device == "cuda") and folder and args.dtype == "bf16":
+    if args.load and not folder:
+        raise UsageError("--load needs a folder with safetensors; give one, or name --random-weights FOLDER")
+    if folder and (args.load or device == "cuda"):
         from gptoss_bench.loading import attempt_loading, loading_order
 
         steps = loading_order(model.architecture)
-        done = attempt_loading(folder, model.architecture, allowed.bytes, device=device, timeout_s=args.timeout_s)
-    elif args.load:
-        raise UsageError("--load needs a folder with safetensors, and --dtype bf16; or name --random-weights FOLDER")
+        done = attempt_loading(
+            folder, model.architecture, allowed.bytes, args.dtype, device=device, timeout_s=args.timeout_s
+        )
     else:
         steps = model.architecture.allocations(args.dtype)
         done = attempt(model.architecture, allowed.bytes, args.dtype, device=device, timeout_s=args.timeout_s)

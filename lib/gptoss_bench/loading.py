@@ -7,6 +7,7 @@ What is predicted is the loader's own order: names sorted, so that the head come
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from gptoss_bench.architecture import Allocation, Architecture
 from gptoss_bench.attempt import HOW, Attempt, cannot_limit, run_child
 from gptoss_bench.capacity import unpacking_bytes
 from gptoss_bench.errors import UsageError
+from gptoss_bench.memory import first_not_to_fit
 
 LOADER_HOW = {device: f"transformers' loader, {how}" for device, how in HOW.items()}
 
@@ -43,39 +45,53 @@ def first_not_to_load(architecture: Architecture, budget_bytes: int) -> Allocati
 
 
 def attempt_loading(
-    folder: Path, architecture: Architecture, budget_bytes: int, *, device: str = "cuda", timeout_s: float = 900
+    folder: Path,
+    architecture: Architecture,
+    budget_bytes: int,
+    dtype: str = "bf16",
+    *,
+    device: str = "cuda",
+    timeout_s: float = 900,
 ) -> Attempt:
-    """Load the checkpoint of `folder` to BF16 with `device_map={"": 0}` and `Mxfp4Config(dequantize=True)`.
+    """Load the checkpoint of `folder` with `device_map={"": 0}`, to BF16 with `Mxfp4Config(dequantize=True)`.
 
-    On "cpu" the mapped files count against the address space, so the budget is raised by their size. `reached` is the
-    first tensor, in the loader's order, that was not made on the device. Raises UsageError where it makes no sense.
+    With "mxfp4" nothing is asked of the loader, which may keep the experts packed or not: where it unpacked them and
+    they fit even so, the outcome is "unpacked". It is "offloaded" where tensors ended on another device. `reached` is
+    the first tensor, in the loader's order, that was not made on the device. On "cpu" the mapped files count against
+    the address space, so the budget is raised by their size. Raises UsageError where the attempt makes no sense.
     """
     if refusal := cannot_limit(sys.platform, device):
         raise UsageError(refusal)
     files = list(folder.glob("*.safetensors"))
     if not files:
         raise UsageError(f"{folder} has no safetensors files; fetch the checkpoint, or use --device cpu without one")
-    if budget_bytes <= 0 or timeout_s <= 0:
-        raise UsageError("the budget and the time limit of an attempt have to be above zero")
+    if budget_bytes <= 0 or not 0 < timeout_s <= threading.TIMEOUT_MAX:
+        raise UsageError("the budget and the time limit of an attempt have to be above zero and finite")
+    packed = architecture.quantisation == "mxfp4"
+    if dtype not in ("bf16", "mxfp4") or (dtype == "mxfp4" and not packed):
+        raise UsageError(
+            f"the loader cannot make {dtype} of this checkpoint; choose bf16, or mxfp4 of one that is packed"
+        )
     mapped = sum(file.stat().st_size for file in files) if device == "cpu" else 0
     question = {
         "folder": str(folder),
         "device": device,
         "budget_bytes": budget_bytes + mapped,
-        "dequantize": architecture.quantisation == "mxfp4",
+        "dequantize": packed and dtype == "bf16",
+        "packed": dtype == "mxfp4",
     }
-    steps = loading_order(architecture)
     (made, taken), answer, exit_code, seconds = run_child(
         "gptoss_bench.loading_child", lambda child: _listen(child, question), timeout_s
     )
-    missing = [step for step in steps if step.name not in made]
+    missing = [step for step in loading_order(architecture) if step.name not in made]
+    stays = first_not_to_fit(architecture.allocations("mxfp4"), budget_bytes) if dtype == "mxfp4" else None
     return Attempt(
         outcome=answer["outcome"],
         architecture=architecture.name,
-        dtype="bf16",
+        dtype=dtype,
         budget_bytes=budget_bytes,
-        predicted=first_not_to_load(architecture, budget_bytes),
-        reached=missing[0] if missing and answer["outcome"] != "fits" else None,
+        predicted=stays if dtype == "mxfp4" else first_not_to_load(architecture, budget_bytes),
+        reached=missing[0] if missing and answer["outcome"] not in ("fits", "unpacked") else None,
         allocated_bytes=taken,
         error=answer.get("error"),
         exit_code=exit_code,

@@ -4,6 +4,7 @@ The question comes as one line of JSON on stdin; each parameter that the loader 
 outcome is the last. loading.py is the parent.
 """
 
+import importlib
 import importlib.metadata
 import json
 import sys
@@ -68,12 +69,16 @@ def load(question: dict[str, Any], notes: list[Any]) -> dict[str, Any]:
         modeling_utils.caching_allocator_warmup = lambda *_, **__: None
     if question["dequantize"]:
         pinned["quantization_config"] = Mxfp4Config(dequantize=True)
+    importlib.import_module("transformers.models.gpt_oss.modeling_gpt_oss")  # before the limit: code is no weight
     watch_loader(device, notes)
     limit(device, question["budget_bytes"])
     model = AutoModelForCausalLM.from_pretrained(question["folder"], dtype=torch.bfloat16, **pinned)
     away = [name for name, tensor in model.named_parameters() if tensor.device.type != device]
     if away:
         return {"outcome": "offloaded", "error": f"{len(away)} tensors are not on {device}, {away[0]} the first"}
+    experts = [tensor for name, tensor in model.named_parameters() if name.endswith(("gate_up_proj", "down_proj"))]
+    if question["packed"] and any(tensor.is_floating_point() for tensor in experts):
+        return {"outcome": "unpacked", "error": "the loader unpacked MXFP4 to BF16 with no more than a warning"}
     return {"outcome": "fits"}
 
 
