@@ -19,7 +19,7 @@ from gptoss_bench.figures_memory import attempt_against_budget
 
 MODEL = memory.read_architectures(paths.ARCHITECTURES.read_text())["gpt-oss-20b"]
 GIB = 2**30
-CHILD = [sys.executable, "-m", "gptoss_bench.attempt"]
+CHILD = [sys.executable, "-m", "gptoss_bench.attempt_child"]
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="an address-space limit needs Linux")
 
 

@@ -181,8 +181,9 @@ def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():
     imports = {name: set(imported(path)) for name, path in rooms.items()}
     graph = {name: {room(module, rooms) for module in modules} - {None, name} for name, modules in imports.items()}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(rooms)  # a circle raises CycleError
-    pure = "wire dialects events tables tokens outcome metrics summary lint report audit judges memory trace plan "
-    pure += "peer_errors bench_table error_bar goodput prometheus agreement samples lint_machine doctor"
+    pure = "wire dialects events tables tokens outcome metrics summary lint report audit judges trace plan "
+    pure += "peer_errors bench_table error_bar goodput prometheus agreement samples lint_machine doctor "
+    pure += "architecture memory capacity fit_table cards mxfp4_rules sink_support"
     for name in pure.split():
         tops = {module.partition(".")[0] for module in imports[f"{name}.py"]}
         assert not tops & {"asyncio", "httpx", "socket", "subprocess", "os", "time", "urllib"}, name

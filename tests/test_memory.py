@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptoss_bench import memory, paths
+from gptoss_bench import capacity, fit_table, memory, paths
 from gptoss_bench.architecture import FULL, SLIDING, Architecture
 from gptoss_bench.errors import UsageError
 from gptoss_bench.meta import meta_tensors
@@ -150,23 +150,28 @@ def test_where_loading_ends_is_said_in_words() -> None:
 )
 def test_what_fits_where(gpu: str, fitting: set[str]) -> None:
     have = GPUS[gpu].memory_bytes
-    fits = [memory.fit(m, d, gpu, have, context=8192) for m in (SMALL, LARGE) for d in ("bf16", "mxfp4")]
+    fits = [capacity.fit(m, d, gpu, have, context=8192) for m in (SMALL, LARGE) for d in ("bf16", "mxfp4")]
     assert {f"{fit.model.removeprefix('gpt-oss-')} {fit.dtype}" for fit in fits if fit.fits} == fitting
     assert all(fit.fits == (fit.share <= 1) for fit in fits)
 
 
 def test_sixteen_gigabytes_hold_the_mxfp4_weights_and_a_short_context_but_not_the_longest() -> None:
-    assert memory.fit(SMALL, "mxfp4", "16 GB", 16 * 10**9, context=8192).fits
-    assert not memory.fit(SMALL, "mxfp4", "16 GB", 16 * 10**9, context=131_072).fits
+    assert capacity.fit(SMALL, "mxfp4", "16 GB", 16 * 10**9, context=8192).fits
+    assert not capacity.fit(SMALL, "mxfp4", "16 GB", 16 * 10**9, context=131_072).fits
 
 
 def test_the_summary_of_a_run_survives_json() -> None:
-    fits = [memory.fit(SMALL, dtype, A10.name, A10.memory_bytes, context=8192) for dtype in ("bf16", "mxfp4")]
-    kept = json.loads(json.dumps(memory.summary([SMALL], fits, [8192])))
+    fits = [capacity.fit(SMALL, dtype, A10.name, A10.memory_bytes, context=8192) for dtype in ("bf16", "mxfp4")]
+    kept = json.loads(json.dumps(fit_table.summary([SMALL], fits, [8192])))
     assert kept["fits"] == {A10.name: {"gpt-oss-20b": {"bf16": False, "mxfp4": True}}}
     assert kept["architectures"]["gpt-oss-20b"] == {
         "parameters": 20_914_757_184,
-        "weights_bytes": {"bf16": 41_829_514_368, "mxfp4": 13_761_264_768},
+        "weights_bytes": {
+            "bf16": 41_829_514_368,
+            "fp32": 83_659_028_736,
+            "mxfp4": 13_761_264_768,
+            "fp8": 20_914_757_184,
+        },
         "kv_bytes": {"8192": 204_472_320},
     }
 

@@ -10,9 +10,11 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from gptoss_bench import (
+    cli_attempt,
     cli_bench,
     cli_decode,
     cli_doctor,
+    cli_fit,
     cli_load,
     cli_readme,
     cli_rebuild,
@@ -33,7 +35,10 @@ def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return its exit code; what goes wrong is one line, its traceback goes to the log."""
     parser = _Parser(prog="python -m gptoss_bench", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (cli_load, cli_decode, cli_rebuild, cli_run, cli_doctor, cli_readme, cli_truth, cli_bench):
+    for module in (
+        *(cli_load, cli_decode, cli_rebuild, cli_run, cli_doctor, cli_fit, cli_attempt),
+        *(cli_readme, cli_truth, cli_bench),
+    ):
         module.add_parser(commands)
     args = parser.parse_args(argv)
     try:

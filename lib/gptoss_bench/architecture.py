@@ -10,9 +10,10 @@ from typing import Any, Self
 
 from gptoss_bench.errors import UsageError
 
-ITEM_BYTES = {"bfloat16": 2, "float32": 4, "uint8": 1}
-# What a dtype keeps everything but the experts' weights in; mxfp4 packs those weights alone.
-REST = {"bf16": "bfloat16", "fp32": "float32", "mxfp4": "bfloat16"}
+ITEM_BYTES = {"bfloat16": 2, "float32": 4, "uint8": 1, "float8_e4m3fn": 1}
+# What a dtype keeps everything but the experts' weights in; mxfp4 packs those weights alone. fp8 is the bound from
+# below: one byte for every weight and no scales, where engines leave embeddings, norms and sinks wider.
+REST = {"bf16": "bfloat16", "fp32": "float32", "mxfp4": "bfloat16", "fp8": "float8_e4m3fn"}
 # MXFP4: 32 weights of 4 bits share one scale byte, so 17 bytes hold 32 weights: 4.25 bits each.
 BLOCK_WEIGHTS = 32
 BLOCK_BYTES = 16
@@ -114,7 +115,7 @@ class Architecture:
     def allocations(self, dtype: str) -> tuple[Allocation, ...]:
         """Every tensor of the weights in the order of loading: embedding, layers, last norm, head.
 
-        `dtype` is "bf16", "fp32", or "mxfp4" (the experts' weights packed, the rest BF16).
+        `dtype` is "bf16", "fp32", "fp8", or "mxfp4" (the experts' weights packed, the rest BF16).
         Raises UsageError for another dtype, and for rows that MXFP4 cannot cut into blocks of 32.
         """
         if dtype not in REST:

@@ -11,21 +11,30 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gptoss_bench.architecture import Allocation, Architecture
 from gptoss_bench.errors import UsageError
 from gptoss_bench.memory import first_not_to_fit
 
+Known = TypeVar("Known")
+
+KILLED = 137
 HOW = {"cpu": "CPU address-space limit", "cuda": "CUDA memory fraction"}
-# Mapped before the limit is set and let go at the first failure, so that the child can still say what failed.
-BALLAST_BYTES = 16 * 2**20
-# One thread and one arena: otherwise glibc reserves address space that the budget did not mean.
-CHILD_ENVIRONMENT = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+# One thread and one arena: otherwise glibc reserves address space that the budget did not mean. A loader that reads
+# ahead in threads has no order, and one that goes on the network has no place here.
+CHILD_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": "1048576",  # what a tensor took goes back at once, with no hole left in a heap
+    "HF_DEACTIVATE_ASYNC_LOAD": "1",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +42,11 @@ class Attempt:
     """How one attempt to load went. `reached` is the allocation under way at the end, None where all were made.
 
     `exit_code` is as a shell shows it: 137 is SIGKILL, which is what the kernel's out-of-memory killer sends.
+    `usage_bytes` is the child's own account: the CUDA allocator's counts, or peaks of address space and resident
+    memory; empty where the child could not give it any more.
     """
 
-    outcome: str  # "out of memory", "fits", "killed" or "error"
+    outcome: str  # "out of memory", "fits", "killed", "error"; of a loader also "offloaded" or "unpacked": see loading
     architecture: str
     dtype: str
     budget_bytes: int
@@ -46,6 +57,7 @@ class Attempt:
     exit_code: int
     seconds: float
     how: str
+    usage_bytes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def layers_apart(self) -> int | None:
@@ -82,31 +94,14 @@ def attempt(
     """
     if refusal := cannot_limit(sys.platform, device):
         raise UsageError(refusal)
-    if budget_bytes <= 0 or timeout_s <= 0:
-        raise UsageError("the budget and the time limit of an attempt have to be above zero")
+    if budget_bytes <= 0 or not 0 < timeout_s <= threading.TIMEOUT_MAX:
+        raise UsageError("the budget and the time limit of an attempt have to be above zero and finite")
     steps = architecture.allocations(dtype)
-    started = time.perf_counter()
-    with tempfile.TemporaryFile() as complaints:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "gptoss_bench.attempt"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            text=True,
-            env=os.environ | CHILD_ENVIRONMENT,
-        )
-        late = threading.Event()
-        with child, _ending(child, timeout_s, late):
-            allocated, reached, answer = _drive(child, device, budget_bytes, steps, watch)
-        complaints.seek(0)
-        last_words = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
-    if "usage" in answer:
-        raise UsageError(answer["usage"])
-    exit_code = child.returncode if child.returncode >= 0 else 128 - child.returncode
-    if late.is_set():
-        answer = {"outcome": "error", "error": f"stopped: no end within {timeout_s:g} s"}
-    elif not answer:
-        answer = {"outcome": "killed" if exit_code > 128 else "error", "error": last_words or None}
+
+    def drive(child: subprocess.Popen[str]) -> tuple[tuple[int, Allocation | None], dict[str, Any]]:
+        return _drive(child, device, budget_bytes, steps, watch)
+
+    (allocated, reached), answer, exit_code, seconds = run_child("gptoss_bench.attempt_child", drive, timeout_s)
     return Attempt(
         outcome=answer["outcome"],
         architecture=architecture.name,
@@ -117,9 +112,65 @@ def attempt(
         allocated_bytes=allocated,
         error=answer.get("error"),
         exit_code=exit_code,
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         how=HOW[device],
+        usage_bytes=answer.get("usage_bytes", {}),
     )
+
+
+def run_child(
+    module: str, drive: Callable[[subprocess.Popen[str]], tuple[Known, dict[str, Any]]], timeout_s: float
+) -> tuple[Known, dict[str, Any], int, float]:
+    """Run a module in a process of its own while `drive` talks to it, and say how it ended.
+
+    Returns the two things that `drive` returned, the answer replaced where the child gave none; the exit code as a
+    shell shows it; and the seconds it took. Raises UsageError where the child calls the attempt senseless.
+    """
+    started, kills = time.perf_counter(), oom_kills()
+    with tempfile.TemporaryFile() as complaints:
+        child = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            env=os.environ | CHILD_ENVIRONMENT,
+        )
+        late = threading.Event()
+        with child, _ending(child, timeout_s, late):
+            known, answer = drive(child)
+        complaints.seek(0)
+        last_words = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
+    if "usage" in answer:
+        raise UsageError(answer["usage"])
+    exit_code = child.returncode if child.returncode >= 0 else 128 - child.returncode
+    if late.is_set():
+        answer = {"outcome": "error", "error": f"stopped: no end within {timeout_s:g} s"}
+    elif not answer and exit_code > 128:
+        answer = {"outcome": "killed", "error": killed_words(exit_code, kills, oom_kills())}
+    elif not answer:
+        answer = {"outcome": "error", "error": last_words or None}
+    return known, answer, exit_code, time.perf_counter() - started
+
+
+def oom_kills() -> int | None:
+    """How many processes the kernel's out-of-memory killer has ended since boot; None where it does not say."""
+    try:
+        counts = dict(line.split() for line in Path("/proc/vmstat").read_text().splitlines())
+    except OSError:
+        return None
+    return int(counts["oom_kill"]) if "oom_kill" in counts else None
+
+
+def killed_words(exit_code: int, before: int | None, after: int | None) -> str:
+    """Who is likely to have ended a process that died of a signal, by the kernel's own count of its kills."""
+    if exit_code != KILLED:
+        return f"ended by signal {exit_code - 128} (exit code {exit_code})"
+    if before is None or after is None:
+        return "killed (exit code 137, SIGKILL): most likely by the system's out-of-memory killer"
+    if after > before:
+        return "killed (exit code 137, SIGKILL) by the kernel's out-of-memory killer, whose count rose meanwhile"
+    return "killed (exit code 137, SIGKILL), as the out-of-memory killer does; but the kernel counted no such kill"
 
 
 def cannot_limit(platform: str, device: str) -> str | None:
@@ -153,20 +204,20 @@ def _drive(
     budget_bytes: int,
     steps: tuple[Allocation, ...],
     watch: Callable[[int, Allocation], None] | None,
-) -> tuple[int, Allocation | None, dict[str, Any]]:
+) -> tuple[tuple[int, Allocation | None], dict[str, Any]]:
     """Bytes allocated, the allocation that was not made, and the child's last answer: empty if it is gone."""
     allocated = 0
     answer = _ask(child, {"device": device, "budget_bytes": budget_bytes})
     if answer.get("outcome") != "fits":
-        return allocated, None, answer
+        return (allocated, None), answer
     for step in steps:
         if watch:
             watch(child.pid, step)
         answer = _ask(child, {"shape": step.shape, "element": step.element})
         if answer.get("outcome") != "fits":
-            return allocated, step, answer
+            return (allocated, step), answer
         allocated += step.bytes
-    return allocated, None, answer
+    return (allocated, None), _ask(child, {"usage": True})
 
 
 def _ask(child: subprocess.Popen[str], question: dict[str, Any]) -> dict[str, Any]:
@@ -176,66 +227,6 @@ def _ask(child: subprocess.Popen[str], question: dict[str, Any]) -> dict[str, An
         child.stdin.write(json.dumps(question) + "\n")
         child.stdin.flush()
         answer: dict[str, Any] = json.loads(child.stdout.readline() or "{}")
-    except OSError:
+    except (OSError, ValueError):  # it is gone, perhaps in the middle of a line
         return {}
     return answer
-
-
-def _limit(device: str, budget_bytes: int) -> None:
-    """In the child: from here on, allow that many bytes more. Raises UsageError where this machine cannot."""
-    import torch  # the parent has no need of it
-
-    torch.set_num_threads(1)
-    if device == "cuda":
-        if not torch.cuda.is_available():
-            raise UsageError("torch sees no CUDA GPU on this machine; use the device cpu")
-        share = budget_bytes / torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(share, 1.0), 0)
-        return
-    import resource  # not there on Windows
-
-    torch.empty(1)  # whatever torch maps at first use is not the model's
-    mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    limit, (_, hard) = mapped + budget_bytes, resource.getrlimit(resource.RLIMIT_AS)
-    if hard not in (resource.RLIM_INFINITY, -1) and limit > hard:
-        raise UsageError(f"a process may map {hard} bytes here and the attempt needs {limit}; raise ulimit -v")
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-
-
-def _answer(question: dict[str, Any], made: list[Any]) -> dict[str, Any]:
-    """In the child: set the limit or make one tensor, which is kept in `made`."""
-    import torch  # the parent has no need of it
-
-    try:
-        if "budget_bytes" in question:
-            _limit(question["device"], question["budget_bytes"])
-            made.append(question["device"])
-        else:
-            made.append(torch.empty(question["shape"], dtype=getattr(torch, question["element"]), device=made[0]))
-    except UsageError as error:
-        return {"outcome": "usage", "usage": str(error)}
-    except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU allocator raises the plain class
-        memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        return {"outcome": "out of memory" if memory else "error", "error": str(error).partition("\n")[0]}
-    return {"outcome": "fits"}
-
-
-def main() -> int:
-    """The child: one question a line on stdin, one answer a line on stdout, until one of them is not "fits"."""
-    ballast, made = bytearray(BALLAST_BYTES), list[Any]()
-    answer = {"outcome": "fits"}
-    while answer["outcome"] == "fits":
-        try:
-            if not (line := sys.stdin.readline()):
-                return 0
-            answer = _answer(json.loads(line), made)
-        except MemoryError:  # Python's own allocator met the limit before torch's
-            answer = {"outcome": "out of memory", "error": "MemoryError"}
-        if answer["outcome"] != "fits":
-            del ballast
-        print(json.dumps(answer), flush=True)
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from gptoss_bench.architecture import Architecture
-from gptoss_bench.memory import ALLOWANCE_BYTES, kv_bytes, weights_bytes
+from gptoss_bench.capacity import fit
 
 SCENARIOS = {
     "local": "every notebook on the embedded engine, no GPU",
@@ -145,8 +145,8 @@ def _memory(scenario: str, facts: Facts, need: Need) -> Line:
     """One GPU has to hold weights, the cache of every request in flight, and what engine and driver take."""
     if need.architecture is None:
         return Line("GPU memory", NOTE, f"how much {need.model} needs is not known here")
-    cache = need.sequences * kv_bytes(need.architecture, need.context)
-    bytes_needed = weights_bytes(need.architecture, "mxfp4") + cache + ALLOWANCE_BYTES
+    held = fit(need.architecture, "mxfp4", "", 0, context=need.context, sequences=need.sequences)
+    bytes_needed = held.need_bytes
     words = f"{need.model} in MXFP4 with {need.sequences} × {need.context} tokens needs {_gb(bytes_needed)}"
     have = _largest(facts).memory_bytes if facts.cards else None
     if have is None:

@@ -1,4 +1,4 @@
-"""The memory scenario in three pictures: what the weights are made of, where they fit, where loading them ended.
+"""The memory scenario in two pictures: what the weights are made of, and where loading them ended.
 
 Each function takes what memory.py and attempt.py return, and the run's manifest for the footer.
 """
@@ -6,7 +6,6 @@ Each function takes what memory.py and attempt.py return, and the run's manifest
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -15,7 +14,8 @@ from matplotlib.figure import Figure
 from gptoss_bench.architecture import Allocation, Architecture
 from gptoss_bench.attempt import HOW, Attempt
 from gptoss_bench.frame import PALETTE, finished, new_figure
-from gptoss_bench.memory import GIB, Fit, Gpu, bytes_by_module, running_totals
+from gptoss_bench.loading import LOADER_HOW
+from gptoss_bench.memory import GIB, Gpu, bytes_by_module, running_totals
 
 PARTS = {  # a bar's pieces in order; the last three modules are too small to be seen alone
     "expert weights": ("expert weights",),
@@ -29,6 +29,8 @@ ARITHMETIC = "arithmetic from config.json, nothing was measured"
 SETTING = {
     HOW["cpu"]: "simulated budget: CPU address-space limit, true shapes, no GPU",
     HOW["cuda"]: "budget: memory fraction of the first CUDA GPU, true shapes",
+    LOADER_HOW["cpu"]: "transformers' loader under a CPU address-space limit, no GPU",
+    LOADER_HOW["cuda"]: "transformers' loader, memory fraction of the first CUDA GPU",
 }
 
 
@@ -60,57 +62,13 @@ def weights_by_module(
     return finished(figure, manifest, ARITHMETIC)
 
 
-def fit_map(fits: Sequence[Fit], gpu: str, manifest: Mapping[str, Any]) -> Figure:
-    """Need over have for each device (row) and model with dtype (column); the row of `gpu` is in bold."""
-    cells = pd.DataFrame(
-        {
-            "device": f"{fit.device.removeprefix('NVIDIA ')}  {fit.have_bytes / GIB:.1f} GiB",
-            "weights": f"{fit.model.removeprefix('gpt-oss-')}\n{fit.dtype.upper()}",
-            "share": fit.share,
-            "have": fit.have_bytes,
-            "chosen": fit.device == gpu,
-        }
-        for fit in fits
-    ).sort_values("have", kind="stable")
-    shares = cells.pivot(index="device", columns="weights", values="share")
-    shares = shares.loc[cells.device.unique(), cells.sort_index().weights.unique()]
-    figure, axes = new_figure(height=0.36 * len(shares) + 1.9)
-    words = shares.map(lambda share: f"fits, {share:.0%}" if share <= 1 else f"needs {share:.2f} ×")
-    sns.heatmap(
-        np.log2(shares).clip(-2, 2),
-        annot=words,
-        fmt="",
-        cmap=sns.color_palette("PuOr_r", as_cmap=True),
-        center=0,
-        vmin=-4,
-        vmax=4,
-        cbar=False,
-        linewidths=1.5,
-        annot_kws={"fontsize": 9, "color": "black"},
-        ax=axes,
-    )
-    axes.set(xlabel="", ylabel="")
-    axes.tick_params(length=0)
-    axes.xaxis.tick_top()
-    chosen = set(cells.device[cells.chosen])
-    for label in axes.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text() in chosen else "normal")
-    first = fits[0]
-    axes.set_title(
-        f"What fits: weights, cache for {first.context:,} tokens\n"
-        f"and {first.allowance_bytes / GIB:g} GiB allowance against memory",
-        loc="left",
-        pad=12,
-    )
-    return finished(figure, manifest, ARITHMETIC)
-
-
 def attempt_against_budget(attempt: Attempt, allocations: Sequence[Allocation], manifest: Mapping[str, Any]) -> Figure:
     """GiB taken after each allocation in order: what was made, what would have followed, and where it ended."""
     figure, axes = new_figure(height=4.6)
     totals = running_totals(allocations)
     taken = [0.0, *(total / GIB for total in totals)]
-    made = sum(total <= attempt.allocated_bytes for total in totals)
+    fitted = sum(total <= attempt.allocated_bytes for total in totals)
+    made = fitted if attempt.reached is None else allocations.index(attempt.reached)
     blue, orange, _, red, *_ = sns.color_palette(PALETTE)
     axes.step(range(len(taken)), taken, where="post", color="0.6", linewidth=1.2, label="whole model, by arithmetic")
     axes.step(range(made + 1), taken[: made + 1], where="post", color=blue, linewidth=2.6, label="really allocated")

@@ -6,7 +6,7 @@ the claim, so that a changed figure changes the verdict. The judges that need ru
 
 from collections.abc import Callable, Mapping, Sequence
 
-from gptoss_bench import judges_of_runs, memory
+from gptoss_bench import capacity, judges_of_runs, memory
 from gptoss_bench.audit import CHECKS
 from gptoss_bench.errors import UsageError
 from gptoss_bench.evidence import NOT_TESTABLE, OPINION, REFUTED, REPRODUCED, Claim, Evidence, Verdict
@@ -62,12 +62,14 @@ def fits(
     """
     model = memory.named(evidence.architectures, architecture)
     have = memory.named(evidence.gpus, device).memory_bytes if device else int(claim.printed.value * 1e9)
-    fit = memory.fit(model, dtype, device or claim.published.text, have, context=context)
+    fit = capacity.fit(model, dtype, device or claim.published.text, have, context=context)
     words = (
         f"{dtype.upper()} weights {fit.weights_bytes / 1e9:.2f} GB + cache {fit.kv_bytes / 1e9:.2f} at {context} tokens"
-        f" + allowance {fit.allowance_bytes / 1e9:.2f} = {fit.need_bytes / 1e9:.2f} GB of {have / 1e9:.2f},"
-        f" {fit.share:.0%}"
+        f" + allowance {fit.allowance_bytes / 1e9:.2f} = {fit.parts.serving / 1e9:.2f} GB of {have / 1e9:.2f},"
+        f" {fit.parts.serving / have:.0%}"
     )
+    if fit.parts.loading > fit.parts.serving:
+        words += f"; unpacking MXFP4 takes {fit.parts.dequantisation / 1e9:.2f} GB besides, while loading"
     outcomes = {"out of memory": False, "fits": True}
     for run in evidence.newest_first():
         tried = run.summary.get("attempt") or {}
@@ -77,8 +79,8 @@ def fits(
             word = REPRODUCED if outcomes[tried["outcome"]] == expected else REFUTED
             reached = f" at {tried['reached']}" if tried.get("reached") else ""
             text = f"{words}; loading into {budget / 1e9:.2f} GB ({tried.get('how')}): {tried['outcome']}{reached}"
-            return claim.verdict(word, text, run=run, measured=fit.need_bytes / 1e9)
-    return claim.verdict(REPRODUCED if fit.fits == expected else REFUTED, words, measured=fit.need_bytes / 1e9)
+            return claim.verdict(word, text, run=run, measured=fit.parts.serving / 1e9)
+    return claim.verdict(REPRODUCED if fit.fits == expected else REFUTED, words, measured=fit.parts.serving / 1e9)
 
 
 def inserted_token(claim: Claim, evidence: Evidence, *, architecture: str, tensor: str) -> Verdict:

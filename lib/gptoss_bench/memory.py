@@ -1,4 +1,4 @@
-"""From an architecture to bytes: its weights by dtype, its KV cache by context, and which GPU they fit.
+"""From an architecture to bytes: its weights by dtype, its KV cache by context; and the cards to hold them against.
 
 Exact arithmetic on whole bytes, nothing is measured here. GB is 10^9 bytes, GiB is 2^30.
 """
@@ -7,19 +7,17 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from gptoss_bench.architecture import FULL, Allocation, Architecture
 from gptoss_bench.errors import UsageError
 
 GIB = 2**30
 KV_ITEM_BYTES = 2  # a cached key or value is BF16 or F16
-# What the driver's context, activations and work space may take besides: an assumption, not a measurement.
-# Ollama and transformers stay near it at batch 1; vLLM takes more.
-ALLOWANCE_BYTES = GIB
 
 Named = TypeVar("Named")
 
@@ -42,35 +40,6 @@ class Gpu:
         return self.memory_nominal_gb * 10**9 if self.total_mib is None else self.total_mib * 2**20
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """What one model needs at one dtype and context, against what one device has. All in bytes."""
-
-    model: str
-    device: str
-    dtype: str
-    context: int
-    weights_bytes: int
-    kv_bytes: int
-    allowance_bytes: int
-    have_bytes: int
-
-    @property
-    def need_bytes(self) -> int:
-        """Weights, KV cache and allowance."""
-        return self.weights_bytes + self.kv_bytes + self.allowance_bytes
-
-    @property
-    def share(self) -> float:
-        """Need over have: above 1 it does not fit."""
-        return self.need_bytes / self.have_bytes
-
-    @property
-    def fits(self) -> bool:
-        """Whether all of the need goes on the device."""
-        return self.need_bytes <= self.have_bytes
-
-
 def parameters_by_module(architecture: Architecture) -> dict[str, int]:
     """Parameters of each kind of module, over all layers; the values sum to the model's total."""
     counts: Counter[str] = Counter()
@@ -87,6 +56,7 @@ def bytes_by_module(architecture: Architecture, dtype: str) -> dict[str, int]:
     return dict(counts)
 
 
+@lru_cache(maxsize=256)
 def weights_bytes(architecture: Architecture, dtype: str) -> int:
     """Bytes of all weights."""
     return sum(allocation.bytes for allocation in architecture.allocations(dtype))
@@ -134,42 +104,6 @@ def first_not_to_fit(allocations: Sequence[Allocation], budget_bytes: int) -> Al
     """The allocation at which loading in order overruns the budget; None where all of them fit."""
     taken = zip(allocations, running_totals(allocations), strict=True)
     return next((allocation for allocation, total in taken if total > budget_bytes), None)
-
-
-def fit(
-    architecture: Architecture,
-    dtype: str,
-    device: str,
-    have_bytes: int,
-    *,
-    context: int,
-    allowance_bytes: int = ALLOWANCE_BYTES,
-) -> Fit:
-    """Hold one model against one device. Raises UsageError for an unknown dtype or context."""
-    weights, cache = weights_bytes(architecture, dtype), kv_bytes(architecture, context)
-    return Fit(architecture.name, device, dtype, context, weights, cache, allowance_bytes, have_bytes)
-
-
-def summary(
-    architectures: Iterable[Architecture], fits: Iterable[Fit], contexts: Sequence[int]
-) -> dict[str, dict[str, Any]]:
-    """What a run keeps of all this, as JSON types.
-
-    "architectures": {name: {"parameters", "weights_bytes": {dtype}, "kv_bytes": {context as text}}};
-    "fits": {device: {name: {dtype: bool}}}.
-    """
-    described = {
-        each.name: {
-            "parameters": sum(parameters_by_module(each).values()),
-            "weights_bytes": {dtype: weights_bytes(each, dtype) for dtype in ("bf16", "mxfp4")},
-            "kv_bytes": {str(context): kv_bytes(each, context) for context in contexts},
-        }
-        for each in architectures
-    }
-    fitting: dict[str, Any] = {}
-    for fit in fits:
-        fitting.setdefault(fit.device, {}).setdefault(fit.model, {})[fit.dtype] = fit.fits
-    return {"architectures": described, "fits": fitting}
 
 
 def read_architectures(text: str) -> dict[str, Architecture]:

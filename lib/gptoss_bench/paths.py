@@ -8,6 +8,7 @@ DATA = PACKAGE / "data"
 TINY_MODEL = DATA / "gpt-oss-tiny.gguf"
 GPUS = DATA / "gpus.csv"
 ARCHITECTURES = DATA / "architectures.json"
+ATTENTION_SINKS = DATA / "attention_sinks.csv"
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"
