@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from gptoss_bench.architecture import Architecture
 from gptoss_bench.capacity import fit
+from gptoss_bench.memory import weights_bytes
 
 SCENARIOS = {
     "local": "every notebook on the embedded engine, no GPU",
