@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines import attach, open_engine, unload
+from gptoss_bench.engines import Wish, attach, open_engine, unload
 from gptoss_bench.engines.leash import descendants
 from gptoss_bench.engines.local import serve_tiny
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
@@ -94,7 +94,9 @@ def test_the_embedded_stand_in_is_gone_when_the_block_ends_in_an_exception(tmp_p
     before = serving_here()
 
     async def fail() -> None:
-        async with open_engine("vllm", embedded=True, url="", model="", log_dir=tmp_path, slots=2) as endpoint:
+        async with open_engine(
+            "vllm", embedded=True, url="", model="", log_dir=tmp_path, wish=Wish(slots=2)
+        ) as endpoint:
             assert (endpoint.engine, endpoint.facts["slots"]) == ("llama.cpp", 2)
             seen.extend(serving_here() - before)
             raise RuntimeError("of the caller")

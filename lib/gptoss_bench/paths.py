@@ -8,6 +8,8 @@ DATA = PACKAGE / "data"
 TINY_MODEL = DATA / "gpt-oss-tiny.gguf"
 GPUS = DATA / "gpus.csv"
 ARCHITECTURES = DATA / "architectures.json"
+BUILD = ROOT / "build"  # what make fetches and makes beyond .venv
+TINY_CHECKPOINT = BUILD / "gpt-oss-tiny-o200k"
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"

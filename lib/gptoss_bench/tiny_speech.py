@@ -28,7 +28,7 @@ ROLES = ("assistant", "user", "system", "developer", "analysis", "final", "comme
 # A tokenizer trained under another split would read the same prompt as other tokens than the server does.
 _TAIL = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
-_PRE_SPLIT = "|".join(
+PRE_SPLIT = "|".join(
     (
         rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]*[{_LOWER}]+{_TAIL}",
         rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]+[{_LOWER}]*{_TAIL}",
@@ -60,7 +60,7 @@ def train_tokenizer(stages: tuple[tuple[str, ...], ...], size: int) -> Tokenizer
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_PRE_SPLIT), behavior="isolated"),
+            pre_tokenizers.Split(Regex(PRE_SPLIT), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -1,21 +1,33 @@
 """A server that runs already: its address made clean, its engine recognised, its model asked for a token."""
 
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.describe import TRUTH, describe, identify, same_model
+from gptoss_bench.engines.asking import same_model
+from gptoss_bench.engines.describe import describe, identify
 from gptoss_bench.engines.ready import first_token
+from gptoss_bench.engines.truth_server import TRUTH
 from gptoss_bench.errors import UsageError
 
 DIALECTS = ("openai", "ollama")
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
 
 
-async def attach(url: str, model: str, dialect: str | None = None, *, timeout_s: float = 300.0) -> Endpoint:
+async def attach(
+    url: str,
+    model: str,
+    dialect: str | None = None,
+    *,
+    timeout_s: float = 300.0,
+    options: Mapping[str, Any] | None = None,
+) -> Endpoint:
     """Return the endpoint of a server at `url` once a token of `model` came back from it.
 
     `dialect` None takes Ollama's own API where the server is an Ollama, else OpenAI's. An empty `model` takes the
-    only one that the server names. Raises UsageError, in one line, where the address, the server or the model is not
+    only one that the server names. `options` are those of the load that follows, where they decide how Ollama loads the
+    model. Raises UsageError, in one line, where the address, the server or the model is not
     what it has to be.
     """
     root = clean_url(url)
@@ -31,7 +43,7 @@ async def attach(url: str, model: str, dialect: str | None = None, *, timeout_s:
         engine=engine,
         keep_alive=engine != "llama.cpp",
     )
-    await first_token(endpoint, timeout_s=timeout_s)
+    await first_token(endpoint, timeout_s=timeout_s, options=options)
     return await describe(endpoint)
 
 

@@ -17,9 +17,10 @@ from pathlib import Path
 import httpx
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.describe import EMBEDDED_VERSION, same_model
+from gptoss_bench.engines.asking import same_model
 from gptoss_bench.engines.front_http import Exchange, compact, listen
 from gptoss_bench.engines.ollama_words import (
+    EMBEDDED_VERSION,
     KEEP_S,
     NAME,
     Json,

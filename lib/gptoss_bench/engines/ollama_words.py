@@ -12,6 +12,7 @@ from gptoss_bench.engines.local import MODEL_NAME, require_tiny
 from gptoss_bench.events import ServerTimings
 from gptoss_bench.paths import TINY_MODEL
 
+EMBEDDED_VERSION = "0.0.0-embedded"  # what our own front answers where Ollama names its version
 NAME = f"{MODEL_NAME}:latest"
 KEEP_S = 300.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}

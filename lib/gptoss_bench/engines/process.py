@@ -21,10 +21,16 @@ _STOP_S = 2 * leash.GRACE_S + 5.0  # the leash needs both of its grace periods a
 class ServerProcess:
     """A command under the leash, from its start on. `stop` it on every way out; if nobody does, the leash will."""
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Start `command` with the present environment and `environment` on top; output is appended to `log`.
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Start `command` with our environment and `environment` on top, in the folder `cwd` where one is given.
 
-        Raises UsageError where the log cannot be written.
+        Output is appended to `log`. Raises UsageError where the log cannot be written.
         """
         self.command = tuple(command)
         self.log = log
@@ -42,6 +48,7 @@ class ServerProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C in the terminal is for us alone
+                cwd=cwd,
                 env=_environment() | dict(environment or {}),
             )
 
@@ -57,6 +64,12 @@ class ServerProcess:
             written = log.read().decode(errors="replace").splitlines()
         words = [line.strip() for line in written if any(map(str.isalnum, line))]
         return " | ".join(words[-lines:]) or "it wrote nothing"
+
+    def written(self) -> str:
+        """All that the command wrote so far."""
+        with self.log.open("rb") as log:
+            log.seek(self._logged_before)
+            return log.read().decode(errors="replace")
 
     async def stop(self) -> None:
         """End the command and all its processes; returns when they are gone. May be called twice."""
