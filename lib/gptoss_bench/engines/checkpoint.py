@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gptoss_bench.errors import UsageError
 from gptoss_bench.memory import read_architectures, weights_bytes
-from gptoss_bench.paths import ARCHITECTURES
+from gptoss_bench.paths import ARCHITECTURES, ROOT
 
 
 def local_model(model: str) -> Path | None:
@@ -15,6 +15,8 @@ def local_model(model: str) -> Path | None:
     Raises UsageError where it looks like a folder and holds no checkpoint.
     """
     folder = Path(model).expanduser()
+    if not folder.is_dir() and (ROOT / model).is_dir():
+        folder = ROOT / model  # a profile of this checkout, used from another folder
     if folder.is_dir() or folder.is_absolute() or model.startswith((".", "~", "build/")):
         if not (folder / "config.json").is_file():
             raise UsageError(f"{model} is no folder with a checkpoint: config.json is missing there")
