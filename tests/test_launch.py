@@ -5,13 +5,15 @@ import sys
 
 import pytest
 
-from gptoss_bench.engines import Wish, open_engine
+from gptoss_bench.engines import Wish, launch, open_engine
 from gptoss_bench.paths import TINY_MODEL
 from serving import entered, usage_error_of
 
 
 def test_an_engine_that_is_unknown_or_not_installed_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    monkeypatch.setattr(launch, "BUILD", tmp_path)
 
     def refusal(kind: str) -> str:
         return usage_error_of(entered(open_engine(kind, embedded=False, url="", model="", log_dir=tmp_path)))
@@ -40,6 +42,9 @@ def on_path(tmp_path, monkeypatch):
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.setenv("PYTHON", sys.executable)
+        # Neither an Ollama of this machine nor its models have a part in these tests.
+        monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+        monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
 
     return put
 

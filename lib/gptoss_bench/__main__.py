@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from gptoss_bench import cli_decode, cli_load, cli_readme, cli_rebuild, cli_run, cli_truth, paths
+from gptoss_bench import cli_decode, cli_load, cli_pull, cli_readme, cli_rebuild, cli_run, cli_truth, paths
 from gptoss_bench.errors import RunFailed, UsageError
 
 
@@ -23,7 +23,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one subcommand and return its exit code; what goes wrong is one line, its traceback goes to the log."""
     parser = _Parser(prog="python -m gptoss_bench", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (cli_load, cli_decode, cli_rebuild, cli_run, cli_readme, cli_truth):
+    for module in (cli_load, cli_decode, cli_pull, cli_rebuild, cli_run, cli_readme, cli_truth):
         module.add_parser(commands)
     args = parser.parse_args(argv)
     try:

@@ -1,12 +1,16 @@
 """A server that runs already: its address made clean, its engine recognised, its model asked for a token."""
 
+import contextlib
+import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.asking import same_model
+from gptoss_bench.engines.asking import same_model, with_facts
 from gptoss_bench.engines.describe import describe, identify
+from gptoss_bench.engines.labels import REMOTE_LABEL, joined
 from gptoss_bench.engines.ready import first_token
 from gptoss_bench.engines.truth_server import TRUTH
 from gptoss_bench.errors import UsageError
@@ -44,7 +48,24 @@ async def attach(
         keep_alive=engine != "llama.cpp",
     )
     await first_token(endpoint, timeout_s=timeout_s, options=options)
-    return await describe(endpoint)
+    found = await describe(endpoint)
+    if is_here(urlsplit(root).hostname or ""):
+        return found
+    note = "the server is on another machine: what this run tells of machine and GPUs is the client's"
+    return with_facts(replace(found, label=joined(found.label, REMOTE_LABEL)), {}, note)
+
+
+def is_here(host: str) -> bool:
+    """Whether a host name means this machine: only an address of our own can be bound."""
+    try:
+        addresses = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except OSError:
+        return False
+    for family, kind, _, _, address in addresses:
+        with contextlib.suppress(OSError), socket.socket(family, kind) as own:
+            own.bind(address)
+            return True
+    return False
 
 
 def clean_url(url: str) -> str:

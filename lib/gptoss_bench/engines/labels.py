@@ -8,6 +8,7 @@ TINY_LABEL = "TINY MODEL"
 TINY_PARAMETERS = 100e6  # a gpt-oss with fewer parameters than this is a toy, whoever made it
 TRUTH_LABEL = "TRUTH SERVER"
 CPU_LABEL = "CPU"
+REMOTE_LABEL = "REMOTE SERVER"  # what the manifest says of machine and GPUs is of the client alone
 _LONGEST_HEADER = 100 * 2**20
 
 

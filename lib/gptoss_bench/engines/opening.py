@@ -70,6 +70,7 @@ async def open_engine(
         url = await ollama.running_service(model or ollama.DEFAULT_MODEL) or ""
         model = model or ollama.DEFAULT_MODEL
     if url:
+        # The address decides who answers there; a dialect is Ollama's where that is what is to be measured.
         dialect = "ollama" if kind == "ollama" else "openai"
         yield await attach(url, model, dialect, timeout_s=timeout_s, options=wish.options)
         return

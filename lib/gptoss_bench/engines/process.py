@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from gptoss_bench.engines import leash
 from gptoss_bench.errors import UsageError
 
 LOOPBACK = "127.0.0.1"
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STOP_S = 2 * leash.GRACE_S + 5.0  # the leash needs both of its grace periods at most
 
 
@@ -61,7 +63,7 @@ class ServerProcess:
         """Return the last lines with words that the command wrote, as one; "it wrote nothing" where there are none."""
         with self.log.open("rb") as log:
             log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - 8192))
-            written = log.read().decode(errors="replace").splitlines()
+            written = _COLOURS.sub("", log.read().decode(errors="replace")).splitlines()
         words = [line.strip() for line in written if any(map(str.isalnum, line))]
         return " | ".join(words[-lines:]) or "it wrote nothing"
 
@@ -69,7 +71,7 @@ class ServerProcess:
         """All that the command wrote so far."""
         with self.log.open("rb") as log:
             log.seek(self._logged_before)
-            return log.read().decode(errors="replace")
+            return _COLOURS.sub("", log.read().decode(errors="replace"))
 
     async def stop(self) -> None:
         """End the command and all its processes; returns when they are gone. May be called twice."""

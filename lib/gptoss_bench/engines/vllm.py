@@ -56,7 +56,7 @@ class Vllm:
     def environment(self, port: int) -> dict[str, str]:
         """It is not to report its use to its makers, nor to ask the hub about a checkpoint that is here."""
         offline = {} if local_model(self.model) is None else {"HF_HUB_OFFLINE": "1"}
-        return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **offline}
+        return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_COLOR": "0", **offline}
 
     async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str) -> Endpoint:
         """Its API, /metrics and log. Raises UsageError where its prefix cache is not as it was asked for."""

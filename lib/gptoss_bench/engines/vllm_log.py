@@ -17,7 +17,7 @@ _LINES: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("max_concurrency", r"Maximum concurrency for [\d,]+ tokens per request: ([\d.]+)x", float),
     ("device", r"device_config=(\w+)", str),
     ("dtype", r"dtype=torch\.(\w+)", str),
-    ("quantisation", r" quantization=(\w+)", lambda text: None if text == "None" else text),
+    ("quantisation", r" quantization=(\w+)", lambda text: None if text == "None" else text.upper()),
     ("tensor_parallel", r"tensor_parallel_size=(\d+)", int),
     ("pipeline_parallel", r"pipeline_parallel_size=(\d+)", int),
     ("data_parallel", r"data_parallel_size=(\d+)", int),
@@ -34,6 +34,8 @@ def read_log(log: str) -> dict[str, Any]:
     for name, pattern, read in _LINES:
         if name not in facts and (found := re.search(pattern, log)) and (value := read(found[1])) is not None:
             facts[name] = value
+    if "quantisation" not in facts and "quantization=None" in log and "dtype" in facts:
+        facts["quantisation"] = {"bfloat16": "BF16", "float16": "FP16"}.get(facts["dtype"], facts["dtype"])
     return facts
 
 
