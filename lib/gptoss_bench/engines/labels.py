@@ -4,6 +4,8 @@ import json
 import math
 from pathlib import Path
 
+from gptoss_bench.paths import TINY_CHECKPOINT
+
 TINY_LABEL = "TINY MODEL"
 TINY_PARAMETERS = 100e6  # a gpt-oss with fewer parameters than this is a toy, whoever made it
 TRUTH_LABEL = "TRUTH SERVER"
@@ -15,6 +17,12 @@ _LONGEST_HEADER = 100 * 2**20
 def tiny_label(parameters: object) -> str | None:
     """The label of a model with so many parameters, None where it is a real one or the number is not known."""
     return TINY_LABEL if isinstance(parameters, int) and parameters < TINY_PARAMETERS else None
+
+
+def label_of(model: str, parameters: object) -> str | None:
+    """The label of a model of that name: by its weights where they are known, and of the kit's own by its name."""
+    ours = TINY_LABEL if model.rpartition("/")[2] == TINY_CHECKPOINT.name else None
+    return tiny_label(parameters) or ours
 
 
 def joined(*labels: str | None) -> str | None:

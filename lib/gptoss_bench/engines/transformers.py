@@ -6,10 +6,11 @@ from pathlib import Path
 
 import httpx
 
+from gptoss_bench import machine
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.asking import with_facts
 from gptoss_bench.engines.checkpoint import hub_cache, local_model, require_room_for
-from gptoss_bench.engines.labels import count_parameters, tiny_label
+from gptoss_bench.engines.labels import CPU_LABEL, count_parameters, joined, label_of
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.versions import version_note
 from gptoss_bench.errors import UsageError
@@ -50,7 +51,7 @@ class Transformers:
             dialect="openai",
             engine="transformers",
             version=installed_version(Path(program)),
-            label=tiny_label(parameters),
+            label=joined(label_of(self.model, parameters), None if machine.gpus() else CPU_LABEL),
         )
         return with_facts(endpoint, {"parameters": parameters})
 
@@ -76,7 +77,7 @@ def describe_transformers(endpoint: Endpoint) -> Endpoint:
     """What can be said of any such server: it names no version of its own. A model in a folder here is counted."""
     folder = Path(endpoint.model.partition("@")[0])
     parameters = count_parameters(folder) if folder.is_absolute() else None
-    labelled = replace(endpoint, label=endpoint.label or tiny_label(parameters))
+    labelled = replace(endpoint, label=endpoint.label or label_of(endpoint.model, parameters))
     return with_facts(labelled, {"parameters": parameters}, *version_note("transformers", endpoint.version))
 
 

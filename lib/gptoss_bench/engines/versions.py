@@ -5,7 +5,7 @@ import re
 # vLLM: run on a CPU. llama.cpp: the embedded one. transformers: run on a CPU. Ollama: its source was read, not run.
 TRIED = {
     "vllm": ("0.32",),
-    "transformers": ("5.19", "5.23"),
+    "transformers": ("5.23", "5.24"),
     "ollama": ("0.11", "0.12", "0.24", "0.30", "0.33"),
 }
 

@@ -8,7 +8,7 @@ import httpx
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.asking import Facts, ask, entries, with_facts
 from gptoss_bench.engines.checkpoint import local_model, require_room_for
-from gptoss_bench.engines.labels import CPU_LABEL, count_parameters, joined, tiny_label
+from gptoss_bench.engines.labels import CPU_LABEL, count_parameters, joined, label_of, tiny_label
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.versions import version_note
 from gptoss_bench.engines.vllm_log import read_cache_config, read_log
@@ -83,10 +83,13 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
     notes = version_note("vllm", version)
     if not metrics.count("vllm:"):
         notes.append("this vLLM shows no /metrics: its own timings are no witness of this run")
+    on_cpu = CPU_LABEL if facts.get("device") == "cpu" else None
     described = replace(
         endpoint,
         version=version,
         quantisation=facts.pop("quantisation", None) or endpoint.quantisation,
-        label=joined(endpoint.label or tiny_label(parameters), CPU_LABEL if facts.get("device") == "cpu" else None),
+        label=joined(
+            endpoint.label or label_of(endpoint.model, parameters), CPU_LABEL if facts.get("device") == "cpu" else None
+        ),
     )
     return with_facts(described, {**facts, "parameters": parameters}, *notes)
