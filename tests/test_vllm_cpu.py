@@ -1,4 +1,4 @@
-"""A real vLLM on this CPU with the tiny checkpoint: the code that run-h100 runs, a small load, and a death under one."""
+"""A real vLLM on this CPU with the tiny checkpoint: the code that run-h100 runs, a small load, then a death."""
 
 import asyncio
 import os

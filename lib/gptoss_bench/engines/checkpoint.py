@@ -44,9 +44,16 @@ def require_room_for(model: str) -> None:
         return
     where = hub_cache()
     there = next(path for path in (where, *where.parents) if path.exists())
-    need_bytes, free_bytes = weights_bytes(architecture, "mxfp4"), shutil.disk_usage(there).free
-    if free_bytes < need_bytes:
-        raise UsageError(
-            f"{model} has to be fetched and needs {need_bytes / 1e9:.1f} GB, {where} has {free_bytes / 1e9:.1f} GB: "
-            "make room, or name another disk by HF_HOME"
-        )
+    words = lacking(model, weights_bytes(architecture, "mxfp4"), shutil.disk_usage(there).free, where)
+    if words is not None:
+        raise UsageError(words)
+
+
+def lacking(model: str, need_bytes: float, free_bytes: float, where: Path) -> str | None:
+    """What is lacking at `where`, in words; None where there is room."""
+    if free_bytes >= need_bytes:
+        return None
+    return (
+        f"{model} has to be fetched and needs {need_bytes / 1e9:.1f} GB, {where} has {free_bytes / 1e9:.1f} GB free: "
+        "make room, or name another disk by HF_HOME"
+    )

@@ -16,7 +16,7 @@ from gptoss_bench.engines.versions import version_note
 from gptoss_bench.errors import UsageError
 
 DEFAULT_MODEL = "openai/gpt-oss-20b"
-ADVICE = "install it (pip install 'transformers[serving]')"
+ADVICE = "install it with make setup-transformers"
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,8 +88,6 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
         endpoint,
         version=version,
         quantisation=facts.pop("quantisation", None) or endpoint.quantisation,
-        label=joined(
-            endpoint.label or label_of(endpoint.model, parameters), CPU_LABEL if facts.get("device") == "cpu" else None
-        ),
+        label=joined(endpoint.label or label_of(endpoint.model, parameters), on_cpu),
     )
     return with_facts(described, {**facts, "parameters": parameters}, *notes)
