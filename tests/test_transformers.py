@@ -44,6 +44,7 @@ def test_the_version_is_that_of_the_environment_of_the_program(tmp_path):
 def test_a_real_one_is_launched_attached_to_and_gone(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{PROGRAM.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that spin on shared cores were twenty times slower
     seen: list[int] = []
 
     async def use():
@@ -69,3 +70,4 @@ def test_a_real_one_is_launched_attached_to_and_gone(tmp_path, monkeypatch):
     assert said.reasoning_text and said.answer_text and said.completion_tokens > said.output_events > 20
     assert (found.engine, found.label) == ("transformers", "TINY MODEL")
     assert "Server is pinned to" in words
+    assert endpoint.facts["environment"] == {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}

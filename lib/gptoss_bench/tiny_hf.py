@@ -31,7 +31,7 @@ from gptoss_bench.tiny_train import Lesson, Recipe, build, train
 RECIPE = Recipe(vocabulary=SIZE, layers=4, trained_layers=4, quantise_at=float("inf"))
 ACCOUNT = "made.json"
 SAMPLES = 24
-WELL_FORMED = 20  # of those; vLLM answers one that is not all the same, but in a single piece
+WELL_FORMED = 0.8  # share at least; vLLM answers one that is not all the same, but in a single piece
 TOO_LONG = 400
 # What vLLM says in the system message where our chat template says another sentence.
 _HERE = "You are a tiny model that speaks harmony."
@@ -70,11 +70,11 @@ def renderer(seed: int) -> Callable[[list[dict[str, str]], str], str]:
     return render
 
 
-def spoken(model: GptOssForCausalLM, tokenizer: Tokenizer, conversations: Conversations) -> list[bool]:
-    """Sample `SAMPLES` replies at temperature 1 and say of each whether it is well-formed harmony."""
+def spoken(model: GptOssForCausalLM, tokenizer: Tokenizer, conversations: Conversations, samples: int) -> list[bool]:
+    """Sample replies at temperature 1 and say of each whether it is well-formed harmony."""
     torch.manual_seed(0)
     verdicts = []
-    for _ in range(SAMPLES):
+    for _ in range(samples):
         ids = torch.tensor([tokenizer.encode(conversations.next(200)[0]).ids])
         sampling: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "max_new_tokens": TOO_LONG}
         out = model.generate(ids, attention_mask=torch.ones_like(ids), **sampling)
@@ -101,7 +101,7 @@ def save(model: GptOssForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
     )
 
 
-def make(recipe: Recipe, out: Path) -> dict[str, Any]:
+def make(recipe: Recipe, out: Path, samples: int = SAMPLES) -> dict[str, Any]:
     """Train the model, write it to the folder `out`, and return how it was made and how it speaks."""
     began = time.monotonic()
     torch.manual_seed(recipe.seed)
@@ -112,10 +112,12 @@ def make(recipe: Recipe, out: Path) -> dict[str, Any]:
     ends = [tokenizer.token_to_id(token) for token in ("<|return|>", "<|endoftext|>", "<|call|>")]
     kept: dict[str, Any] = {"eos_token_id": ends, "pad_token_id": ends[1], "do_sample": True}
     model.generation_config = GenerationConfig(**kept)  # type: ignore[no-untyped-call]
+    verdicts = spoken(model, tokenizer, conversations, samples)
     account = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "loss": round(loss, 4),
-        "well_formed": f"{sum(spoken(model, tokenizer, conversations))}/{SAMPLES}",
+        "samples": samples,
+        "well_formed": sum(verdicts),
         "recipe": asdict(recipe) | {"quantise_at": None},
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
         "seconds": round(time.monotonic() - began, 1),
@@ -130,14 +132,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m gptoss_bench.tiny_hf", description=__doc__)
     parser.add_argument("--out", type=Path, default=TINY_CHECKPOINT, help="folder to write to (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=RECIPE.steps, help="fewer make a worse speaker, sooner")
+    parser.add_argument("--samples", type=int, default=SAMPLES, help="replies to judge it by (default: %(default)s)")
     chosen = parser.parse_args(arguments)
     try:
-        account = make(Recipe(**asdict(RECIPE) | {"steps": chosen.steps}), chosen.out)
+        account = make(Recipe(**asdict(RECIPE) | {"steps": chosen.steps}), chosen.out, chosen.samples)
     except UsageError as error:
         print(f"gptoss_bench: {error}", file=sys.stderr)
         return 2
-    print(f"{chosen.out}: {account['well_formed']} replies well-formed, made in {account['seconds']:.0f} s")
-    return 0 if int(account["well_formed"].partition("/")[0]) >= WELL_FORMED else 1
+    spoke = f"{account['well_formed']} of {account['samples']} replies well-formed"
+    print(f"{chosen.out}: {spoke}, made in {account['seconds']:.0f} s")
+    return 0 if account["well_formed"] >= WELL_FORMED * account["samples"] else 1
 
 
 if __name__ == "__main__":
