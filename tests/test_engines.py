@@ -170,6 +170,24 @@ def test_a_server_that_dies_while_it_starts_is_told_with_its_last_words(tmp_path
     assert text.endswith("loading | CUDA out of memory")
 
 
+def test_the_first_error_of_a_server_that_dies_goes_before_its_last_words(tmp_path):
+    lines = (
+        "(EngineCore pid=7) \\033[31mERROR\\033[0m 11-24 10:00:00 [core.py:1] ValueError: too little free memory",
+        "(EngineCore pid=7) KeyError: of the clean-up",
+        "(APIServer pid=1) Traceback (most recent call last):",
+        "(APIServer pid=1) File serve.py, line 1",
+        "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above.",
+    )
+
+    async def start() -> None:
+        echo = "; ".join(f"printf '{line}\\n'" for line in lines) + "; exit 1"
+        await wait_for_first_token(ServerProcess(["sh", "-c", echo], tmp_path / "log"), unreachable(), timeout_s=60)
+
+    text = usage_error_of(start())
+    assert "): ValueError: too little free memory | (APIServer pid=1) Traceback" in text
+    assert text.endswith("Engine core initialization failed. See root cause above.")
+
+
 def test_a_server_that_never_answers_is_given_up(tmp_path):
     async def start() -> None:
         process = ServerProcess(["sleep", "600"], tmp_path / "server.log")

@@ -3,15 +3,18 @@
 import asyncio
 import contextlib
 import json
+import sys
 from collections.abc import AsyncIterator
 
 import pytest
 
 from gptoss_bench.__main__ import main
+from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines import Wish, attach, open_engine, pull
 from gptoss_bench.engines.front import serve_front
 from gptoss_bench.engines.front_http import Exchange, listen
-from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, running_service
+from gptoss_bench.engines.launch import launched
+from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, running_service, service_url
 from gptoss_bench.engines.process import LOOPBACK
 from gptoss_bench.errors import RunFailed
 from gptoss_bench.plan import Plan, request_body
@@ -176,6 +179,48 @@ def test_a_model_that_was_not_pulled_is_told_before_anything_starts(tmp_path, mo
     manifest_of(tmp_path, "gpt-oss:20b").parent.mkdir(parents=True, exist_ok=True)
     manifest_of(tmp_path, "gpt-oss:20b").write_text("{}")
     assert Ollama().prepare().model == "gpt-oss:20b"
+
+
+def test_an_ollama_that_cannot_load_the_model_is_not_asked_again(tmp_path):
+    """Its 500 comes from a server that is up, as a real process answers it."""
+    words = "model requires more system memory (13.1 GiB) than is available (6.0 GiB)"
+    source = f"""
+import asyncio, sys
+from gptoss_bench.engines.front_http import listen
+async def answer(exchange):
+    await exchange.json(500, {{"error": "{words}"}})
+async def main():
+    async with await listen("127.0.0.1", int(sys.argv[1]), answer) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
+
+    class TooLarge(Ollama):
+        def prepare(self) -> Endpoint:
+            return Endpoint(url="", model=self.model, dialect="ollama", engine="ollama")
+
+        def command(self, port: int) -> list[str]:
+            return [sys.executable, "-c", source, str(port)]
+
+    text = usage_error_of(entered(launched(TooLarge(), tmp_path, timeout_s=600)))
+    assert text.endswith(f"gave no token of gpt-oss:20b (HTTP 500): {words}")
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        (None, "http://127.0.0.1:11434"),
+        ("", "http://127.0.0.1:11434"),
+        ("0.0.0.0", "http://0.0.0.0:11434"),
+        ("gpu-box:8080", "http://gpu-box:8080"),
+        ("https://ollama.example/", "https://ollama.example"),
+    ],
+)
+def test_the_services_address_is_read_as_ollama_reads_it(monkeypatch, variable, url):
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OLLAMA_HOST", variable)
+    assert service_url() == url
 
 
 def test_a_service_that_runs_already_is_used_and_nothing_is_started(front, tmp_path, monkeypatch):

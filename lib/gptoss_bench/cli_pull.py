@@ -1,14 +1,13 @@
 """`python -m gptoss_bench pull`: a running Ollama fetches a model, with a progress bar."""
 
 import argparse
-import os
 from typing import Any
 
 from tqdm import tqdm
 
 from gptoss_bench import engines
 from gptoss_bench.engines.attaching import clean_url
-from gptoss_bench.engines.ollama import DEFAULT_ADDRESS, DEFAULT_MODEL
+from gptoss_bench.engines.ollama import DEFAULT_MODEL, service_url
 
 EXAMPLE = """example:
   python -m gptoss_bench pull --model gpt-oss:20b"""
@@ -23,9 +22,7 @@ def add_parser(commands: Any) -> None:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    address = os.environ.get("OLLAMA_HOST") or DEFAULT_ADDRESS
-    where = address if "://" in address else f"http://{address}"
-    parser.add_argument("--url", default=where, help="root of the Ollama (default: %(default)s)")
+    parser.add_argument("--url", default=service_url(), help="root of the Ollama (default: %(default)s)")
     parser.add_argument("--model", default=DEFAULT_MODEL, help="default: %(default)s")
     parser.set_defaults(run=run)
 

@@ -17,7 +17,7 @@ from gptoss_bench.engines.versions import version_note
 from gptoss_bench.errors import UsageError
 
 DEFAULT_MODEL = "gpt-oss:20b"
-DEFAULT_ADDRESS = "127.0.0.1:11434"
+DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
 FRONT = "llama.cpp behind an Ollama-API front"
 ADVICE = "install it from ollama.com"
 
@@ -72,21 +72,28 @@ def manifest_of(store: Path, model: str) -> Path:
     return store.joinpath("manifests", *defaults[: max(0, 3 - len(parts))], *parts, tag or "latest")
 
 
+def service_url() -> str:
+    """Where a service of Ollama listens: OLLAMA_HOST as Ollama reads it (a port is 11434 where none is said)."""
+    address = (os.environ.get("OLLAMA_HOST") or DEFAULT_HOST).strip().rstrip("/")
+    scheme, _, rest = address.rpartition("://")
+    ported = rest if scheme or rest.rpartition(":")[2].isdigit() else f"{rest.rstrip(':')}:{DEFAULT_PORT}"
+    return f"{scheme or 'http'}://{ported}"
+
+
 async def running_service(model: str) -> str | None:
     """The url of an Ollama that runs where OLLAMA_HOST or Ollama's default says and has the model; None without one.
 
     The installer's service keeps its models where no other user's `ollama serve` finds them, and one GPU holds gpt-oss
     once: so what runs already is used.
     """
-    address = os.environ.get("OLLAMA_HOST") or DEFAULT_ADDRESS
-    host = address if "://" in address else f"http://{address}"
+    url = service_url()
     try:
-        async with asking(host) as http:
+        async with asking(url) as http:
             tags = await ask(http, "/api/tags")
     except (UsageError, httpx.InvalidURL):
         return None
     pulled = [str(entry.get("name")) for entry in entries(tags.body, "models")]
-    return host.rstrip("/") if any(same_model(model, name) for name in pulled) else None
+    return url if any(same_model(model, name) for name in pulled) else None
 
 
 async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:

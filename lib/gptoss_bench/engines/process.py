@@ -16,6 +16,8 @@ from gptoss_bench.engines import leash
 from gptoss_bench.errors import UsageError
 
 LOOPBACK = "127.0.0.1"
+_TAIL = 128 * 2**10
+_CAUSE = re.compile(r"(?:^|\s)((?:[\w.]+\.)?\w*(?:Error|Exception): \S.*)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STOP_S = 2 * leash.GRACE_S + 5.0  # the leash needs both of its grace periods at most
 
@@ -60,12 +62,18 @@ class ServerProcess:
         return self._leash.poll()
 
     def last_words(self, lines: int = 3) -> str:
-        """Return the last lines with words that the command wrote, as one; "it wrote nothing" where there are none."""
+        """Return the last lines with words that the command wrote, as one; "it wrote nothing" where there are none.
+
+        The first error that it named goes before them: what servers of several processes say last is only that one of
+        them has ended.
+        """
         with self.log.open("rb") as log:
-            log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - 8192))
+            log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - _TAIL))
             written = _COLOURS.sub("", log.read().decode(errors="replace")).splitlines()
         words = [line.strip() for line in written if any(map(str.isalnum, line))]
-        return " | ".join(words[-lines:]) or "it wrote nothing"
+        last = " | ".join(words[-lines:]) or "it wrote nothing"
+        cause = next((found[1] for line in words if (found := _CAUSE.search(line))), None)
+        return last if cause is None or cause in last else f"{cause[:400]} | {last}"
 
     def written(self) -> str:
         """All that the command wrote so far."""

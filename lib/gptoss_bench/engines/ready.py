@@ -60,7 +60,7 @@ async def wait_for_first_token(
                 f"the {endpoint.engine} server ended with exit code {process.exit_code} before it was ready "
                 f"({name}, log {process.log}): {process.last_words()}"
             )
-        if _is_final(answer):
+        if _is_final(endpoint, answer):
             raise UsageError(_explain(endpoint, answer))
         if time.monotonic() - began + _PAUSE_S > timeout_s:
             raise UsageError(
@@ -69,10 +69,15 @@ async def wait_for_first_token(
         await asyncio.sleep(_PAUSE_S)
 
 
-def _is_final(answer: _Answer) -> bool:
-    """Whether asking again is of no use. A refused connection, HTTP 5xx and a cut reply may be a server that starts."""
+def _is_final(endpoint: Endpoint, answer: _Answer) -> bool:
+    """Whether asking again is of no use. A refused connection, HTTP 5xx and a cut reply may be a server that starts.
+
+    An Ollama answers only once it is up: its 500 says that the model cannot be loaded.
+    """
     if answer.status == 200:
         return answer.failure in (None, "in_stream_error")
+    if answer.status == 500 and endpoint.engine == "ollama":
+        return True
     return answer.status is not None and 400 <= answer.status < 500
 
 
