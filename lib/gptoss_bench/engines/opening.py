@@ -10,6 +10,7 @@ from typing import Any
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines import ollama, transformers, vllm
 from gptoss_bench.engines.attaching import attach
+from gptoss_bench.engines.checkpoint import is_fetched, local_model
 from gptoss_bench.engines.front import serve_front
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.engines.local import serve_tiny
@@ -18,6 +19,7 @@ from gptoss_bench.errors import UsageError
 
 KINDS = ("ollama", "vllm", "transformers")
 EMBEDDED_CONTEXT = 2048
+LOADING_S, FETCHING_S = 900.0, 3300.0
 CACHING = {"": None, "on": True, "off": False}
 
 
@@ -55,14 +57,16 @@ async def open_engine(
     model: str,
     log_dir: Path,
     wish: Wish | None = None,
-    timeout_s: float = 900.0,
+    timeout_s: float | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Yield an endpoint of which a token came back; what was started here is stopped when the block ends.
 
     With a `url` the server there is attached to and `embedded` counts for nothing. Embedded, the stand-in of that kind
     is started: the front with Ollama's API, or llama.cpp itself; its model is the tiny one, whatever `model` says.
     Else the real engine is launched, or attached to where Ollama runs as a service already. Logs go to `log_dir`.
-    Raises UsageError, in one line, where the engine or the model cannot be had as it is wished for.
+    `timeout_s` bounds the wait for the first token; None is a quarter of an hour, and most of an hour where the weights
+    have to be fetched first. Raises UsageError, in one line, where the engine or the model cannot be had as it is
+    wished for.
     """
     wish = wish or Wish()
     check(kind, wish, started=not (url or embedded))
@@ -72,7 +76,7 @@ async def open_engine(
     if url:
         # The address decides who answers there; a dialect is Ollama's where that is what is to be measured.
         dialect = "ollama" if kind == "ollama" else "openai"
-        yield await attach(url, model, dialect, timeout_s=timeout_s, options=wish.options)
+        yield await attach(url, model, dialect, timeout_s=timeout_s or LOADING_S, options=wish.options)
         return
     server: AbstractAsyncContextManager[Endpoint]
     if embedded and kind == "ollama":
@@ -80,7 +84,8 @@ async def open_engine(
     elif embedded:
         server = serve_tiny(log_dir, slots=wish.slots, context=wish.context or EMBEDDED_CONTEXT)
     else:
-        server = launched(_engine(kind, model, wish), log_dir, timeout_s=timeout_s, options=wish.options)
+        engine = _engine(kind, model, wish)
+        server = launched(engine, log_dir, timeout_s=timeout_s or _patience_s(engine), options=wish.options)
     async with server as endpoint:
         yield endpoint
 
@@ -97,6 +102,13 @@ def check(kind: str, wish: Wish, *, started: bool) -> None:
         raise UsageError(f"{kind} cannot be told about prefix caching: leave prefix_caching empty")
     if wish.flags and kind == "ollama":
         raise UsageError("ollama takes no flags: set its OLLAMA_… variables in the environment, they are recorded")
+
+
+def _patience_s(engine: Engine) -> float:
+    """Weights that have to be fetched take longer, though no longer than a cell of a notebook may run."""
+    if isinstance(engine, vllm.Vllm | transformers.Transformers):
+        return LOADING_S if local_model(engine.model) or is_fetched(engine.model) else FETCHING_S
+    return LOADING_S
 
 
 def _engine(kind: str, model: str, wish: Wish) -> Engine:
