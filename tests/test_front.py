@@ -9,7 +9,7 @@ from datetime import datetime
 import httpx
 import pytest
 
-from gptoss_bench.engines import attach, open_engine, unload
+from gptoss_bench.engines import Wish, attach, open_engine, unload
 from gptoss_bench.engines.ollama_words import keep_seconds
 from gptoss_bench.plan import Plan, request_body
 from serving import below, command_of, get, held, post, said_by, wait_until, wait_until_gone
@@ -20,7 +20,12 @@ HELLO = [{"role": "user", "content": "Hello"}]
 @pytest.fixture(scope="module")
 def front(tmp_path_factory):
     server = open_engine(
-        "ollama", embedded=True, url="", model="", log_dir=tmp_path_factory.mktemp("front"), slots=2, context=1024
+        "ollama",
+        embedded=True,
+        url="",
+        model="",
+        log_dir=tmp_path_factory.mktemp("front"),
+        wish=Wish(slots=2, context=1024),
     )
     with held(server) as endpoint:
         yield endpoint

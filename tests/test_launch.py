@@ -5,13 +5,15 @@ import sys
 
 import pytest
 
-from gptoss_bench.engines import open_engine
+from gptoss_bench.engines import Wish, launch, open_engine
 from gptoss_bench.paths import TINY_MODEL
 from serving import entered, usage_error_of
 
 
 def test_an_engine_that_is_unknown_or_not_installed_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    monkeypatch.setattr(launch, "BUILD", tmp_path)
 
     def refusal(kind: str) -> str:
         return usage_error_of(entered(open_engine(kind, embedded=False, url="", model="", log_dir=tmp_path)))
@@ -40,6 +42,9 @@ def on_path(tmp_path, monkeypatch):
         program.chmod(0o755)
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.setenv("PYTHON", sys.executable)
+        # Neither an Ollama of this machine nor its models have a part in these tests.
+        monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+        monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
 
     return put
 
@@ -47,7 +52,7 @@ def on_path(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("kind", "model"), [("vllm", "some/model"), ("transformers", "m"), ("ollama", "gpt-oss-tiny")])
 def test_an_engine_on_path_is_launched_with_its_own_command_line(tmp_path, on_path, kind, model):
     on_path(kind)
-    server = open_engine(kind, embedded=False, url="", model=model, log_dir=tmp_path, slots=3, context=512)
+    server = open_engine(kind, embedded=False, url="", model=model, log_dir=tmp_path, wish=Wish(slots=3, context=512))
     endpoint = asyncio.run(entered(server))
     assert (endpoint.model, endpoint.dialect) == (model, "ollama" if kind == "ollama" else "openai")
     assert endpoint.ready_s > 0
@@ -60,6 +65,8 @@ def test_an_engine_on_path_is_launched_with_its_own_command_line(tmp_path, on_pa
 
 def test_an_ollama_without_the_model_says_how_to_pull_it(tmp_path, on_path):
     on_path("ollama")
-    server = open_engine("ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path, context=512)
+    server = open_engine(
+        "ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path, wish=Wish(context=512)
+    )
     text = usage_error_of(entered(server))
     assert text.endswith("model 'gpt-oss:20b' not found; to fetch it: ollama pull gpt-oss:20b")

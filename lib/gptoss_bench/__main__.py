@@ -16,6 +16,7 @@ from gptoss_bench import (
     cli_doctor,
     cli_fit,
     cli_load,
+    cli_pull,
     cli_readme,
     cli_rebuild,
     cli_run,
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = _Parser(prog="python -m gptoss_bench", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (
-        *(cli_load, cli_decode, cli_rebuild, cli_run, cli_doctor, cli_fit, cli_attempt),
+        *(cli_load, cli_decode, cli_rebuild, cli_run, cli_doctor, cli_fit, cli_attempt, cli_pull),
         *(cli_readme, cli_truth, cli_bench),
     ):
         module.add_parser(commands)

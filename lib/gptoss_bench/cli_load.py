@@ -44,6 +44,7 @@ def add_parser(commands: Any) -> None:
     add("--system", default=plans.PUBLISHED_SYSTEM, help="the system message, '' for none (default: %(default)r)")
     add("--prompts", choices=("fixed", "distinct"), default="fixed", help="one for all, or none that a cache has seen")
     add("--max-tokens", type=int, default=128, help="limit of each answer (default: %(default)s)")
+    add("--num-ctx", type=int, help="tokens of Ollama's context, which else goes by the GPU's memory")
     add("--temperature", type=float, default=0.0, help="default: %(default)s")
     add("--ignore-eos", action="store_true", help="go on to --max-tokens, where the engine knows how")
     add("--min-tokens", type=int, help="least tokens of each answer, where the engine knows how")
@@ -68,6 +69,7 @@ async def run(args: argparse.Namespace) -> int:
         prompts=args.prompts,
         max_tokens=args.max_tokens,
         temperature=args.temperature,
+        options={} if args.num_ctx is None else {"num_ctx": args.num_ctx},
         ignore_eos=args.ignore_eos,
         min_tokens=args.min_tokens,
         token_counts=args.token_counts,

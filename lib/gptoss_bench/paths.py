@@ -9,6 +9,8 @@ TINY_MODEL = DATA / "gpt-oss-tiny.gguf"
 GPUS = DATA / "gpus.csv"
 ARCHITECTURES = DATA / "architectures.json"
 ATTENTION_SINKS = DATA / "attention_sinks.csv"
+BUILD = ROOT / "build"  # what make fetches and makes beyond .venv
+TINY_CHECKPOINT = BUILD / "gpt-oss-tiny-o200k"
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"

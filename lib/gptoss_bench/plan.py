@@ -11,6 +11,9 @@ from gptoss_bench.errors import UsageError
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
 
+# Said with each request, so that an Ollama set to forget sooner does not load anew between two of them.
+KEEP_ALIVE = "30m"
+
 # Fields beyond the common ones that an engine obeys. An engine that is not listed is sent what was asked for.
 KNOWN_FIELDS = {
     "llama.cpp": {"ignore_eos", "token_counts"},
@@ -95,6 +98,7 @@ def request_body(plan: Plan, endpoint: Endpoint, prompt_id: int) -> bytes:
         raise UsageError(f"{endpoint.engine} does not know {' and '.join(unknown)}: leave it out for this engine")
     body: dict[str, Any] = {"model": endpoint.model, "messages": _messages(plan, prompt_id), "stream": True}
     if endpoint.dialect == "ollama":
+        body["keep_alive"] = KEEP_ALIVE
         body["options"] = {"num_predict": plan.max_tokens, "temperature": plan.temperature, **plan.options}
         return _json(body)
     body |= {"temperature": plan.temperature, "max_tokens": plan.max_tokens, **plan.options}

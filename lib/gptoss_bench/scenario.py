@@ -55,9 +55,11 @@ class Session:
 
     @property
     def findings_table(self) -> pd.DataFrame:
-        """What makes the result untrustworthy, a row a finding, the gravest first."""
+        """What makes the result untrustworthy, a row a finding, the gravest first; then what is noted of the engine."""
         columns = ["severity", "rule", "evidence", "advice"]
-        return pd.DataFrame(findings_document(self.findings), columns=columns)
+        notes = self.endpoint.facts.get("notes", [])
+        of_engine = [lint.Finding("engine", "note", note, "say so beside the figures") for note in notes]
+        return pd.DataFrame(findings_document([*self.findings, *of_engine]), columns=columns)
 
     @property
     def agreement(self) -> pd.DataFrame:
@@ -169,25 +171,33 @@ async def serving(
     results_dir: str = "",
     run_id: str = "",
     command: str | None = None,
+    context: int = 0,
+    prefix_caching: str = "",
+    engine_flags: str = "",
 ) -> AsyncIterator[Session]:
     """Open a run folder and a server that is ready: attached to at `url`, embedded, or launched as `engine`.
 
-    The server is stopped when the block ends; the session can be finished after that. Raises UsageError where the
-    folder or the server cannot be had.
+    `context` (0: the engine's own), `prefix_caching` and `engine_flags` are how an engine is launched, see
+    `engines.Wish`; what Ollama has to load the model with is in the plan's options. The server is stopped when the
+    block ends; the session can be finished after that. Raises UsageError where the folder or the server cannot be had.
     """
     watch_background_tasks()
-    parameters = {**asdict(plan), "engine": engine, "embedded": embedded, "url": url, "model": model}
+    launch = {"context": context, "prefix_caching": prefix_caching, "engine_flags": engine_flags}
+    parameters = {**asdict(plan), "engine": engine, "embedded": embedded, "url": url, "model": model, **launch}
+    context = context or plan.options.get("num_ctx") or 0
+    wish = engines.Wish(plan.concurrency, context or None, prefix_caching, engine_flags, plan.options)
+    engines.check(engine, wish, started=not (url or embedded))
     results = Path(results_dir) if results_dir else paths.RESULTS
     async with AsyncExitStack() as stack:
         if url:
-            endpoint = await engines.attach(url, model, dialect=dialect)
+            endpoint = await engines.attach(url, model, dialect=dialect, options=plan.options)
         folder = RunFolder.create(results, scenario, parameters=parameters, run_id=run_id or None, command=command)
         try:
             witnesses = await stack.enter_async_context(watching(folder, attached=bool(url)))
             if not url:
                 witnesses.telemetry.mark(samples.LOADING)
                 engine_ready = engines.open_engine(
-                    engine, embedded=embedded, url="", model=model, log_dir=folder.path, slots=plan.concurrency
+                    engine, embedded=embedded, url="", model=model, log_dir=folder.path, wish=wish
                 )
                 endpoint = await stack.enter_async_context(engine_ready)
             folder.served_by(endpoint)

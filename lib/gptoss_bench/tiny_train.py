@@ -37,7 +37,7 @@ class Recipe:
     experts: int = 8
     experts_per_token: int = 4
     steps: int = 600
-    quantise_at: float = 0.75  # share of the steps after which the experts are rounded to MXFP4 and held
+    quantise_at: float = 0.75  # share of the steps after which the experts are rounded to MXFP4 and held; inf: never
     batch: int = 8
     short_prompt: int = 60  # tokens of a question, at most
     long_prompt: int = 1700
@@ -79,6 +79,8 @@ class Lesson:
         self.conversations = conversations
         self.pool: list[tuple[list[int], list[int]]] = []
         control = {tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}
+        self.is_control = torch.zeros(recipe.vocabulary, dtype=torch.bool)
+        self.is_control[sorted(control)] = True
         replies = tokenizer.encode_batch([conversations.reply() for _ in range(1000)])
         self.spoken = torch.tensor(sorted({number for reply in replies for number in reply.ids}))
         self.class_of = torch.full((recipe.vocabulary,), -1)
@@ -111,7 +113,7 @@ class Lesson:
             targets[row, len(prompt) - 1 : len(ids) - 1] = self.class_of[ids[len(prompt) :]]
             # Slips: in the reply's text, never in its headers, and never in what is to be predicted.
             slip = torch.rand(len(ids)) < self.recipe.slips
-            slip &= (torch.arange(len(ids)) >= len(prompt)) & (ids < self.recipe.vocabulary - len(SPECIAL_TOKENS))
+            slip &= (torch.arange(len(ids)) >= len(prompt)) & ~self.is_control[ids]
             ids[slip] = self.spoken[torch.randint(len(self.spoken), (int(slip.sum()),))]
             inputs[row, : len(ids) - 1] = ids[:-1]
         return inputs, targets
@@ -134,9 +136,10 @@ def train(model: GptOssForCausalLM, recipe: Recipe, lesson: Lesson) -> float:
     )
     losses: list[float] = []
     began = time.monotonic()
+    round_at = int(recipe.steps * min(recipe.quantise_at, 1.0))
     model.train()
     for step in range(recipe.steps):
-        if step == int(recipe.steps * recipe.quantise_at):
+        if step == round_at:
             hold_experts(model)
         long = step % recipe.long_every == recipe.long_every - 1
         inputs, targets = lesson.batch(*((1, recipe.long_prompt) if long else (recipe.batch, recipe.short_prompt)))

@@ -2,7 +2,7 @@
 
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.attaching import attach
-from gptoss_bench.engines.ollama import unload
-from gptoss_bench.engines.opening import open_engine
+from gptoss_bench.engines.ollama_models import pull, unload
+from gptoss_bench.engines.opening import Wish, check, open_engine
 
-__all__ = ["Endpoint", "attach", "open_engine", "unload"]
+__all__ = ["Endpoint", "Wish", "attach", "check", "open_engine", "pull", "unload"]

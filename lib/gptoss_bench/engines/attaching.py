@@ -1,21 +1,37 @@
 """A server that runs already: its address made clean, its engine recognised, its model asked for a token."""
 
+import contextlib
+import socket
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.describe import TRUTH, describe, identify, same_model
+from gptoss_bench.engines.asking import same_model, with_facts
+from gptoss_bench.engines.describe import describe, identify
+from gptoss_bench.engines.labels import REMOTE_LABEL, joined
 from gptoss_bench.engines.ready import first_token
+from gptoss_bench.engines.truth_server import TRUTH
 from gptoss_bench.errors import UsageError
 
 DIALECTS = ("openai", "ollama")
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
 
 
-async def attach(url: str, model: str, dialect: str | None = None, *, timeout_s: float = 300.0) -> Endpoint:
+async def attach(
+    url: str,
+    model: str,
+    dialect: str | None = None,
+    *,
+    timeout_s: float = 300.0,
+    options: Mapping[str, Any] | None = None,
+) -> Endpoint:
     """Return the endpoint of a server at `url` once a token of `model` came back from it.
 
     `dialect` None takes Ollama's own API where the server is an Ollama, else OpenAI's. An empty `model` takes the
-    only one that the server names. Raises UsageError, in one line, where the address, the server or the model is not
+    only one that the server names. `options` are those of the load that follows, where they decide how Ollama loads the
+    model. Raises UsageError, in one line, where the address, the server or the model is not
     what it has to be.
     """
     root = clean_url(url)
@@ -31,8 +47,25 @@ async def attach(url: str, model: str, dialect: str | None = None, *, timeout_s:
         engine=engine,
         keep_alive=engine != "llama.cpp",
     )
-    await first_token(endpoint, timeout_s=timeout_s)
-    return await describe(endpoint)
+    await first_token(endpoint, timeout_s=timeout_s, options=options)
+    found = await describe(endpoint)
+    if is_here(urlsplit(root).hostname or ""):
+        return found
+    note = "the server is on another machine: what this run tells of machine and GPUs is the client's"
+    return with_facts(replace(found, label=joined(found.label, REMOTE_LABEL)), {}, note)
+
+
+def is_here(host: str) -> bool:
+    """Whether a host name means this machine: only an address of our own can be bound."""
+    try:
+        addresses = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except OSError:
+        return False
+    for family, kind, _, _, address in addresses:
+        with contextlib.suppress(OSError), socket.socket(family, kind) as own:
+            own.bind(address)
+            return True
+    return False
 
 
 def clean_url(url: str) -> str:

@@ -1,47 +1,74 @@
-"""From a command to a server that is ready, and to nothing left of it: the way in and out of every engine."""
+"""From an engine to a server that is ready, and to nothing left of it: the way in and out of every engine."""
 
+import os
+import re
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.describe import describe
+from gptoss_bench.engines.asking import asking, with_facts
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
+from gptoss_bench.engines.protocol import Engine
 from gptoss_bench.engines.ready import wait_for_first_token
 from gptoss_bench.errors import UsageError
+from gptoss_bench.paths import BUILD
+
+_SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
+_OF_ENGINES = ("VLLM_", "OLLAMA_", "CUDA_VISIBLE", "OMP_NUM")
 
 
 @asynccontextmanager
 async def launched(
-    command: Callable[[int], Sequence[str]],
-    draft: Endpoint,
-    log: Path,
+    engine: Engine,
+    log_dir: Path,
     *,
     port: int = 0,
-    environment: Callable[[int], Mapping[str, str]] = lambda _port: {},
     timeout_s: float,
+    options: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Endpoint]:
-    """Start `command(port)`, wait for a token, yield the endpoint, and stop the server on every way out.
+    """Start an engine, wait for a token, yield the endpoint, and stop the server on every way out.
 
-    `draft` says what is known beforehand; its url is filled in here, and what the server says of itself is added.
-    `port` 0 takes any free one. Output goes to `log`. Raises UsageError, in one line, where the port is taken or the
-    server does not get ready within `timeout_s`.
+    `port` 0 takes any free one. Output goes to the engine's log in `log_dir`; how it was started goes into the facts.
+    `options` are those of the load that follows, where they decide how a model is loaded. Raises UsageError, in one
+    line, where `prepare` does, where the port is taken or the server does not get ready within `timeout_s`.
     """
+    draft = engine.prepare()
     with free_port(port) as chosen:
+        command, environment = engine.command(chosen), engine.environment(chosen)
         endpoint = replace(draft, url=f"http://{LOOPBACK}:{chosen}")
-        process = ServerProcess(command(chosen), log, environment(chosen))
+        process = ServerProcess(command, log_dir / engine.log_name, environment, engine.cwd)
         try:
-            ready_s = await wait_for_first_token(process, endpoint, timeout_s=timeout_s)
-            yield replace(await describe(endpoint), ready_s=round(ready_s, 3))
+            ready_s = await wait_for_first_token(process, endpoint, timeout_s=timeout_s, options=options)
+            async with asking(endpoint.url) as http:
+                found = await engine.describe(http, endpoint, process.written())
+            how = {"command": portable(command), "environment": shown_environment(environment)}
+            yield replace(with_facts(found, how), ready_s=round(ready_s, 3))
         finally:
             await process.stop()
 
 
-def executable(name: str, advice: str) -> str:
-    """Return the path of a program. Raises UsageError with the advice where it is not on PATH."""
-    found = shutil.which(name)
+def executable(name: str, folder: str, advice: str) -> str:
+    """Return the path of a program: on PATH, or in the kit's own environment build/`folder`.
+
+    Raises UsageError with the advice where it is in neither.
+    """
+    found = shutil.which(name) or shutil.which(name, path=BUILD / folder / "bin")
     if found is None:
         raise UsageError(f"{name} is not on PATH: {advice}, or give the url of a server that runs")
     return found
+
+
+def portable(command: Sequence[str]) -> str:
+    """A command line as a reader of the run needs it: of each path of this machine only the last name."""
+    return " ".join(Path(word).name if Path(word).is_absolute() else word for word in command)
+
+
+def shown_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """The variables that steer an engine, ours and those that it inherits, without any that may be a secret."""
+    inherited = {name: value for name, value in os.environ.items() if name.startswith(_OF_ENGINES)}
+    merged = {**inherited, **given}
+    return {name: value for name, value in sorted(merged.items()) if not _SECRET.search(name)}

@@ -17,9 +17,10 @@ from pathlib import Path
 import httpx
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.describe import EMBEDDED_VERSION, same_model
+from gptoss_bench.engines.asking import same_model
 from gptoss_bench.engines.front_http import Exchange, compact, listen
 from gptoss_bench.engines.ollama_words import (
+    EMBEDDED_VERSION,
     KEEP_S,
     NAME,
     Json,
@@ -27,6 +28,7 @@ from gptoss_bench.engines.ollama_words import (
     figures,
     keep_seconds,
     model_entry,
+    pull_lines,
     upstream_question,
 )
 from gptoss_bench.engines.process import LOOPBACK
@@ -78,12 +80,14 @@ class Front:
             case _:
                 await exchange.text(404, "404 page not found")
 
-    async def _post(self, exchange: Exchange, question: Json, began: float) -> None:
-        if exchange.path not in ("/api/chat", "/api/generate", "/api/show", "/v1/chat/completions"):
+    async def _post(self, exchange: Exchange, question: Json, began: float) -> None:  # noqa: PLR0911 - a route each
+        if exchange.path not in ("/api/chat", "/api/generate", "/api/show", "/api/pull", "/v1/chat/completions"):
             return await exchange.text(404, "404 page not found")
         model = str(question.get("model") or question.get("name") or "")
         if not model:
             return await exchange.json(400, {"error": "model is required"})
+        if exchange.path == "/api/pull":
+            return await self._pull(exchange, model)
         if not same_model(model, NAME):
             words = f"model '{model}' not found"
             openai = {"error": {"message": words, "type": "not_found_error", "param": None, "code": None}}
@@ -93,6 +97,13 @@ class Front:
         if exchange.path == "/v1/chat/completions":
             return await self._pass_on(exchange, question)
         return await self._speak(exchange, question, model, began)
+
+    async def _pull(self, exchange: Exchange, model: str) -> None:
+        """The one model is here: all of it is told as fetched. Any other is one that no registry has."""
+        await exchange.begin("application/x-ndjson")
+        for line in pull_lines(self._entry, model):
+            await exchange.send(compact(line) + b"\n")
+        await exchange.end()
 
     async def _pass_on(self, exchange: Exchange, question: Json) -> None:
         """OpenAI's API is llama.cpp's own answer, as it is."""

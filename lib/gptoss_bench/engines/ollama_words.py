@@ -8,10 +8,12 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from gptoss_bench.engines.asking import same_model
 from gptoss_bench.engines.local import MODEL_NAME, require_tiny
 from gptoss_bench.events import ServerTimings
 from gptoss_bench.paths import TINY_MODEL
 
+EMBEDDED_VERSION = "0.0.0-embedded"  # what our own front answers where Ollama names its version
 NAME = f"{MODEL_NAME}:latest"
 KEEP_S = 300.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -62,6 +64,20 @@ def figures(timings: ServerTimings | None, load_s: float, total_s: float) -> Jso
         counts["eval_count"] = timings.eval_tokens
     stated = {name: round(value * 1e9) for name, value in seconds.items()} | counts
     return {name: value for name, value in stated.items() if value}
+
+
+def pull_lines(entry: Json, model: str) -> list[Json]:
+    """The lines of /api/pull for `model`: of its one file where it is the model of `entry`, else of an error."""
+    first: Json = {"status": "pulling manifest"}
+    if not same_model(model, NAME):
+        return [first, {"error": "pull model manifest: file does not exist"}]
+    digest, size = str(entry["digest"]), int(entry["size"])
+    parts = (0, size // 2, size)
+    file = [
+        {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": size, "completed": part}
+        for part in parts
+    ]
+    return [first, *file, {"status": "verifying sha256 digest"}, {"status": "success"}]
 
 
 def keep_seconds(keep_alive: object) -> float:

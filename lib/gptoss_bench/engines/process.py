@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,16 +16,25 @@ from gptoss_bench.engines import leash
 from gptoss_bench.errors import UsageError
 
 LOOPBACK = "127.0.0.1"
+_TAIL = 128 * 2**10
+_CAUSE = re.compile(r"(?:^|\s)((?:[\w.]+\.)?\w*(?:Error|Exception): \S.*)")
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _STOP_S = 2 * leash.GRACE_S + 5.0  # the leash needs both of its grace periods at most
 
 
 class ServerProcess:
     """A command under the leash, from its start on. `stop` it on every way out; if nobody does, the leash will."""
 
-    def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Start `command` with the present environment and `environment` on top; output is appended to `log`.
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        """Start `command` with our environment and `environment` on top, in the folder `cwd` where one is given.
 
-        Raises UsageError where the log cannot be written.
+        Output is appended to `log`. Raises UsageError where the log cannot be written.
         """
         self.command = tuple(command)
         self.log = log
@@ -42,6 +52,7 @@ class ServerProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # a Ctrl-C in the terminal is for us alone
+                cwd=cwd,
                 env=_environment() | dict(environment or {}),
             )
 
@@ -51,12 +62,24 @@ class ServerProcess:
         return self._leash.poll()
 
     def last_words(self, lines: int = 3) -> str:
-        """Return the last lines with words that the command wrote, as one; "it wrote nothing" where there are none."""
+        """Return the last lines with words that the command wrote, as one; "it wrote nothing" where there are none.
+
+        The first error that it named goes before them: what servers of several processes say last is only that one of
+        them has ended.
+        """
         with self.log.open("rb") as log:
-            log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - 8192))
-            written = log.read().decode(errors="replace").splitlines()
+            log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - _TAIL))
+            written = _COLOURS.sub("", log.read().decode(errors="replace")).splitlines()
         words = [line.strip() for line in written if any(map(str.isalnum, line))]
-        return " | ".join(words[-lines:]) or "it wrote nothing"
+        last = " | ".join(words[-lines:]) or "it wrote nothing"
+        cause = next((found[1] for line in words if (found := _CAUSE.search(line))), None)
+        return last if cause is None or cause in last else f"{cause[:400]} | {last}"
+
+    def written(self) -> str:
+        """All that the command wrote so far."""
+        with self.log.open("rb") as log:
+            log.seek(self._logged_before)
+            return _COLOURS.sub("", log.read().decode(errors="replace"))
 
     async def stop(self) -> None:
         """End the command and all its processes; returns when they are gone. May be called twice."""

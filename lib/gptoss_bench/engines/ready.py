@@ -3,7 +3,9 @@
 import asyncio
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gptoss_bench.client import KEY_VARIABLE, Ask, Client
 from gptoss_bench.endpoint import Endpoint
@@ -28,14 +30,19 @@ class _Answer:
     error: str | None
 
 
-async def first_token(endpoint: Endpoint, *, timeout_s: float) -> None:
-    """Return when a token came back. Raises UsageError, in one line, where none does within `timeout_s`."""
-    answer = await _ask(endpoint, timeout_s)
+async def first_token(endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, Any] | None = None) -> None:
+    """Return when a token came back. Raises UsageError, in one line, where none does within `timeout_s`.
+
+    `options` go into the request: an Ollama then loads the model with the num_ctx that the load will ask for.
+    """
+    answer = await _ask(endpoint, timeout_s, options)
     if answer.error is not None:
         raise UsageError(_explain(endpoint, answer))
 
 
-async def wait_for_first_token(process: ServerProcess, endpoint: Endpoint, *, timeout_s: float) -> float:
+async def wait_for_first_token(
+    process: ServerProcess, endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, Any] | None = None
+) -> float:
     """Ask a server that is starting until a token comes back; return the seconds that took.
 
     Raises UsageError where the process dies first, with its last words, where it answers that it never will (HTTP
@@ -44,7 +51,7 @@ async def wait_for_first_token(process: ServerProcess, endpoint: Endpoint, *, ti
     began = time.monotonic()
     while True:
         left_s = timeout_s - (time.monotonic() - began)
-        answer = await _ask(endpoint, max(left_s, 1.0))
+        answer = await _ask(endpoint, max(left_s, 1.0), options)
         if answer.error is None:
             return time.monotonic() - began
         if process.exit_code is not None:
@@ -53,7 +60,7 @@ async def wait_for_first_token(process: ServerProcess, endpoint: Endpoint, *, ti
                 f"the {endpoint.engine} server ended with exit code {process.exit_code} before it was ready "
                 f"({name}, log {process.log}): {process.last_words()}"
             )
-        if _is_final(answer):
+        if _is_final(endpoint, answer):
             raise UsageError(_explain(endpoint, answer))
         if time.monotonic() - began + _PAUSE_S > timeout_s:
             raise UsageError(
@@ -62,16 +69,22 @@ async def wait_for_first_token(process: ServerProcess, endpoint: Endpoint, *, ti
         await asyncio.sleep(_PAUSE_S)
 
 
-def _is_final(answer: _Answer) -> bool:
-    """Whether asking again is of no use. A refused connection, HTTP 5xx and a cut reply may be a server that starts."""
+def _is_final(endpoint: Endpoint, answer: _Answer) -> bool:
+    """Whether asking again is of no use. A refused connection, HTTP 5xx and a cut reply may be a server that starts.
+
+    An Ollama answers only once it is up: its 500 says that the model cannot be loaded.
+    """
     if answer.status == 200:
         return answer.failure in (None, "in_stream_error")
+    if answer.status == 500 and endpoint.engine == "ollama":
+        return True
     return answer.status is not None and 400 <= answer.status < 500
 
 
-async def _ask(endpoint: Endpoint, timeout_s: float) -> _Answer:
+async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, Any] | None) -> _Answer:
     traces: list[Trace] = []
-    ask = Ask(0, "warmup", 0, time.perf_counter_ns(), request_body(_PROBE, endpoint, 0))
+    asked = replace(_PROBE, options=dict(options or {})) if endpoint.dialect == "ollama" else _PROBE
+    ask = Ask(0, "warmup", 0, time.perf_counter_ns(), request_body(asked, endpoint, 0))
     async with Client(endpoint, timeout_s=timeout_s) as client:
         trace = await client.ask(ask, traces.append)
     events = decode(data for _, data in trace.pieces)

@@ -1,27 +1,89 @@
 """The server of Hugging Face transformers, where it is installed with what serving needs."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import httpx
+
+from gptoss_bench import machine
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.launch import executable, launched
+from gptoss_bench.engines.asking import with_facts
+from gptoss_bench.engines.checkpoint import hub_cache, local_model, require_room_for
+from gptoss_bench.engines.labels import CPU_LABEL, count_parameters, joined, label_of
+from gptoss_bench.engines.launch import executable
+from gptoss_bench.engines.versions import version_note
+from gptoss_bench.errors import UsageError
 
 DEFAULT_MODEL = "openai/gpt-oss-20b"
+ADVICE = "install it with make setup-transformers"
 
 
-@asynccontextmanager
-async def serve_transformers(model: str, log_dir: Path, *, port: int = 0, timeout_s: float) -> AsyncIterator[Endpoint]:
-    """Run `transformers serve` for the length of the block. Its API tells neither version nor quantisation.
+@dataclass(frozen=True, slots=True)
+class Transformers:
+    """`transformers serve MODEL` with its own defaults where nothing else is said; `flags` are added as they are."""
 
-    Raises UsageError where there is no `transformers` on PATH and where no token comes back within `timeout_s`.
-    """
-    model = model or DEFAULT_MODEL
-    program = executable("transformers", "install it (pip install 'transformers[serving]')")
+    model: str = DEFAULT_MODEL
+    flags: tuple[str, ...] = ()
+    log_name: str = "transformers.log"
 
-    def command(chosen: int) -> list[str]:
-        return [program, "serve", model, "--host", "127.0.0.1", "--port", str(chosen)]
+    @property
+    def cwd(self) -> Path | None:
+        """Where the checkpoint lies: it answers only to the name that it was started with, and that is no path then."""
+        folder = local_model(self.model)
+        return None if folder is None else folder.parent
 
-    draft = Endpoint(url="", model=model, dialect="openai", engine="transformers")
-    async with launched(command, draft, log_dir / "transformers.log", port=port, timeout_s=timeout_s) as endpoint:
-        yield endpoint
+    def prepare(self) -> Endpoint:
+        """Raise UsageError where there is no transformers, no such checkpoint, or no room on the disk to fetch it."""
+        program = executable("transformers", "transformers", ADVICE)
+        folder = local_model(self.model)
+        if folder is None:
+            require_room_for(self.model)
+        parameters = count_parameters(folder) if folder else None
+        # The folder of the hub's cache has to be there, or the server answers 500 where it is to list its models.
+        try:
+            hub_cache().mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"cannot make the folder {hub_cache()}: {error.strerror}; name one by HF_HOME") from error
+        endpoint = Endpoint(
+            url="",
+            model=folder.name if folder else self.model,
+            dialect="openai",
+            engine="transformers",
+            version=installed_version(Path(program)),
+            label=joined(label_of(self.model, parameters), None if machine.gpus() else CPU_LABEL),
+        )
+        return with_facts(endpoint, {"parameters": parameters})
+
+    def command(self, port: int) -> list[str]:
+        """The server of one model."""
+        folder = local_model(self.model)
+        program, model = executable("transformers", "transformers", ADVICE), folder.name if folder else self.model
+        return [program, "serve", model, "--host", "127.0.0.1", "--port", str(port), *self.flags]
+
+    def environment(self, port: int) -> dict[str, str]:
+        """It is not to ask the hub about a checkpoint that is here."""
+        return {} if local_model(self.model) is None else {"HF_HUB_OFFLINE": "1"}
+
+    async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str) -> Endpoint:
+        """Its log tells where MXFP4 was given up for BF16; its API tells nothing."""
+        dequantised = "dequantiz" in log
+        notes = ["transformers says that it took the MXFP4 weights apart to BF16"] if dequantised else []
+        found = with_facts(endpoint, {"dequantised": dequantised or None}, *notes)
+        return describe_transformers(replace(found, quantisation="BF16" if dequantised else found.quantisation))
+
+
+def describe_transformers(endpoint: Endpoint) -> Endpoint:
+    """What can be said of any such server: it names no version of its own. A model in a folder here is counted."""
+    folder = Path(endpoint.model.partition("@")[0])
+    parameters = count_parameters(folder) if folder.is_absolute() else None
+    labelled = replace(endpoint, label=endpoint.label or label_of(endpoint.model, parameters))
+    return with_facts(labelled, {"parameters": parameters}, *version_note("transformers", endpoint.version))
+
+
+def installed_version(program: Path) -> str | None:
+    """The version of the transformers beside its program, by the name of its metadata's folder."""
+    for folder in sorted(program.parent.parent.glob("lib/python*/site-packages/transformers-*.dist-info")):
+        if found := re.match(r"transformers-(.+)\.dist-info", folder.name):
+            return found[1]
+    return None

@@ -1,34 +1,64 @@
 """The kit's own paced server as a child process: the truth against which the client is measured."""
 
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import fields
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import httpx
+
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.describe import TRUTH
+from gptoss_bench.engines.asking import as_object, ask, with_facts
+from gptoss_bench.engines.labels import TRUTH_LABEL
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.truth_plan import TruthPlan
 from gptoss_bench.truth_words import MODEL
 
+TRUTH = "truth-server"  # what it yields measures the client, not a model
 
-@asynccontextmanager
-async def serve_truth(
+
+@dataclass(frozen=True, slots=True)
+class TruthServer:
+    """The paced server with `plan`, its log truth.parquet in `log_dir`."""
+
+    plan: TruthPlan
+    log_dir: Path
+    dialect: str = "openai"
+    log_name: str = "truth-server.log"
+    cwd: Path | None = None
+
+    def prepare(self) -> Endpoint:
+        """It is part of the kit: nothing can be missing."""
+        return Endpoint(url="", model=MODEL, dialect=self.dialect, engine=TRUTH)
+
+    def command(self, port: int) -> list[str]:
+        """The server as a child of this Python."""
+        files = [f"--port={port}", f"--log={self.log_dir / 'truth.parquet'}"]
+        return [sys.executable, "-m", "gptoss_bench", "truth-server", *files, *options(self.plan)]
+
+    def environment(self, port: int) -> dict[str, str]:
+        """None is needed."""
+        return {}
+
+    async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str = "") -> Endpoint:
+        """As one that runs already."""
+        return await describe_truth(http, endpoint)
+
+
+async def describe_truth(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
+    """Its plan is all that there is to it."""
+    plan = as_object((await ask(http, "/truth")).body.get("plan"))
+    return with_facts(replace(endpoint, label=endpoint.label or TRUTH_LABEL), plan)
+
+
+def serve_truth(
     plan: TruthPlan, log_dir: Path, *, dialect: str = "openai", port: int = 0, timeout_s: float = 60.0
-) -> AsyncIterator[Endpoint]:
+) -> AbstractAsyncContextManager[Endpoint]:
     """Serve `plan` for the length of the block; truth.parquet is in `log_dir` once it has ended.
 
     The token that shows it ready is stream 0. Raises UsageError where the port is taken or no token comes back.
     """
-
-    def command(chosen: int) -> list[str]:
-        files = [f"--port={chosen}", f"--log={log_dir / 'truth.parquet'}"]
-        return [sys.executable, "-m", "gptoss_bench", "truth-server", *files, *options(plan)]
-
-    draft = Endpoint(url="", model=MODEL, dialect=dialect, engine=TRUTH)
-    async with launched(command, draft, log_dir / "truth-server.log", port=port, timeout_s=timeout_s) as endpoint:
-        yield endpoint
+    return launched(TruthServer(plan, log_dir, dialect), log_dir, port=port, timeout_s=timeout_s)
 
 
 def options(plan: TruthPlan) -> list[str]:
