@@ -13,6 +13,7 @@ from gptoss_bench import calibrate, ruler, truth_log
 from gptoss_bench.errors import UsageError
 from gptoss_bench.load import run_load
 from gptoss_bench.plan import Plan
+from gptoss_bench.ruler_words import ruler_markdown
 from gptoss_bench.trace import Trace
 from gptoss_bench.truth_plan import TruthPlan
 from streams import MS
@@ -185,3 +186,14 @@ def test_a_reply_in_ollamas_dialect_and_torn_is_matched_too(folder, tmp_path):
 def test_levels_that_make_no_sense_are_refused(levels):
     with pytest.raises(UsageError, match=r"levels must be|above 0"):
         asyncio.run(ruler.measure_all(levels))
+
+
+def test_the_readers_table_tells_which_loads_failed_and_by_how_much():
+    one = summed(calibrate.matched(seen(SEEN), STREAMS, LOG))
+    good = replace(one, client="gptoss_bench", trusted=True, offered_events_s=1.0)
+    said = ruler_markdown(calibrate.levels_table([good]))
+    assert "trusted at every load" in said
+    assert said.count("\n| ") == 1
+    said = ruler_markdown(calibrate.levels_table([good, replace(good, trusted=False, streams=7, offered_events_s=2.0)]))
+    assert "At 7 × " in said
+    assert "1.3 ms are allowed" in said

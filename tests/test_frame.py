@@ -153,19 +153,10 @@ def test_the_readme_shows_the_verdicts_and_the_picture_of_runs_that_are_in_the_r
     assert cli_readme.PICTURE.read_bytes() == cli_readme.picture(pictured.path / "notebook.ipynb")
 
 
-def test_the_readmes_figures_of_the_ruler_are_those_of_its_run():
+def test_the_readme_shows_the_ruler_that_is_in_the_repository():
     text = cli_readme.README.read_text()
-    [run_id] = re.findall(r"results/runs/(\S+-ruler-\w+)/", text)
-    levels = Run.load(paths.RUNS / run_id).table("levels")
-    failed = levels[(levels.client == "gptoss_bench") & ~levels.trusted]
-    for one in failed.itertuples():
-        assert f"At {one.streams} streams its TTFT error reached {one.ttft_error_p99_ms:.1f} ms" in text
-    for one in levels[levels.streams >= 64].itertuples():
-        figures = (one.ttft_error_p50_ms, one.ttft_error_p99_ms, one.itl_error_p99_ms)
-        p50, p99, itl = (f"{ms:.0f}" if ms >= 1000 else f"{ms:.3g}" for ms in figures)
-        errors = f"| {p50} / {p99} | {itl} |"
-        bound = {True: "yes", False: "no"}.get(one.client_bound, "no lag known")
-        assert f"{errors} {one.cpu_share:.0%} | {bound} |" in text
+    [run_id] = re.findall(r"<!-- ruler of (\S+) -->", text)
+    assert cli_readme.with_ruler(text, Run.load(paths.RUNS / run_id)) == text
 
 
 def test_the_readme_shows_the_bench_that_is_in_the_repository():

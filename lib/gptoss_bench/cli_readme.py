@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench readme RUN`: what the README shows of runs - the verdicts and their picture, or a bench."""
+"""`python -m gptoss_bench readme RUN`: what the README shows of runs - verdicts and their picture, ruler, bench."""
 
 import argparse
 import base64
@@ -7,9 +7,11 @@ from typing import Any
 
 from gptoss_bench import bench_folder, claims, paths
 from gptoss_bench.errors import UsageError
+from gptoss_bench.ruler_words import ruler_markdown
 from gptoss_bench.store import Run
 
 START, END = "<!-- verdicts of {run_id} -->", "<!-- end of verdicts -->"
+RULER_START, RULER_END = "<!-- ruler of {run_id} -->", "<!-- end of ruler -->"
 BENCH_START, BENCH_END = "<!-- bench of {run_id} -->", "<!-- end of bench -->"
 README = paths.ROOT / "README.md"
 PICTURE = paths.RESULTS / "example.png"
@@ -20,10 +22,12 @@ def add_parser(commands: Any) -> None:
     """Add `readme` to the subcommands."""
     parser = commands.add_parser(
         "readme",
-        help="write the README's tables from a run of verdicts, or from a bench",
+        help="write the README's tables from a run of verdicts or of the ruler, or from a bench",
         epilog="example: python -m gptoss_bench readme results/runs/20261124T090000Z-verdicts-0a1b2c",
     )
-    parser.add_argument("verdicts", type=Path, metavar="RUN", help="folder of a run of verdicts.ipynb, or of a bench")
+    parser.add_argument(
+        "verdicts", type=Path, metavar="RUN", help="folder of a run of verdicts.ipynb or ruler.ipynb, or of a bench"
+    )
     parser.set_defaults(run=run)
 
 
@@ -34,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
         README.write_text(with_bench(README.read_text(encoding="utf-8"), measured), encoding="utf-8")
         return 0
     found = Run.load(args.verdicts)
+    if found.scenario == "ruler":
+        README.write_text(with_ruler(README.read_text(encoding="utf-8"), found), encoding="utf-8")
+        return 0
     README.write_text(with_verdicts(README.read_text(encoding="utf-8"), found), encoding="utf-8")
     for run_id in found.summary["runs"]:
         if Run.load(found.path.parent / run_id).scenario == PICTURED[0]:
@@ -45,6 +52,11 @@ def with_verdicts(text: str, found: Run) -> str:
     """The README's text with the table of this run between its marks, the run named in the first mark."""
     table = claims.verdict_markdown(claims.from_table(found.table("verdicts")))
     return _between(text, START, END, found.run_id, table)
+
+
+def with_ruler(text: str, found: Run) -> str:
+    """The README's text with the table of this ruler between its marks, and its limit in words."""
+    return _between(text, RULER_START, RULER_END, found.run_id, ruler_markdown(found.table("levels")))
 
 
 def with_bench(text: str, found: bench_folder.Bench) -> str:

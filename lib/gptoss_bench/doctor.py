@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from gptoss_bench.architecture import Architecture
 from gptoss_bench.capacity import fit
+from gptoss_bench.engines.versions import TRIED
 from gptoss_bench.memory import weights_bytes
 
 SCENARIOS = {
@@ -18,8 +19,6 @@ TARGETS = {"local": "make run", "a10": "make run-a10", "h100": "make run-h100", 
 ENGINES = {"a10": "ollama", "h100": "vllm"}
 CARDS = {"a10": "A10", "h100": "H100"}
 SIZES = {"a10": "Standard_NV36ads_A10_v5", "h100": "Standard_NC40ads_H100_v5"}
-# Of releases that this kit was tried with, or whose source was read for it; another one is used all the same.
-TRIED = {"vllm": ("0.32",), "ollama": ("0.11", "0.12", "0.24", "0.30", "0.33")}
 SINCE = {"vllm": (0, 10, 1), "ollama": (0, 11, 0)}  # the first that know gpt-oss
 GET = {
     "ollama": "curl -fsSL https://ollama.com/install.sh | sh",

@@ -17,6 +17,8 @@ from typing import Any
 
 from gptoss_bench import machine, paths
 from gptoss_bench.doctor import Card, Facts, Program
+from gptoss_bench.engines.checkpoint import hub_cache, is_fetched
+from gptoss_bench.engines.ollama import manifest_of, model_store
 from gptoss_bench.stamping import ANCILLARY_BYTES, SO_TIMESTAMPNS, ask_for_stamps
 
 ANSWER_S = 60.0  # vLLM imports torch before it tells its version
@@ -111,10 +113,7 @@ def ollama_service(model: str) -> str | None:
 
 def ollama_stored(model: str) -> bool:
     """Whether it was pulled into the store of this user, where an `ollama serve` of this user looks."""
-    store = Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama" / "models")
-    name, _, tag = _tagged(model).partition(":")
-    parts = ["registry.ollama.ai", "library"][: max(0, 2 - name.count("/"))] + name.split("/")
-    return store.joinpath("manifests", *parts, tag).is_file()
+    return manifest_of(model_store(), model).is_file()
 
 
 def _tagged(model: str) -> str:
@@ -132,18 +131,11 @@ def _json(url: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def hub_cache() -> Path:
-    """The folder in which Hugging Face's libraries keep what they fetched."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-
-
 def hub_model(name: str) -> str | None:
     """Where a model of the hub is: in a folder of that name, or in the cache."""
     if (Path(name) / "config.json").is_file():
         return "a folder of this machine"
-    snapshots = hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots"
-    return "in the hub's cache" if any(snapshots.glob("*/*.safetensors")) else None
+    return "in the hub's cache" if is_fetched(name) else None
 
 
 def free_bytes(folder: Path) -> int | None:
