@@ -147,7 +147,7 @@ def test_the_readme_shows_the_verdicts_and_the_picture_of_runs_that_are_in_the_r
     found = Run.load(paths.RUNS / run_id)
     assert cli_readme.with_verdicts(text, found) == text
     evidence = [Run.load(paths.RUNS / name) for name in found.summary["runs"]]
-    assert {run.scenario for run in evidence} == {"ollama-a10", "vllm-h100", "transformers-bf16"}
+    assert {run.scenario for run in evidence} == {"ruler", "ollama-a10", "vllm-h100", "transformers-bf16"}
     assert {run.manifest["status"] for run in [found, *evidence]} == {"complete"}
     [pictured] = [run for run in evidence if run.scenario == "vllm-h100"]
     assert cli_readme.PICTURE.read_bytes() == cli_readme.picture(pictured.path / "notebook.ipynb")

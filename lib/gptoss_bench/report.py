@@ -1,5 +1,6 @@
 """A summary to the block of text that a run prints: what the write-up printed, with what was measured beside it."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ DASH = "–"
 PERCENTILES = ("p50", "p90", "p99")
 LABEL_WIDTH = 24
 NUMBER_WIDTH = 10
+WIDTH = 120
 
 # Label, key of the summary, and seconds to the unit of the label.
 ROWS = (
@@ -89,7 +91,9 @@ def _of_the_client(client: Summary) -> list[str]:
     late = f"; read late by {lag['p50'] * 1e3:.2g} ms at p50, {lag['p99'] * 1e3:.2g} ms at p99" if lag else ""
     lines = [_total("Client", None if share is None else share * 100, 1, f"% of a core{late}")]
     if "error_bar" in client:
-        lines.append(_total("", client["events_s"], 0, f"events/s; {bar_words(client['error_bar'])}"))
+        lines.append(_total("", client["events_s"], 0, "events/s"))
+        indent = " " * (LABEL_WIDTH + NUMBER_WIDTH + 2)
+        lines += textwrap.wrap(bar_words(client["error_bar"]), WIDTH, initial_indent=indent, subsequent_indent=indent)
     if client.get("bound"):
         lines.append(f"CLIENT-BOUND: {'; '.join(client['bound'])}")
     return lines
