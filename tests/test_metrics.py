@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptoss_bench import metrics
 from gptoss_bench.errors import UsageError
 from gptoss_bench.metrics import (
     bootstrap_interval,
@@ -73,6 +74,14 @@ def test_a_percentile_that_is_none_is_refused(p: float, rule: str) -> None:
 def test_a_bootstrap_interval_holds_its_statistic(values: list[float]) -> None:
     low, high = bootstrap_interval(values, median) or (np.nan, np.nan)
     assert min(values) <= low <= median(np.array(values)) <= high <= max(values)
+
+
+@fewer
+@given(st.lists(st.floats(-1e6, 1e6), max_size=40), st.integers(1, 300))
+def test_the_interval_of_a_median_is_that_of_any_statistic_however_many_resamples_are_made_at_once(values, at_once):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "AT_ONCE", at_once)
+        assert metrics.median_interval(values, resamples=50) == bootstrap_interval(values, median, resamples=50)
 
 
 def test_a_bootstrap_interval_shrinks_with_the_samples_and_repeats_with_the_seed() -> None:

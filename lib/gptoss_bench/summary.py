@@ -15,11 +15,11 @@ from gptoss_bench.metrics import (
     NS_PER_S,
     Floats,
     Values,
-    bootstrap_interval,
     concurrency_delivered,
     grouped_median_interval,
     known,
     measured,
+    median_interval,
     percentile,
     rows_where,
     steady_window,
@@ -190,10 +190,7 @@ def _distribution(values: Values, groups: npt.NDArray[Any] | None = None) -> dic
 
 def _median_interval(values: Values, groups: npt.NDArray[Any] | None = None) -> list[float] | None:
     """Bootstrap over requests; `groups` names the request of each value where a request has several."""
-    if groups is None:
-        interval = bootstrap_interval(values, lambda drawn: float(np.median(drawn)))
-    else:
-        interval = grouped_median_interval(values, groups)
+    interval = median_interval(values) if groups is None else grouped_median_interval(values, groups)
     return list(interval) if interval else None
 
 
