@@ -78,6 +78,7 @@ def test_the_command_line_says_what_was_wished_and_nothing_else(tmp_path, monkey
     wished = Vllm(str(tmp_path / "tiny"), 512, False, ("--enforce-eager",)).command(7)[3:]
     more = ["--served-model-name", "tiny", "--max-model-len", "512", "--no-enable-prefix-caching", "--enforce-eager"]
     assert wished == [*address, *more]
+    assert launch.portable([f"--log-dir={tmp_path / 'here'}", "--port=1"]) == "--log-dir=here --port=1"
     assert launch.portable([str(tmp_path / "vllm"), "serve", str(tmp_path / "tiny"), *address]).startswith(
         "vllm serve tiny --host"
     )

@@ -64,7 +64,11 @@ def executable(name: str, folder: str, advice: str) -> str:
 
 def portable(command: Sequence[str]) -> str:
     """A command line as a reader of the run needs it: of each path of this machine only the last name."""
-    return " ".join(Path(word).name if Path(word).is_absolute() else word for word in command)
+    return " ".join(option + sign + _last(value) for option, sign, value in (word.rpartition("=") for word in command))
+
+
+def _last(value: str) -> str:
+    return Path(value).name if Path(value).is_absolute() else value
 
 
 def shown_environment(given: Mapping[str, str]) -> dict[str, str]:
