@@ -92,10 +92,7 @@ def attempt(
     hardly any memory is used. On "cuda" it is a fraction of the first GPU. `watch` is called with the child's
     process id before each allocation. Raises UsageError where the budget or the machine makes no sense of it.
     """
-    if refusal := cannot_limit(sys.platform, device):
-        raise UsageError(refusal)
-    if budget_bytes <= 0 or not 0 < timeout_s <= threading.TIMEOUT_MAX:
-        raise UsageError("the budget and the time limit of an attempt have to be above zero and finite")
+    refuse_senseless(device, budget_bytes, timeout_s)
     steps = architecture.allocations(dtype)
 
     def drive(child: subprocess.Popen[str]) -> tuple[tuple[int, Allocation | None], dict[str, Any]]:
@@ -171,6 +168,14 @@ def killed_words(exit_code: int, before: int | None, after: int | None) -> str:
     if after > before:
         return "killed (exit code 137, SIGKILL) by the kernel's out-of-memory killer, whose count rose meanwhile"
     return "killed (exit code 137, SIGKILL), as the out-of-memory killer does; but the kernel counted no such kill"
+
+
+def refuse_senseless(device: str, budget_bytes: int, timeout_s: float) -> None:
+    """Raise UsageError where the budget, the time limit or the machine makes no sense of an attempt."""
+    if refusal := cannot_limit(sys.platform, device):
+        raise UsageError(refusal)
+    if budget_bytes <= 0 or not 0 < timeout_s <= threading.TIMEOUT_MAX:
+        raise UsageError("the budget and the time limit of an attempt have to be above zero and finite")
 
 
 def cannot_limit(platform: str, device: str) -> str | None:

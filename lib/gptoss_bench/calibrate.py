@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gptoss_bench.error_bar import CPU_SHARE
+from gptoss_bench.error_bar import CPU_SHARE, client_bound
 from gptoss_bench.metrics import known, percentile
 from gptoss_bench.trace import Trace
 from gptoss_bench.truth_reply import IDENTITY
@@ -38,8 +38,8 @@ class Level:
     last event: the wait for first tokens is in it, and so is a client that does not keep up.
 
     `trusted`: the p99 of none of its errors (of TTFT, of ITL, of an arrival) exceeds 5 % of the median ITL, and it
-    needs at most 80 % of a core. `client_bound` is the rule that every other run is marked by: lag p99 beyond 5 % of
-    the median ITL, or more than 80 % of a core; None where stamps carry no lag. The two differ where reads are late
+    needs at most 80 % of a core. `client_bound` is the rule that every other run is marked by
+    (error_bar.client_bound); None where stamps carry no lag. The two differ where reads are late
     and the kernel's stamps are right all the same, so both are told.
     """
 
@@ -117,8 +117,13 @@ def level(
     errors = _spread(errors_s), _spread(both["itl_error_s"]), _spread(outputs["arrival_error_s"])
     worst = [spread.p99 for spread in errors if spread.p99 is not None]
     right = itl_p50 is not None and bool(worst) and max(worst) <= ERROR_SHARE * itl_p50 * 1e3
-    lagged = _spread(lag)
-    late = None if lagged.p99 is None or itl_p50 is None else lagged.p99 > ERROR_SHARE * itl_p50 * 1e3
+    lag_s = {"p99": percentile(lag, 99).value}
+    gaps = known(both["itl_s"])
+    seen = {
+        "lag_s": None if lag_s["p99"] is None else lag_s,
+        "cpu_share": cpu_share,
+        "shared_read_share": float((gaps == 0).mean()) if len(gaps) else None,
+    }
     return Level(
         client=client,
         streams=planned[0],
@@ -132,10 +137,10 @@ def level(
         ttft_error=errors[0],
         itl_error=errors[1],
         arrival_error=errors[2],
-        lag=lagged,
+        lag=_spread(lag),
         server_late=_spread(both["late_s"]),
         trusted=right and cpu_share <= CPU_SHARE,
-        client_bound=None if late is None else late or cpu_share > CPU_SHARE,
+        client_bound=None if seen["lag_s"] is None else bool(client_bound(seen, itl_p50)),
     )
 
 

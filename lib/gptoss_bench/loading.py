@@ -6,13 +6,11 @@ What is predicted is the loader's own order: names sorted, so that the head come
 
 import json
 import subprocess
-import sys
-import threading
 from pathlib import Path
 from typing import Any
 
 from gptoss_bench.architecture import Allocation, Architecture
-from gptoss_bench.attempt import HOW, Attempt, cannot_limit, run_child
+from gptoss_bench.attempt import HOW, Attempt, refuse_senseless, run_child
 from gptoss_bench.capacity import unpacking_bytes
 from gptoss_bench.errors import UsageError
 from gptoss_bench.memory import first_not_to_fit
@@ -60,13 +58,10 @@ def attempt_loading(
     the first tensor, in the loader's order, that was not made on the device. On "cpu" the mapped files count against
     the address space, so the budget is raised by their size. Raises UsageError where the attempt makes no sense.
     """
-    if refusal := cannot_limit(sys.platform, device):
-        raise UsageError(refusal)
+    refuse_senseless(device, budget_bytes, timeout_s)
     files = list(folder.glob("*.safetensors"))
     if not files:
         raise UsageError(f"{folder} has no safetensors files; fetch the checkpoint, or use --device cpu without one")
-    if budget_bytes <= 0 or not 0 < timeout_s <= threading.TIMEOUT_MAX:
-        raise UsageError("the budget and the time limit of an attempt have to be above zero and finite")
     packed = architecture.quantisation == "mxfp4"
     if dtype not in ("bf16", "mxfp4") or (dtype == "mxfp4" and not packed):
         raise UsageError(

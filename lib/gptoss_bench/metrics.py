@@ -71,7 +71,7 @@ def known(values: Values) -> Floats:
 
 def bootstrap_interval(
     values: Values,
-    statistic: Callable[[Floats], float],
+    statistic: Callable[[Floats], Floats],
     *,
     level: float = 0.95,
     resamples: int = 1000,
@@ -79,28 +79,24 @@ def bootstrap_interval(
 ) -> tuple[float, float] | None:
     """Percentile bootstrap (Efron 1979) of a statistic of independent values, such as one a request.
 
-    Resamples the values with replacement; the same seed gives the same interval. None for fewer than two values.
+    Resamples the values with replacement, a block of resamples at a time: `statistic` takes an array (resamples,
+    values), which it may reorder, and gives one number a resample. The same seed gives the same interval. None for
+    fewer than two values.
     """
-    samples = known(values)
-    if len(samples) < 2:
-        return None
-    draw = np.random.default_rng(seed)
-    found = [statistic(draw.choice(samples, len(samples))) for _ in range(resamples)]
-    return _middle(np.asarray(found, dtype="float64"), level)
-
-
-def median_interval(
-    values: Values, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float] | None:
-    """The bootstrap interval of the median: the same as by `bootstrap_interval`, many resamples at a time."""
     samples = known(values)
     if len(samples) < 2:
         return None
     draw = np.random.default_rng(seed)
     at_once = max(1, AT_ONCE // len(samples))
     blocks = (min(at_once, resamples - done) for done in range(0, resamples, at_once))
-    drawn = (draw.choice(samples, (rows, len(samples))) for rows in blocks)
-    return _middle(np.concatenate([np.median(rows, axis=1, overwrite_input=True) for rows in drawn]), level)
+    found = [statistic(draw.choice(samples, (rows, len(samples)))) for rows in blocks]
+    return _middle(np.concatenate(found), level)
+
+
+def row_medians(rows: Floats) -> Floats:
+    """The median of each row; reorders them."""
+    medians: Floats = np.median(rows, axis=1, overwrite_input=True)
+    return medians
 
 
 def grouped_median_interval(

@@ -60,13 +60,12 @@ def _script(content: dict[str, Any]) -> Told:
 def _kit(content: dict[str, Any]) -> Told:
     run = Run.load(content["run"])
     requests, chunks = run.requests, run.chunks
-    span_s = float(chunks["arrival_ns"].max() - requests["sent_ns"].min()) / 1e9
     return Told(
         requests=requests[["request_id", "ttft_s"]],
         streams=calibrate.streams_of(run.traces()),
         chunks=chunks[CHUNK_COLUMNS],
         cpu_s=content["cpu_s"],
-        loading_cpu_s=run.summary["client"]["cpu_share"] * span_s,
+        loading_cpu_s=run.summary["client"]["cpu_s"],
     )
 
 

@@ -24,17 +24,18 @@ def conclude(
     chunks: pd.DataFrame | summary.Columns,
     *,
     concurrency: int,
+    cpu_s: float | None,
     cpu_share: float | None,
     ruler: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], list[lint.Finding]]:
     """The summary of these tables and what makes it untrustworthy.
 
-    `said` is what the summary says already, of which stays what a scenario added; `cpu_share` is of the client, `ruler`
-    what the manifest keeps of the one that was laid on this machine.
+    `said` is what the summary says already, of which stays what a scenario added; `cpu_s` and `cpu_share` are the
+    client's over the measured phase, `ruler` is what the manifest keeps of the one that was laid on this machine.
     """
     found = {**said, **summary.summarise(requests, chunks, concurrency=concurrency)}
     client = found["client"]
-    client["cpu_share"] = cpu_share
+    client |= {"cpu_s": cpu_s, "cpu_share": cpu_share}
     client["error_bar"] = error_bar(client["events_s"], ruler)
     client["bound"] = client_bound(client, found["itl_s"]["p50"])
     found["agreement"] = agreement(requests, found.get("server_metrics"))
@@ -66,6 +67,7 @@ def rebuild(run: Run, target: Path) -> list[str]:
         requests,
         partial(derived.read_columns, target),
         concurrency=concurrency,
+        cpu_s=client.get("cpu_s"),
         cpu_share=client.get("cpu_share"),
         ruler=run.manifest.get("ruler"),
     )

@@ -100,7 +100,7 @@ class Session:
         """Run the plan and return its summary. Raises RunFailed where the load is not whole; what ended is kept."""
         planned: list[int] = []
         complete: list[int] = []
-        stamps_s = [(time.perf_counter(), time.process_time())]
+        used = _Used()
 
         def seen(trace: Trace) -> None:
             planned.append(trace.request_id)
@@ -111,8 +111,10 @@ class Session:
 
         async def marked(phase: str) -> None:
             if phase == "end":
-                stamps_s.append((time.perf_counter(), time.process_time()))
+                used.stop()
             await self.witnesses.load_phase(phase, len(complete))
+            if phase == "measure":
+                used.start()
 
         reason = "stopped before its end"
         try:
@@ -120,9 +122,7 @@ class Session:
                 await run_load(plan, self.endpoint, self.folder, seen, first_id=self._next_id, on_phase=marked) or ""
             )
         finally:
-            stamps_s.append((time.perf_counter(), time.process_time()))
-            wall_s, cpu_s = (end - start for start, end in zip(*stamps_s[:2], strict=True))
-            cpu_share = cpu_s / wall_s
+            used.stop()
             self._next_id += len(planned)
             self.requests = self.folder.requests()
             self.summary |= self.witnesses.told()
@@ -131,7 +131,8 @@ class Session:
                 self.requests,
                 self.folder.columns,
                 concurrency=plan.concurrency,
-                cpu_share=cpu_share,
+                cpu_s=used.cpu_s,
+                cpu_share=used.cpu_share,
                 ruler=self.manifest["ruler"],
             )
             self.manifest["client"] = {
@@ -156,6 +157,24 @@ class Session:
     def _end(self, status: str, reason: str | None) -> Run:
         self.folder.document("lint", findings_document(self.findings))
         return self.folder.finish(self.summary, status, reason)
+
+
+class _Used:
+    """CPU of this process over the measured phase, in seconds and as a share of the time; None where there was none."""
+
+    def __init__(self) -> None:
+        self.cpu_s: float | None = None
+        self.cpu_share: float | None = None
+        self._began: tuple[float, float] | None = None
+
+    def start(self) -> None:
+        self._began = (time.perf_counter(), time.process_time())
+
+    def stop(self) -> None:
+        """The first stop counts."""
+        if self._began is not None:
+            wall_s, self.cpu_s = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
+            self.cpu_share, self._began = self.cpu_s / wall_s, None
 
 
 @asynccontextmanager

@@ -15,12 +15,13 @@ from gptoss_bench.metrics import (
     NS_PER_S,
     Floats,
     Values,
+    bootstrap_interval,
     concurrency_delivered,
     grouped_median_interval,
     known,
     measured,
-    median_interval,
     percentile,
+    row_medians,
     rows_where,
     steady_window,
 )
@@ -104,6 +105,7 @@ def summarise(
             "lag_s": lag_s,
             "shared_read_share": shared,
             "events_s": events_s,
+            "cpu_s": None,
             "cpu_share": None,
         },
         **goodput(requests, completed, slo, window),
@@ -190,7 +192,7 @@ def _distribution(values: Values, groups: npt.NDArray[Any] | None = None) -> dic
 
 def _median_interval(values: Values, groups: npt.NDArray[Any] | None = None) -> list[float] | None:
     """Bootstrap over requests; `groups` names the request of each value where a request has several."""
-    interval = median_interval(values) if groups is None else grouped_median_interval(values, groups)
+    interval = bootstrap_interval(values, row_medians) if groups is None else grouped_median_interval(values, groups)
     return list(interval) if interval else None
 
 

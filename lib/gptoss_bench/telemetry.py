@@ -15,10 +15,8 @@ from gptoss_bench import samples
 from gptoss_bench.endpoint import Endpoint
 
 START_S, STOP_S = 30.0, 5.0  # a GPU that nobody holds open takes seconds to wake
-SETTLE_S, SETTLE_GPU_S = (
-    0.3,
-    2.0,
-)  # what a phase lasts at least, to be seen; a GPU averages its utilisation over a second
+# What a phase lasts at least, to be seen; a GPU averages its utilisation over a second.
+SETTLE_S, SETTLE_GPU_S = 0.3, 2.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 FILE = "telemetry.jsonl"
 

@@ -1,9 +1,9 @@
 """Words that a run must carry, decided by what the server says or by the weights that it was given."""
 
-import json
-import math
 from pathlib import Path
 
+from gptoss_bench.checkpoint import totals
+from gptoss_bench.errors import UsageError
 from gptoss_bench.paths import TINY_CHECKPOINT
 
 TINY_LABEL = "TINY MODEL"
@@ -11,7 +11,6 @@ TINY_PARAMETERS = 100e6  # a gpt-oss with fewer parameters than this is a toy, w
 TRUTH_LABEL = "TRUTH SERVER"
 CPU_LABEL = "CPU"
 REMOTE_LABEL = "REMOTE SERVER"  # what the manifest says of machine and GPUs is of the client alone
-_LONGEST_HEADER = 100 * 2**20
 
 
 def tiny_label(parameters: object) -> str | None:
@@ -32,17 +31,9 @@ def joined(*labels: str | None) -> str | None:
 
 
 def count_parameters(folder: Path) -> int | None:
-    """The number of weights in a folder's *.safetensors, from their headers; None where it has none that is whole.
-
-    MXFP4 blocks hold two weights a byte and are counted as bytes: enough to tell a toy.
-    """
-    shapes: list[list[int]] = []
-    for file in sorted(folder.glob("*.safetensors")):
-        try:
-            with file.open("rb") as weights:
-                length = int.from_bytes(weights.read(8), "little")
-                header = json.loads(weights.read(length)) if length < _LONGEST_HEADER else {}
-            shapes += [entry["shape"] for name, entry in header.items() if name != "__metadata__"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-    return sum(map(math.prod, shapes)) if shapes else None
+    """The number of weights in a folder's *.safetensors, from their headers; None where it has none that is whole."""
+    try:
+        found = totals(folder)
+    except UsageError:
+        return None
+    return None if found is None else found.parameters
