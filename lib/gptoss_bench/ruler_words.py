@@ -8,7 +8,7 @@ from gptoss_bench.calibrate import ERROR_SHARE
 
 HEAD = (
     "| streams × tokens/s | client | TTFT error p50 / p99, ms | ITL error p99, ms | share of a core | trusted "
-    "| client-bound by its lag |\n|---|---|---|---|---|---|---|"
+    "| client-bound |\n|---|---|---|---|---|---|---|"
 )
 YES_NO = {True: "yes", False: "no"}
 
