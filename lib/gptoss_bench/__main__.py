@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from gptoss_bench import (
     cli_attempt,
     cli_bench,
+    cli_compare,
     cli_decode,
     cli_doctor,
     cli_fit,
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (
         *(cli_load, cli_decode, cli_rebuild, cli_run, cli_doctor, cli_fit, cli_attempt, cli_pull),
-        *(cli_readme, cli_truth, cli_bench, cli_lint),
+        *(cli_readme, cli_truth, cli_bench, cli_lint, cli_compare),
     ):
         module.add_parser(commands)
     args = parser.parse_args(argv)

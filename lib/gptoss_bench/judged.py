@@ -41,7 +41,8 @@ def read(path: Path) -> list[Result]:
         run = Run.load(path)
         if "percentile_rule" not in run.summary:
             raise UsageError(f"{path} has no figures to judge: it is of {run.scenario}, {run.manifest['status']}")
-        return [Result(run.run_id, run.summary, run.requests, run.manifest)]
+        label = run.manifest.get("label")
+        return [Result(f"{run.run_id} ({label})" if label else run.run_id, run.summary, run.requests, run.manifest)]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
