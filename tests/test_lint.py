@@ -9,7 +9,7 @@ from gptoss_bench.lint import Finding, fraction_of_latency, lint
 from gptoss_bench.summary import summarise
 from gptoss_bench.tables import derive
 from gptoss_bench.trace import Trace
-from streams import DONE, answer, chat, counted, finish, thought, trace
+from streams import DONE, answer, chat, counted, finish, thought, trace, usage
 
 PUBLISHED = [(2.271, 8.835), (2.874, 11.235), (3.775, 14.755)]  # TTFT and latency (s) at p50, p90, p99
 
@@ -50,6 +50,7 @@ def replaced(*instead: Trace) -> list[Trace]:
 
 THOUGHT_ONLY = [(10.0, thought()), (140.0, finish()), (140.0, DONE)]
 MISCOUNTED = [(40.0, answer(usage=counted(1))), (140.0, answer("", timings={"predicted_n": 9})), (140.0, DONE)]
+UNCOUNTED = [(40.0, answer()), (50.0, answer()), (140.0, finish()), (140.0, usage(1)), (140.0, DONE)]
 EQUAL = [chat(40, 9, 9, n, sent_ms=114.0 * n) for n in range(10)]  # each like the next, up to its token limit
 
 TRIPPED = [
@@ -61,6 +62,7 @@ TRIPPED = [
     ("most-answers-truncated", "warning", EQUAL, 1),
     ("no-answer", "warning", replaced(trace(THOUGHT_ONLY, 3, sent_ms=SENDS[3])), 1),
     ("token-counts-disagree", "warning", replaced(trace(MISCOUNTED, 3, sent_ms=SENDS[3])), 1),
+    ("token-counts-disagree", "warning", replaced(trace(UNCOUNTED, 3, sent_ms=SENDS[3])), 1),
     ("concurrency-not-delivered", "warning", [stopped(n, 40.0 * n) for n in range(60)], 6),
     ("client-bound", "warning", [stopped(n, lags_ns=(2_000_000,) * 13) for n in range(9)], 1),
     ("no-warmup", "note", sound()[1:], 1),
@@ -86,6 +88,16 @@ def test_a_client_that_is_busy_most_of_the_time_is_named(name: str, share: float
     summary = summarise(requests, events, concurrency=1)
     summary["client"][name] = share
     assert ("client-bound" in {found.rule for found in lint(summary, requests)}) is bound
+
+
+@pytest.mark.parametrize(("told", "differs"), [(11_000.0, False), (11_001.0, True)])
+def test_the_servers_own_count_of_tokens_is_held_against_the_usage(told: float, differs: bool) -> None:
+    requests, events = derive(sound())
+    summary = summarise(requests, events, concurrency=1)
+    summary["server_metrics"] = {"counts": {"requests": 1000.0, "generation_tokens": told}}
+    found = {found.rule: found for found in lint(summary, requests)}
+    assert set(found) == ({"token-counts-disagree"} if differs else set())
+    assert not differs or "11001 tokens, the usage of all answers has 11000" in found["token-counts-disagree"].evidence
 
 
 def test_the_gravest_findings_come_first() -> None:

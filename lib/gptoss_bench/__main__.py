@@ -1,4 +1,4 @@
-"""The shell face: `python -m gptoss_bench …`. Exit codes: 0 done, 1 the run failed, 2 bad usage."""
+"""The shell: `python -m gptoss_bench …`. Exit codes: 0 done, 1 the run failed, 2 bad usage, 3 `lint` found an error."""
 
 import argparse
 import asyncio
@@ -12,9 +12,11 @@ from typing import Any, NoReturn
 from gptoss_bench import (
     cli_attempt,
     cli_bench,
+    cli_compare,
     cli_decode,
     cli_doctor,
     cli_fit,
+    cli_lint,
     cli_load,
     cli_pull,
     cli_readme,
@@ -38,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (
         *(cli_load, cli_decode, cli_rebuild, cli_run, cli_doctor, cli_fit, cli_attempt, cli_pull),
-        *(cli_readme, cli_truth, cli_bench),
+        *(cli_readme, cli_truth, cli_bench, cli_lint, cli_compare),
     ):
         module.add_parser(commands)
     args = parser.parse_args(argv)

@@ -3,17 +3,20 @@
 import argparse
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tqdm import tqdm
 
 from gptoss_bench import plan as plans
-from gptoss_bench.errors import RunFailed
+from gptoss_bench import trials
+from gptoss_bench.errors import RunFailed, UsageError
 from gptoss_bench.load import Progress
 from gptoss_bench.plan import Plan
 from gptoss_bench.report import result_block
 from gptoss_bench.scenario import Session, serving
+from gptoss_bench.shares import share
 from gptoss_bench.trace import Trace
 
 EXAMPLE = """example, the write-up's own load:
@@ -53,11 +56,23 @@ def add_parser(commands: Any) -> None:
     add("--first-timeout", type=float, metavar="S", help="of the wait for the first event (default: none)")
     add("--idle-timeout", type=float, metavar="S", help="of each wait between events (default: none)")
     add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")
+    add(
+        "--until",
+        type=share,
+        metavar="SHARE",
+        help="repeat the load until rate, TTFT and TPOT are known to within this",
+    )
+    add("--max-trials", type=int, default=9, help="most repetitions with --until (default: %(default)s)")
     parser.set_defaults(run=run, loop_factory=_new_loop)
 
 
 async def run(args: argparse.Namespace) -> int:
-    """Measure, print, and return the exit code. Raises UsageError and RunFailed in words."""
+    """Measure, print, and return the exit code. Raises UsageError and RunFailed in words.
+
+    With --until each trial is a run of its own, until `trials.narrow_enough` or --max-trials.
+    """
+    if args.until is not None and args.max_trials < trials.FEWEST:
+        raise UsageError(f"--max-trials {args.max_trials} gives no interval: it takes {trials.FEWEST} trials or more")
     requests = args.requests if args.requests is not None or args.duration is not None else 1024
     plan = Plan(
         concurrency=args.concurrency,
@@ -77,6 +92,20 @@ async def run(args: argparse.Namespace) -> int:
         first_timeout_s=args.first_timeout,
         idle_timeout_s=args.idle_timeout,
     )
+    done = [await _trial(args, plan)]
+    while args.until is not None and len(done) < args.max_trials:
+        if trials.narrow_enough(trials.watched(done), args.until):
+            break
+        print()
+        # As new prompts as those of the first trial: no cache has seen them.
+        done.append(await _trial(args, replace(plan, salt=plan.salt + len(done))))
+    if args.until is not None:
+        print("\n" + "\n".join(trials.words(trials.watched(done), args.until)))
+    return 0
+
+
+async def _trial(args: argparse.Namespace, plan: Plan) -> Mapping[str, Any]:
+    """One run folder; its summary."""
     dialect = None if args.dialect == "auto" else args.dialect
     async with serving(
         "load", "attached", plan=plan, url=args.url, model=args.model, dialect=dialect, results_dir=args.results,
@@ -90,7 +119,7 @@ async def run(args: argparse.Namespace) -> int:
             raise
         session.finish()
     _print(session)
-    return 0
+    return session.summary
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -56,7 +56,11 @@ def _same_fraction(evidence: str) -> Finding:
 
 
 def _fraction(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """Over the requests, or over the percentiles of a result that keeps no single request."""
     rows = measured(requests)
+    if rows.empty:
+        pairs = [(summary["ttft_s"][at], summary["done_s"][at]) for at in ("p50", "p90", "p99")]
+        return fraction_of_latency([(ttft, latency) for ttft, latency in pairs if ttft is not None and latency])
     ratios = pd.Series(known(rows["ttft_s"] / rows["done_s"]))
     low, middle, high = ratios.quantile([0.1, 0.5, 0.9])
     if len(ratios) < FEWEST_REQUESTS or high - low >= SAME_FRACTION * middle:
@@ -76,6 +80,8 @@ def _little(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     rows = measured(requests)
     if not summary["wall_s"] or not summary["completed"]:
         return None
+    if rows.empty:
+        return _little_told(summary)
     in_flight = float((rows["done_ns"] - rows["sent_ns"]).sum()) / 1e9 / summary["wall_s"]
     by_law = summary["request_s"] * summary["done_s"]["mean"]
     if abs(in_flight - by_law) <= LITTLE_ERROR * in_flight:
@@ -85,9 +91,18 @@ def _little(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     return Finding("littles-law", "error", evidence, advice)
 
 
+def _little_told(summary: Summary) -> Finding | None:
+    """Where no single request is kept: rate × mean latency cannot exceed what was to be in flight."""
+    mean_s, planned = summary["done_s"]["mean"], summary["concurrency_planned"]
+    if mean_s is None or planned is None or summary["request_s"] * mean_s <= (1 + LITTLE_ERROR) * planned:
+        return None
+    evidence = f"rate × mean latency is {summary['request_s'] * mean_s:.2f}, with at most {planned} requests in flight"
+    return Finding("littles-law", "error", evidence, "rate and latency are not of the same requests: look at both")
+
+
 def _one_prompt(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     rows = measured(requests)
-    if len(rows) < 2 or rows["prompt_id"].nunique() > 1:
+    if len(rows) < 2 or rows["prompt_id"].nunique() != 1:
         return None
     cached = known(rows["cached_tokens"])
     seen = f"; up to {cached.max():.0f} tokens came from the cache" if len(cached) else ""
@@ -103,9 +118,26 @@ def _failures(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 
 def _truncated(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    if summary["truncated"] is None:
+        return _truncated_by_mean(summary)
     evidence = f"{summary['truncated']} of {summary['completed']} answers stopped at the token limit"
     finding = Finding("most-answers-truncated", "warning", evidence, "raise max_tokens, or say that it is meant so")
     return finding if summary["truncated"] > summary["completed"] / 2 else None
+
+
+def _truncated_by_mean(summary: Summary) -> Finding | None:
+    """Where no answer's end is told: one that ended by itself is a token short of the limit, or more."""
+    mean, limit = summary["completion_tokens"]["mean"], _made(summary, "parameters").get("max_tokens")
+    if mean is None or limit is None or mean <= limit - 0.5:
+        return None
+    evidence = f"the answers have {mean:.1f} tokens on average, at most {limit}: over half stopped at the token limit"
+    return Finding("most-answers-truncated", "warning", evidence, "raise max_tokens, or say that it is meant so")
+
+
+def _made(summary: Summary, name: str) -> Mapping[str, Any]:
+    """A part of the manifest, where the caller put that into the summary."""
+    found: Mapping[str, Any] = (summary.get("manifest") or {}).get(name) or {}
+    return found
 
 
 def _no_answer(summary: Summary, requests: pd.DataFrame) -> Finding | None:
@@ -116,15 +148,25 @@ def _no_answer(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 def _token_counts(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     rows = measured(requests)
-    differ = int((rows["server_eval_tokens"] != rows["completion_tokens"]).fillna(False).sum())
-    evidence = f"in {differ} requests the server's timings count other tokens than its usage"
-    finding = Finding("token-counts-disagree", "warning", evidence, "quote no token rate before it is explained")
-    return finding if differ else None
+    by_timings = int((rows["server_eval_tokens"] != rows["completion_tokens"]).fillna(False).sum())
+    by_events = int((rows["output_events"] > rows["completion_tokens"]).fillna(False).sum())
+    parts = [
+        (by_timings, "the server's timings count other tokens than its usage"),
+        (by_events, "more events bore output than its usage counts tokens"),
+    ]
+    words = [f"in {count} requests {what}" for count, what in parts if count]
+    counts = (summary.get("server_metrics") or {}).get("counts", {})
+    total, told = summary["completion_tokens"]["sum"], counts.get("generation_tokens")
+    alone = counts.get("requests") == len(rows) == summary["completed"]
+    if alone and total is not None and told is not None and told != total:
+        words.append(f"the server's counter rose by {told:.0f} tokens, the usage of all answers has {total}")
+    advice = "quote no token rate before it is explained"
+    return Finding("token-counts-disagree", "warning", "; ".join(words), advice) if words else None
 
 
 def _concurrency(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     planned, delivered = summary["concurrency_planned"], summary["concurrency_delivered"]
-    if delivered is None or delivered >= DELIVERED_SHARE * planned:
+    if delivered is None or planned is None or delivered >= DELIVERED_SHARE * planned:
         return None
     evidence = f"{delivered:.1f} of {planned} requests in flight in the steady window"
     return Finding("concurrency-not-delivered", "warning", evidence, "the client is late: fewer slots, or more clients")
@@ -141,6 +183,8 @@ def _warmup(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     evidence = "no request was sent before the measured ones"
     advice = "the first wave may hold loading and compiling: add a warm-up"
     cold = len(requests) > 0 and requests["phase"].eq("measure").all()
+    if "warmup_requests" in summary:  # another tool's, whose file may not tell
+        cold = summary["warmup_requests"] == 0
     return Finding("no-warmup", "note", evidence, advice) if cold else None
 
 

@@ -1,0 +1,72 @@
+"""guidellm's JSON report (`--output kind=json`), one result a benchmark in it. Read from guidellm 0.8.1. Pure."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gptoss_bench.importers.imported import Imported, Row, of_rows
+
+NOTES = (
+    "its ITL is a request's mean and keeps no gap, so none is shown here; what it calls time per output token has TTFT "
+    "in it, so TPOT is computed from its stamps",
+)
+
+
+def parse(content: Any) -> list[Imported]:
+    """The results in such a report, already read as JSON, one a load that it tried; empty where it is another file."""
+    if not isinstance(content, Mapping) or "guidellm_version" not in (content.get("metadata") or {}):
+        return []
+    backend = content["config"]["spec"]["backend"]
+    return [_benchmark(one, content["metadata"]["guidellm_version"], backend) for one in content["benchmarks"]]
+
+
+def _benchmark(one: Mapping[str, Any], version: str, backend: Mapping[str, Any]) -> Imported:
+    streams = one["config"]["strategy"].get("streams")
+    by_state, prompts = one["requests"], dict[str, int]()
+    rows = [
+        row
+        for state in ("successful", "errored", "incomplete")
+        for told in by_state.get(state) or []
+        if (row := _row(told, state, prompts)) is not None
+    ]
+    rows.sort(key=lambda row: row.sent_ns)
+    summary, requests = of_rows(rows, concurrency=streams, gaps_known=False)
+    warmup = (one["config"].get("warmup") or {}).get("value")
+    summary["warmup_requests"] = None if warmup else 0
+    manifest = {
+        "clock": {"source": "wall"},
+        "endpoint": {"url": backend.get("target"), "model": backend.get("model")},
+        "parameters": {"concurrency": streams},
+    }
+    return Imported("guidellm", version, summary, requests, manifest, NOTES)
+
+
+def _row(told: Mapping[str, Any], state: str, prompts: dict[str, int]) -> Row | None:
+    timings = told["info"]["timings"]
+    start, first, last = (timings.get(at) for at in ("request_start", "first_token_iteration", "last_token_iteration"))
+    if start is None:
+        return None
+    answer = timings.get("first_output_token_iteration")
+    outcome = {"successful": "completed", "errored": "failed"}.get(state, "cancelled")
+    failed = outcome == "failed"
+    return Row(
+        sent_ns=round(start * 1e9),
+        ttft_s=None if first is None else first - start,
+        ttfa_s=None if answer is None else answer - start,
+        e2e_s=None if last is None or state != "successful" else last - start,
+        prompt_tokens=told.get("prompt_tokens"),
+        completion_tokens=told.get("output_tokens"),
+        prompt_id=_prompt_id(told.get("request_args"), prompts),
+        outcome=outcome,
+        failure="unnamed" if failed else None,
+        error=str(told["info"].get("error")) if failed else None,
+    )
+
+
+def _prompt_id(arguments: str | None, prompts: dict[str, int]) -> int | None:
+    """The same number for the same messages."""
+    try:
+        messages = json.dumps(json.loads(arguments or "")["body"]["messages"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    return prompts.setdefault(messages, len(prompts))

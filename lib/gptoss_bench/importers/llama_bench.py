@@ -1,0 +1,59 @@
+"""`llama-bench -o json` or jsonl: prompt and decode rates of llama.cpp in one process, without a server. Pure."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from gptoss_bench.importers.imported import Imported, told_only
+from gptoss_bench.metrics import bootstrap_interval
+from gptoss_bench.tables import derive
+
+LAYERS = {"gpt-oss 20B": 24, "gpt-oss 120B": 36}  # transformer blocks; the output layer counts as one more
+NOTES = ("it runs in one process: no server, no HTTP, no tokenising and no sampling are in its times",)
+
+
+def parse(content: Any) -> list[Imported]:
+    """The results in such a file, already read as JSON (a list of tests), one a model; empty where it is another."""
+    tests = content if isinstance(content, Sequence) and not isinstance(content, str) else [content]
+    if not tests or not all(
+        isinstance(test, Mapping) and {"avg_ts", "n_gen", "n_prompt"} <= set(test) for test in tests
+    ):
+        return []
+    models = dict.fromkeys((test["model_filename"], test["n_gpu_layers"], test.get("build_commit")) for test in tests)
+    return [_model([test for test in tests if _key(test) == key]) for key in models]
+
+
+def _key(test: Mapping[str, Any]) -> tuple[Any, ...]:
+    return test["model_filename"], test["n_gpu_layers"], test.get("build_commit")
+
+
+def _model(tests: Sequence[Mapping[str, Any]]) -> Imported:
+    first = tests[0]
+    decode = [_rate(test) for test in tests if test["n_gen"] and not test["n_prompt"]]
+    prefill = [_rate(test) for test in tests if test["n_prompt"] and not test["n_gen"]]
+    summary = told_only(1, prefill=prefill, decode=decode, output_tok_s=decode[0]["tok_s"] if decode else None)
+    layers = [n for name, n in LAYERS.items() if str(first.get("model_type", "")).startswith(name)]
+    facts = {
+        "gpu_layers": first["n_gpu_layers"] if first.get("gpu_info") else None,
+        "layers": layers[0] + 1 if layers else None,
+        "cpu_moe_layers": first.get("n_cpu_moe"),
+    }
+    build = f"{first.get('build_number')} ({first.get('build_commit')})"
+    manifest = {
+        "gpus": [{"name": first["gpu_info"]}] if first.get("gpu_info") else [],
+        "endpoint": {"engine": "llama.cpp", "version": build, "model": first.get("model_type"), "facts": facts},
+    }
+    version = str(first.get("build_number"))
+    return Imported("llama-bench", version, summary, derive([])[0], manifest, NOTES)
+
+
+def _rate(test: Mapping[str, Any]) -> dict[str, Any]:
+    """Tokens a second of one test: median and bootstrap interval of its repetitions, the mean where it has none."""
+    samples = test.get("samples_ts") or [test["avg_ts"]]
+    return {
+        "tokens": test["n_gen"] or test["n_prompt"],
+        "depth": test.get("n_depth", 0),
+        "n": len(samples),
+        "tok_s": median(samples),
+        "interval": bootstrap_interval(samples, lambda drawn: float(median(drawn))),
+    }

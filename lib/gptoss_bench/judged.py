@@ -1,0 +1,59 @@
+"""A result from disk, of this kit or of another tool, and all that the rules find in it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gptoss_bench import importers, lint, lint_machine, lint_made
+from gptoss_bench.errors import UsageError
+from gptoss_bench.store import Run
+
+RULES = (*lint.RULES, *lint_machine.RULES, *lint_made.RULES)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What can be judged: a name to call it by, a summary as `summarise` makes it, requests, and how it was made."""
+
+    name: str
+    summary: Mapping[str, Any]
+    requests: pd.DataFrame
+    manifest: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A result's name, summary and manifest, and what was found in it, the gravest first."""
+
+    name: str
+    summary: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    findings: list[lint.Finding] = field(default_factory=list)
+
+
+def read(path: Path) -> list[Result]:
+    """The results at a path: the run of a folder, or those in the file of a tool. Raises UsageError in words."""
+    if path.is_dir():
+        run = Run.load(path)
+        if "percentile_rule" not in run.summary:
+            raise UsageError(f"{path} has no figures to judge: it is of {run.scenario}, {run.manifest['status']}")
+        label = run.manifest.get("label")
+        return [Result(f"{run.run_id} ({label})" if label else run.run_id, run.summary, run.requests, run.manifest)]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    found = importers.parse(text, path.name)
+    return [Result(f"{path.name}: {one.title}", one.summary, one.requests, one.manifest, one.notes) for one in found]
+
+
+def judge(result: Result) -> Judged:
+    """Hold it against every rule; what a tool means by its names is noted."""
+    findings = lint.lint({**result.summary, "manifest": result.manifest}, result.requests, RULES)
+    advice = "compare it under these names only"
+    findings += [lint.Finding("names-differ", "note", note, advice) for note in result.notes]
+    return Judged(result.name, result.summary, result.manifest, findings)
