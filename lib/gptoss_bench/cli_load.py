@@ -1,7 +1,6 @@
 """`python -m gptoss_bench load`: one closed loop against one server, from a shell."""
 
 import argparse
-import asyncio
 import contextlib
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +9,7 @@ from tqdm import tqdm
 
 from gptoss_bench import plan as plans
 from gptoss_bench.errors import RunFailed
+from gptoss_bench.fast_loop import new_loop
 from gptoss_bench.load import Progress
 from gptoss_bench.plan import Plan
 from gptoss_bench.report import result_block
@@ -53,7 +53,7 @@ def add_parser(commands: Any) -> None:
     add("--first-timeout", type=float, metavar="S", help="of the wait for the first event (default: none)")
     add("--idle-timeout", type=float, metavar="S", help="of each wait between events (default: none)")
     add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")
-    parser.set_defaults(run=run, loop_factory=_new_loop)
+    parser.set_defaults(run=run, loop_factory=new_loop)
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -91,15 +91,6 @@ async def run(args: argparse.Namespace) -> int:
         session.finish()
     _print(session)
     return 0
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """A loop in C where there is one: less work for each token."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 @contextlib.contextmanager
