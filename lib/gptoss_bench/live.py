@@ -7,14 +7,14 @@ that measures, so the load does nothing for its audience.
 import time
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.live_html import Live, Point
+from gptoss_bench.live_html import Live, Look, Point
 from gptoss_bench.nvml import Gpus
 from gptoss_bench.plan import Plan
-from gptoss_bench.spool import spooled_since
+from gptoss_bench.spool import batches, spooled_since
+from gptoss_bench.store import Run
 from gptoss_bench.tables import derive
 from gptoss_bench.trace import Trace
 
@@ -33,20 +33,31 @@ class Follower:
         self._first_ns: int | None = None  # when the first request of all was sent
         self._first_measured_ns: int | None = None
         self._points: list[Point] = []
+        self._looks: list[Look] = []
         self._tokens: dict[int, int] = {}  # by whole seconds since the first request
         self._longest_s = 0.0
         self._done = self._failed = 0
         self._gpus = Gpus()
 
     def look(self) -> Live:
-        """What is known now."""
+        """What is known now. Of a run that is being finished, what was known last: see `end`."""
         traces: list[Trace] = []
-        for trace, offset in islice(spooled_since(self._folder, self._offset), AT_ONCE):
-            traces.append(trace)
-            self._offset = offset
+        try:
+            for trace, offset in islice(spooled_since(self._folder, self._offset), AT_ONCE):
+                traces.append(trace)
+                self._offset = offset
+        except OSError:
+            pass  # the list is gone: the run is being finished
         if traces:
             self._add(traces)
-        return self._live()
+        return self._live(time.perf_counter_ns())
+
+    def end(self, run: Run) -> Live:
+        """The whole of a run that has ended: what had not been seen is read from its tables."""
+        for rest in batches(islice(run.traces(), self._done, None)):
+            self._add(rest)
+        done_ns = run.requests["done_ns"].dropna()
+        return self._live(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns())
 
     def _add(self, traces: list[Trace]) -> None:
         requests, chunks = derive(traces)
@@ -63,28 +74,23 @@ class Follower:
         output = chunks[chunks["output"]]
         for second, tokens in _tokens_by_second(output, start_ns).items():
             self._tokens[second] = self._tokens.get(second, 0) + tokens
-        gaps = output.groupby("request_id")["itl_s"].median()
-        lags = output.groupby("request_id")["lag_ns"].max()
-        for row in requests.itertuples():
-            if pd.notna(row.done_ns):
-                at_s = (int(row.done_ns) - start_ns) / 1e9
-                lag_ns = lags.get(row.request_id)
-                self._points.append(
-                    Point(
-                        at_s=at_s,
-                        ttft_s=_number(row.ttft_s),
-                        itl_s=_number(gaps.get(row.request_id)),
-                        lag_s=None if lag_ns is None or pd.isna(lag_ns) else int(lag_ns) / 1e9,
-                        failed=row.outcome == "failed",
-                    )
-                )
+        by_request = output.groupby("request_id")
+        rows = pd.DataFrame(
+            {
+                "at_s": (requests["done_ns"].astype("float64") - start_ns) / 1e9,
+                "ttft_s": requests["ttft_s"],
+                "itl_s": requests["request_id"].map(by_request["itl_s"].median()),
+                "lag_s": requests["request_id"].map(by_request["lag_ns"].max().astype("float64")) / 1e9,
+            }
+        )
+        rows = rows[rows["at_s"].notna()].astype(object)
+        self._points += [Point(*values) for values in rows.where(rows.notna(), None).itertuples(index=False)]
         while len(self._points) > MOST_POINTS:
             self._points = self._points[::2]
 
-    def _live(self) -> Live:
+    def _live(self, now_ns: int) -> Live:
         plan = self._plan
         total = None if plan.requests is None else plan.warmup + plan.requests
-        now_ns = time.perf_counter_ns()
         elapsed_s = (now_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
         left = None if total is None else total - self._done
         in_flight = plan.concurrency if left is None else min(plan.concurrency, left)
@@ -94,12 +100,17 @@ class Follower:
             left_s = left / rate
         elif plan.duration_s is not None and self._first_measured_ns is not None:
             left_s = max(0.0, plan.duration_s - (now_ns - self._first_measured_ns) / 1e9)
-        memory = [row["memory_used_bytes"] for row in self._gpus.sample(None)]
+        memory = [row["memory_used_bytes"] or 0 for row in self._gpus.sample(None)]
+        going = (self._folder / "traces.jsonl").exists()
+        if going and self._first_ns is not None:
+            self._looks.append(Look(elapsed_s, in_flight, self._failed, sum(memory) or None))
+            if len(self._looks) > MOST_POINTS:
+                self._looks = self._looks[::2]
         return Live(
             done=self._done,
             total=total,
             failed=self._failed,
-            in_flight=in_flight if (self._folder / "traces.jsonl").exists() else 0,
+            in_flight=in_flight if going else 0,
             waited_s=time.monotonic() - self._started_s,
             request_s=rate,
             left_s=left_s,
@@ -109,15 +120,12 @@ class Follower:
                 for second, tokens in sorted(self._tokens.items())
                 if second + 1 <= elapsed_s - self._longest_s
             )[-MOST_POINTS:],
-            gpu_memory_bytes=sum(each for each in memory if each is not None) if any(memory) else None,
+            looks=tuple(self._looks),
         )
 
 
 def _tokens_by_second(output: pd.DataFrame, start_ns: int) -> dict[int, int]:
     """Tokens of output-bearing events by the second they arrived in; one an event where no count is known."""
     seconds = (output["arrival_ns"] - start_ns) // 1_000_000_000
-    return {int(at): int(n) for at, n in output["tokens"].fillna(1).groupby(seconds).sum().items()}
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or pd.isna(value) else float(value)
+    found = output["tokens"].fillna(1).groupby(seconds).sum()
+    return dict(zip(found.index.astype(int).to_list(), found.astype(int).to_list(), strict=True))

@@ -18,7 +18,16 @@ class Point:
     ttft_s: float | None
     itl_s: float | None
     lag_s: float | None
-    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What was counted at one look, `at_s` after the first request was sent."""
+
+    at_s: float
+    in_flight: int
+    failed: int
+    gpu_memory_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +43,21 @@ class Live:
     left_s: float | None
     points: tuple[Point, ...]
     tok_s: tuple[tuple[float, float], ...]
-    gpu_memory_bytes: int | None
+    looks: tuple[Look, ...]
 
 
 def live_html(live: Live, title: str, words: str = "") -> str:
-    """Title, progress with rate and time left, and a small plot each of TTFT, ITL, tokens/s and the client's lag."""
+    """Title, progress with rate and time left, and a small plot of each quantity."""
     plots = [
         _plot("TTFT, ms", _of(live, lambda point: point.ttft_s), dots=True),
         _plot("ITL, ms: median of each request", _of(live, lambda point: point.itl_s), dots=True),
         _plot("tokens/s", live.tok_s, dots=False),
         _plot("client's lag, ms: latest read of each request", _of(live, lambda point: point.lag_s), dots=True),
+        _plot("requests in flight", [(look.at_s, look.in_flight) for look in live.looks], dots=False),
+        _plot("requests failed", [(look.at_s, look.failed) for look in live.looks], dots=False),
     ]
+    memory = [(look.at_s, look.gpu_memory_bytes / 2**30) for look in live.looks if look.gpu_memory_bytes]
+    plots += [_plot("GPU memory, GiB", memory, dots=False)] if memory else []
     return (
         f'<div class="gptoss-live" style="font-family:sans-serif;font-size:13px">'
         f"<div><b>{escape(title)}</b> {escape(words)}</div>{_bar(live)}<div>{progress_words(live)}</div>"
@@ -63,8 +76,6 @@ def progress_words(live: Live) -> str:
         parts.append(f"about {live.left_s:.0f} s left")
     failures = f"{live.failed} failed"
     parts += [f"{live.in_flight} in flight", f'<b style="color:{RED}">{failures}</b>' if live.failed else failures]
-    if live.gpu_memory_bytes is not None:
-        parts.append(f"{live.gpu_memory_bytes / 2**30:.2f} GiB of GPU memory")
     return " · ".join(parts)
 
 
