@@ -10,6 +10,7 @@ from gptoss_bench.metrics import Floats, known, measured
 
 QUANTITIES = ("ttft_s", "ttfa_s", "tpot_s", "itl_s", "done_s")
 RESAMPLES = 1000
+AT_ONCE = 1_000_000  # values that are in memory at a time
 
 
 def differences(requests: Mapping[str, pd.DataFrame], itl_s: Mapping[str, pd.Series]) -> pd.DataFrame:
@@ -25,7 +26,7 @@ def differences(requests: Mapping[str, pd.DataFrame], itl_s: Mapping[str, pd.Ser
     for name in QUANTITIES:
         values = {run: _values(requests[run], itl_s[run], name) for run in requests}
         for other in others:
-            rows.append({"quantity": name, "run": other, **_difference(values[first], values[other])})
+            rows.append({"quantity": name, "run": other, **difference(values[first], values[other])})
     return pd.DataFrame(rows, columns=["quantity", "run", "first", "other", "difference", "low", "high", "means"])
 
 
@@ -42,7 +43,8 @@ def _values(requests: pd.DataFrame, gaps: pd.Series, name: str) -> Floats:
     return known(rows["request_id"].map(gaps) if name == "itl_s" else rows[name])
 
 
-def _difference(first: Floats, other: Floats) -> dict[str, Any]:
+def difference(first: Floats, other: Floats) -> dict[str, Any]:
+    """Of two samples: their medians, the difference, its interval, and in words what it means; None where unknown."""
     if not len(first) or not len(other):
         return dict.fromkeys(("first", "other", "difference", "low", "high")) | {"means": "not known"}
     medians = float(np.median(first)), float(np.median(other))
@@ -57,7 +59,13 @@ def _difference(first: Floats, other: Floats) -> dict[str, Any]:
 
 
 def _medians(values: Floats, draw: np.random.Generator) -> Floats:
-    return np.array([np.median(draw.choice(values, len(values))) for _ in range(RESAMPLES)])
+    """The medians of the resamples, as many at a time as AT_ONCE values allow."""
+    many = max(1, AT_ONCE // len(values))
+    parts = [
+        np.median(values[draw.integers(0, len(values), (min(many, RESAMPLES - at), len(values)))], axis=1)
+        for at in range(0, RESAMPLES, many)
+    ]
+    return np.concatenate(parts)
 
 
 def labels(run_ids: Sequence[str]) -> list[str]:

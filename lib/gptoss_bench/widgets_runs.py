@@ -32,7 +32,7 @@ def explore_runs(results_dir: str = "", *, live: bool | None = None) -> Any:
     from IPython.display import HTML
 
     table = run_table.run_table(results)
-    newest = _with_requests(results, table["run"])[:2]
+    newest = _with_requests(results, list(table["run"]))[:2]
     below = compared(results, newest) + (request_view(results, newest[0], None) if newest else "")
     return HTML(table_html(table) + below)  # type: ignore[no-untyped-call]
 
