@@ -31,7 +31,7 @@ def run_table(results: Path = paths.RESULTS) -> pd.DataFrame:
             verdicts = _marks(run.table("verdicts"))
         rows.append(_row(run))
     table = pd.DataFrame(rows, columns=COLUMNS)
-    table["verdicts"] = table["run"].map(verdicts).fillna("")
+    table["verdicts"] = [verdicts.get(str(run), "") for run in table["run"]]
     return table
 
 
