@@ -12,8 +12,7 @@ from typing import Any
 
 from serving import wait_until
 
-KEYS = {"Tab": 9, "Enter": 13, " ": 32, "Home": 36, "ArrowDown": 40}
-SHIFT = 8  # among the modifiers of a key
+KEYS = {"Tab": 9, "Enter": 13, " ": 32}
 
 
 def chromium() -> str | None:

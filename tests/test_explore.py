@@ -51,6 +51,8 @@ def test_a_load_that_is_stopped_keeps_what_had_ended_and_leaves_no_process(tmp_p
     completed = int((run.requests.outcome == "completed").sum())
     assert completed >= seen.done - seen.failed
     assert run.summary["completed"] == completed
+    whole = follower.end(run)
+    assert whole.done == run.requests.sent_ns.notna().sum() < whole.total and whole.left_s is None
 
 
 def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_what_had_ended(tmp_path):

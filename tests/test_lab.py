@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from browser import SHIFT, chromium, page
+from browser import chromium, page
 from gptoss_bench import paths
 from gptoss_bench.store import Run
 from serving import wait_until
@@ -22,10 +22,10 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "docmanager-extension/plugin": {"autosave": False},
 }
-# The label of the control that has the focus, or its own text where it is a button.
+# The label of the control that has the focus; a button is its own.
 FOCUS = """(() => { const on = document.activeElement;
-  return on.tagName === 'BUTTON' ? on.textContent.trim()
-    : (on.closest('.jupyter-widgets')?.querySelector('label')?.textContent ?? '').trim(); })()"""
+  const label = on.type === 'checkbox' ? on.parentElement : on.closest('.jupyter-widgets')?.querySelector('label');
+  return (on.tagName === 'BUTTON' ? on : label)?.textContent.trim() ?? ''; })()"""
 OUTPUTS = "[...document.querySelectorAll('.jp-OutputArea-output')].map(each => each.innerText).join('\\n')"
 
 pytestmark = [
@@ -92,6 +92,7 @@ def tab_to(browser, name: str) -> None:
         if browser.evaluate(FOCUS) == name:
             return
         browser.press("Tab")
+    browser.screenshot(paths.BUILD / "explore.png")
     raise AssertionError(f"no way to {name} with the Tab key; the focus is on {browser.evaluate(FOCUS)!r}")
 
 
@@ -104,13 +105,8 @@ def test_a_run_is_started_watched_stopped_and_found_by_keyboard(tmp_path):
         browser.call("Page.navigate", url=f"{url}/lab/tree/explore.ipynb")
         browser.wait("typeof jupyterapp !== 'undefined' && document.querySelector('.jp-Notebook .jp-Cell') !== null")
         wait_until(lambda: settled(url), "the kernel is idle")
-        browser.screenshot(paths.BUILD / "explore.png")
         browser.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
-        try:
-            browser.wait(f"({OUTPUTS}).includes('TTFT p50')")
-        finally:
-            browser.screenshot(paths.BUILD / "explore1.png")
-        # the last cell: an awaited bench
+        browser.wait(f"({OUTPUTS}).includes('TTFT p50')")  # of the last cell, an awaited bench
         browser.evaluate("document.querySelector('.jp-OutputArea-output select').focus()")
 
         tab_to(browser, "concurrency")
@@ -135,14 +131,14 @@ def test_a_run_is_started_watched_stopped_and_found_by_keyboard(tmp_path):
         browser.wait(f"({OUTPUTS}).includes('stopped; what had ended is kept')")
         assert browser.evaluate("[...document.querySelectorAll('button')].every(b => b.textContent.trim() !== 'Stop')")
 
-        runs = [Run.load(path) for path in (results / "runs").iterdir()]
+        runs = [Run.load(path) for path in sorted((results / "runs").iterdir(), reverse=True)]
         [stopped] = [run for run in runs if run.manifest["status"] == "incomplete"]
         assert stopped.summary["completed"] > 0
         tab_to(browser, "Read again")
         browser.press("Enter")
         browser.wait(f"document.querySelector('.gptoss-table')?.innerText.includes('{stopped.run_id}')")
-        tab_to(browser, "runs")
-        browser.press("Home")
-        browser.press("ArrowDown", SHIFT)
+        for run in runs:
+            tab_to(browser, run.run_id)
+            browser.press(" ")
         browser.wait(f"({OUTPUTS}).includes('95 % intervals') && ({OUTPUTS}).includes('its bytes')")
         browser.screenshot(paths.BUILD / "explore.png")

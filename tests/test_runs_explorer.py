@@ -115,13 +115,15 @@ def saved(html: str, name: str) -> bytes:
 
 def test_the_explorer_compares_what_is_chosen_and_exports_it(results):
     explorer = widgets_runs.Explorer(results)
-    assert len(explorer.runs.options) == 4
+    assert len(explorer.runs.children) == 4
     assert saved(explorer.table.value, "runs.csv").decode().splitlines()[0] == ",".join(run_table.COLUMNS)
     explorer.words.value = "complete scripted" if "scripted" in explorer.table.value else "1 error"
     explorer.by.value, explorer.ascending.value = "run", True
-    first, second = explorer.runs.options
+    first, second = (tick.description for tick in explorer.runs.children)
     assert first < second
-    explorer.runs.value = (first, second)
+    for tick in explorer.runs.children:
+        tick.value = True
+    assert explorer.chosen == [first, second]
     assert "95 % intervals" in explorer.comparison.value and "same parameters" in explorer.comparison.value
     assert b"<svg" in saved(explorer.comparison.value, "runs.svg")
     explorer.request.value = 2
@@ -129,7 +131,7 @@ def test_the_explorer_compares_what_is_chosen_and_exports_it(results):
     explorer.request.value = 99
     assert "keeps no bytes of a request 99" in explorer.timeline.value
     explorer.words.value = ""
-    explorer.runs.value = explorer.runs.options[-2:]
+    explorer.runs.children[-1].value = True
     assert 'role="alert"' in explorer.comparison.value
 
 

@@ -5,6 +5,7 @@ that measures, so the load does nothing for its audience.
 """
 
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -36,7 +37,7 @@ class Follower:
         self._looks: list[Look] = []
         self._tokens: dict[int, int] = {}  # by whole seconds since the first request
         self._longest_s = 0.0
-        self._done = self._failed = 0
+        self._listed = self._done = self._failed = 0
         self._gpus = Gpus()
 
     def look(self) -> Live:
@@ -54,10 +55,11 @@ class Follower:
 
     def end(self, run: Run) -> Live:
         """The whole of a run that has ended: what had not been seen is read from its tables."""
-        for rest in batches(islice(run.traces(), self._done, None)):
+        for rest in batches(islice(run.traces(), self._listed, None)):
             self._add(rest)
         done_ns = run.requests["done_ns"].dropna()
-        return self._live(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns())
+        last = self._live(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns())
+        return replace(last, left_s=None)
 
     def _add(self, traces: list[Trace]) -> None:
         requests, chunks = derive(traces)
@@ -68,7 +70,8 @@ class Follower:
         if self._first_measured_ns is None and first_measured:
             self._first_measured_ns = min(first_measured)
         start_ns = self._first_ns or 0
-        self._done += len(traces)
+        self._listed += len(traces)
+        self._done += len(sent)  # a request that a stopped load never sent did not end
         self._failed += int((requests["outcome"] == "failed").sum())
         self._longest_s = max(self._longest_s, float(requests["done_s"].max(skipna=True) or 0.0))
         output = chunks[chunks["output"]]

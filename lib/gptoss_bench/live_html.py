@@ -50,9 +50,9 @@ def live_html(live: Live, title: str, words: str = "") -> str:
     """Title, progress with rate and time left, and a small plot of each quantity."""
     plots = [
         _plot("TTFT, ms", _of(live, lambda point: point.ttft_s), dots=True),
-        _plot("ITL, ms: median of each request", _of(live, lambda point: point.itl_s), dots=True),
+        _plot("median ITL of each, ms", _of(live, lambda point: point.itl_s), dots=True),
         _plot("tokens/s", live.tok_s, dots=False),
-        _plot("client's lag, ms: latest read of each request", _of(live, lambda point: point.lag_s), dots=True),
+        _plot("client's latest read of each, ms", _of(live, lambda point: point.lag_s), dots=True),
         _plot("requests in flight", [(look.at_s, look.in_flight) for look in live.looks], dots=False),
         _plot("requests failed", [(look.at_s, look.failed) for look in live.looks], dots=False),
     ]
@@ -103,7 +103,7 @@ def _plot(title: str, series: Series, *, dots: bool) -> str:
         else:
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             marks = f'<polyline points="{line}" fill="none" stroke="{BLUE}" stroke-width="1.5"/>'
-        text += _end(10, f"max {most:.3g}, last {series[-1][1]:.3g}") + _end(69, f"{last_s:.0f} s")
+        text += _end(10, f"to {most:.3g}, last {series[-1][1]:.3g}") + _end(69, f"{last_s:.0f} s")
     frame = f'<path d="M2 14V70H248" fill="none" stroke="{GREY}" stroke-width="0.7"/>'
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(title)}">{frame}{marks}{text}</svg>'
 

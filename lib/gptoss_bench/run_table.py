@@ -16,6 +16,8 @@ COLUMNS = (
     *("ttft_p50_s", "ttft_p99_s", "itl_p50_ms", "itl_p99_ms", "output_tok_s", "lint", "client_bound", "verdicts"),
 )
 
+COUNTS = ("concurrency", "completed", "failed")
+
 
 def run_table(results: Path = paths.RESULTS) -> pd.DataFrame:
     """One row a run, the newest first; COLUMNS says its columns. A folder that cannot be read is a row that says so."""
@@ -31,6 +33,8 @@ def run_table(results: Path = paths.RESULTS) -> pd.DataFrame:
             verdicts = _marks(run.table("verdicts"))
         rows.append(_row(run))
     table = pd.DataFrame(rows, columns=COLUMNS)
+    numbers = [name for name in COLUMNS if name.endswith(("_s", "_ms")) or name in COUNTS]
+    table[numbers] = table[numbers].astype("float64")
     table["verdicts"] = [verdicts.get(str(run), "") for run in table["run"]]
     return table
 

@@ -21,6 +21,7 @@ from gptoss_bench.run_difference import differences, labels, request_gaps
 from gptoss_bench.store import Run
 from gptoss_bench.widgets_fit import has_frontend
 
+MOST_SHOWN = 40  # runs that can be ticked; the filter brings up others
 RAW_CHARS = 4000  # of a body that are shown; the link has all of it
 
 
@@ -52,17 +53,20 @@ class Explorer:
         self.ascending = w.Checkbox(value=False, description="smallest first", indent=False)
         self.again = w.Button(description="Read again", tooltip="read the runs on disk again")
         self.table = w.HTML()
-        self.runs = w.SelectMultiple(rows=8, description="runs", layout=w.Layout(width="45em"))
+        # A list takes its arrow keys, which JupyterLab keeps for its cells; a box is ticked with the space bar.
+        self.runs = w.VBox()
+        self._box = w.Checkbox
         self.request = w.IntText(description="request", tooltip="request_id in the first of the runs", **wide)
         self.request_row = w.HBox([self.request])
         self.comparison, self.timeline = w.HTML(), w.HTML()
-        hint = w.HTML("Choose one run to open a request of it, two or more to compare them with the first.")
+        hint = w.HTML(
+            f"Tick one run to open a request of it, more to compare them with the first ({MOST_SHOWN} are listed)."
+        )
         controls = w.HBox([self.words, self.by, self.ascending, self.again], layout=w.Layout(flex_flow="row wrap"))
         self.box = w.VBox([controls, self.table, hint, self.runs, self.comparison, self.request_row, self.timeline])
         for control in (self.words, self.by, self.ascending):
             control.observe(self._show, names="value")
         self.again.on_click(self._read)
-        self.runs.observe(self._chosen, names="value")
         self.request.observe(self._open, names="value")
         self._show()
 
@@ -73,17 +77,27 @@ class Explorer:
     def _show(self, _: Any = None) -> None:
         found = run_table.shown(self._table, words=self.words.value, by=self.by.value, ascending=self.ascending.value)
         self.table.value = table_html(found)
-        kept = [run for run in self.runs.value if run in set(found["run"])]
-        self.runs.options = list(found["run"])
-        self.runs.value = kept
+        kept = self.chosen
+        ticks = []
+        for run_id in found["run"].head(MOST_SHOWN):
+            tick = self._box(value=run_id in kept, description=run_id, indent=False, layout={"width": "40em"})
+            tick.observe(self._chosen, names="value")
+            ticks.append(tick)
+        self.runs.children = ticks
+        self._chosen()
+
+    @property
+    def chosen(self) -> list[str]:
+        """The runs that are ticked, from the top."""
+        return [str(tick.description) for tick in self.runs.children if tick.value]
 
     def _chosen(self, _: Any = None) -> None:
-        chosen = list(self.runs.value)
+        chosen = self.chosen
         self.comparison.value = compared(self._results, chosen) if len(chosen) > 1 else ""
         self._open()
 
     def _open(self, _: Any = None) -> None:
-        chosen = list(self.runs.value)
+        chosen = self.chosen
         self.timeline.value = request_view(self._results, chosen[0], self.request.value) if chosen else ""
 
 
