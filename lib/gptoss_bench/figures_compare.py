@@ -11,6 +11,7 @@ from gptoss_bench.frame import finished, new_figure
 from gptoss_bench.metrics import measured
 
 PANELS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "done_s": "Whole request"}
+SERVED = ("engine", "version", "model", "quantisation")
 LINES = ("-", "--", "-.", ":")
 KINDS = {"output": "o", "role": "|", "finish": "x", "usage": "+", "done": "d", "error": "X", "other": "."}
 
@@ -26,9 +27,8 @@ def runs_overlaid(requests: Mapping[str, pd.DataFrame], manifests: Mapping[str, 
                 sns.ecdfplot(x=values, ax=axes, label=name, linestyle=LINES[at % len(LINES)], linewidth=2)
         axes.set(title=title, xlabel="seconds", ylabel="share of requests" if column == "ttft_s" else "")
         axes.set_xlim(left=0)
-    handles, names = panels[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, names, loc="outside upper center", fontsize=8, ncols=1)
+    if panels[-1].get_legend_handles_labels()[0]:
+        panels[-1].legend(fontsize=7, loc="lower right")
     return finished(figure, together(manifests))
 
 
@@ -53,7 +53,7 @@ def together(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     found = [str(label) for each in every if (label := each.get("label"))]
     bound = [f"{each['run_id']}: {words}" for each in every for words in (each.get("client") or {}).get("bound") or []]
     first = dict(every[0]) if every else {}
-    same = all(each.get("endpoint") == first.get("endpoint") for each in every)
+    same = len({tuple((each.get("endpoint") or {}).get(name) for name in SERVED) for each in every}) == 1
     return first | {
         "label": " + ".join(dict.fromkeys(found)) or None,
         "endpoint": first.get("endpoint") if same else None,
