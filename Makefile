@@ -58,8 +58,9 @@ run-bf16: $(READY) ## transformers in BF16 against the memory of an A10
 ruler: $(READY) ## how wrong the client is on this machine, and from which load on, beside stock httpx
 	$(RUN) --profile $(PROFILES)/local.yaml ruler
 
-lab: $(READY) $(TINY) ## JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
+lab: $(READY) $(TINY) ## JupyterLab, open at explore.ipynb: start, watch, stop and compare runs
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/explore.ipynb
 
 test: $(READY) $(TINY) ## all tests: decoders, metrics, real engine, notebooks
 	$(BIN)/python -m pytest

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_bench import bench, bench_folder, bench_table, cli_readme, peers, truth_log
+from gptoss_bench import bench_folder, bench_table, cli_readme, peer_bench, peers, truth_log
 from gptoss_bench.__main__ import main
-from gptoss_bench.bench import Load, Row
 from gptoss_bench.decoding_speed import decoding_speed
 from gptoss_bench.errors import RunFailed, UsageError
+from gptoss_bench.peer_bench import Load, Row
 from gptoss_bench.peer_errors import GAPS, MEANS, errors
 from gptoss_bench.peer_told import Told, told_by
 from gptoss_bench.peers import OURS, Job
@@ -253,7 +253,7 @@ def test_a_broken_installation_is_absent_with_its_reason(tmp_path):
 def test_a_small_bench_joins_every_request_and_names_who_is_absent(tmp_path):
     said = []
     small = Load("small", 3, 0.002, 5, waves=2)
-    rows, absent = asyncio.run(bench.compare(list(peers.ALL), [small], rounds=1, folder=tmp_path, say=said.append))
+    rows, absent = asyncio.run(peer_bench.compare(list(peers.ALL), [small], rounds=1, folder=tmp_path, say=said.append))
     assert set(rows.client) == {OURS, "stock httpx"} and len(said) == 2
     assert set(absent) == {"aiohttp", "vLLM-style", "guidellm", "aiperf"}
     assert set(absent.values()) == {"not installed here (make setup-peers)"}
@@ -268,7 +268,7 @@ def test_a_client_that_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_p
     program(tmp_path / "guidellm/bin/guidellm", "echo it cannot; exit 3")
     broken = replace(PEER["guidellm"], package="httpx")
     small = Load("small", 1, 0.0, 2, waves=2)
-    rows, _ = asyncio.run(bench.compare([PEER[OURS], broken], [small], rounds=1, folder=tmp_path, say=print))
+    rows, _ = asyncio.run(peer_bench.compare([PEER[OURS], broken], [small], rounds=1, folder=tmp_path, say=print))
     assert rows.problem.isna().to_list() == [True, False] and rows.problem[1] == "exit code 3: it cannot"
     assert pd.isna(rows.cpu_s[1]) and rows.lost.to_list() == [0, 1]
 

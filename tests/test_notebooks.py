@@ -12,7 +12,7 @@ from gptoss_bench.errors import RunFailed, UsageError
 from gptoss_bench.store import Run
 
 TINY = Path(__file__).parent / "notebooks"
-SCENARIOS = ("ollama_a10", "vllm_h100", "transformers_bf16", "ruler", "verdicts")
+SCENARIOS = ("ollama_a10", "vllm_h100", "transformers_bf16", "ruler", "explore", "verdicts")
 
 
 def prepare(source: Path, target: Path, *more: str) -> None:

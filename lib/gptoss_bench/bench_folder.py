@@ -10,8 +10,8 @@ import pandas as pd
 
 from gptoss_bench import bench_table, machine
 from gptoss_bench.atomic import replacing, write_json
-from gptoss_bench.bench import Load
 from gptoss_bench.errors import UsageError
+from gptoss_bench.peer_bench import Load
 from gptoss_bench.store import new_run_id
 
 SCHEMA_VERSION = 1
@@ -19,7 +19,7 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """A bench as it reads from disk; `rows` has the columns of bench.Row."""
+    """A bench as it reads from disk; `rows` has the columns of peer_bench.Row."""
 
     path: Path
     manifest: dict[str, Any]

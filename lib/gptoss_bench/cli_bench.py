@@ -33,7 +33,7 @@ def add_parser(commands: Any) -> None:
 
 async def run(args: argparse.Namespace) -> int:
     """Compare, print, keep. Raises UsageError in words."""
-    from gptoss_bench import bench, bench_folder, paths, peers
+    from gptoss_bench import bench_folder, paths, peer_bench, peers
     from gptoss_bench.decoding_speed import decoding_speed
     from gptoss_bench.errors import UsageError
 
@@ -41,13 +41,13 @@ async def run(args: argparse.Namespace) -> int:
     if args.rounds < 1:
         raise UsageError(f"rounds must be 1 or more, not {args.rounds}")
     numbers = [part.strip() for part in args.loads.split(",") if part.strip()]
-    known = {str(at): load for at, load in enumerate(bench.LOADS, 1)}
+    known = {str(at): load for at, load in enumerate(peer_bench.LOADS, 1)}
     if unknown := [number for number in numbers if number not in known]:
         raise UsageError(f"no load {unknown[0]}: there are 1 to {len(known)}")
-    loads = [known[number] for number in numbers] or list(bench.LOADS)
+    loads = [known[number] for number in numbers] or list(peer_bench.LOADS)
     folder = bench_folder.create(args.results or paths.RESULTS)
     try:
-        rows, absent = await bench.compare(
+        rows, absent = await peer_bench.compare(
             clients, loads, rounds=args.rounds, folder=args.peers or peers.PEERS, say=partial(print, flush=True)
         )
     except BaseException:

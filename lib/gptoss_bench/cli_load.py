@@ -1,7 +1,6 @@
 """`python -m gptoss_bench load`: one closed loop against one server, from a shell."""
 
 import argparse
-import asyncio
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +11,7 @@ from tqdm import tqdm
 from gptoss_bench import plan as plans
 from gptoss_bench import trials
 from gptoss_bench.errors import RunFailed, UsageError
+from gptoss_bench.fast_loop import new_loop
 from gptoss_bench.load import Progress
 from gptoss_bench.plan import Plan
 from gptoss_bench.report import result_block
@@ -63,7 +63,7 @@ def add_parser(commands: Any) -> None:
         help="repeat the load until rate, TTFT and TPOT are known to within this",
     )
     add("--max-trials", type=int, default=9, help="most repetitions with --until (default: %(default)s)")
-    parser.set_defaults(run=run, loop_factory=_new_loop)
+    parser.set_defaults(run=run, loop_factory=new_loop)
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -120,15 +120,6 @@ async def _trial(args: argparse.Namespace, plan: Plan) -> Mapping[str, Any]:
         session.finish()
     _print(session)
     return session.summary
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """A loop in C where there is one: less work for each token."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 @contextlib.contextmanager

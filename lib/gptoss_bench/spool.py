@@ -69,15 +69,22 @@ class Spool:
 
 def spooled(folder: Path) -> Iterator[Trace]:
     """The requests that an unfinished folder lists. A last line torn by a crash is left out."""
+    return (trace for trace, _ in spooled_since(folder, 0))
+
+
+def spooled_since(folder: Path, offset: int) -> Iterator[tuple[Trace, int]]:
+    """The requests listed from this byte of the list on, each with the byte to go on from, also while more come."""
     index = folder / "traces.jsonl"
     if not index.exists():
         return
     with index.open("rb") as lines, (folder / "raw.bin").open("rb") as raw:
+        lines.seek(offset)
         for line in lines:
             if line.endswith(b"\n"):
+                offset += len(line)
                 row = json.loads(line)
                 raw.seek(row["offset"])
-                yield _trace(row, raw.read(sum(row["sizes"])))
+                yield _trace(row, raw.read(sum(row["sizes"]))), offset
 
 
 def batches(traces: Iterable[Trace]) -> Iterator[list[Trace]]:

@@ -1,0 +1,134 @@
+"""A run that is going on, followed from outside: what it has written so far, to what a live view shows.
+
+The load writes each request to its folder as it ends. Here that is read and decoded, in another process than the one
+that measures, so the load does nothing for its audience.
+"""
+
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import pandas as pd
+
+from gptoss_bench.live_html import Live, Look, Point
+from gptoss_bench.nvml import Gpus
+from gptoss_bench.plan import Plan
+from gptoss_bench.spool import batches, spooled_since
+from gptoss_bench.store import Run
+from gptoss_bench.tables import derive
+from gptoss_bench.trace import Trace
+
+AT_ONCE = 400  # requests that one look decodes; what is beyond waits for the next
+MOST_POINTS = 400  # that are kept; beyond it every second one goes
+
+
+class Follower:
+    """Follows the folder of one run; `look` twice a second."""
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        """Nothing is read yet; the folder need not be there."""
+        self._folder, self._plan = folder, plan
+        self._offset = 0
+        self._started_s = time.monotonic()
+        self._first_ns: int | None = None  # when the first request of all was sent
+        self._first_measured_ns: int | None = None
+        self._points: list[Point] = []
+        self._looks: list[Look] = []
+        self._tokens: dict[int, int] = {}  # by whole seconds since the first request
+        self._longest_s = 0.0
+        self._listed = self._done = self._failed = 0
+        self._gpus = Gpus()
+
+    def look(self) -> Live:
+        """What is known now. Of a run that is being finished, what was known last: see `end`."""
+        traces: list[Trace] = []
+        try:
+            for trace, offset in islice(spooled_since(self._folder, self._offset), AT_ONCE):
+                traces.append(trace)
+                self._offset = offset
+        except OSError:
+            pass  # the list is gone: the run is being finished
+        if traces:
+            self._add(traces)
+        return self._live(time.perf_counter_ns())
+
+    def end(self, run: Run) -> Live:
+        """The whole of a run that has ended: what had not been seen is read from its tables."""
+        for rest in batches(islice(run.traces(), self._listed, None)):
+            self._add(rest)
+        done_ns = run.requests["done_ns"].dropna()
+        last = self._live(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns())
+        return replace(last, left_s=None)
+
+    def _add(self, traces: list[Trace]) -> None:
+        requests, chunks = derive(traces)
+        sent = [trace.sent_ns for trace in traces if trace.sent_ns is not None]
+        if self._first_ns is None and sent:
+            self._first_ns = min(sent)
+        first_measured = [t.sent_ns for t in traces if t.sent_ns is not None and t.phase == "measure"]
+        if self._first_measured_ns is None and first_measured:
+            self._first_measured_ns = min(first_measured)
+        start_ns = self._first_ns or 0
+        self._listed += len(traces)
+        self._done += len(sent)  # a request that a stopped load never sent did not end
+        self._failed += int((requests["outcome"] == "failed").sum())
+        self._longest_s = max(self._longest_s, float(requests["done_s"].max(skipna=True) or 0.0))
+        output = chunks[chunks["output"]]
+        for second, tokens in _tokens_by_second(output, start_ns).items():
+            self._tokens[second] = self._tokens.get(second, 0) + tokens
+        by_request = output.groupby("request_id")
+        rows = pd.DataFrame(
+            {
+                "at_s": (requests["done_ns"].astype("float64") - start_ns) / 1e9,
+                "ttft_s": requests["ttft_s"],
+                "itl_s": requests["request_id"].map(by_request["itl_s"].median()),
+                "lag_s": requests["request_id"].map(by_request["lag_ns"].max().astype("float64")) / 1e9,
+            }
+        )
+        rows = rows[rows["at_s"].notna()].astype(object)
+        self._points += [Point(*values) for values in rows.where(rows.notna(), None).itertuples(index=False)]
+        while len(self._points) > MOST_POINTS:
+            self._points = self._points[::2]
+
+    def _live(self, now_ns: int) -> Live:
+        plan = self._plan
+        total = None if plan.requests is None else plan.warmup + plan.requests
+        elapsed_s = (now_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
+        left = None if total is None else total - self._done
+        in_flight = plan.concurrency if left is None else min(plan.concurrency, left)
+        rate = self._done / elapsed_s if elapsed_s > 0 else None
+        left_s: float | None = None
+        if left is not None and rate:
+            left_s = left / rate
+        elif plan.duration_s is not None and self._first_measured_ns is not None:
+            left_s = max(0.0, plan.duration_s - (now_ns - self._first_measured_ns) / 1e9)
+        memory = [row["memory_used_bytes"] or 0 for row in self._gpus.sample(None)]
+        going = (self._folder / "traces.jsonl").exists()
+        if going and self._first_ns is not None:
+            self._looks.append(Look(elapsed_s, in_flight, self._failed, sum(memory) or None))
+            if len(self._looks) > MOST_POINTS:
+                self._looks = self._looks[::2]
+        return Live(
+            done=self._done,
+            total=total,
+            failed=self._failed,
+            in_flight=in_flight if going else 0,
+            waited_s=time.monotonic() - self._started_s,
+            request_s=rate,
+            left_s=left_s,
+            points=tuple(self._points),
+            tok_s=tuple(
+                (float(second), float(tokens))
+                for second, tokens in sorted(self._tokens.items())
+                if second + 1 <= elapsed_s - self._longest_s
+            )[-MOST_POINTS:],
+            looks=tuple(self._looks),
+        )
+
+
+def _tokens_by_second(output: pd.DataFrame, start_ns: int) -> dict[int, int]:
+    """Tokens of output-bearing events by the second they arrived in; one an event where no count is known."""
+    seconds = (output["arrival_ns"] - start_ns) // 1_000_000_000
+    found = output["tokens"].fillna(1).groupby(seconds).sum()
+    return dict(zip(found.index.astype(int).to_list(), found.astype(int).to_list(), strict=True))

@@ -1,0 +1,212 @@
+"""A load in a process of its own, and the panel over it: started, watched, stopped; nothing lost, nothing orphaned."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import gptoss_bench
+from gptoss_bench import bench, bench_async, live_html
+from gptoss_bench.errors import RunFailed, UsageError
+from gptoss_bench.live import Follower
+from gptoss_bench.load_process import LoadProcess, Server
+from gptoss_bench.plan import Plan
+from gptoss_bench.store import Run
+from gptoss_bench.widgets import Panel, run_panel
+from serving import PATIENCE_S, below, script, wait_until, wait_until_gone
+
+SMALL = {"concurrency": 2, "requests": 5, "max_tokens": 24}
+ENDLESS = Plan(concurrency=2, requests=2000, max_tokens=24)
+
+
+def listed(load: LoadProcess) -> int:
+    """Requests that have ended so far."""
+    index = load.path / "traces.jsonl"
+    return index.read_bytes().count(b"\n") if index.exists() else 0
+
+
+def ended(load: LoadProcess):
+    wait_until(lambda: load.ended is not None, "the load had ended")
+    return load.ended
+
+
+def test_a_load_that_is_stopped_keeps_what_had_ended_and_leaves_no_process(tmp_path):
+    load = LoadProcess(ENDLESS, Server(), results=tmp_path)
+    wait_until(lambda: listed(load) >= 3, "three requests had ended")
+    family = [load.pid, *below(load.pid)]
+    follower = Follower(load.path, ENDLESS)
+    seen = follower.look()
+    assert seen.done >= 3 and seen.total == 2000 and seen.in_flight == 2 and seen.points
+    load.stop()
+    load.stop()
+    assert ended(load).how == "stopped"
+    wait_until_gone(family)
+    run = Run.load(load.path)
+    assert run.manifest["status"] == "incomplete" and run.manifest["label"] == "TINY MODEL"
+    assert len(run.requests) == 2000 and set(run.requests.outcome) == {"completed", "cancelled"}
+    completed = int((run.requests.outcome == "completed").sum())
+    assert completed >= seen.done - seen.failed
+    assert run.summary["completed"] == completed
+    whole = follower.end(run)
+    assert whole.done == run.requests.sent_ns.notna().sum() < whole.total and whole.left_s is None
+
+
+def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_what_had_ended(tmp_path):
+    source = """
+import sys, time
+from pathlib import Path
+from gptoss_bench.load_process import LoadProcess, Server
+from gptoss_bench.plan import Plan
+load = LoadProcess(Plan(concurrency=2, requests=500, max_tokens=24), Server(), results=Path(sys.argv[1]))
+print(load.pid, load.path, flush=True)
+time.sleep(600)
+"""
+    with script(source, tmp_path) as owner:
+        pid, path = owner.stdout.readline().split()
+        wait_until(lambda: os.path.exists(f"{path}/traces.jsonl") and os.path.getsize(f"{path}/traces.jsonl"), "one")
+        family = [int(pid), *below(int(pid))]
+    wait_until_gone(family)
+    run = Run.load(path)
+    assert run.manifest["status"] == "incomplete" and run.summary["completed"] >= 1
+
+
+def test_a_load_that_is_killed_says_so_and_its_folder_is_readable(tmp_path):
+    load = LoadProcess(ENDLESS, Server(), results=tmp_path)
+    wait_until(lambda: listed(load) >= 1, "a request had ended")
+    family = below(load.pid)
+    os.kill(load.pid, signal.SIGKILL)
+    assert ended(load).how == "failed" and "kept" in load.ended.words
+    wait_until_gone(family)
+    assert len(Run.load(load.path).requests) >= 1
+
+
+def test_two_loads_run_beside_each_other(tmp_path):
+    loads = [LoadProcess(Plan(**SMALL), Server(), results=tmp_path) for _ in range(2)]
+    assert [ended(load).how for load in loads] == ["complete", "complete"]
+    assert len({load.run_id for load in loads}) == 2
+
+
+def test_bench_in_a_script_and_what_it_refuses(tmp_path):
+    run = bench(results=tmp_path, **SMALL)
+    assert run.manifest["status"] == "complete" and len(run.requests) == 5
+    with pytest.raises(UsageError, match="nothing answers at"):
+        bench("http://127.0.0.1:9", results=tmp_path, **SMALL)
+    with pytest.raises(UsageError, match="no such part of a plan: concurency; there are concurrency"):
+        bench(concurency=8)
+    with pytest.raises(UsageError, match="concurrency must be 1 or more"):
+        bench(concurrency=0)
+    with pytest.raises(AttributeError):
+        gptoss_bench.no_such_name  # noqa: B018
+
+
+def test_bench_in_a_cell_where_a_loop_is_running_and_awaited(tmp_path):
+    async def cell() -> tuple[Run, Run]:
+        return await bench_async(results=tmp_path, **SMALL), bench(results=tmp_path, **SMALL)
+
+    assert [run.manifest["status"] for run in asyncio.run(cell())] == ["complete", "complete"]
+
+
+def test_a_cancelled_await_stops_the_load(tmp_path):
+    async def impatient() -> None:
+        task = asyncio.create_task(bench_async(results=tmp_path, concurrency=2, requests=2000, max_tokens=24))
+        while not list(tmp_path.glob("runs/*/traces.jsonl")):
+            await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(impatient())
+    [path] = (tmp_path / "runs").iterdir()
+    wait_until(lambda: json.loads((path / "manifest.json").read_text())["status"] == "incomplete", "it was stopped")
+
+
+def panel(tmp_path, plan: Plan = ENDLESS) -> Panel:
+    return Panel(plan, Server(), tmp_path)
+
+
+def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
+    async def used() -> list[str]:
+        shown = panel(tmp_path)
+        shown.start.click()
+        [card] = shown.cards.children
+        view, stop = card.children
+        seen = set()
+        async with asyncio.timeout(PATIENCE_S):
+            while len(seen) < 3:  # the plot changes as requests end
+                await asyncio.sleep(0.2)
+                seen |= {view.value} if "<circle" in view.value else set()
+            stop.click()
+            assert stop.disabled
+            await asyncio.gather(*shown.following)
+        assert card.children == (view,)  # no dead button is left
+        return [*seen, view.value]
+
+    *_, last = asyncio.run(used())
+    assert "stopped; what had ended is kept" in last and "TINY MODEL" in last and "TTFT, measured (s)" in last
+    [path] = (tmp_path / "runs").iterdir()
+    assert Run.load(path).summary["completed"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("concurrency", 0, "concurrency must be 1 or more, not 0"),
+        ("count", 2.5, "the number of requests must be whole, not 2.5"),
+        ("count", 0, "requests must be 1 or more, not 0"),
+        ("max_tokens", -1, "max_tokens must be 1 or more, not -1"),
+        ("prompt", "  ", "the prompt is empty"),
+        ("engine", "url", "give the URL of the server"),
+    ],
+)
+def test_the_panel_refuses_a_bad_entry_in_words_and_starts_nothing(tmp_path, name, value, words):
+    shown = panel(tmp_path)
+    getattr(shown, name).value = value
+    shown.start.click()
+    assert words in shown.words.value and 'role="alert"' in shown.words.value
+    assert shown.cards.children == () and not (tmp_path / "runs").exists()
+
+
+def test_the_panel_says_what_the_server_says(tmp_path):
+    async def used() -> str:
+        shown = panel(tmp_path)
+        shown.engine.value, shown.url.value = "url", "http://127.0.0.1:9"
+        shown.start.click()
+        await asyncio.gather(*shown.following)
+        return shown.cards.children[0].children[0].value
+
+    assert "nothing answers at http://127.0.0.1:9" in asyncio.run(used())
+
+
+def test_a_profile_fills_in_the_controls(tmp_path):
+    shown = panel(tmp_path, Plan(concurrency=3, requests=None, duration_s=7.0))
+    assert (shown.count.value, shown.by.value) == (7.0, "seconds") and shown.plan().duration_s == 7.0
+    shown.profile.value = "smoke"
+    assert (shown.plan().concurrency, shown.plan().requests, shown.plan().max_tokens) == (2, 8, 64)
+
+
+def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    shown = asyncio.run(run_panel(Plan(**SMALL), Server(), results_dir=str(tmp_path), run_id="run-7"))
+    assert "5 of 5 requests" in shown.data and "<circle" in shown.data and "<button" not in shown.data
+    assert "TINY MODEL: run-7" in shown.data
+    assert Run.load(tmp_path / "runs" / "run-7").manifest["status"] == "complete"
+    with pytest.raises(RunFailed, match="no request completed"):
+        short = Plan(concurrency=1, requests=1, timeout_s=0.001)
+        asyncio.run(run_panel(short, Server(), results_dir=str(tmp_path)))
+
+
+def test_the_live_view_escapes_what_it_is_told():
+    live = live_html.Live(0, None, 0, 0, 1.0, None, None, (), (), ())
+    assert "<script" not in live_html.live_html(live, "<script>alert(1)</script>")
+
+
+def test_the_package_itself_imports_nothing_until_it_is_asked():
+    source = (
+        "import sys, gptoss_bench; print('pandas' in sys.modules); gptoss_bench.bench; print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
