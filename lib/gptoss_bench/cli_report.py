@@ -67,6 +67,6 @@ def _run(folder: Path, run_id: str) -> Run:
     for path in [folder / run_id, given] if run_id else []:
         if (path / "manifest.json").exists():
             return Run.load(path)
-    known = ", ".join(sorted(file.parent.name for file in folder.glob("*/manifest.json"))) or "none"
-    asked = f"there is no run {run_id!r}" if run_id else "which run?"
-    raise UsageError(f"{asked} make report RUN=…; under {folder} there are: {known}".replace("' make", "': make"))
+    asked = f"there is no run {run_id!r}" if run_id else "which run"
+    known = ", ".join(sorted(file.parent.name for file in folder.glob("*/manifest.json"))) or "none yet: make run"
+    raise UsageError(f"{asked}? name one with make report RUN=…, or by its id; there are: {known}")

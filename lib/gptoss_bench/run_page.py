@@ -34,7 +34,7 @@ def run_page(
 ) -> str:
     """The page. `findings` are those of lint.json, None where the run was not linted; `verdicts` rest on this run."""
     whole = manifest["status"] == "complete"
-    head = [f"# Run {manifest['run_id']}", provenance({**manifest, "run_id": None})]
+    head = [f"# Run {manifest['run_id']}", provenance({**manifest, "run_id": None, "label": None})]
     head += [f"**{manifest['label']}**"] if manifest["label"] else []
     head += [] if whole else [f"**This run is {manifest['status']}: {manifest['reason'] or 'it was interrupted'}.**"]
     measured = "ttft_s" in summary

@@ -16,7 +16,7 @@ from gptoss_bench.store import Run
 
 LEFT_OUT = "raw"  # the table of raw bytes is as large as all the others, and stays in the run folder
 AS_CSV = ("requests", "levels", "verdicts", "host")  # small enough to be there twice
-MARK = '<meta name="generator" content="gptoss_bench">'  # of a folder that a new site may replace
+MARK = 'content="gptoss_bench"'  # in the front page of a folder that a new site may replace
 
 
 def build(runs: Sequence[Run], target: Path) -> Path:
@@ -74,8 +74,8 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
         (folder / name).write_text(html, encoding="utf-8")
 
     for page, book in zip(pages, books, strict=True):
-        head, *rest = book.cells
-        cells = [head, raw(site_front.about_run(page.run)), *rest]
+        title, _, text = book.cells[0].source.partition("\n\n") if book.cells else ("", "", "")
+        cells = [markdown(title), raw(site_front.about_run(page.run)), markdown(text), *book.cells[1:]]
         write(page.name, page.title, [*cells, raw(site_front.claims_of_run(page.run, verdicts))])
     ruler = next((page.name for page in pages if page.run.scenario == "ruler"), APPENDIX)
     sizes = {file: (folder / file).stat().st_size for page in pages for file in page.downloads}

@@ -37,8 +37,8 @@ def front(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Sequence[
     warning = ""
     if labels:
         warning = (
-            f'<p><strong class="label">{escape(", ".join(labels))}</strong>: runs that carry this label say nothing '
-            "about the speed of the published hardware, and decide no published figure.</p>"
+            f"<p>{' '.join(badge(label, 'label') for label in labels)} Runs that carry such a label say nothing about "
+            "the speed of the published hardware, and decide no published figure.</p>"
         )
     cards = "".join(_card(page) for page in pages)
     return f"""<h1>gpt-oss, measured again</h1>
@@ -162,11 +162,10 @@ def appendix(pages: Iterable[RunPage], sizes: Mapping[Path, int]) -> str:
             for file in page.downloads
         )
         document = escape(json.dumps(manifest, indent=1, ensure_ascii=False))
-        code = manifest["code"]
+        origin = f"{provenance(manifest | {'run_id': None})} · code {manifest['code'].get('commit')}"
         parts.append(
             f'<h2 id="{page.run.run_id}">{escape(page.title)}</h2>'
-            f'<p><a href="{page.name}">{page.run.run_id}</a> · <small>{escape(provenance(manifest))} · '
-            f"code {escape(str(code.get('commit')))}</small></p>"
+            f'<p><a href="{page.name}">{page.run.run_id}</a> · <small>{escape(origin)}</small></p>'
             f"<ul>{files}</ul><details><summary>Manifest</summary><pre tabindex='0'>{document}</pre></details>"
         )
     return "\n".join(parts)

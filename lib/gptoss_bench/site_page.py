@@ -21,6 +21,8 @@ COLOURS = 128  # of a picture: a figure has few, and a palette takes a third of 
 # What would run, or be fetched, when a page is opened.
 RUNS = r"<(script|iframe|object|embed|base|audio|video)\b|<[^>]+\son\w+\s*=|<[^>]+\shref=\"?javascript:"
 ASKS = re.compile(RUNS + r"|<[^>]+\s(src|srcset)=\"?(https?:)?//|<style[^>]*>[^<]*(@import|url\()", re.IGNORECASE)
+# Markdown makes a link of an address of the machine that was measured: nobody else can follow it.
+LOOPBACK = re.compile(r'<a href="https?://(?:127\.0\.0\.1|localhost)\b[^"]*">([^<]*)</a>')
 HIDDEN = ("a", "title", "style", "head")  # elements whose text gets no link
 
 
@@ -56,6 +58,7 @@ def render(cells: Sequence[Any], frame: Frame, targets: Mapping[str, str] | None
     page, _ = exporter.from_notebook_node(book, resources={"page": frame})
     if found := ASKS.search(page):
         raise RunFailed(f"{frame.name} would not open without a network: it holds {found.group(0)!r}")
+    page = LOOPBACK.sub(r"\1", page)
     page = page.replace("<table", '<div class="wide" tabindex="0"><table').replace("</table>", "</table></div>")
     return linked(page, targets or {})
 
