@@ -117,20 +117,25 @@ def about_run(run: Run) -> str:
     label = badge(manifest["label"], "label") if manifest["label"] else ""
     return (
         f"<p>{label} {whole} <small>{escape(provenance(manifest | {'label': None}))}</small></p>"
-        f'<p><a href="#claims">Claims that rest on this run</a> · '
+        f'<p><a href="#claims">Claims that rest on it</a> · '
         f'<a href="{APPENDIX}#{run.run_id}">manifest and tables</a></p>'
     )
 
 
 def claims_of_run(run: Run, verdicts: Iterable[Verdict]) -> str:
     """The way back: the claims whose evidence is this run, each with its verdict and its place on the front page."""
-    resting = [v for v in verdicts if v.run_id == run.run_id or run.run_id in v.evidence]
+    heading = "Claims that are worked out here" if run.scenario == "verdicts" else "Claims that rest on this run"
+    resting = []
+    for v in verdicts:
+        own = run.scenario == "verdicts" and not (v.run_id or v.needs or v.kind == "opinion")
+        if own or v.run_id == run.run_id or run.run_id in v.evidence:
+            resting.append(v)
     items = "".join(
         f'<li><a href="{FRONT}#{number}">{number}</a> {escape(v.says)} {badge(v.verdict, v.verdict)}</li>'
         for v in resting
         for number in [v.claim_id.partition("-")[0]]
     )
-    return '<h2 id="claims">Claims that rest on this run</h2>' + (f"<ul>{items}</ul>" if items else "<p>None.</p>")
+    return f'<h2 id="claims">{heading}</h2>' + (f"<ul>{items}</ul>" if items else "<p>None.</p>")
 
 
 def method(ruler: str) -> str:
