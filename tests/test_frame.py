@@ -83,6 +83,8 @@ def test_make_alone_lists_every_target_with_a_line_of_words():
         "run-a10",
         "run-h100",
         "run-bf16",
+        "site",
+        "report",
         "lab",
         "test",
         "lint",
@@ -174,7 +176,7 @@ def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(rooms)  # a circle raises CycleError
     pure = "wire dialects events tables tokens outcome metrics summary lint report audit judges trace plan "
     pure += "peer_errors bench_table error_bar goodput prometheus agreement samples lint_machine doctor "
-    pure += "architecture memory capacity fit_table cards mxfp4_rules sink_support"
+    pure += "architecture memory capacity fit_table cards mxfp4_rules sink_support run_page"
     for name in pure.split():
         tops = {module.partition(".")[0] for module in imports[f"{name}.py"]}
         assert not tops & {"asyncio", "httpx", "socket", "subprocess", "os", "time", "urllib"}, name
