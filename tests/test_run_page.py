@@ -1,6 +1,7 @@
 """The page on one run: everything that is known stands on it, and what is not known says so in words."""
 
 import re
+import subprocess
 
 import pytest
 
@@ -122,3 +123,12 @@ def test_bad_input_is_told_in_one_line(given, words, capsys):
     told = capsys.readouterr().err
     assert words in told
     assert len(told.splitlines()) == 1
+
+
+def test_make_hands_over_what_was_given():
+    def planned(*words: str) -> str:
+        return subprocess.run(["make", "-n", *words], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert "gptoss_bench report a-run --usd-per-hour 3" in planned("report", "RUN=a-run", "PRICE=3")
+    assert "gptoss_bench site a-run b-run" in planned("site", "RUNS=a-run b-run")
+    assert "gptoss_bench run --profile" in " ".join(planned("run-bf16").split())

@@ -1,6 +1,8 @@
 """The site of the committed runs, in a real browser: it opens from disk, asks nobody, every link leads somewhere."""
 
+import base64
 import contextlib
+import io
 import re
 import shutil
 import socketserver
@@ -17,8 +19,10 @@ from hypothesis import strategies as st
 from gptoss_bench import __main__ as shell
 from gptoss_bench import claims, cli_readme, cli_site, paths, site_folder
 from gptoss_bench.errors import RunFailed, UsageError
+from gptoss_bench.evidence import VERDICTS
+from gptoss_bench.frame import new_figure
 from gptoss_bench.history import latest_runs
-from gptoss_bench.site_page import Frame, linked, markdown, question, raw, render
+from gptoss_bench.site_page import Frame, linked, markdown, question, raw, render, take_pictures
 from gptoss_bench.store import Run
 from site_pages import Page, browse, console, look_at, needs_browser
 
@@ -28,8 +32,9 @@ WIDTHS = [400, 1400]
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    runs = cli_site.with_evidence(latest_runs(paths.RESULTS, [PUBLISHED]), paths.RESULTS)
-    return site_folder.build(runs, tmp_path_factory.mktemp("made") / "site").parent
+    made = tmp_path_factory.mktemp("made") / "site"
+    assert shell.main(["site", PUBLISHED, "--out", str(made)]) == 0
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +220,40 @@ def test_a_notebook_that_would_ask_or_run_something_becomes_no_page(cell):
     assert "&lt;script&gt;" in render([markdown("`<script>`")], Frame("a.html", "A"))
 
 
+def test_every_kind_of_output_is_shown(tmp_path):
+    figure, axes = new_figure(1, 1)
+    axes.set_title("a picture")
+    figure.savefig(svg := io.StringIO(), format="svg")
+    figure.savefig(png := io.BytesIO(), format="png")
+    data = [
+        {"image/svg+xml": svg.getvalue(), "text/plain": "Figure"},
+        {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": "Figure"},
+        {"application/javascript": "alert(1)", "text/html": "<b>bold</b>", "text/plain": "plain"},
+        {"text/markdown": "**strong**", "text/plain": "plain"},
+        {"text/plain": "1 < 2"},
+    ]
+    outputs = [nbformat.v4.new_output("display_data", data=one) for one in data[:3]]
+    outputs += [nbformat.v4.new_output("execute_result", data=one, execution_count=1) for one in data[3:]]
+    outputs.append(nbformat.v4.new_output("stream", text="printed \x1b[31mred\x1b[0m"))
+    outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="bad <b>", traceback=["a", "b"]))
+    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("x", outputs=outputs)]
+    written = take_pictures(nbformat.v4.new_notebook(cells=cells), tmp_path / "pictures", "a", "Of run 1.")
+    (tmp_path / "a.html").write_text(render(cells, Frame("a.html", "A")))
+    page = Page(tmp_path / "a.html")
+    assert [picture["src"] for picture in page.pictures] == ["pictures/a-1.svg", "pictures/a-2.png"]
+    assert [picture["alt"] for picture in page.pictures] == ["Title Of run 1."] * 2 == [w["alt"] for w in written]
+    assert (tmp_path / "pictures" / "a-1.svg").read_text() == svg.getvalue()
+    for words in ("<b>bold</b>", "<strong>strong</strong>", "1 &lt; 2", "printed ", "ValueError: bad &lt;b&gt;"):
+        assert words in page.text
+    assert page.text.count("ValueError") == 1
+    assert "plain" not in page.words
+
+
+def test_every_verdict_that_there_is_has_its_meaning_in_the_method(pages):
+    for word in VERDICTS:
+        assert re.search(rf"<td>{word}</td>\s*<td>\w", pages["method.html"].text), word
+
+
 PIECES = st.lists(
     st.sampled_from(["C01", "C011", "-", " ", "<b>", "</b>", "<a href='C01'>", "</a>", "<i id='C01'>", "x"])
 )
@@ -245,7 +284,9 @@ def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path)
         site_folder.build(runs, tmp_path)
     front = site_folder.build(runs, tmp_path / "site")
     (front.parent / "old.html").write_text("old")
+    before = {file: file.read_bytes() for file in front.parent.rglob("*") if file.is_file() and file.stem != "old"}
     site_folder.build(runs, tmp_path / "site")
+    assert before == {file: file.read_bytes() for file in before}
     assert not (front.parent / "old.html").exists()
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith("site")] == ["site"]
 
@@ -258,18 +299,24 @@ def test_a_run_without_a_notebook_and_a_folder_without_verdicts_are_told_in_one_
     assert shell.main(["site", run.run_id, "--results", results, "--out", str(tmp_path / "site")]) == 2
     told = capsys.readouterr().err
     assert "no executed notebook" in told
+    (tmp_path / "file").write_text("mine")
+    assert shell.main(["site", PUBLISHED, "--out", str(tmp_path / "file")]) == 2
+    assert "name another folder" in capsys.readouterr().err
     assert len(told.splitlines()) == 1
     assert not list(tmp_path.glob("site*"))
 
 
-def test_two_runs_of_one_scenario_get_a_page_each_and_the_verdicts_are_worked_out(tmp_path):
+def test_two_runs_of_one_scenario_get_a_page_each_and_one_that_was_interrupted_says_so(tmp_path):
     [scenario] = [run for run in latest_runs(paths.RESULTS, Run.load(paths.RUNS / PUBLISHED).summary["runs"])
                   if run.scenario == "transformers-bf16"]  # fmt: skip
     twin = tmp_path / "runs" / "20260101T000000Z-transformers-bf16-000000"
     shutil.copytree(scenario.path, twin)
     manifest = (twin / "manifest.json").read_text().replace(scenario.run_id, twin.name)
+    manifest = manifest.replace('"status": "complete"', '"status": "running"')
     (twin / "manifest.json").write_text(manifest)
     front = site_folder.build([scenario, Run.load(twin)], tmp_path / "site")
     names = {file.stem for file in front.parent.glob("*.html")}
     assert names == {"index", "method", "appendix", scenario.run_id, twin.name}
+    assert "incomplete" in (front.parent / f"{twin.name}.html").read_text()
+    assert "incomplete" not in (front.parent / f"{scenario.run_id}.html").read_text()
     assert f"{len(claims.load_claims())} claims" in " ".join(front.read_text().split())

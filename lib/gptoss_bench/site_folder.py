@@ -16,6 +16,7 @@ from gptoss_bench.store import Run
 
 LEFT_OUT = "raw"  # the table of raw bytes is as large as all the others, and stays in the run folder
 AS_CSV = ("requests", "levels", "verdicts", "host")  # small enough to be there twice
+LARGEST = 2_000_000  # bytes of a table that comes along
 MARK = 'content="gptoss_bench"'  # in the front page of a folder that a new site may replace
 
 
@@ -25,11 +26,11 @@ def build(runs: Sequence[Run], target: Path) -> Path:
     The verdicts are those of the newest run of verdicts.ipynb among them, or are worked out from the runs where there
     is none. Raises UsageError where a run has no executed notebook, or `target` holds something that is no site.
     """
-    if target.exists() and any(target.iterdir()) and not _is_site(target):
-        raise UsageError(f"{target} holds something else than a site: name an empty folder with --out")
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
+        if target.exists() and any(target.iterdir()) and not _is_site(target):
+            raise UsageError(f"{target} holds something else than a site: name an empty folder with --out")
         part.mkdir(parents=True)
         _write(sorted(runs, key=_place), part)
         if target.exists():
@@ -81,15 +82,16 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
     sizes = {file: (folder / file).stat().st_size for page in pages for file in page.downloads}
     write(FRONT, "gpt-oss, measured again", [raw(site_front.front(verdicts, claims.load_claims(), pages))])
     write(METHOD, "The method", [markdown(site_front.method(ruler))])
-    write(APPENDIX, "Manifests and tables", [raw(site_front.appendix(pages, sizes))])
+    write(APPENDIX, "Manifests and tables", [raw(site_front.appendix(pages, sizes, LARGEST))])
     shutil.copyfile(paths.DATA / "site" / "style.css", folder / "style.css")
 
 
 def _verdicts(runs: Sequence[Run]) -> list[Verdict]:
-    for run in sorted(runs, key=lambda run: run.run_id, reverse=True):
-        if run.scenario == "verdicts" and run.manifest["status"] == "complete":
+    whole = [run for run in runs if run.manifest["status"] == "complete"]
+    for run in sorted(whole, key=lambda run: run.run_id, reverse=True):
+        if run.scenario == "verdicts":
             return claims.from_table(run.table("verdicts"))
-    records = [claims.RunRecord(run.run_id, run.scenario, run.manifest, run.summary) for run in runs]
+    records = [claims.RunRecord(run.run_id, run.scenario, run.manifest, run.summary) for run in whole]
     return claims.judge(claims.load_claims(), records)
 
 
@@ -122,8 +124,8 @@ def _downloads(run: Run, folder: Path) -> list[Path]:
         if (run.path / name).exists():
             shutil.copyfile(run.path / name, target / name)
     for file in sorted(run.path.glob("*.parquet")):
-        if file.stem != LEFT_OUT:
+        if file.stem != LEFT_OUT and file.stat().st_size <= LARGEST:
             shutil.copyfile(file, target / file.name)
-        if file.stem in AS_CSV:
+        if file.stem in AS_CSV and file.stat().st_size <= LARGEST:
             run.table(file.stem).to_csv(target / f"{file.stem}.csv", index=False)
     return [file.relative_to(folder) for file in sorted(target.iterdir())]

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from gptoss_bench import error_bar, lint, lint_machine, metrics, paths
+from gptoss_bench import error_bar, metrics, paths
 from gptoss_bench.claims import Claim, Verdict, verdict_counts, verdict_page
 from gptoss_bench.frame import provenance
 from gptoss_bench.site_page import badge
@@ -58,7 +58,7 @@ def _card(page: RunPage) -> str:
     picture = ""
     if page.pictures:
         first = page.pictures[0]
-        size = f'width="{first["width"]}" height="{first["height"]}"'
+        size = " ".join(f'{name}="{first[name]}"' for name in ("width", "height") if name in first)
         picture = f'<a href="{page.name}"><img src="{first["file"]}" {size} alt="{escape(first["alt"])}"></a>'
     return (
         f'<li class="card">{picture}<p><a href="{page.name}"><strong>{escape(page.title)}</strong></a></p>'
@@ -140,25 +140,23 @@ def claims_of_run(run: Run, verdicts: Iterable[Verdict]) -> str:
 
 def method(ruler: str) -> str:
     """The method in Markdown, its limits as the code has them; `ruler` is the page of the ruler."""
-    rules = len(lint.RULES) + len(lint_machine.RULES)
     words = {
         "beyond": metrics.BEYOND,
         "lag_share": f"{error_bar.LAG_SHARE:.0%}",
         "cpu_share": f"{error_bar.CPU_SHARE:.0%}",
         "shared_read_share": f"{error_bar.SHARED_READ_SHARE:.0%}",
         "ruler": ruler,
-        "rules": f"{rules} of them, among them Little's law, stamps in order, failures and a client that was the limit",
     }
     return Template((paths.DATA / "site" / "method.md").read_text(encoding="utf-8")).substitute(words)
 
 
-def appendix(pages: Iterable[RunPage], sizes: Mapping[Path, int]) -> str:
-    """Each run's manifest and the files to take along; `sizes` in bytes."""
+def appendix(pages: Iterable[RunPage], sizes: Mapping[Path, int], largest: int) -> str:
+    """Each run's manifest and the files to take along; `sizes` in bytes, and that of the `largest` table allowed."""
     parts = ["<h1>Appendix: manifests and tables</h1>"]
     parts.append(
         "<p>All stamps (<code>*_ns</code>) are nanoseconds on the monotonic clock of one machine, all durations "
-        "(<code>*_s</code>) are seconds. A value that is not known is empty, never 0. The raw bytes of the responses "
-        "are in the run folders of the repository.</p>"
+        "(<code>*_s</code>) are seconds. A value that is not known is empty, never 0. The raw bytes of the "
+        f"responses, and tables of more than {largest / 1e6:g} MB, are in the run folders.</p>"
     )
     for page in pages:
         manifest = page.run.manifest

@@ -13,11 +13,13 @@ from typing import Any
 import nbformat
 from nbconvert import HTMLExporter
 from PIL import Image
+from traitlets.config import Config
 
 from gptoss_bench import paths
 from gptoss_bench.errors import RunFailed
 
 COLOURS = 128  # of a picture: a figure has few, and a palette takes a third of the bytes
+KINDS = {"image/png": "png", "image/svg+xml": "svg"}  # the first that an output has is shown
 # What would run, or be fetched, when a page is opened.
 RUNS = r"<(script|iframe|object|embed|base|audio|video)\b|<[^>]+\son\w+\s*=|<[^>]+\shref=\"?javascript:"
 ASKS = re.compile(RUNS + r"|<[^>]+\s(src|srcset)=\"?(https?:)?//|<style[^>]*>[^<]*(@import|url\()", re.IGNORECASE)
@@ -52,7 +54,8 @@ def render(cells: Sequence[Any], frame: Frame, targets: Mapping[str, str] | None
 
     Raises RunFailed where the cells would run a script or ask a server for something.
     """
-    exporter = HTMLExporter(template_name="site", extra_template_basedirs=[str(paths.DATA)])
+    shown = {"NbConvertBase": {"display_data_priority": ["text/html", *KINDS, "text/markdown", "text/plain"]}}
+    exporter = HTMLExporter(Config(shown), template_name="site", extra_template_basedirs=[str(paths.DATA)])
     exporter.exclude_input_prompt = exporter.exclude_output_prompt = True
     book = nbformat.v4.new_notebook(cells=list(cells))
     page, _ = exporter.from_notebook_node(book, resources={"page": frame})
@@ -90,9 +93,10 @@ def title_of(book: Any) -> str:
 
 
 def take_pictures(book: Any, folder: Path, prefix: str, about: str) -> list[dict[str, Any]]:
-    """Write each PNG of a notebook to `folder`, smaller, and say in its output where it lies and what it shows.
+    """Write each picture of a notebook to `folder`, small, and say in its output where it lies and what it shows.
 
-    Returns what was written, in order: "file" (relative to the folder above), "width" and "height" in pixels, "alt".
+    Returns what was written, in order: "file" (relative to the folder above), "alt", and of a PNG "width" and "height"
+    in pixels.
     """
     written: list[dict[str, Any]] = []
     heading = ""
@@ -101,14 +105,23 @@ def take_pictures(book: Any, folder: Path, prefix: str, about: str) -> list[dict
         if cell.cell_type == "markdown":
             heading = (re.findall(r"^#+ (.+)$", cell.source, re.MULTILINE) or [heading])[-1]
         for output in cell.get("outputs", []):
-            if png := output.get("data", {}).get("image/png"):
-                picture = Image.open(io.BytesIO(base64.b64decode(png)))
-                file = folder / f"{prefix}-{len(written) + 1}.png"
-                picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
-                shown = {"file": f"{folder.name}/{file.name}", "width": picture.width, "height": picture.height}
+            data = output.get("data", {})
+            if kind := next((kind for kind in KINDS if kind in data), None):
+                file = folder / f"{prefix}-{len(written) + 1}.{KINDS[kind]}"
+                shown = {"file": f"{folder.name}/{file.name}"} | _small(data[kind], kind, file)
                 written.append(shown | {"alt": f"{question(cell.source) or heading} {about}".strip()})
                 output.setdefault("metadata", {})["picture"] = written[-1]
     return written
+
+
+def _small(content: str, kind: str, file: Path) -> dict[str, int]:
+    """Write one picture; its width and height in pixels, where it has them."""
+    if kind == "image/svg+xml":
+        file.write_text(content, encoding="utf-8")
+        return {}
+    picture = Image.open(io.BytesIO(base64.b64decode(content)))
+    picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+    return {"width": picture.width, "height": picture.height}
 
 
 def question(source: str) -> str:
