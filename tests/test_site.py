@@ -273,6 +273,8 @@ def test_a_word_becomes_a_link_where_it_stands_alone():
 
 def test_a_figure_is_told_by_the_question_that_it_answers():
     assert "first token" in question("x = 1\nfigures.latency_distributions(session.requests, session.manifest)")
+    asked = question("figures.published_beside_ours(published, summary, session.manifest)")
+    assert asked == "Do the published latency and TTFT come out again?"
     for source in ("", "1 +", "print(1)", "page(table)", "figures.nothing(1)", "%config X"):
         assert question(source) == ""
 

@@ -125,7 +125,7 @@ def _small(content: str, kind: str, file: Path) -> dict[str, int]:
 
 
 def question(source: str) -> str:
-    """What the figure that a cell ends with shows: the docstring of its function in figures*.py; empty where none."""
+    """What the figure that a cell ends with shows: the first sentence of its function in figures*.py; else empty."""
     try:
         *_, last = ast.parse(source).body
     except (SyntaxError, ValueError):
@@ -139,7 +139,7 @@ def question(source: str) -> str:
         return ""
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == call.func.attr:
-            return " ".join((ast.get_docstring(node) or "").split("\n\n")[0].split())
+            return re.split(r"(?<=[.?])\s", " ".join((ast.get_docstring(node) or "").split()), maxsplit=1)[0]
     return ""
 
 
