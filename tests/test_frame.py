@@ -83,6 +83,8 @@ def test_make_alone_lists_every_target_with_a_line_of_words():
         "run-a10",
         "run-h100",
         "run-bf16",
+        "site",
+        "report",
         "lab",
         "test",
         "lint",
@@ -175,10 +177,8 @@ def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():
     pure = "wire dialects events tables tokens outcome metrics summary lint report audit judges trace plan "
     pure += "peer_errors bench_table error_bar goodput prometheus agreement samples lint_machine doctor "
     pure += "architecture memory capacity fit_table cards mxfp4_rules sink_support lint_made compare trials shares "
-    pure += (
-        "importers/__init__ importers/imported importers/printed_block importers/vllm_bench importers/guidellm_json "
-    )
-    pure += "importers/aiperf_files importers/llama_bench importers/ollama_verbose"
+    pure += "run_page importers/__init__ importers/imported importers/printed_block importers/vllm_bench "
+    pure += "importers/guidellm_json importers/aiperf_files importers/llama_bench importers/ollama_verbose"
     for name in pure.split():
         tops = {module.partition(".")[0] for module in imports[f"{name}.py"]}
         assert not tops & {"asyncio", "httpx", "socket", "subprocess", "os", "time", "urllib"}, name

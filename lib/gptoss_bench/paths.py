@@ -17,3 +17,6 @@ PROFILES = NOTEBOOKS / "profiles"
 RESULTS = ROOT / "results"
 RUNS = RESULTS / "runs"
 CLAIMS = RESULTS / "claims.yaml"
+
+SITE = ROOT / "site"  # what make site writes
+REPORTS = BUILD / "reports"  # and make report

@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 from gptoss_bench.importers.imported import Imported, told_only
-from gptoss_bench.metrics import bootstrap_interval
+from gptoss_bench.metrics import bootstrap_interval, row_medians
 from gptoss_bench.tables import derive
 
 LAYERS = {"gpt-oss 20B": 24, "gpt-oss 120B": 36}  # transformer blocks; the output layer counts as one more
@@ -55,5 +55,5 @@ def _rate(test: Mapping[str, Any]) -> dict[str, Any]:
         "depth": test.get("n_depth", 0),
         "n": len(samples),
         "tok_s": median(samples),
-        "interval": bootstrap_interval(samples, lambda drawn: float(median(drawn))),
+        "interval": bootstrap_interval(samples, row_medians),
     }
