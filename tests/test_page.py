@@ -4,7 +4,7 @@ import pandas as pd
 
 from gptoss_bench.frame import page
 
-LONG = "a <b> " * 30
+LONG = " ".join(["a <b>"] * 30)
 
 
 def test_what_is_aligned_says_so_in_its_own_cell_and_no_text_is_cut():
