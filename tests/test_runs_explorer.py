@@ -32,8 +32,8 @@ def results(tmp_path_factory):
                 folder.served_by(server.endpoint)
                 folder.manifest["ruler"] = None
                 await run_load(plan, server.endpoint, folder)
-                cpu = {"cpu_s": None, "cpu_share": 0.1}
-                summary, _ = conclude({}, folder.requests(), folder.columns, concurrency=2, ruler=None, **cpu)
+                made = {"concurrency": 2, "cpu_s": None, "cpu_share": 0.1, "manifest": folder.manifest}
+                summary, _ = conclude({}, folder.requests(), folder.columns, **made)
                 folder.document("lint", [{"severity": "note"}, {"severity": "error"}, {"severity": "note"}])
                 folder.finish(summary)
 

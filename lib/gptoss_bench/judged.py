@@ -7,13 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import derived, importers, lint, lint_machine, lint_made
+from gptoss_bench import derived, importers, lint, lint_rules
 from gptoss_bench.compare import Side
 from gptoss_bench.errors import UsageError
 from gptoss_bench.store import Run
 from gptoss_bench.summary import GAPS
-
-RULES = (*lint.RULES, *lint_machine.RULES, *lint_made.RULES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +67,7 @@ def read(path: Path) -> list[Result]:
 
 def judge(result: Result) -> Judged:
     """Hold it against every rule; what a tool means by its names is noted."""
-    findings = lint.lint({**result.summary, "manifest": result.manifest}, result.requests, RULES)
+    findings = lint_rules.findings(result.summary, result.requests, result.manifest)
     advice = "compare it under these names only"
     findings += [lint.Finding("names-differ", "note", note, advice) for note in result.notes]
     return Judged(result.name, result.summary, result.manifest, findings)
