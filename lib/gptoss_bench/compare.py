@@ -4,22 +4,19 @@ The word says no more than the interval does: "same" only where all of it lies w
 only where all of it lies on one side of zero, else "cannot tell".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from gptoss_bench.cluster_bootstrap import grouped_medians, grouped_resamples
 from gptoss_bench.metrics import Floats, known, measured, middle
+from gptoss_bench.run_intervals import FEWEST, completed, drawn, rate_draws
 
 SAME, FASTER, SLOWER, UNKNOWN = "same", "faster", "slower", "cannot tell"
 MARGIN = 0.03
-FEWEST = 10  # requests of each side
-RESAMPLES = 2000
-VALUES_AT_ONCE = 2_000_000
 TIMES = ("ttft_s", "ttfa_s", "tpot_s", "done_s")
 GAPS = "itl_s"
 RATE = "output_tok_s_total"
@@ -70,14 +67,14 @@ def compare(first: Side, second: Side, *, margin: float = MARGIN, seed: int = 0)
     sides = (first, second)
     found = []
     for name in TIMES:
-        values = [known(_completed(side.requests)[name]) for side in sides]
+        values = [known(completed(side.requests)[name]) for side in sides]
         if any(map(len, values)) or any(side.summary[name]["p50"] for side in sides):
             draws = [_medians(one, draw) for one in values] if min(map(len, values)) >= FEWEST else None
             found.append(_difference(name, sides, draws, margin, _too_few(min(map(len, values)))))
     found.append(_gaps(sides, margin, draw))
-    rates = [_rates(side, draw) for side in sides]
+    rates = [rate_draws(side.summary, side.requests, RATE, draw) for side in sides]
     told = [one for one in rates if one is not None]
-    fewest = min(len(_completed(side.requests)) for side in sides)
+    fewest = min(len(completed(side.requests)) for side in sides)
     found.append(_difference(RATE, sides, told if len(told) == 2 else None, margin, _too_few(fewest)))
     return found
 
@@ -126,7 +123,7 @@ def _gaps(sides: Sequence[Side], margin: float, draw: np.random.Generator) -> Di
 def _pooled(side: Side) -> pd.DataFrame:
     """The gaps of its completed requests."""
     gaps = measured(side.gaps if side.gaps is not None else pd.DataFrame())
-    there = gaps[GAPS].notna() & gaps["request_id"].isin(_completed(side.requests)["request_id"])
+    there = gaps[GAPS].notna() & gaps["request_id"].isin(completed(side.requests)["request_id"])
     return gaps[there]
 
 
@@ -156,32 +153,5 @@ def _too_few(count: int) -> str:
     return f"one side has {count} requests that tell it; it takes {FEWEST}"
 
 
-def _completed(requests: pd.DataFrame) -> pd.DataFrame:
-    rows = measured(requests)
-    return rows[rows["outcome"] == "completed"]
-
-
 def _medians(samples: Floats, draw: np.random.Generator) -> Floats:
-    return np.concatenate([np.median(samples[which], axis=1) for which in _drawn(len(samples), draw)])
-
-
-def _drawn(count: int, draw: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """RESAMPLES rows of places drawn with replacement, so many at a time that memory stays flat."""
-    rows = max(1, VALUES_AT_ONCE // count)
-    for start in range(0, RESAMPLES, rows):
-        yield draw.integers(0, count, (min(rows, RESAMPLES - start), count))
-
-
-def _rates(side: Side, draw: np.random.Generator) -> Floats | None:
-    """Draws of tokens a second: by Little's law it is the requests in flight times tokens over seconds of a request.
-
-    Of the requests as they were this is the rate itself; resampled, tokens and seconds stay together.
-    """
-    rows = _completed(side.requests)
-    rows = rows[rows["completion_tokens"].notna() & rows["done_s"].notna()]
-    if len(rows) < FEWEST or side.summary[RATE] is None:
-        return None
-    tokens, seconds = rows["completion_tokens"].to_numpy("float64"), rows["done_s"].to_numpy("float64")
-    in_flight = side.summary[RATE] * seconds.sum() / tokens.sum()
-    parts = [tokens[which].sum(axis=1) / seconds[which].sum(axis=1) for which in _drawn(len(rows), draw)]
-    return np.asarray(in_flight * np.concatenate(parts), dtype="float64")
+    return np.concatenate([np.median(samples[which], axis=1) for which in drawn(len(samples), draw)])

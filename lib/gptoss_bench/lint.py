@@ -101,7 +101,7 @@ def _little_told(summary: Summary) -> Finding | None:
 
 
 def _one_prompt(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    """One prompt for all, and a prefix cache that may serve it: one that is told to be off and served nothing cannot."""
+    """One prompt for all, and a prefix cache that may serve it; one that is off and served nothing cannot."""
     rows = measured(requests)
     if len(rows) < 2 or rows["prompt_id"].nunique() != 1:
         return None

@@ -13,6 +13,7 @@ from gptoss_bench.agreement import agreement
 from gptoss_bench.atomic import write_json
 from gptoss_bench.error_bar import client_bound, error_bar
 from gptoss_bench.errors import UsageError
+from gptoss_bench.run_intervals import run_intervals
 from gptoss_bench.store import Run
 
 FILES = ("requests.parquet", "chunks.parquet", "summary.json", "lint.json")
@@ -40,6 +41,7 @@ def conclude(
     client["bound"] = client_bound(client, found["itl_s"]["p50"])
     found["agreement"] = agreement(requests, found.get("server_metrics"))
     found |= summary.energy(found)
+    found["intervals"] = run_intervals(found, requests)
     return found, lint_rules.findings(found, requests, manifest)
 
 
