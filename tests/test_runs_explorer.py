@@ -103,7 +103,7 @@ def test_the_explorer_compares_what_is_chosen_and_exports_it(results):
         tick.value = True
     assert explorer.chosen == [first, second]
     assert "95 % intervals" in explorer.comparison.value and "same parameters" in explorer.comparison.value
-    assert "itl_s" in explorer.comparison.value
+    assert "itl_s" in explorer.comparison.value and "[mixed-" not in explorer.comparison.value
     assert "cannot tell: one side has 6 requests that tell it; it takes 10" in explorer.comparison.value
     assert b"<svg" in saved(explorer.comparison.value, "runs.svg")
     explorer.request.value = 2
@@ -121,6 +121,7 @@ def test_the_published_runs_are_compared_in_the_words_of_the_shell():
     sides = [side_of(Run.load(paths.RUNS / name)) for name in (first, second)]
     for one in compare.compare(*sides):
         assert one.span and one.span in shown and f"<td>{one.word}</td>" in shown
+    assert "[mixed-versions]" in shown and "[mixed-models]" in shown
 
 
 def test_without_a_frontend_there_is_a_still_picture(results, monkeypatch):

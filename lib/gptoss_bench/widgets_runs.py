@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gptoss_bench import compare, figures_compare, paths, run_table
+from gptoss_bench import compare, figures_compare, lint_made, paths, run_table
 from gptoss_bench.errors import UsageError
 from gptoss_bench.frame import RED
 from gptoss_bench.judged import side_of
@@ -126,7 +126,9 @@ def compared(results: Path, run_ids: Sequence[str]) -> str:
         f"<p>Medians in seconds and tokens a second, each beside that of {escape(next(iter(runs)))}; 95 % intervals. "
         f"Within {compare.MARGIN:.0%} is the same.</p>"
     )
-    return first + _plain(found) + _picture(figure, "runs.svg") + _differing(runs)
+    between = lint_made.mixed((run_id, run.manifest) for run_id, run in runs.items())
+    doubts = "".join(f"<p>{escape(f'{one.severity}: {one.evidence} [{one.rule}]')}</p>" for one in between)
+    return first + _plain(found) + doubts + _picture(figure, "runs.svg") + _differing(runs)
 
 
 def request_view(results: Path, run_id: str, request_id: int | None) -> str:
