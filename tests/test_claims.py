@@ -13,6 +13,7 @@ from gptoss_bench.claims import Claim, RunRecord, Verdict
 from gptoss_bench.errors import UsageError
 from gptoss_bench.evidence import NEEDS, VERDICTS
 from gptoss_bench.judges import JUDGES
+from gptoss_bench.plan import PUBLISHED_PROMPT, PUBLISHED_SYSTEM
 from gptoss_bench.probes import probe
 from gptoss_bench.summary import summarise
 from gptoss_bench.tables import event_table, request_table
@@ -56,7 +57,14 @@ def record(
     return RunRecord(run_id, scenario, manifest, summary)
 
 
-SHAPE = {"requests": 2000, "concurrency": 256, "max_tokens": 256, "prompts": "fixed"}
+SHAPE = {
+    "requests": 2000,
+    "concurrency": 256,
+    "max_tokens": 256,
+    "prompts": "fixed",
+    "prompt": PUBLISHED_PROMPT,
+    "system": PUBLISHED_SYSTEM,
+}
 
 
 def on_h100(*, gpu: str = "NVIDIA H100 NVL", parameters: dict[str, Any] = SHAPE, **fields: Any) -> RunRecord:
@@ -107,6 +115,7 @@ WITHOUT_RUNS = {
     "outdated": "10 13",
     "not testable here": "03 04 07 08 15 17 18 19 20 22 23 27 28 34 35 37 41 42 43 44 45 46 49",
     "opinion": "05 14 21 29",
+    **dict.fromkeys(("faster now", "slower now", "not comparable"), ""),
 }
 
 
@@ -166,19 +175,20 @@ def test_a_run_on_an_h100_within_the_tolerance_reproduces():
     assert judged("C41", on_h100()).interval == (7.7, 8.0)
 
 
-def test_a_run_on_an_h100_outside_the_tolerance_refutes_and_says_in_which_direction():
-    assert judged("C37", on_h100(output_tok_s_total=16_000.0)).verdict == "refuted"
+def test_a_run_on_an_h100_outside_the_tolerance_says_in_which_direction_it_has_moved():
+    assert judged("C37", on_h100(output_tok_s_total=16_000.0)).verdict == "faster now"
     assert "109% above 7645.2, faster" in judged("C37", on_h100(output_tok_s_total=16_000.0)).evidence
-    assert "slower" in judged("C37", on_h100(output_tok_s_total=3_000.0)).evidence
+    assert judged("C37", on_h100(output_tok_s_total=3_000.0)).verdict == "slower now"
+    assert judged("C34", on_h100(wall_s=20.0)).verdict == "faster now"
     ttft = judged("C44", on_h100())
-    assert ttft.verdict == "refuted"
+    assert ttft.verdict == "refuted", "the published one was worked out, and nothing has become faster"
     assert "by the script's formula, s: 2.02" in ttft.evidence
 
 
 def test_the_published_figure_decides_not_a_word_in_the_file():
-    assert judged("C34", on_h100(), among=changed("C34", value=200.0)).verdict == "refuted"
+    assert judged("C34", on_h100(), among=changed("C34", value=200.0)).verdict == "faster now"
     assert judged("C44", on_h100(), among=changed("C44", value=0.075)).verdict == "reproduced"
-    assert judged("C20", on_a10(), among=changed("C20", low=80.0, high=90.0)).verdict == "refuted"
+    assert judged("C20", on_a10(), among=changed("C20", low=80.0, high=90.0)).verdict == "slower now"
     assert judged("C36", among=changed("C35", value=31.0)).verdict == "refuted"
     assert judged("C47", among=changed("C46", value=0.9)).verdict == "reproduced"
     assert judged("C02", among=changed("C02", value=12.0)).verdict == "refuted"
@@ -190,16 +200,10 @@ def test_the_published_figure_decides_not_a_word_in_the_file():
     [
         (on_h100(label=TINY), TINY),
         (on_h100(status="incomplete"), "incomplete"),
-        (on_h100(gpu="NVIDIA A100 80GB"), "its GPU is NVIDIA A100 80GB"),
-        (on_h100(engine="llama.cpp"), "its engine is llama.cpp"),
-        (on_h100(model="openai/gpt-oss-120b"), "another model"),
-        (on_h100(parameters=SHAPE | {"requests": 8}), "requests 8, not 2000"),
-        (on_h100(parameters=SHAPE | {"prompts": "distinct"}), "prompts 'distinct'"),
-        (on_h100(failed=3), "3 requests failed"),
         (on_h100(wall_s=None), "has no wall_s"),
     ],
 )
-def test_a_run_under_other_conditions_decides_no_figure_and_the_reason_is_told(run, reason):
+def test_a_run_that_measured_nothing_decides_no_figure_and_the_reason_is_told(run, reason):
     verdict = judged("C34", run)
     assert verdict.verdict == "not testable here"
     assert verdict.run_id is None
@@ -222,8 +226,8 @@ def test_failures_are_a_claim_of_their_own():
     ("tok_s", "word", "told"),
     [
         (50, "reproduced", "50 tokens/s"),
-        (95, "refuted", "73% above 55, faster"),
-        (20, "refuted", "56% below 45, slower"),
+        (95, "faster now", "73% above 55, faster"),
+        (20, "slower now", "56% below 45, slower"),
     ],
 )
 def test_throughput_on_an_a10_is_held_against_the_published_range(tok_s, word, told):
@@ -234,14 +238,16 @@ def test_throughput_on_an_a10_is_held_against_the_published_range(tok_s, word, t
 
 def test_ttft_on_an_a10_is_held_against_the_published_bound():
     assert judged("C19", on_a10(ttft_s=0.4)).verdict == "reproduced"
-    assert judged("C19", on_a10(ttft_s=1.0)).verdict == "refuted"
+    assert judged("C19", on_a10(ttft_s=1.2)).verdict == "slower now"
     assert "first answer text, s: 3.25; cold, with loading, s: 9.9" in judged("C19", on_a10()).evidence
-    assert "reaches across the edge" in judged("C19", on_a10(ttft_s=0.95)).evidence
+    across = judged("C19", on_a10(ttft_s=0.95))
+    assert across.verdict == "not testable here"
+    assert "more requests: the interval [0.85, 1.05] reaches across the edge" in (across.needs or "")
 
 
 @pytest.mark.parametrize("gpu", ["NVIDIA A100 80GB", "NVIDIA A10G"])
 def test_an_a10_is_neither_an_a100_nor_an_a10g(gpu):
-    assert judged("C19", on_a10(gpu=gpu)).verdict == "not testable here"
+    assert judged("C19", on_a10(gpu=gpu)).verdict == "not comparable"
 
 
 def test_a_server_that_answers_runs():

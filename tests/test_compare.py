@@ -1,7 +1,8 @@
 """Two results side by side: the word says what the interval says, and no more."""
 
+import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,31 +12,43 @@ from hypothesis import strategies as st
 
 from gptoss_bench import __main__ as shell
 from gptoss_bench import paths
-from gptoss_bench.compare import Difference, compare, word
-from gptoss_bench.importers.imported import Row, of_rows
+from gptoss_bench.compare import Difference, Side, compare, table, word
 
 FILES = Path(__file__).parent / "imported"
 SHARE = st.floats(-0.5, 0.5)
 
 
-def side(seed: int, scale: float = 1.0, count: int = 400, noise: float = 0.1) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Requests of 20 tokens from one slot: 100 ms to the first token and 10 ms for each other, times `scale`."""
+def side(seed: int, scale: float = 1.0, count: int = 400, noise: float = 0.1, gaps: int = 19) -> Side:
+    """Requests from one slot: 100 ms to the first token and 10 ms for each other, times `scale`.
+
+    All gaps of a request are as long or short as the request is, which is what makes them tell less than they are many.
+    """
     draw = np.random.default_rng(seed)
-    rows, sent_ns = [], 0
-    for ttft_s, gap_s in scale * draw.normal([0.1, 0.01], [0.1 * noise, 0.01 * noise], (count, 2)):
-        rows.append(Row(sent_ns, ttft_s=ttft_s, e2e_s=ttft_s + 19 * gap_s, completion_tokens=20))
-        sent_ns += round((ttft_s + 19 * gap_s) * 1e9)
-    return of_rows(rows, concurrency=1, gaps_known=False)
+    ttft_s, gap_s = scale * draw.normal([0.1, 0.01], [0.1 * noise, 0.01 * noise], (count, 2)).T
+    itl_s = gap_s[:, None] * draw.uniform(0.99, 1.01, (count, gaps))
+    done_s = ttft_s + itl_s.sum(axis=1)
+    requests = pd.DataFrame({"request_id": np.arange(count), "phase": "measure", "outcome": "completed"})
+    requests = requests.assign(ttft_s=ttft_s, ttfa_s=np.nan, done_s=done_s, tpot_s=itl_s.mean(axis=1))
+    chunks = pd.DataFrame({"request_id": np.repeat(np.arange(count), gaps), "phase": "measure", "itl_s": itl_s.ravel()})
+    times = {name: {"p50": requests[name].median()} for name in ("ttft_s", "done_s", "tpot_s")}
+    rate = {"output_tok_s_total": count * (1 + gaps) / done_s.sum()}
+    summary = {**times, "ttfa_s": {"p50": None}, "itl_s": {"p50": chunks["itl_s"].median()}, **rate}
+    return Side(summary, requests.assign(completion_tokens=1 + gaps), chunks)
 
 
 def words(found: list[Difference]) -> dict[str, str]:
     return {difference.name: difference.word for difference in found}
 
 
+def named(found: list[Difference], name: str) -> Difference:
+    [one] = [one for one in found if one.name == name]
+    return one
+
+
 def test_two_loads_of_the_same_are_the_same() -> None:
     found = compare(side(1, noise=0.03), side(2, noise=0.03))
     assert set(words(found).values()) == {"same"}
-    assert {difference.name for difference in found} == {"ttft_s", "tpot_s", "done_s", "output_tok_s_total"}
+    assert {difference.name for difference in found} == {"ttft_s", "tpot_s", "done_s", "itl_s", "output_tok_s_total"}
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.2, "slower"), (0.8, "faster")])
@@ -59,16 +72,57 @@ def test_too_few_requests_are_not_compared_and_say_so() -> None:
         assert "9 requests" in (difference.why or "")
 
 
+def test_gaps_that_one_side_does_not_keep_are_not_compared_and_it_is_said() -> None:
+    found = named(compare(side(1), replace(side(2), gaps=None)), "itl_s")
+    assert (found.word, found.interval, found.why) == (
+        "cannot tell",
+        None,
+        "a side keeps no single gap between tokens",
+    )
+    assert found.change is not None
+
+
+def test_gaps_that_lie_within_one_read_have_no_share() -> None:
+    first = side(1)
+    assert first.gaps is not None
+    none = replace(first, gaps=first.gaps.assign(itl_s=first.gaps["itl_s"] * 0))
+    found = named(compare(none, side(2)), "itl_s")
+    assert (found.word, found.why) == ("cannot tell", "half of the first side's values may be 0")
+
+
+def test_an_interval_of_gaps_is_as_wide_as_the_requests_differ() -> None:
+    few, many = (named(compare(side(1, gaps=n), side(2, gaps=n)), "itl_s").interval for n in (5, 100))
+    assert few is not None and many is not None
+    assert many[1] - many[0] == pytest.approx(few[1] - few[0], rel=0.5)  # not a fifth of it
+
+
+def test_two_samples_of_one_distribution_are_told_apart_as_seldom_as_an_interval_of_95_percent_promises() -> None:
+    pairs = 150  # of few requests, where an interval is soonest too narrow
+    found = [compare(side(2 * at, count=40), side(2 * at + 1, count=40), margin=0.0, seed=at) for at in range(pairs)]
+    for name in ("ttft_s", "done_s", "itl_s", "output_tok_s_total"):
+        wrong = sum(named(one, name).word in ("faster", "slower") for one in found)
+        assert 0.01 <= wrong / pairs <= 0.10, name  # 5 %, give or take chance
+
+
 def test_the_rate_of_unchanged_requests_is_the_rate_that_was_measured() -> None:
     first, second = side(1), side(2, 1.1)
-    [rate] = [one for one in compare(first, second) if one.name == "output_tok_s_total"]
-    assert rate.change == pytest.approx(second[0]["output_tok_s_total"] / first[0]["output_tok_s_total"] - 1)
+    rate = named(compare(first, second), "output_tok_s_total")
+    assert rate.change == pytest.approx(second.summary["output_tok_s_total"] / first.summary["output_tok_s_total"] - 1)
     assert rate.interval is not None
     assert rate.interval[0] < rate.change < rate.interval[1]
 
 
 def test_the_same_seed_gives_the_same_intervals() -> None:
     assert compare(side(1), side(2), seed=3) == compare(side(1), side(2), seed=3)
+
+
+def test_the_table_holds_each_later_result_against_the_first() -> None:
+    found = table({"a": side(1), "b": side(2, 1.2), "c": side(3, count=5)})
+    assert list(found["run"].unique()) == ["b", "c"]
+    [ttft] = found[(found["quantity"] == "ttft_s") & (found["run"] == "b")].to_dict("records")
+    assert ttft["word"] == "slower" and re.fullmatch(r"\[\+\d+\.\d%, \+\d+\.\d%\]", ttft["interval"])
+    assert set(found[found["run"] == "c"]["interval"]) == {""}
+    assert found[found["run"] == "c"]["word"].str.startswith("cannot tell: one side has 5 requests").all()
 
 
 @given(SHARE, SHARE, st.floats(0.001, 0.2), st.booleans())
@@ -93,7 +147,14 @@ def test_a_run_and_another_tools_file_are_compared_from_a_shell(capsys: pytest.C
     shown = capsys.readouterr().out
     assert "(TINY MODEL)" in shown.splitlines()[0]
     assert "[mixed-models]" in shown
+    assert re.search(r"^itl_s .* cannot tell: a side keeps no single gap", shown, re.MULTILINE)
     assert "error in vllm-bench-serve-detailed.json" in shown  # its TTFT counts the role chunk: that has to be said
+
+
+def test_two_runs_are_compared_down_to_their_gaps(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2]
+    assert shell.main(["compare", str(first), str(second)]) == 0
+    assert re.search(r"^itl_s .*%\]  (same|faster|slower|cannot tell)$", capsys.readouterr().out, re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments", [("nothing", "nothing"), ("--same", "200%", "a", "b")])

@@ -18,11 +18,12 @@ def summary(**parts: Any) -> dict[str, Any]:
     """What a quiet machine with one GPU and a server that agrees would leave."""
     gpu = {"throttled_share": {}, "by_phase": {INFERENCE: {"other_processes_max": 0}}} | parts.get("gpu", {})
     host = {"steal_share": 0.0, "cpu_share": 0.4} | parts.get("host", {})
-    return {
+    made: dict[str, Any] = {
         "agreement": [{"quantity": FIRST, **ROW} | parts.get("row", {})],
         "server_metrics": {"counts": {"requests": 6.0} | parts.get("counts", {})},
         "telemetry": {"gpu": gpu, "host": {"by_phase": {INFERENCE: host, AFTER: {"cpu_share": 1.0}}}},
     }
+    return made | {name: parts[name] for name in ("agreement", "server_metrics", "telemetry") if name in parts}
 
 
 def findings(found: dict[str, Any]) -> dict[str, Any]:
@@ -48,42 +49,51 @@ def test_a_witness_that_was_missing_is_noted() -> None:
     assert "it died" in found["no-machine-witness"].evidence
 
 
-@pytest.mark.parametrize(
-    ("rule", "parts", "words"),
-    [
-        ("server-and-client-disagree", {"row": {"agrees": False}}, "0.5 s by the client, 0.04 to 0.06 s by the server"),
-        ("server-and-client-disagree", {"row": {"agrees": False, "server_high": None}}, "over 0.04 s by the server"),
-        ("server-shared", {"counts": {"requests": 9.0}}, "completed 9 requests while this run sent it 6"),
-        ("prompts-from-cache", {"counts": {"prefix_cache_queries": 100.0, "prefix_cache_hits": 80.0}}, "80% of the"),
-        ("prompts-from-cache", {"counts": {"prompt_tokens": 50.0, "prompt_tokens_cached": 50.0}}, "50% of the"),
-        ("gpu-throttled", {"gpu": {"throttled_share": {"power cap": 0.4}}}, "power cap in 40% of the samples"),
-        ("gpu-shared", {"gpu": {"by_phase": {INFERENCE: {"other_processes_max": 2}}}}, "2 processes"),
-        ("gpu-lost", {"gpu": {"devices": [{"name": "a GPU"}], "words": "the GPU was lost"}}, "the GPU was lost"),
-        ("cpu-stolen", {"host": {"steal_share": 0.11}}, "11.0% of this machine's CPU"),
-        ("cpu-full", {"host": {"cpu_share": 0.99}}, "99% busy"),
-    ],
-)
+TRIPPED = [
+    ("server-and-client-disagree", {"row": {"agrees": False}}, "0.5 s by the client, 0.04 to 0.06 s by the server"),
+    ("server-and-client-disagree", {"row": {"agrees": False, "server_high": None}}, "over 0.04 s by the server"),
+    ("server-shared", {"counts": {"requests": 9.0}}, "completed 9 requests while this run sent it 6"),
+    ("prompts-from-cache", {"counts": {"prefix_cache_queries": 100.0, "prefix_cache_hits": 80.0}}, "80% of the"),
+    ("prompts-from-cache", {"counts": {"prompt_tokens": 50.0, "prompt_tokens_cached": 50.0}}, "50% of the"),
+    ("gpu-throttled", {"gpu": {"throttled_share": {"power cap": 0.4}}}, "power cap in 40% of the samples"),
+    ("gpu-shared", {"gpu": {"by_phase": {INFERENCE: {"other_processes_max": 2}}}}, "2 processes"),
+    ("gpu-lost", {"gpu": {"devices": [{"name": "a GPU"}], "words": "the GPU was lost"}}, "the GPU was lost"),
+    ("cpu-stolen", {"host": {"steal_share": 0.11}}, "11.0% of this machine's CPU"),
+    ("cpu-full", {"host": {"cpu_share": 0.99}}, "99% busy"),
+    ("no-server-witness", {"agreement": [], "server_metrics": {"words": "no /metrics"}}, "no /metrics"),
+    ("no-machine-witness", {"telemetry": {"words": "it died"}}, "it died"),
+]
+BESIDE: list[tuple[str, dict[str, Any]]] = [
+    ("server-and-client-disagree", {"row": {"agrees": None}}),
+    ("server-shared", {"counts": {"requests": 5.0}}),
+    ("prompts-from-cache", {"counts": {"prefix_cache_queries": 0.0, "prefix_cache_hits": 0.0}}),
+    ("prompts-from-cache", {"counts": {"prompt_tokens": 99.0, "prompt_tokens_cached": 1.0}}),
+    ("gpu-throttled", {"gpu": {"throttled_share": {"power cap": 0.01}}}),
+    ("gpu-throttled", {"gpu": {"throttled_share": None, "by_phase": {}}}),
+    (
+        "gpu-shared",
+        {"gpu": {"by_phase": {INFERENCE: {"other_processes_max": None}, AFTER: {"other_processes_max": 2}}}},
+    ),
+    ("gpu-lost", {"gpu": {"devices": [], "words": "no GPU: there is none"}}),
+    ("cpu-stolen", {"host": {"steal_share": 0.01}}),
+    ("cpu-stolen", {"host": {"steal_share": None}}),
+    ("cpu-full", {"host": {"cpu_share": 0.9}}),
+    ("cpu-full", {"host": {"cpu_share": None}}),
+    ("no-server-witness", {"server_metrics": {"words": None}, "agreement": []}),
+    ("no-machine-witness", {"telemetry": {"words": None}}),
+]
+
+
+@pytest.mark.parametrize(("rule", "parts", "words"), TRIPPED)
 def test_each_rule_is_tripped(rule: str, parts: dict[str, Any], words: str) -> None:
     found = findings(summary(**parts))
     assert set(found) == {rule}
     assert words in found[rule].evidence
 
 
-@pytest.mark.parametrize(
-    "parts",
-    [
-        {"row": {"agrees": None}},
-        {"gpu": {"devices": [], "words": "no GPU: there is none"}},
-        {"counts": {"requests": 5.0}},
-        {"counts": {"prefix_cache_queries": 0.0, "prefix_cache_hits": 0.0}},
-        {"counts": {"prompt_tokens": 99.0, "prompt_tokens_cached": 1.0}},
-        {"gpu": {"throttled_share": {"power cap": 0.01}}},
-        {"gpu": {"throttled_share": None, "by_phase": {}}},
-        {"host": {"steal_share": None, "cpu_share": None}},
-    ],
-)
-def test_what_is_not_known_or_too_little_is_no_finding(parts: dict[str, Any]) -> None:
-    assert findings(summary(**parts)) == {}
+@pytest.mark.parametrize(("rule", "parts"), BESIDE)
+def test_what_is_not_known_or_too_little_is_no_finding(rule: str, parts: dict[str, Any]) -> None:
+    assert findings(summary(**parts)) == {}, rule
 
 
 def test_the_gpu_of_a_machine_that_only_asks_is_not_the_engines() -> None:

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gptoss_bench import metrics
+from gptoss_bench.cluster_bootstrap import grouped_median_interval
 from gptoss_bench.errors import UsageError
 from gptoss_bench.metrics import (
     bootstrap_interval,
     concurrency_delivered,
-    grouped_median_interval,
     percentile,
     row_medians,
     steady_window,

@@ -73,6 +73,18 @@ def test_a_check_tells_what_differs_and_writes_nothing(run, capsys, name):
     assert contents(run) == changed
 
 
+def test_findings_that_an_older_kit_did_not_make_are_named(run, capsys):
+    findings = json.loads((run.path / "lint.json").read_text())
+    first, second, *rest = findings
+    kept = [second | {"evidence": "other words"}, *rest, first | {"rule": "no-such-rule"}]
+    (run.path / "lint.json").write_text(json.dumps(kept))
+    (run.path / "summary.json").write_text(json.dumps(run.summary))  # the same, written otherwise
+    assert shell.main(["rebuild", "--check", str(run.path)]) == 1
+    told = capsys.readouterr().out.splitlines()
+    words = f"now also {first['rule']}; no longer no-such-rule; otherwise {second['rule']}"
+    assert told[2:] == ["summary.json: differs in nothing but its form", f"lint.json: differs: {words}"]
+
+
 def test_a_run_without_a_plan_has_its_tables_made_again(folder):
     folder.add(chat(10, 5, 3))
     done = folder.finish({"mine": 1})

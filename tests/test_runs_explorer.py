@@ -4,13 +4,11 @@ import asyncio
 import base64
 import re
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from gptoss_bench import figures_compare, paths, run_difference, run_table, widgets_runs
+from gptoss_bench import compare, figures_compare, paths, run_table, widgets_runs
 from gptoss_bench.errors import UsageError
+from gptoss_bench.judged import side_of
 from gptoss_bench.load import run_load
 from gptoss_bench.plan import Plan
 from gptoss_bench.rebuild import conclude
@@ -34,7 +32,8 @@ def results(tmp_path_factory):
                 folder.served_by(server.endpoint)
                 folder.manifest["ruler"] = None
                 await run_load(plan, server.endpoint, folder)
-                summary, _ = conclude({}, folder.requests(), folder.columns, concurrency=2, cpu_share=0.1, ruler=None)
+                made = {"concurrency": 2, "cpu_s": None, "cpu_share": 0.1, "manifest": folder.manifest}
+                summary, _ = conclude({}, folder.requests(), folder.columns, **made)
                 folder.document("lint", [{"severity": "note"}, {"severity": "error"}, {"severity": "note"}])
                 folder.finish(summary)
 
@@ -73,27 +72,6 @@ def test_rows_are_filtered_by_words_and_sorted_by_a_column(results):
         run_table.shown(table, by="speed")
 
 
-def found(first, other) -> dict:
-    return run_difference.difference(np.asarray(first, dtype="float64"), np.asarray(other, dtype="float64"))
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.lists(st.floats(0.01, 10), min_size=2, max_size=30), st.floats(-5, 5))
-def test_the_interval_of_a_difference_moves_with_what_is_added(times_s, shift_s):
-    plain, shifted = found(times_s, times_s), found(times_s, [time_s + shift_s for time_s in times_s])
-    assert plain["difference"] == 0 and plain["low"] <= 0 <= plain["high"]
-    assert plain["means"] == "no difference is seen"
-    for name in ("difference", "low", "high"):
-        assert shifted[name] == pytest.approx(plain[name] + shift_s, abs=1e-9)
-
-
-def test_a_difference_is_told_in_words_or_why_there_is_none():
-    assert found([1.0, 1.1, 1.2], [2.0, 2.1, 2.2])["means"] == "longer"
-    assert found([2.0, 2.1, 2.2], [1.0, 1.1, 1.2])["means"] == "shorter"
-    assert found([1.0], [2.0, 3.0])["means"] == "too few requests for an interval"
-    assert found([], [2.0, 3.0])["means"] == "not known"
-
-
 def test_one_request_is_opened_down_to_its_bytes(results):
     run = Run.load(results / "runs" / "20260101T000001Z-explore-aaaaaa")
     events, body = request_events(run, 3), raw_bytes(run, 3)
@@ -125,6 +103,8 @@ def test_the_explorer_compares_what_is_chosen_and_exports_it(results):
         tick.value = True
     assert explorer.chosen == [first, second]
     assert "95 % intervals" in explorer.comparison.value and "same parameters" in explorer.comparison.value
+    assert "itl_s" in explorer.comparison.value and "[mixed-" not in explorer.comparison.value
+    assert "cannot tell: one side has 6 requests that tell it; it takes 10" in explorer.comparison.value
     assert b"<svg" in saved(explorer.comparison.value, "runs.svg")
     explorer.request.value = 2
     assert b"data: [DONE]" in saved(explorer.timeline.value, f"{first}-request-2.txt")
@@ -133,6 +113,15 @@ def test_the_explorer_compares_what_is_chosen_and_exports_it(results):
     explorer.words.value = ""
     explorer.runs.children[-1].value = True
     assert 'role="alert"' in explorer.comparison.value
+
+
+def test_the_published_runs_are_compared_in_the_words_of_the_shell():
+    first, second = (path.name for path in sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2])
+    shown = widgets_runs.compared(paths.RESULTS, [first, second])
+    sides = [side_of(Run.load(paths.RUNS / name)) for name in (first, second)]
+    for one in compare.compare(*sides):
+        assert one.span and one.span in shown and f"<td>{one.word}</td>" in shown
+    assert "[mixed-versions]" in shown and "[mixed-models]" in shown
 
 
 def test_without_a_frontend_there_is_a_still_picture(results, monkeypatch):

@@ -12,7 +12,7 @@ import pandas as pd
 from gptoss_bench import paths
 from gptoss_bench.architecture import Architecture
 from gptoss_bench.claims_file import load_claims, parse_claims
-from gptoss_bench.evidence import VERDICTS, Claim, Evidence, RunRecord, Verdict, number
+from gptoss_bench.evidence import DECIDED, VERDICTS, Claim, Evidence, RunRecord, Verdict, number
 from gptoss_bench.judges import JUDGES
 from gptoss_bench.memory import Gpu, read_architectures, read_gpus
 
@@ -40,7 +40,7 @@ def judge(claims: Sequence[Claim], runs: Iterable[RunRecord] = ()) -> list[Verdi
 
 
 def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """How many claims got each verdict, all five words in their order."""
+    """How many claims got each verdict, all words in their order."""
     found = Counter(verdict.verdict for verdict in verdicts)
     return {word: found[word] for word in VERDICTS}
 
@@ -119,7 +119,7 @@ def verdict_markdown(verdicts: Iterable[Verdict]) -> str:
     every = list(verdicts)
     rows = ["| claim | published | verdict | why |", "|---|---|---|---|"]
     for verdict in every:
-        if verdict.verdict in ("reproduced", "refuted", "outdated"):
+        if verdict.verdict in DECIDED:
             why = f"{verdict.label}: {verdict.evidence}" if verdict.label else verdict.evidence
             cells = (verdict.says, verdict.published, f"**{verdict.verdict}**", why)
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -66,7 +66,9 @@ def _claim(entry: Any, where: str) -> Claim:
         raise UsageError(f"{where}: key 'id' has to be like C07-short-name")
     for key, allowed in (("kind", KINDS), ("needs", tuple(NEEDS)), ("judge", tuple(JUDGES))):
         _check_word(entry[key], allowed, f"{where}: key {key!r}")
-    published = _numbers(Published, entry.get("published"), f"{where}: key 'published'", texts=("word", "unit"))
+    published = _numbers(
+        Published, entry.get("published"), f"{where}: key 'published'", texts=("word", "unit", "version")
+    )
     if entry.get("published") and not published.text:
         raise UsageError(f"{where}: key 'published' needs one of value, low and high, below, at_least, word")
     arguments = entry.get("with", {})

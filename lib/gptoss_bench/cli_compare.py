@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
         if len(results) > 1:
             raise UsageError(f"{path} holds {len(results)} results: compare takes one of each side")
         sides += results
-    found = compare(*((side.summary, side.requests) for side in sides), margin=args.same)
+    found = compare(*(side.side for side in sides), margin=args.same)
     print(f"first:  {sides[0].name}\nsecond: {sides[1].name}\n")
     print("\n".join(_line(difference) for difference in found))
     for finding in lint_made.mixed((side.name, side.manifest) for side in sides):
@@ -56,7 +56,5 @@ def run(args: argparse.Namespace) -> int:
 
 def _line(one: Difference) -> str:
     values = " ".join(f"{'–' if value is None else f'{value:.5g}':>10}" for value in (one.first, one.second))
-    if one.interval is None:
-        return f"{one.name:<20}{values}  {one.word}: {one.why}"
-    low, high = one.interval
-    return f"{one.name:<20}{values}  {one.change:+7.1%}  [{low:+.1%}, {high:+.1%}]  {one.word}"
+    change = f"  {one.change:+7.1%}  {one.span}" if one.interval is not None else ""
+    return f"{one.name:<20}{values}{change}  {one.words}"

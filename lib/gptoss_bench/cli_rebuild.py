@@ -2,6 +2,7 @@
 
 import argparse
 import filecmp
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -38,10 +39,32 @@ def run(args: argparse.Namespace) -> int:
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         names = rebuild(found, Path(scratch))
-        differ = {name: not _same(Path(scratch) / name, found.path / name) for name in names}
-    print("\n".join(f"{name}: {'differs' if differ[name] else 'the same'}" for name in names))
-    return 1 if any(differ.values()) else 0
+        told = {name: _difference(Path(scratch) / name, found.path / name) for name in names}
+    print("\n".join(f"{name}: {words or 'the same'}" for name, words in told.items()))
+    return 1 if any(told.values()) else 0
 
 
-def _same(one: Path, other: Path) -> bool:
-    return other.exists() and filecmp.cmp(one, other, shallow=False)
+def _difference(made: Path, kept: Path) -> str:
+    """In words, what of a kept file would be otherwise; empty where it is the same."""
+    if not kept.exists():
+        return "differs: it is not there"
+    if filecmp.cmp(made, kept, shallow=False):
+        return ""
+    try:
+        now, then = (_parts(json.loads(file.read_bytes())) for file in (made, kept))
+    except (ValueError, TypeError, AttributeError, KeyError):
+        return "differs"
+    groups = {
+        "now also": sorted(now.keys() - then.keys()),
+        "no longer": sorted(then.keys() - now.keys()),
+        "otherwise": sorted(name for name in now.keys() & then.keys() if now[name] != then[name]),
+    }
+    words = "; ".join(f"{group} {', '.join(names)}" for group, names in groups.items() if names)
+    return f"differs: {words}" if words else "differs in nothing but its form"
+
+
+def _parts(content: Any) -> dict[str, Any]:
+    """What a document is told apart by: the rules of lint.json, the names of summary.json."""
+    if isinstance(content, list):
+        return {str(finding["rule"]): finding for finding in content}
+    return dict(content)

@@ -4,23 +4,31 @@ The word says no more than the interval does: "same" only where all of it lies w
 only where all of it lies on one side of zero, else "cannot tell".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from gptoss_bench.metrics import Floats, known, measured
+from gptoss_bench.cluster_bootstrap import grouped_medians, grouped_resamples
+from gptoss_bench.metrics import Floats, known, measured, middle
+from gptoss_bench.run_intervals import FEWEST, completed, drawn, rate_draws
 
 SAME, FASTER, SLOWER, UNKNOWN = "same", "faster", "slower", "cannot tell"
 MARGIN = 0.03
-FEWEST = 10  # requests of each side
-RESAMPLES = 2000
-VALUES_AT_ONCE = 2_000_000
 TIMES = ("ttft_s", "ttfa_s", "tpot_s", "done_s")
+GAPS = "itl_s"
 RATE = "output_tok_s_total"
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One result: its summary, its request table, and the gaps of its event table (`summary.GAPS`), None without."""
+
+    summary: Mapping[str, Any]
+    requests: pd.DataFrame
+    gaps: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,34 +46,56 @@ class Difference:
     word: str
     why: str | None = None
 
+    @property
+    def words(self) -> str:
+        """The word, or why there is none better."""
+        return f"{self.word}: {self.why}" if self.why else self.word
 
-def compare(
-    first: tuple[Mapping[str, Any], pd.DataFrame],
-    second: tuple[Mapping[str, Any], pd.DataFrame],
-    *,
-    margin: float = MARGIN,
-    seed: int = 0,
-) -> list[Difference]:
-    """The differences of two results, each a summary and its request table: medians of times, then the rate of tokens.
+    @property
+    def span(self) -> str:
+        """The interval as text; empty where there is none."""
+        return f"[{self.interval[0]:+.1%}, {self.interval[1]:+.1%}]" if self.interval else ""
 
-    Requests of each side are resampled on their own (bootstrap, 95 %). `margin` is what still counts as the same.
+
+def compare(first: Side, second: Side, *, margin: float = MARGIN, seed: int = 0) -> list[Difference]:
+    """The differences of two results: medians of times and of the pooled gaps, then the rate of tokens.
+
+    Requests of each side are resampled on their own (percentile bootstrap, 95 %), the gaps of a request together, for
+    they are correlated. `margin` is what still counts as the same.
     """
     draw = np.random.default_rng(seed)
+    sides = (first, second)
     found = []
     for name in TIMES:
-        sides = [known(_completed(requests)[name]) for _, requests in (first, second)]
-        if all(len(side) == 0 for side in sides) and not any(summary[name]["p50"] for summary, _ in (first, second)):
-            continue
-        draws = [_medians(side, draw) for side in sides] if _enough(sides) else None
-        told = [summary[name]["p50"] for summary, _ in (first, second)]
-        found.append(_difference(name, told, draws, margin, lower_is_faster=True, fewest=min(map(len, sides))))
-    both = [_rates(summary, requests, draw) for summary, requests in (first, second)]
-    draws = [side for side in both if side is not None]
-    rates = [summary[RATE] for summary, _ in (first, second)]
-    fewest = min(len(_completed(requests)) for _, requests in (first, second))
-    enough = draws if len(draws) == 2 else None
-    found.append(_difference(RATE, rates, enough, margin, lower_is_faster=False, fewest=fewest))
+        values = [known(completed(side.requests)[name]) for side in sides]
+        if any(map(len, values)) or any(side.summary[name]["p50"] for side in sides):
+            draws = [_medians(one, draw) for one in values] if min(map(len, values)) >= FEWEST else None
+            found.append(_difference(name, sides, draws, margin, _too_few(min(map(len, values)))))
+    found.append(_gaps(sides, margin, draw))
+    rates = [rate_draws(side.summary, side.requests, RATE, draw) for side in sides]
+    told = [one for one in rates if one is not None]
+    fewest = min(len(completed(side.requests)) for side in sides)
+    found.append(_difference(RATE, sides, told if len(told) == 2 else None, margin, _too_few(fewest)))
     return found
+
+
+def table(sides: Mapping[str, Side], *, margin: float = MARGIN) -> pd.DataFrame:
+    """One row a quantity and a later result, by name, each compared with the first: text where a reader wants it."""
+    (_, first), *others = sides.items()
+    rows = [
+        {
+            "quantity": one.name,
+            "run": name,
+            "first": one.first,
+            "other": one.second,
+            "change": "" if one.change is None else f"{one.change:+.1%}",
+            "interval": one.span,
+            "word": one.words,
+        }
+        for name, side in others
+        for one in compare(first, side, margin=margin)
+    ]
+    return pd.DataFrame(rows, columns=["quantity", "run", "first", "other", "change", "interval", "word"])
 
 
 def word(interval: tuple[float, float], margin: float, *, lower_is_faster: bool) -> str:
@@ -78,56 +108,50 @@ def word(interval: tuple[float, float], margin: float, *, lower_is_faster: bool)
     return FASTER if (high < 0) == lower_is_faster else SLOWER
 
 
+def _gaps(sides: Sequence[Side], margin: float, draw: np.random.Generator) -> Difference:
+    tables = [_pooled(side) for side in sides if side.gaps is not None]
+    if len(tables) < 2:
+        return _difference(GAPS, sides, None, margin, "a side keeps no single gap between tokens")
+    fewest = min(table["request_id"].nunique() for table in tables)
+    if fewest < FEWEST:
+        return _difference(GAPS, sides, None, margin, _too_few(fewest))
+    resamples = grouped_resamples(max(map(len, tables)))
+    drawn = [grouped_medians(table[GAPS], table["request_id"], draw, resamples) for table in tables]
+    return _difference(GAPS, sides, [one for one in drawn if one is not None], margin, "")
+
+
+def _pooled(side: Side) -> pd.DataFrame:
+    """The gaps of its completed requests."""
+    gaps = measured(side.gaps if side.gaps is not None else pd.DataFrame())
+    there = gaps[GAPS].notna() & gaps["request_id"].isin(completed(side.requests)["request_id"])
+    return gaps[there]
+
+
 def _difference(
-    name: str,
-    told: list[float | None],
-    draws: list[Floats] | None,
-    margin: float,
-    *,
-    lower_is_faster: bool,
-    fewest: int,
+    name: str, sides: Sequence[Side], draws: Sequence[Floats] | None, margin: float, without: str
 ) -> Difference:
-    first, second = told
+    """`without` says why there are no draws."""
+    first, second = (_told(side.summary, name) for side in sides)
     change = second / first - 1 if first and second is not None else None
-    if draws is None or change is None or not first:
-        why = f"one side has {fewest} requests that tell it; it takes {FEWEST}"
-        return Difference(name, first, second, change, None, UNKNOWN, why)
-    drawn = draws[1] / draws[0] - 1
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    interval = (float(low), float(high))
-    return Difference(name, first, second, change, interval, word(interval, margin, lower_is_faster=lower_is_faster))
+    if draws is None or change is None:
+        return Difference(name, first, second, change, None, UNKNOWN, without or "a side does not tell it")
+    # 0 where all lay within one read of the socket; a share of it is none
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = draws[1] / draws[0] - 1
+    if not np.isfinite(drawn).all():
+        return Difference(name, first, second, change, None, UNKNOWN, "half of the first side's values may be 0")
+    interval = middle(drawn, 0.95)
+    return Difference(name, first, second, change, interval, word(interval, margin, lower_is_faster=name != RATE))
 
 
-def _completed(requests: pd.DataFrame) -> pd.DataFrame:
-    rows = measured(requests)
-    return rows[rows["outcome"] == "completed"]
+def _told(summary: Mapping[str, Any], name: str) -> float | None:
+    value: float | None = summary[name] if name == RATE else summary[name]["p50"]
+    return value
 
 
-def _enough(sides: list[Floats]) -> bool:
-    return all(len(side) >= FEWEST for side in sides)
+def _too_few(count: int) -> str:
+    return f"one side has {count} requests that tell it; it takes {FEWEST}"
 
 
 def _medians(samples: Floats, draw: np.random.Generator) -> Floats:
-    return np.concatenate([np.median(samples[which], axis=1) for which in _drawn(len(samples), draw)])
-
-
-def _drawn(count: int, draw: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """RESAMPLES rows of places drawn with replacement, so many at a time that memory stays flat."""
-    rows = max(1, VALUES_AT_ONCE // count)
-    for start in range(0, RESAMPLES, rows):
-        yield draw.integers(0, count, (min(rows, RESAMPLES - start), count))
-
-
-def _rates(summary: Mapping[str, Any], requests: pd.DataFrame, draw: np.random.Generator) -> Floats | None:
-    """Draws of tokens a second: by Little's law it is the requests in flight times tokens over seconds of a request.
-
-    Of the requests as they were this is the rate itself; resampled, tokens and seconds stay together.
-    """
-    rows = _completed(requests)
-    rows = rows[rows["completion_tokens"].notna() & rows["done_s"].notna()]
-    if len(rows) < FEWEST or summary[RATE] is None:
-        return None
-    tokens, seconds = rows["completion_tokens"].to_numpy("float64"), rows["done_s"].to_numpy("float64")
-    in_flight = summary[RATE] * seconds.sum() / tokens.sum()
-    parts = [tokens[which].sum(axis=1) / seconds[which].sum(axis=1) for which in _drawn(len(rows), draw)]
-    return np.asarray(in_flight * np.concatenate(parts), dtype="float64")
+    return np.concatenate([np.median(samples[which], axis=1) for which in drawn(len(samples), draw)])

@@ -10,8 +10,10 @@ from gptoss_bench.errors import UsageError
 from gptoss_bench.memory import Gpu
 
 REPRODUCED, REFUTED, OUTDATED = "reproduced", "refuted", "outdated"
-NOT_TESTABLE, OPINION = "not testable here", "opinion"
-VERDICTS = (REPRODUCED, REFUTED, OUTDATED, NOT_TESTABLE, OPINION)
+FASTER, SLOWER = "faster now", "slower now"
+NOT_COMPARABLE, NOT_TESTABLE, OPINION = "not comparable", "not testable here", "opinion"
+DECIDED = (REPRODUCED, REFUTED, FASTER, SLOWER, OUTDATED)
+VERDICTS = (*DECIDED, NOT_COMPARABLE, NOT_TESTABLE, OPINION)
 
 # What a claim's `needs` may be, and the words for it.
 NEEDS = {
@@ -31,7 +33,8 @@ NEEDS = {
 class Published:
     """What was printed: a `value`, a range `low` to `high`, `below` or `at_least` a bound, or a `word`.
 
-    `step` is the last printed place of `value`; None of all that where a claim has no figure.
+    `step` is the last printed place of `value`; None of all that where a claim has no figure. `version` is that of the
+    engine, where it was told.
     """
 
     value: float | None = None
@@ -42,6 +45,7 @@ class Published:
     word: str | None = None
     unit: str = ""
     step: float = 0.0
+    version: str = ""
 
     @property
     def text(self) -> str:
@@ -106,19 +110,25 @@ class RunRecord:
 
     def number(self, path: str) -> float | None:
         """The number at a dotted path of the summary, such as "ttft_s.p50"; None where there is none."""
-        value = self._at(path)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+        return number_at(self.summary, path)
 
     def span(self, path: str) -> tuple[float, float] | None:
         """The interval at a dotted path; None where there is none."""
-        value = self._at(path)
+        value = _at(self.summary, path)
         return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
-    def _at(self, path: str) -> Any:
-        value: Any = self.summary
-        for key in path.split("."):
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
+
+def number_at(content: Mapping[str, Any], path: str) -> float | None:
+    """The number at a dotted path of a JSON object; None where there is none."""
+    value = _at(content, path)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _at(content: Mapping[str, Any], path: str) -> Any:
+    value: Any = content
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,17 +176,18 @@ class Claim:
             raise UsageError(f"claims.yaml: {self.claim_id} has no published value, and one is asked of it; add it")
         return Printed(self.published.value, self.published.step)
 
-    def agrees(self, measured: float) -> bool:
-        """Whether a measured number is what was published, within the tolerance."""
+    def off(self, measured: float) -> int:
+        """On which side of the published figure and its tolerance a number lies: -1 below, 0 within, 1 above."""
         said = self.published
         if said.low is not None and said.high is not None:
-            return said.low <= measured <= said.high
+            return (measured > said.high) - (measured < said.low)
         if said.below is not None:
-            return measured < said.below
+            return int(measured >= said.below)
         if said.at_least is not None:
-            return measured >= said.at_least
+            return -int(measured < said.at_least)
         allowed = max(self.tolerance.absolute, self.tolerance.relative * abs(self.printed.value))
-        return abs(measured - self.printed.value) <= allowed
+        apart = measured - self.printed.value
+        return (apart > allowed) - (apart < -allowed)
 
     def verdict(
         self,
@@ -188,11 +199,11 @@ class Claim:
         measured: float | None = None,
         interval: tuple[float, float] | None = None,
     ) -> Verdict:
-        """The verdict on this claim, in the words of `VERDICTS`; `needs` is a key of `NEEDS`."""
+        """The verdict on this claim, in the words of `VERDICTS`; `needs` is a key of `NEEDS`, or in words."""
         return Verdict(
             claim_id=self.claim_id,
             verdict=word,
-            needs=NEEDS[needs] if needs else None,
+            needs=NEEDS.get(needs, needs) if needs else None,
             evidence=evidence,
             run_id=run.run_id if run else None,
             measured=measured,

@@ -1,6 +1,6 @@
 """Runs overlaid, and one request drawn token by token."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -30,6 +30,11 @@ def runs_overlaid(requests: Mapping[str, pd.DataFrame], manifests: Mapping[str, 
     if panels[-1].get_legend_handles_labels()[0]:
         panels[-1].legend(fontsize=7, loc="lower right")
     return finished(figure, together(manifests))
+
+
+def labels(run_ids: Sequence[str]) -> list[str]:
+    """A letter for each run, for the legend of a figure."""
+    return [f"{chr(ord('A') + at % 26)}: {run_id}" for at, run_id in enumerate(run_ids)]
 
 
 def request_timeline(events: pd.DataFrame, request_id: int, manifest: Mapping[str, Any]) -> Figure:

@@ -11,16 +11,25 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from gptoss_bench.claims import Verdict, verdict_counts
-from gptoss_bench.evidence import NOT_TESTABLE, OPINION, OUTDATED, REFUTED, REPRODUCED
+from gptoss_bench.evidence import FASTER, NOT_COMPARABLE, NOT_TESTABLE, OPINION, OUTDATED, REFUTED, REPRODUCED, SLOWER
 from gptoss_bench.frame import PALETTE, finished, new_figure
 
 # Verdict: place in the colour-blind palette, hatch.
-LOOKS = {REPRODUCED: (2, ""), REFUTED: (3, "xx"), OUTDATED: (1, "//"), NOT_TESTABLE: (7, ".."), OPINION: (9, "\\\\")}
+LOOKS = {
+    REPRODUCED: (2, ""),
+    REFUTED: (3, "xx"),
+    FASTER: (0, "++"),
+    SLOWER: (4, "--"),
+    OUTDATED: (1, "//"),
+    NOT_COMPARABLE: (8, "oo"),
+    NOT_TESTABLE: (7, ".."),
+    OPINION: (9, "\\\\"),
+}
 
 
 def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -> Figure:
-    """One bar a verdict, its count, and the numbers of its claims; a + marks evidence from a TINY MODEL."""
-    figure, axes = new_figure(height=3.6)
+    """One bar a verdict, its count, and the numbers of its claims; a + marks evidence from a labelled run."""
+    figure, axes = new_figure(height=4.6)
     colours = sns.color_palette(PALETTE)
     counts = verdict_counts(verdicts)
     longest = max(counts.values())
@@ -36,7 +45,7 @@ def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     labels = sorted({verdict.label for verdict in verdicts if verdict.label})
-    return finished(figure, manifest, f"+ evidence from a {', '.join(labels)}" if labels else "")
+    return finished(figure, manifest, f"+ evidence from a run labelled {', '.join(labels)}" if labels else "")
 
 
 def ttft_over_latency(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import importers, lint, lint_machine, lint_made
+from gptoss_bench import derived, importers, lint, lint_rules
+from gptoss_bench.compare import Side
 from gptoss_bench.errors import UsageError
 from gptoss_bench.store import Run
-
-RULES = (*lint.RULES, *lint_machine.RULES, *lint_made.RULES)
+from gptoss_bench.summary import GAPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,19 @@ class Result:
     requests: pd.DataFrame
     manifest: Mapping[str, Any]
     notes: tuple[str, ...] = ()
+    run: Run | None = None
+
+    @property
+    def side(self) -> Side:
+        """As one side of a comparison; of a run its gaps are read, which may be many."""
+        return Side(self.summary, self.requests) if self.run is None else side_of(self.run)
+
+
+def side_of(run: Run) -> Side:
+    """A run as one side of a comparison."""
+    kept = (run.path / "chunks.parquet").exists()
+    gaps = derived.read_columns(run.path, GAPS) if kept else run.chunks[list(GAPS)]
+    return Side(run.summary, run.requests, gaps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +55,8 @@ def read(path: Path) -> list[Result]:
         if "percentile_rule" not in run.summary:
             raise UsageError(f"{path} has no figures to judge: it is of {run.scenario}, {run.manifest['status']}")
         label = run.manifest.get("label")
-        return [Result(f"{run.run_id} ({label})" if label else run.run_id, run.summary, run.requests, run.manifest)]
+        name = f"{run.run_id} ({label})" if label else run.run_id
+        return [Result(name, run.summary, run.requests, run.manifest, run=run)]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -53,7 +67,7 @@ def read(path: Path) -> list[Result]:
 
 def judge(result: Result) -> Judged:
     """Hold it against every rule; what a tool means by its names is noted."""
-    findings = lint.lint({**result.summary, "manifest": result.manifest}, result.requests, RULES)
+    findings = lint_rules.findings(result.summary, result.requests, result.manifest)
     advice = "compare it under these names only"
     findings += [lint.Finding("names-differ", "note", note, advice) for note in result.notes]
     return Judged(result.name, result.summary, result.manifest, findings)

@@ -6,7 +6,7 @@ the claim, so that a changed figure changes the verdict. The judges that need ru
 
 from collections.abc import Callable, Mapping, Sequence
 
-from gptoss_bench import capacity, judges_of_runs, memory
+from gptoss_bench import capacity, conditions, judges_of_runs, memory
 from gptoss_bench.audit import CHECKS
 from gptoss_bench.errors import UsageError
 from gptoss_bench.evidence import NOT_TESTABLE, OPINION, REFUTED, REPRODUCED, Claim, Evidence, Verdict
@@ -20,17 +20,26 @@ def opinion(claim: Claim, evidence: Evidence, *, beside: str = "") -> Verdict:
     return claim.verdict(OPINION, beside or "no measurement decides this")
 
 
-def beyond(claim: Claim, evidence: Evidence, *, because: str) -> Verdict:
-    """Nothing that this kit runs decides it."""
-    return claim.verdict(NOT_TESTABLE, because, needs=claim.needs)
+def beyond(claim: Claim, evidence: Evidence, *, because: str, scenario: str = "") -> Verdict:
+    """Nothing that this kit runs decides it. `scenario`: the GPUs in the manifest of its run stand beside."""
+    seen = conditions.cards(evidence, scenario)
+    return claim.verdict(NOT_TESTABLE, f"{because}; {seen}" if seen else because, needs=claim.needs)
 
 
 def arithmetic(
-    claim: Claim, evidence: Evidence, *, check: str, inputs: Mapping[str, str], counts_against: bool = False
+    claim: Claim,
+    evidence: Evidence,
+    *,
+    check: str,
+    inputs: Mapping[str, str],
+    counts_against: bool = False,
+    scenario: str = "",
+    condition: str = "",
 ) -> Verdict:
     """A check of audit.py over published figures, `inputs` naming the claim that each comes from.
 
-    `counts_against`: the relation holding is what refutes the claim.
+    `counts_against`: the relation holding is what refutes the claim. `condition`: the figure is one that a run of
+    `scenario` has to be made under, at this path of its manifest or summary; whether the newest was is told beside.
     """
     figures = {name: evidence.claims[claim_id].printed for name, claim_id in inputs.items()}
     tolerance = {"tolerance": claim.tolerance.relative} if claim.tolerance.relative else {}
@@ -43,7 +52,8 @@ def arithmetic(
     word = REPRODUCED if found.holds != counts_against else REFUTED
     # A bound in seconds is nothing to set beside a number of requests.
     measured = found.computed if found.unit == claim.published.unit else None
-    return claim.verdict(word, "; ".join(found.steps), measured=measured)
+    beside = conditions.made_with(evidence, scenario, condition, claim.printed.value) if condition else ""
+    return claim.verdict(word, "; ".join([*found.steps, *([beside] if beside else [])]), measured=measured)
 
 
 def fits(
@@ -104,7 +114,7 @@ def count(claim: Claim, evidence: Evidence, *, items: Sequence[str] | str, of: s
     """
     listed = list(items) if not isinstance(items, str) else evidence.figure_arguments(items)
     distinct = sorted(set(listed))
-    word = REPRODUCED if claim.agrees(len(distinct)) else REFUTED
+    word = REPRODUCED if claim.off(len(distinct)) == 0 else REFUTED
     return claim.verdict(word, f"{of}: {len(distinct)} ({'; '.join(distinct)})", measured=float(len(distinct)))
 
 

@@ -101,13 +101,20 @@ def _little_told(summary: Summary) -> Finding | None:
 
 
 def _one_prompt(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """One prompt for all, and a prefix cache that may serve it; one that is off and served nothing cannot."""
     rows = measured(requests)
     if len(rows) < 2 or rows["prompt_id"].nunique() != 1:
         return None
-    cached = known(rows["cached_tokens"])
-    seen = f"; up to {cached.max():.0f} tokens came from the cache" if len(cached) else ""
-    advice = "a prefix cache may serve it: use distinct prompts for TTFT and prefill"
-    return Finding("one-prompt", "warning", f"all {len(rows)} requests sent the same prompt{seen}", advice)
+    cached = float(known(rows["cached_tokens"]).max(initial=0.0))
+    counts = (summary.get("server_metrics") or {}).get("counts", {})
+    served = cached or counts.get("prefix_cache_hits") or counts.get("prompt_tokens_cached")
+    caching = (_made(summary, "endpoint").get("facts") or {}).get("prefix_caching")
+    if caching is False and not served:
+        return None
+    has = "the server has a prefix cache" if caching or served else "whether the server has a prefix cache is not known"
+    seen = f", from which up to {cached:.0f} tokens came" if cached else ""
+    advice = "use distinct prompts for TTFT and prefill, or switch the cache off"
+    return Finding("one-prompt", "warning", f"all {len(rows)} requests sent the same prompt, and {has}{seen}", advice)
 
 
 def _failures(summary: Summary, requests: pd.DataFrame) -> Finding | None:

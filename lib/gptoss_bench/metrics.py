@@ -16,8 +16,6 @@ from gptoss_bench.errors import UsageError
 NS_PER_S = 1e9
 RULES = ("inclusive", "exclusive")
 BEYOND = 10  # samples that must lie beyond a percentile for it to count as resolved
-WORK = 100_000_000  # values times resamples above which a bootstrap takes FEW_RESAMPLES
-FEW_RESAMPLES = 200
 AT_ONCE = 1_000_000  # values that a block of resamples holds at most
 Z_95 = 1.959963984540054
 
@@ -90,7 +88,7 @@ def bootstrap_interval(
     at_once = max(1, AT_ONCE // len(samples))
     blocks = (min(at_once, resamples - done) for done in range(0, resamples, at_once))
     found = [statistic(draw.choice(samples, (rows, len(samples)))) for rows in blocks]
-    return _middle(np.concatenate(found), level)
+    return middle(np.concatenate(found), level)
 
 
 def row_medians(rows: Floats) -> Floats:
@@ -99,67 +97,8 @@ def row_medians(rows: Floats) -> Floats:
     return medians
 
 
-def grouped_median_interval(
-    values: Values, groups: Sequence[int] | npt.NDArray[Any] | pd.Series, *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float] | None:
-    """Bootstrap interval of the median of pooled values that are correlated within a group, such as a request's gaps.
-
-    Whole groups are resampled (the cluster bootstrap), so the interval is as wide as the requests differ, not as
-    narrow as the gaps are many. A resample is a weight for each group, and its median where the running weight of the
-    sorted values passes one half. That is nearly always among the middle values, so only these are sorted, and all of
-    them where it is not. 1000 resamples, or 200 for more than 100,000 values. None for fewer than two groups.
-    """
-    samples = np.asarray(values, dtype="float64")
-    owners = np.asarray(groups)
-    if not (there := ~np.isnan(samples)).all():
-        samples, owners = samples[there], owners[there]
-    codes, names = _groups(owners)
-    if len(names) < 2:
-        return None
-    sizes = np.bincount(codes)
-    draw = np.random.default_rng(seed)
-    resamples = 1000 if 1000 * len(samples) <= WORK else FEW_RESAMPLES
-    middle = _between(samples, codes, *np.quantile(samples[:: 1 + len(samples) // 100_000], [0.4, 0.6]))
-    everything = None
-    medians = np.empty(resamples)
-    for at in range(resamples):
-        weight = np.bincount(draw.integers(0, len(names), len(names)), minlength=len(names))
-        found = _weighted_median(middle, weight, int(weight @ sizes))
-        if found is None:
-            everything = everything or _between(samples, codes, -np.inf, np.inf)
-            found = _weighted_median(everything, weight, int(weight @ sizes))
-        medians[at] = found
-    return _middle(medians, level)
-
-
-def _groups(owners: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], Any]:
-    """A number for each group, by value, and the groups; run by run, for a request's gaps stand together."""
-    starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]][: len(owners)])
-    codes, names = pd.factorize(owners[starts])
-    return np.repeat(codes.astype("int32"), np.diff(starts, append=len(owners))), names
-
-
-def _between(samples: Floats, codes: npt.NDArray[Any], low: float, high: float) -> tuple[Floats, Any, Any]:
-    """The samples from `low` to `high` in order, the group of each, and how many lower ones each group has."""
-    inside = (samples >= low) & (samples <= high)
-    order = np.argsort(samples[inside], kind="stable")
-    lower = np.bincount(codes[samples < low], minlength=codes.max() + 1)
-    return samples[inside][order], codes[inside][order], lower
-
-
-def _weighted_median(sorted_part: tuple[Floats, Any, Any], weight: npt.NDArray[Any], total: int) -> float | None:
-    """The median of all samples, each as often as its group's weight says; None where it is not in this part."""
-    ordered, owner, lower = sorted_part
-    if not len(ordered):
-        return None
-    running = weight @ lower + np.cumsum(weight[owner])
-    if weight @ lower >= total / 2 or running[-1] <= total / 2:
-        return None
-    below, above = np.searchsorted(running, total / 2, "left"), np.searchsorted(running, total / 2, "right")
-    return float(ordered[below] + ordered[above]) / 2
-
-
-def _middle(found: Floats, level: float) -> tuple[float, float]:
+def middle(found: Floats, level: float) -> tuple[float, float]:
+    """The interval that holds this share of what was found, as much beyond each end."""
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import derived, lint, lint_machine, summary
+from gptoss_bench import derived, lint, lint_rules, summary
 from gptoss_bench.agreement import agreement
 from gptoss_bench.atomic import write_json
 from gptoss_bench.error_bar import client_bound, error_bar
 from gptoss_bench.errors import UsageError
+from gptoss_bench.run_intervals import run_intervals
 from gptoss_bench.store import Run
 
 FILES = ("requests.parquet", "chunks.parquet", "summary.json", "lint.json")
@@ -26,21 +27,22 @@ def conclude(
     concurrency: int,
     cpu_s: float | None,
     cpu_share: float | None,
-    ruler: Mapping[str, Any] | None,
+    manifest: Mapping[str, Any],
 ) -> tuple[dict[str, Any], list[lint.Finding]]:
     """The summary of these tables and what makes it untrustworthy.
 
     `said` is what the summary says already, of which stays what a scenario added; `cpu_s` and `cpu_share` are the
-    client's over the measured phase, `ruler` is what the manifest keeps of the one that was laid on this machine.
+    client's over the measured phase, `manifest` is the run's, with its "ruler".
     """
     found = {**said, **summary.summarise(requests, chunks, concurrency=concurrency)}
     client = found["client"]
     client |= {"cpu_s": cpu_s, "cpu_share": cpu_share}
-    client["error_bar"] = error_bar(client["events_s"], ruler)
+    client["error_bar"] = error_bar(client["events_s"], manifest.get("ruler"))
     client["bound"] = client_bound(client, found["itl_s"]["p50"])
     found["agreement"] = agreement(requests, found.get("server_metrics"))
     found |= summary.energy(found)
-    return found, lint.lint(found, requests, (*lint.RULES, *lint_machine.RULES))
+    found["intervals"] = run_intervals(found, requests)
+    return found, lint_rules.findings(found, requests, manifest)
 
 
 def findings_document(findings: list[lint.Finding]) -> list[dict[str, Any]]:
@@ -69,7 +71,7 @@ def rebuild(run: Run, target: Path) -> list[str]:
         concurrency=concurrency,
         cpu_s=client.get("cpu_s"),
         cpu_share=client.get("cpu_share"),
-        ruler=run.manifest.get("ruler"),
+        manifest=run.manifest,
     )
     write_json(target / "summary.json", found)
     write_json(target / "lint.json", findings_document(findings))

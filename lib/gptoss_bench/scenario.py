@@ -133,7 +133,7 @@ class Session:
                 concurrency=plan.concurrency,
                 cpu_s=used.cpu_s,
                 cpu_share=used.cpu_share,
-                ruler=self.manifest["ruler"],
+                manifest=self.manifest,
             )
             self.manifest["client"] = {
                 "error_bar": bar_words(self.summary["client"]["error_bar"]),

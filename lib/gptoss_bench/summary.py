@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gptoss_bench.cluster_bootstrap import grouped_median_interval
 from gptoss_bench.goodput import Slo, Window, goodput
 from gptoss_bench.metrics import (
     NS_PER_S,
@@ -17,7 +18,6 @@ from gptoss_bench.metrics import (
     Values,
     bootstrap_interval,
     concurrency_delivered,
-    grouped_median_interval,
     known,
     measured,
     percentile,

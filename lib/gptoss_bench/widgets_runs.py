@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gptoss_bench import figures_compare, paths, run_table
+from gptoss_bench import compare, figures_compare, lint_made, paths, run_table
 from gptoss_bench.errors import UsageError
 from gptoss_bench.frame import RED
+from gptoss_bench.judged import side_of
 from gptoss_bench.request_events import raw_bytes, request_events
-from gptoss_bench.run_difference import differences, labels, request_gaps
 from gptoss_bench.store import Run
 from gptoss_bench.widgets_fit import has_frontend
 
@@ -113,17 +113,22 @@ def compared(results: Path, run_ids: Sequence[str]) -> str:
         runs = {run_id: Run.load(results / "runs" / run_id) for run_id in run_ids}
     except UsageError as error:
         return _alert(error)
-    without = [run_id for run_id, run in runs.items() if run.requests.empty]
+    without = [run_id for run_id, run in runs.items() if run.requests.empty or "percentile_rule" not in run.summary]
     if without:
-        return _alert(f"{without[0]} has no requests to compare")
+        return _alert(f"{without[0]} has no requests to compare, or was not summarised")
     if len(runs) < 2:
         return ""
-    requests = {run_id: run.requests for run_id, run in runs.items()}
-    found = differences(requests, {run_id: request_gaps(run.chunks) for run_id, run in runs.items()})
-    named = dict(zip(labels(list(runs)), requests.values(), strict=True))
+    found = compare.table({run_id: side_of(run) for run_id, run in runs.items()})
+    requests = [run.requests for run in runs.values()]
+    named = dict(zip(figures_compare.labels(list(runs)), requests, strict=True))
     figure = figures_compare.runs_overlaid(named, {run_id: run.manifest for run_id, run in runs.items()})
-    first = f"<p>Medians in seconds, each beside that of {escape(next(iter(runs)))}; 95 % intervals.</p>"
-    return first + _plain(found) + _picture(figure, "runs.svg") + _differing(runs)
+    first = (
+        f"<p>Medians in seconds and tokens a second, each beside that of {escape(next(iter(runs)))}; 95 % intervals. "
+        f"Within {compare.MARGIN:.0%} is the same.</p>"
+    )
+    between = lint_made.mixed((run_id, run.manifest) for run_id, run in runs.items())
+    doubts = "".join(f"<p>{escape(f'{one.severity}: {one.evidence} [{one.rule}]')}</p>" for one in between)
+    return first + _plain(found) + doubts + _picture(figure, "runs.svg") + _differing(runs)
 
 
 def request_view(results: Path, run_id: str, request_id: int | None) -> str:
