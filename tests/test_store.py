@@ -159,11 +159,13 @@ def test_the_newest_whole_run_of_each_scenario_is_found_and_a_measured_one_goes_
         ("2", "a", "complete", "TINY MODEL"),
         ("3", "b", "complete", "TINY MODEL"),
         ("4", "b", "incomplete", None),
+        ("5", "c", "complete", "REMOTE SERVER"),
+        ("6", "c", "complete", "TINY MODEL, CPU"),
     ):
         run = RunFolder.create(tmp_path, scenario, parameters={}, run_id=run_id).finish({}, status)
         manifest = run.manifest | {"label": label}
         (run.path / "manifest.json").write_text(json.dumps(manifest))
-    assert [run.run_id for run in latest_runs(tmp_path)] == ["1", "3"]
+    assert [run.run_id for run in latest_runs(tmp_path)] == ["1", "3", "5"]
     assert [run.run_id for run in latest_runs(tmp_path, ["4"])] == ["4"]
     with pytest.raises(UsageError):
         latest_runs(tmp_path, ["nowhere"])

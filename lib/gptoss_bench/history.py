@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_bench import paths
+from gptoss_bench.conditions import NO_MODEL
 from gptoss_bench.error_bar import ruler_of
 from gptoss_bench.store import Run
 
@@ -12,8 +13,9 @@ from gptoss_bench.store import Run
 def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> list[Run]:
     """The runs named, or else the newest complete run of each scenario, oldest first.
 
-    A run that measured something goes before one that carries a label, however new: what was measured on a GPU is
-    not lost to a later try on the embedded engine. Raises UsageError where a named run is not there.
+    A run without a label goes before one that carries a label, and one of a real model before a tiny one's, however
+    new: what was measured on a GPU is not lost to a later try on the embedded engine. Raises UsageError where a named
+    run is not there.
     """
     folder = results / "runs"
     if named := list(run_ids):
@@ -22,11 +24,15 @@ def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> l
     for file in sorted(folder.glob("*/manifest.json")):
         run = Run.load(file.parent)
         best = newest.get(run.scenario)
-        if run.manifest["status"] == "complete" and (
-            best is None or best.manifest["label"] or not run.manifest["label"]
-        ):
+        if run.manifest["status"] == "complete" and (best is None or _worth(run) >= _worth(best)):
             newest[run.scenario] = run
     return sorted(newest.values(), key=lambda run: run.run_id)
+
+
+def _worth(run: Run) -> int:
+    """0 of a run in which no gpt-oss answered, 1 of another with a label, 2 without one."""
+    label = str(run.manifest["label"] or "")
+    return 0 if set(label.split(", ")) & set(NO_MODEL) else 1 if label else 2
 
 
 def ruler_here(results: Path, machine: Mapping[str, Any]) -> dict[str, Any]:

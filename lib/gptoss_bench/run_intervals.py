@@ -13,7 +13,7 @@ import pandas as pd
 from gptoss_bench.metrics import Floats, bootstrap_interval, known, measured, middle
 
 FEWEST = 10  # requests
-RESAMPLES = 2000
+RESAMPLES = 1000
 VALUES_AT_ONCE = 2_000_000
 RATES = ("request_s", "output_tok_s_total")
 HIGH = {"p90": 90, "p99": 99}
