@@ -174,9 +174,9 @@ def wilson_interval(k: int, n: int) -> tuple[float, float]:
     return centre - half if k > 0 else 0.0, centre + half if k < n else 1.0
 
 
-def measured(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that count: those of the phase "measure"."""
-    return rows_where(table, table["phase"] == "measure")
+def measured(table: pd.DataFrame, phase: str = "measure") -> pd.DataFrame:
+    """The rows that count: those of this phase, else of "measure"."""
+    return rows_where(table, table["phase"] == phase)
 
 
 def rows_where(table: pd.DataFrame, which: pd.Series) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from gptoss_bench.atomic import write_json
 from gptoss_bench.error_bar import client_bound, error_bar
 from gptoss_bench.errors import UsageError
 from gptoss_bench.store import Run
+from gptoss_bench.sweep import sweep_rows
 
 FILES = ("requests.parquet", "chunks.parquet", "summary.json", "lint.json")
 
@@ -27,11 +28,13 @@ def conclude(
     cpu_s: float | None,
     cpu_share: float | None,
     ruler: Mapping[str, Any] | None,
+    sweep_cpu_shares: Mapping[int, float | None] | None = None,
 ) -> tuple[dict[str, Any], list[lint.Finding]]:
     """The summary of these tables and what makes it untrustworthy.
 
     `said` is what the summary says already, of which stays what a scenario added; `cpu_s` and `cpu_share` are the
-    client's over the measured phase, `ruler` is what the manifest keeps of the one that was laid on this machine.
+    client's over the measured phase, `ruler` is what the manifest keeps of the one that was laid on this machine, and
+    `sweep_cpu_shares` the client's by level of a sweep. "sweep" is in the summary where there was one.
     """
     found = {**said, **summary.summarise(requests, chunks, concurrency=concurrency)}
     client = found["client"]
@@ -40,6 +43,8 @@ def conclude(
     client["bound"] = client_bound(client, found["itl_s"]["p50"])
     found["agreement"] = agreement(requests, found.get("server_metrics"))
     found |= summary.energy(found)
+    if rows := sweep_rows(requests, chunks, sweep_cpu_shares or {}):
+        found["sweep"] = rows
     return found, lint.lint(found, requests, (*lint.RULES, *lint_machine.RULES))
 
 
@@ -70,6 +75,7 @@ def rebuild(run: Run, target: Path) -> list[str]:
         cpu_s=client.get("cpu_s"),
         cpu_share=client.get("cpu_share"),
         ruler=run.manifest.get("ruler"),
+        sweep_cpu_shares={row["concurrency"]: row["cpu_share"] for row in run.summary.get("sweep", [])},
     )
     write_json(target / "summary.json", found)
     write_json(target / "lint.json", findings_document(findings))
