@@ -65,7 +65,7 @@ def summarise(
     requests = measured(requests, phase)
     completed = requests[requests["outcome"] == "completed"]
     flow = measured(read(FLOW), phase)
-    window = window_ns or steady_window(requests, flow, concurrency=concurrency)
+    window = window_ns or steady_window(requests, flow, concurrency=concurrency, phase=phase)
     wall_s = _wall_s(requests, flow)
     events_s = len(flow) / wall_s if wall_s else None
     output_tok_s = _steady_rate(_of(flow, completed), window)
