@@ -14,6 +14,7 @@ from gptoss_bench.frame import finished, new_figure
 from gptoss_bench.metrics import measured
 
 PERCENTILES = ("p50", "p90", "p99")
+PHASES = ("measure", "warmup", "cold")  # of the load; the levels of a sweep are not of it
 DISTRIBUTIONS = {
     "ttft_s": ("TTFT, measured", "-"),
     "ttfa_s": ("TTFA: first answer token", "--"),
@@ -47,7 +48,7 @@ def published_beside_ours(
                 bar.set_hatch(hatch)
             axes.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
         axes.set(title=title, xlabel="", ylabel="seconds")
-        _log_scale(axes, "y")
+        plain_log_scale(axes, "y")
         axes.legend(title=None, fontsize=8, loc="upper left")
         axes.margins(y=0.35)
     return finished(figure, manifest, "percentiles by the exclusive rule, as published")
@@ -64,7 +65,7 @@ def latency_distributions(requests: pd.DataFrame, manifest: Mapping[str, Any]) -
     axes.legend(loc="best", fontsize=9)
     axes.set(title="When a request gets its first token, its first answer token, and its end")
     axes.set(xlabel="seconds since it was sent", ylabel="share of requests")
-    _log_scale(axes, "x")
+    plain_log_scale(axes, "x")
     return finished(figure, manifest)
 
 
@@ -79,18 +80,19 @@ def gap_distribution(chunks: pd.DataFrame, summary: Mapping[str, Any], manifest:
             axes.text(value * 1e3, 0.06, f" {name} {value * 1e3:.3g} ms", fontsize=9)
     axes.set(title="Inter-token latency: gaps between output-bearing events")
     axes.set(xlabel="milliseconds", ylabel="share of gaps")
-    _log_scale(axes, "x")
+    plain_log_scale(axes, "x")
     per_event = summary["tokens_per_event"]
     return finished(figure, manifest, f"{per_event:.3g} tokens per event" if per_event else "tokens per event unknown")
 
 
 def timeline(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
     """What was in flight when? One line a request from its sending to its end, a dot at its first token."""
-    sent = requests[requests.sent_ns.notna()].sort_values("sent_ns").reset_index(drop=True)
+    sent = requests[requests.sent_ns.notna() & requests.phase.isin(PHASES)]
+    sent = sent.sort_values("sent_ns").reset_index(drop=True)
     start_s = (sent.sent_ns - sent.sent_ns.min()).astype(float) / 1e9
     end_s = start_s + sent.done_s.fillna(sent.e2e_s).fillna(0.0)
     figure, axes = new_figure(height=3.8)
-    colours = dict(zip(("measure", "warmup", "cold"), sns.color_palette(), strict=False))
+    colours = dict(zip(PHASES, sns.color_palette(), strict=False))
     axes.hlines(np.arange(len(sent)), start_s, end_s, colors=[colours[phase] for phase in sent.phase], linewidth=1.2)
     axes.scatter(start_s + sent.ttft_s, np.arange(len(sent)), s=9, color="black", label="first token", zorder=3)
     for phase in pd.unique(sent.phase):
@@ -107,7 +109,7 @@ def decode_rates(rates: pd.DataFrame, published: tuple[float, float], manifest: 
     axes.axvspan(*published, color="0.6", alpha=0.5, label=f"published: {published[0]:g} to {published[1]:g}")
     axes.legend(loc="best", fontsize=9)
     axes.set(title="Decode rate, one stream", xlabel="tokens per second", ylabel="")
-    _log_scale(axes, "x")
+    plain_log_scale(axes, "x")
     axes.margins(x=0.1, y=0.4)
     return finished(figure, manifest)
 
@@ -129,10 +131,17 @@ def cold_and_warm(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure
     return finished(figure, manifest)
 
 
-def _log_scale(axes: Axes, name: str) -> None:
-    """Make the x or y axis logarithmic, with ticks at 1, 2 and 5 of each decade in plain numbers."""
+def plain_log_scale(axes: Axes, name: str, limits: tuple[float, float] | None = None) -> None:
+    """Make the x or y axis logarithmic, with ticks in plain numbers: 1, 2 and 5 of each decade where these have room.
+
+    Call it once all is drawn; `limits` are those of the axis, else as drawn.
+    """
     axes.set(**{f"{name}scale": "log"})
+    if limits is not None:
+        axes.set(**{f"{name}lim": limits})
     axis = axes.xaxis if name == "x" else axes.yaxis
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
+    decades = np.log10(high / low) if 0 < low < high else 1.0
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < (2.0 if name == "x" else 3.0) else (1,), numticks=12))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -12,7 +12,7 @@ from pandas.io.formats.style import Styler
 
 PALETTE = "colorblind"
 RED = "#b00020"
-FOOTER_WIDTH = 150  # characters
+FOOTER_WIDTH = 150  # characters, of a figure 9 inches wide
 
 
 def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
@@ -27,14 +27,16 @@ def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1, rows: 
 def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Figure:
     """Add the footer, in red whether the client was the limit, and the run's label across the figure; shown once."""
     client = manifest.get("client") or {"error_bar": "", "bound": []}
-    footer = [provenance(manifest) + (f" · {note}" if note else "")]
-    footer += [textwrap.fill(client["error_bar"], FOOTER_WIDTH)] if client["error_bar"] else []
+    wide = round(FOOTER_WIDTH * figure.get_figwidth() / 9.0)
+    footer = [textwrap.fill(provenance(manifest) + (f" · {note}" if note else ""), wide)]
+    footer += [textwrap.fill(client["error_bar"], wide)] if client["error_bar"] else []
     figure.supxlabel("\n".join(footer), fontsize=7.5, color="0.35", x=0.01, ha="left")
     if client["bound"]:
-        words = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client['bound'])}", FOOTER_WIDTH)
+        words = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client['bound'])}", round(0.75 * wide))
         figure.suptitle(words, fontsize=9, color=RED, weight="bold", x=0.01, ha="left")
     if label := manifest.get("label"):
-        look: dict[str, Any] = {"fontsize": 44, "color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
+        size = min(44.0, 100 * figure.get_figwidth() / len(label), 14 * figure.get_figheight())
+        look: dict[str, Any] = {"fontsize": size, "color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
         figure.text(0.5, 0.5, label, ha="center", va="center", **look)
     plt.close(figure)
     return figure
