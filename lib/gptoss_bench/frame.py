@@ -28,7 +28,7 @@ def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Fig
     """Add the footer, in red whether the client was the limit, and the run's label across the figure; shown once."""
     client = manifest.get("client") or {"error_bar": "", "bound": []}
     wide = round(FOOTER_WIDTH * figure.get_figwidth() / 9.0)
-    footer = [textwrap.fill(provenance(manifest) + (f" · {note}" if note else ""), wide)]
+    footer = [textwrap.fill(" · ".join(filter(None, (provenance(manifest), note))), wide)]
     footer += [textwrap.fill(client["error_bar"], wide)] if client["error_bar"] else []
     figure.supxlabel("\n".join(footer), fontsize=7.5, color="0.35", x=0.01, ha="left")
     if client["bound"]:
@@ -47,7 +47,7 @@ def provenance(manifest: Mapping[str, Any]) -> str:
     endpoint = manifest.get("endpoint") or {}
     gpus = [gpu["name"] for gpu in manifest.get("gpus", [])]
     machine = manifest.get("machine", {})
-    hardware = ", ".join(gpus) or f"no GPU, {machine.get('cores')} × {machine.get('cpu')}"
+    hardware = ", ".join(gpus) or (f"no GPU, {machine.get('cores')} × {machine.get('cpu')}" if machine else "")
     engine = " ".join(str(endpoint[name]) for name in ("engine", "version") if endpoint.get(name))
     model = " ".join(str(endpoint[name]) for name in ("model", "quantisation") if endpoint.get(name))
     parts = (manifest.get("label"), engine, model, hardware, manifest.get("run_id"))
