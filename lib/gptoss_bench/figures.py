@@ -14,7 +14,11 @@ from gptoss_bench.frame import finished, new_figure
 from gptoss_bench.metrics import measured
 
 PERCENTILES = ("p50", "p90", "p99")
-PHASES = ("measure", "warmup", "cold")  # of the load; the levels of a sweep are not of it
+PHASES = {
+    "measure": "measured",
+    "warmup": "warm-up",
+    "cold": "cold",
+}  # of the load; the levels of a sweep are not of it
 DISTRIBUTIONS = {
     "ttft_s": ("TTFT, measured", "-"),
     "ttfa_s": ("TTFA: first answer token", "--"),
@@ -36,8 +40,12 @@ def published_beside_ours(
         },
     }
     figure, panels = new_figure(columns=2)
-    for axes, by_source, title in zip(panels, sources.values(), ("Latency of a request", "TTFT"), strict=True):
-        rows = [
+    intervals = {
+        "done_s": [summary["done_s"]["p50_interval"]],
+        "ttft_formula_s": [summary[name]["p50_interval"] for name in ("ttft_formula_s", "ttft_s")],
+    }
+    for axes, (name, by_source), title in zip(panels, sources.items(), ("Latency of a request", "TTFT"), strict=True):
+        rows: list[dict[str, Any]] = [
             {"percentile": p, "source": source, "seconds": values[p]}
             for source, values in by_source.items()
             for p in PERCENTILES
@@ -46,12 +54,16 @@ def published_beside_ours(
         for hatch, bars in zip(("//", "", ".."), axes.containers, strict=False):
             for bar in bars:
                 bar.set_hatch(hatch)
-            axes.bar_label(bars, fmt="%.3g", fontsize=8, padding=2)
+            axes.bar_label(bars, fmt="%.3g", fontsize=8, padding=4)
+        drawn = [row["seconds"] for row in rows if row["seconds"]]
+        plain_log_scale(axes, "y", (min(drawn) / 2, max(drawn) * 5) if drawn else None)  # room for the legend
+        for bars, interval in zip(axes.containers, [None, *intervals[name]], strict=False):
+            if interval and len(bars):
+                axes.vlines(bars[0].get_x() + bars[0].get_width() / 2, *interval, color="black", linewidth=2.2)
         axes.set(title=title, xlabel="", ylabel="seconds")
-        plain_log_scale(axes, "y")
         axes.legend(title=None, fontsize=8, loc="upper left")
-        axes.margins(y=0.35)
-    return finished(figure, manifest, "percentiles by the exclusive rule, as published")
+    words = "percentiles by the exclusive rule, as published; bar: 95 % interval of our p50"
+    return finished(figure, manifest, words)
 
 
 def latency_distributions(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
@@ -73,7 +85,8 @@ def gap_distribution(chunks: pd.DataFrame, summary: Mapping[str, Any], manifest:
     """How evenly do the tokens come?"""
     gaps_ms = measured(chunks).itl_s.dropna() * 1e3
     figure, axes = new_figure(height=3.4)
-    sns.ecdfplot(x=gaps_ms.clip(lower=1e-3), ax=axes, linewidth=2)
+    seen = gaps_ms[gaps_ms > 0]
+    sns.ecdfplot(x=gaps_ms.clip(lower=seen.min() / 2 if len(seen) else 1e-3), ax=axes, linewidth=2)
     for name in ("p50", "p99"):
         if (value := summary["itl_s"][name]) is not None:
             axes.axvline(value * 1e3, color="0.3", linestyle=":")
@@ -81,8 +94,13 @@ def gap_distribution(chunks: pd.DataFrame, summary: Mapping[str, Any], manifest:
     axes.set(title="Inter-token latency: gaps between output-bearing events")
     axes.set(xlabel="milliseconds", ylabel="share of gaps")
     plain_log_scale(axes, "x")
+    if len(seen):
+        axes.set_xlim(max(seen.quantile(0.001), gaps_ms.median() / 1000) / 1.5, seen.max() * 1.5)
+        plain_log_scale(axes, "x")
     per_event = summary["tokens_per_event"]
-    return finished(figure, manifest, f"{per_event:.3g} tokens per event" if per_event else "tokens per event unknown")
+    words = f"{per_event:.3g} tokens per event" if per_event else "tokens per event unknown"
+    within = f"; {len(gaps_ms) - len(seen):,} of {len(gaps_ms):,} gaps lay within one read" if len(gaps_ms) else ""
+    return finished(figure, manifest, words + within)
 
 
 def timeline(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
@@ -96,7 +114,7 @@ def timeline(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
     axes.hlines(np.arange(len(sent)), start_s, end_s, colors=[colours[phase] for phase in sent.phase], linewidth=1.2)
     axes.scatter(start_s + sent.ttft_s, np.arange(len(sent)), s=9, color="black", label="first token", zorder=3)
     for phase in pd.unique(sent.phase):
-        axes.plot([], [], color=colours[phase], label=f"{phase} request")
+        axes.plot([], [], color=colours[phase], label=f"{PHASES[phase]} request")
     axes.set(title="Requests in flight", xlabel="seconds since the first was sent", ylabel="request, by sending")
     axes.legend(fontsize=8, loc="lower right")
     return finished(figure, manifest)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.beside import PERCENTILES, QUANTITIES, about, beside
 from gptoss_bench.figures import plain_log_scale
-from gptoss_bench.frame import PALETTE, finished, new_figure
+from gptoss_bench.frame import PALETTE, finished, joined, new_figure
 from gptoss_bench.judged import Result
 
 MARKS = {"p50": "o", "p90": "s", "p99": "^"}
@@ -24,7 +24,7 @@ NAME_WIDTH = 30  # characters
 def results_beside(results: Sequence[Result]) -> Figure:
     """Do several results tell the same? A row a result, its p50, p90 and p99, and their 95 % intervals where known."""
     table = beside(results)
-    figure, panels = new_figure(width=13.0, height=1.9 + 0.62 * len(results), columns=len(QUANTITIES))
+    figure, panels = new_figure(width=12.0, height=1.9 + 0.62 * len(results), columns=len(QUANTITIES))
     for axes, (quantity, title) in zip(panels, QUANTITIES.items(), strict=True):
         unit, scale = UNITS.get(quantity, ("seconds", 1.0))
         _panel(axes, table.points[table.points["quantity"] == quantity], scale)
@@ -88,10 +88,9 @@ def _notes(notes: Mapping[int, str], points: pd.DataFrame) -> str:
 
 def _together(manifests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The labels of all results, across the figure; each result is named in its row."""
-    labels = [str(label) for each in manifests if (label := each.get("label"))]
     bound = [
         f"{each.get('run_id')}: {words}"
         for each in manifests
         for words in (each.get("client") or {}).get("bound") or []
     ]
-    return {"label": " + ".join(dict.fromkeys(labels)) or None, "client": {"error_bar": "", "bound": bound}}
+    return {"label": joined(each.get("label") for each in manifests), "client": {"error_bar": "", "bound": bound}}

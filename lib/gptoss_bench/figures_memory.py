@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.architecture import Allocation, Architecture
 from gptoss_bench.attempt import HOW, Attempt
-from gptoss_bench.frame import PALETTE, finished, new_figure
+from gptoss_bench.frame import HATCHES, PALETTE, finished, new_figure
 from gptoss_bench.loading import LOADER_HOW
 from gptoss_bench.memory import GIB, Gpu, bytes_by_module, running_totals
 
@@ -45,9 +45,19 @@ def weights_by_module(
         for dtype in ("mxfp4", "bf16")
     }
     ends = pd.Series(0.0, index=list(bars))
-    for (part, modules), colour in zip(PARTS.items(), sns.color_palette(PALETTE), strict=False):
+    for (part, modules), colour, hatch in zip(PARTS.items(), sns.color_palette(PALETTE), HATCHES, strict=False):
         widths = pd.Series({bar: sum(sizes.get(name, 0) for name in modules) for bar, sizes in bars.items()}) / GIB
-        axes.barh(widths.index, widths, left=ends, color=colour, label=part, height=0.62, linewidth=0)
+        axes.barh(
+            widths.index,
+            widths,
+            left=ends,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            label=part,
+            height=0.62,
+            linewidth=0,
+        )
         ends = ends + widths
     for gpu in gpus:
         _guide(axes, gpu.memory_bytes / GIB, gpu.name.partition(" (")[0], upright=True)

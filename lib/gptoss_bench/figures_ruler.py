@@ -37,10 +37,11 @@ def error_by_load(levels: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
             late.index, late["server_late_p50_ms"], late["server_late_p99_ms"],
             color="0.5", alpha=0.25, linewidth=0, label="server late, p50 to p99",
         )  # fmt: skip
-        for colour, (client, rows) in zip(sns.color_palette(), levels.groupby("client"), strict=False):
+        looks = zip(sns.color_palette(), "os^D", levels.groupby("client"), strict=False)
+        for colour, mark, (client, rows) in looks:
             for at, line in (("p50", "-"), ("p99", "--")):
                 errors_ms = rows[f"{name}_error_{at}_ms"].clip(lower=LEAST_MS)
-                axes.plot(rows["offered_events_s"], errors_ms, line, color=colour, marker="o", label=f"{client}, {at}")
+                axes.plot(rows["offered_events_s"], errors_ms, line, color=colour, marker=mark, label=f"{client}, {at}")
         axes.set(title=title, xlabel="events per second, as offered", ylabel="milliseconds", xscale="log", yscale="log")
         axes.legend(fontsize=8, loc="best")
     return finished(figure, manifest)

@@ -52,7 +52,7 @@ def support_map(backends: Sequence[Backend], cards: Mapping[str, str], manifest:
         for column, text in zip(answers.columns, cards.values(), strict=True):
             if each.runs_on(capability(text)):
                 answers.loc[row, column] = each.sinks
-    figure, axes = new_figure(height=0.3 * len(answers) + 1.2)
+    figure, axes = new_figure(width=10.0, height=0.3 * len(answers) + 1.2)
     look = {
         "cmap": sns.color_palette("PuOr_r", as_cmap=True),
         "vmin": -2.0,
@@ -60,7 +60,14 @@ def support_map(backends: Sequence[Backend], cards: Mapping[str, str], manifest:
         "cbar": False,
         "linewidths": 1.5,
     }
-    sns.heatmap(answers.map(SHADES.__getitem__), annot=answers, fmt="", ax=axes, annot_kws={"color": "black"}, **look)
+    sns.heatmap(
+        answers.map(SHADES.__getitem__),
+        annot=answers,
+        fmt="",
+        ax=axes,
+        annot_kws={"color": "black", "fontsize": 9},
+        **look,
+    )
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0, labelsize=8.5)
     axes.xaxis.tick_top()

@@ -20,7 +20,7 @@ LOOKS = {REPRODUCED: (2, ""), REFUTED: (3, "xx"), OUTDATED: (1, "//"), NOT_TESTA
 
 def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -> Figure:
     """One bar a verdict, its count, and the numbers of its claims; a + marks evidence from a TINY MODEL."""
-    figure, axes = new_figure(height=3.6)
+    figure, axes = new_figure(height=4.0)
     colours = sns.color_palette(PALETTE)
     counts = verdict_counts(verdicts)
     longest = max(counts.values())
@@ -29,7 +29,7 @@ def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -
         axes.barh(row, count, color=colours[place], hatch=hatch, edgecolor="0.2", height=0.66)
         ids = [v.claim_id.partition("-")[0] + ("+" if v.label else "") for v in verdicts if v.verdict == word]
         text = f"{count}   " + " ".join(ids)
-        axes.text(count + longest * 0.02, row, textwrap.fill(text, 62), fontsize=7.5, va="center")
+        axes.text(count + longest * 0.02, row, textwrap.fill(text, 52), fontsize=9, va="center")
     axes.set(title="What became of the published claims", xlabel="claims", ylabel="", xlim=(0, longest * 2.6))
     axes.set_yticks(range(len(counts)), list(counts))
     axes.set_xticks(range(0, longest + 1, 5))

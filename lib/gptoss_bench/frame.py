@@ -1,7 +1,7 @@
 """The look of figures and tables: where the numbers come from, and a word across what is no measurement."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from pandas.io.formats.style import Styler
 
 PALETTE = "colorblind"
+HATCHES = ("", "///", "...", "xxx", "---", "|||")  # of parts side by side, for print without colour
 RED = "#b00020"
 FOOTER_WIDTH = 150  # characters, of a figure 9 inches wide
 
@@ -52,6 +53,13 @@ def provenance(manifest: Mapping[str, Any]) -> str:
     model = " ".join(str(endpoint[name]) for name in ("model", "quantisation") if endpoint.get(name))
     parts = (manifest.get("label"), engine, model, hardware, manifest.get("run_id"))
     return " · ".join(part for part in parts if part)
+
+
+def joined(labels: Iterable[str | None]) -> str | None:
+    """One label for a figure of several runs: each once, and none that another begins with."""
+    every = list(dict.fromkeys(label for label in labels if label))
+    kept = [one for one in every if not any(other != one and other.startswith(one) for other in every)]
+    return " + ".join(kept) or None
 
 
 def page(table: pd.DataFrame) -> Styler:
