@@ -54,9 +54,9 @@ def published_beside_ours(
         for hatch, bars in zip(("//", "", ".."), axes.containers, strict=False):
             for bar in bars:
                 bar.set_hatch(hatch)
-            axes.bar_label(bars, fmt="%.3g", fontsize=8, padding=4)
+            axes.bar_label(bars, fmt="%.3g", fontsize=8 if len(by_source) < 3 else 7, padding=4)
         drawn = [row["seconds"] for row in rows if row["seconds"]]
-        plain_log_scale(axes, "y", (min(drawn) / 2, max(drawn) * 5) if drawn else None)  # room for the legend
+        plain_log_scale(axes, "y", (min(drawn) / 2, max(drawn) * 12) if drawn else None)  # room for the legend
         for bars, interval in zip(axes.containers, [None, *intervals[name]], strict=False):
             if interval and len(bars):
                 axes.vlines(bars[0].get_x() + bars[0].get_width() / 2, *interval, color="black", linewidth=2.2)
@@ -95,8 +95,8 @@ def gap_distribution(chunks: pd.DataFrame, summary: Mapping[str, Any], manifest:
     axes.set(xlabel="milliseconds", ylabel="share of gaps")
     plain_log_scale(axes, "x")
     if len(seen):
-        axes.set_xlim(max(seen.quantile(0.001), gaps_ms.median() / 1000) / 1.5, seen.max() * 1.5)
-        plain_log_scale(axes, "x")
+        low_ms = max(float(seen.quantile(0.001)), float(gaps_ms.median()) / 1000)
+        plain_log_scale(axes, "x", (low_ms / 1.5, float(seen.max()) * 1.5))
     per_event = summary["tokens_per_event"]
     words = f"{per_event:.3g} tokens per event" if per_event else "tokens per event unknown"
     within = f"; {len(gaps_ms) - len(seen):,} of {len(gaps_ms):,} gaps lay within one read" if len(gaps_ms) else ""
@@ -143,7 +143,7 @@ def cold_and_warm(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure
         axes.barh(rows.index, rows[column], left=left, label=name, hatch=hatch, edgecolor="0.2")
         left += rows[column].to_numpy()
     axes.invert_yaxis()
-    axes.legend(fontsize=9, loc="lower right")
+    axes.legend(fontsize=9, loc="lower right", ncols=len(parts))
     axes.set(title="A cold request and a warm one", xlabel="seconds, by the server's own durations")
     axes.grid(visible=False, axis="y")
     return finished(figure, manifest)

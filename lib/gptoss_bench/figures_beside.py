@@ -28,13 +28,15 @@ def results_beside(results: Sequence[Result]) -> Figure:
     for axes, (quantity, title) in zip(panels, QUANTITIES.items(), strict=True):
         unit, scale = UNITS.get(quantity, ("seconds", 1.0))
         _panel(axes, table.points[table.points["quantity"] == quantity], scale)
-        axes.set(title=title, xlabel=unit, ylim=(len(results) - 0.5, -0.5))
+        axes.set_title(title, pad=24 if axes is panels[0] else None)
+        axes.set(xlabel=unit, ylim=(len(results) - 0.5, -0.5))
         axes.set_yticks(np.arange(len(results)), [""] * len(results))
         axes.grid(visible=False, axis="y")
     panels[0].set_yticklabels([_named(one, table.notes) for one in results], fontsize=8.5)
     for at, mark in MARKS.items():
-        panels[-1].plot([], [], mark, color=_colour(at), label=at)
-    figure.legend(loc="outside upper right", ncols=len(MARKS), fontsize=8.5)
+        panels[0].plot([], [], mark, color=_colour(at), label=at)
+    look: dict[str, Any] = {"ncols": len(MARKS), "frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
+    panels[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), **look)
     return finished(figure, _together([one.manifest for one in results]), _notes(table.notes, table.points))
 
 

@@ -39,7 +39,7 @@ def throughput_against_latency(
 ) -> Figure:
     """What does each request wait for more tokens a second? `rows` are a summary's "sweep"; bars are 95 % intervals."""
     told = [row for row in rows if row["output_tok_s"] is not None]
-    figure, panels = new_figure(width=11.5, height=4.4, columns=len(PANELS))
+    figure, panels = new_figure(width=10.5, height=4.2, columns=len(PANELS))
     rates = [row["output_tok_s"] for row in told] + ([published.tok_s] if published else [])
     for axes, (name, (title, unit, scale, percentiles)) in zip(panels, PANELS.items(), strict=True):
         for colour, at in zip(sns.color_palette(PALETTE), percentiles, strict=False):
