@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gptoss_bench import samples
+from gptoss_bench.figures import plain_log_scale
 from gptoss_bench.frame import finished, new_figure
 
 GIB = 2**30
@@ -156,7 +157,7 @@ def client_against_server(summary: Mapping[str, Any], manifest: Mapping[str, Any
         axes.set(yticks=np.arange(len(rows)), yticklabels=names, xlabel="seconds", ylim=(len(rows) - 0.4, -0.6))
         ends = [end for row in rows for end in (row["client"], row["server_low"], row["server_high"]) if end]
         if max(ends) > 10 * min(ends):
-            axes.set(xscale="log")
+            plain_log_scale(axes, "x")
         else:
             axes.set(xlim=(0, 1.05 * max([*ends, *(row["client"] + row["error"] for row in rows)])))
     axes.set_title(

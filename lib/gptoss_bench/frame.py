@@ -36,11 +36,17 @@ def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Fig
         words = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client['bound'])}", round(0.75 * wide))
         figure.suptitle(words, fontsize=9, color=RED, weight="bold", x=0.01, ha="left")
     if label := manifest.get("label"):
-        size = min(44.0, 100 * figure.get_figwidth() / len(label), 14 * figure.get_figheight())
-        look: dict[str, Any] = {"fontsize": size, "color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
+        look: dict[str, Any] = {"color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
+        look["fontsize"] = _label_size(len(label), *(72 * inches for inches in figure.get_size_inches()))
         figure.text(0.5, 0.5, label, ha="center", va="center", **look)
     plt.close(figure)
     return figure
+
+
+def _label_size(characters: int, width: float, height: float) -> float:
+    """Points of a label of so many bold characters, turned by 18 degrees, that stays in a figure of these points."""
+    length = 0.7 * characters  # in its own size
+    return min(44.0, 0.95 * width / (0.95 * length + 0.4), 0.95 * height / (0.31 * length + 1.15))
 
 
 def provenance(manifest: Mapping[str, Any]) -> str:
