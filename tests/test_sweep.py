@@ -8,7 +8,7 @@ import pytest
 from matplotlib.text import Text
 
 from gptoss_bench import __main__ as shell
-from gptoss_bench import samples
+from gptoss_bench import lint, samples
 from gptoss_bench.engines.truth_server import serve_truth
 from gptoss_bench.errors import RunFailed, UsageError
 from gptoss_bench.figures import timeline
@@ -70,6 +70,12 @@ def test_nothing_of_the_measured_load_is_moved_by_it(run) -> None:
     assert run.requests.prompt_id.is_unique  # distinct prompts stay distinct over all levels
     assert run.manifest["parameters"]["sweep"] == list(LEVELS)
     timeline(run.requests, run.manifest)  # of the load alone
+
+
+def test_levels_are_no_warm_up(run) -> None:
+    for requests, fires in ((run.requests, False), (run.requests[run.requests.phase != "warmup"], True)):
+        found = {finding.rule for finding in lint.lint(run.summary, requests, lint.RULES)}
+        assert ("no-warmup" in found) is fires
 
 
 def test_it_is_made_again_byte_for_byte(run) -> None:

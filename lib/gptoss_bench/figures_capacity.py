@@ -19,7 +19,7 @@ FULL_GIB = 20.0  # headroom at which the colour of the map is at its end
 
 
 def headroom_map(rooms: Sequence[Room], manifest: Mapping[str, Any]) -> Figure:
-    """Rows are cards, columns models with their dtype and load: GiB left, and the sequences that fit at most."""
+    """What fits where? Rows are cards, columns models with dtype and load: GiB left, and the most sequences."""
     cells = pd.DataFrame(
         {
             "card": f"{room.fit.device.removeprefix('NVIDIA ').partition(' (')[0]}  {room.fit.have_bytes / GIB:.1f}",
@@ -70,7 +70,7 @@ def headroom_map(rooms: Sequence[Room], manifest: Mapping[str, Any]) -> Figure:
 
 
 def need_against_budget(fits: Sequence[Fit], manifest: Mapping[str, Any]) -> Figure:
-    """One bar a dtype, cut by part, and the card's memory; all of `fits` are of one model, load and card."""
+    """What takes the room on this card? One bar a dtype, cut by part; `fits` are of one model, load and card."""
     first = fits[0]
     figure, axes = new_figure(height=0.75 * len(fits) + 1.7)
     parts = pd.DataFrame([[getattr(fit.parts, part) / GIB for part in PARTS] for fit in fits], columns=list(PARTS))

@@ -37,7 +37,7 @@ SETTING = {
 def weights_by_module(
     architectures: Sequence[Architecture], gpus: Sequence[Gpu], manifest: Mapping[str, Any]
 ) -> Figure:
-    """One bar a model and dtype, cut by module, in GiB; a line for the memory of each of `gpus`."""
+    """What are the weights made of? One bar a model and dtype, in GiB, and a line for the memory of each of `gpus`."""
     figure, axes = new_figure(height=3.8)
     bars = {
         f"{model.name}  {dtype.upper()}": bytes_by_module(model, dtype)
@@ -73,7 +73,7 @@ def weights_by_module(
 
 
 def attempt_against_budget(attempt: Attempt, allocations: Sequence[Allocation], manifest: Mapping[str, Any]) -> Figure:
-    """GiB taken after each allocation in order: what was made, what would have followed, and where it ended."""
+    """Where does loading end? GiB after each allocation in order: what was made, and what would have followed."""
     figure, axes = new_figure(height=4.6)
     totals = running_totals(allocations)
     taken = [0.0, *(total / GIB for total in totals)]

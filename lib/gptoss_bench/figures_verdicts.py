@@ -19,7 +19,7 @@ LOOKS = {REPRODUCED: (2, ""), REFUTED: (3, "xx"), OUTDATED: (1, "//"), NOT_TESTA
 
 
 def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -> Figure:
-    """One bar a verdict, its count, and the numbers of its claims; a + marks evidence from a TINY MODEL."""
+    """What became of the claims? One bar a verdict, and the numbers of its claims; + is evidence from a TINY MODEL."""
     figure, axes = new_figure(height=4.0)
     colours = sns.color_palette(PALETTE)
     counts = verdict_counts(verdicts)
@@ -42,7 +42,7 @@ def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -
 def ttft_over_latency(
     published: Mapping[str, tuple[float, float]], share: float, formula: str, manifest: Mapping[str, Any]
 ) -> Figure:
-    """Published (latency, TTFT) in s by percentile, and the line TTFT = share x latency."""
+    """Is the published TTFT a share of the latency? (latency, TTFT) in s by percentile, and the line of that share."""
     figure, axes = new_figure(width=6.5, height=3.8)
     end = 1.15 * max(latency for latency, _ in published.values())
     axes.plot([0, end], [0, share * end], color="0.3", linestyle="--", label=formula)
