@@ -28,7 +28,7 @@ def results_beside(results: Sequence[Result]) -> Figure:
     for axes, (quantity, title) in zip(panels, QUANTITIES.items(), strict=True):
         unit, scale = UNITS.get(quantity, ("seconds", 1.0))
         _panel(axes, table.points[table.points["quantity"] == quantity], scale)
-        axes.set_title(title, pad=24 if axes is panels[0] else None)
+        axes.set_title(title, pad=24)
         axes.set(xlabel=unit, ylim=(len(results) - 0.5, -0.5))
         axes.set_yticks(np.arange(len(results)), [""] * len(results))
         axes.grid(visible=False, axis="y")

@@ -50,7 +50,8 @@ def throughput_against_latency(
         drawn = [float(value) for line in axes.get_lines() for value in np.asarray(line.get_ydata(), dtype=float)]
         if rates and drawn:
             plain_log_scale(axes, "x", (min(rates) / 1.5, max(rates) * 1.7))
-            plain_log_scale(axes, "y", (min(drawn) / 2, max(drawn) * 4))  # room for the legend
+            entries = len(axes.get_legend_handles_labels()[0])
+            plain_log_scale(axes, "y", (min(drawn) / 2, max(drawn) * 2.2**entries))  # room for the legend
         if axes.get_legend_handles_labels()[0]:
             axes.legend(fontsize=8, loc="upper left")
     if not told:
