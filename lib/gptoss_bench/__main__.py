@@ -15,6 +15,7 @@ from gptoss_bench import (
     cli_compare,
     cli_decode,
     cli_doctor,
+    cli_draw,
     cli_fit,
     cli_lint,
     cli_load,
@@ -42,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for module in (
         *(cli_load, cli_decode, cli_rebuild, cli_run, cli_doctor, cli_fit, cli_attempt, cli_pull),
-        *(cli_readme, cli_truth, cli_bench, cli_lint, cli_compare, cli_site, cli_report),
+        *(cli_readme, cli_truth, cli_bench, cli_lint, cli_compare, cli_draw, cli_site, cli_report),
     ):
         module.add_parser(commands)
     args = parser.parse_args(argv)

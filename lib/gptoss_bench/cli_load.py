@@ -17,6 +17,7 @@ from gptoss_bench.plan import Plan
 from gptoss_bench.report import result_block
 from gptoss_bench.scenario import Session, serving
 from gptoss_bench.shares import share
+from gptoss_bench.sweep import level_plans, levels_from
 from gptoss_bench.trace import Trace
 
 EXAMPLE = """example, the write-up's own load:
@@ -56,6 +57,8 @@ def add_parser(commands: Any) -> None:
     add("--first-timeout", type=float, metavar="S", help="of the wait for the first event (default: none)")
     add("--idle-timeout", type=float, metavar="S", help="of each wait between events (default: none)")
     add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")
+    add("--sweep", default="", metavar="LIST", help="load again at these concurrencies afterwards, such as 1,4,16")
+    add("--sweep-waves", type=int, default=4, help="requests a slot at each of them (default: %(default)s)")
     add(
         "--until",
         type=share,
@@ -91,6 +94,8 @@ async def run(args: argparse.Namespace) -> int:
         timeout_s=args.timeout,
         first_timeout_s=args.first_timeout,
         idle_timeout_s=args.idle_timeout,
+        sweep=levels_from(args.sweep),
+        sweep_waves=args.sweep_waves,
     )
     done = [await _trial(args, plan)]
     while args.until is not None and len(done) < args.max_trials:
@@ -125,7 +130,8 @@ async def _trial(args: argparse.Namespace, plan: Plan) -> Mapping[str, Any]:
 @contextlib.contextmanager
 def _bar(plan: Plan) -> Iterator[Progress]:
     """A progress bar on stderr, silent where that is no terminal."""
-    total = None if plan.requests is None else plan.warmup + plan.requests
+    levels = [level.requests or 0 for level in level_plans(plan)]
+    total = None if plan.requests is None else plan.warmup + plan.requests + sum(levels)
     with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
 
         def step(trace: Trace) -> None:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.capacity import Fit
 from gptoss_bench.fit_table import Room
-from gptoss_bench.frame import PALETTE, finished, new_figure
+from gptoss_bench.frame import HATCHES, PALETTE, finished, new_figure
 from gptoss_bench.memory import GIB
 
 ARITHMETIC = "arithmetic from config.json and stated assumptions, nothing was measured"
@@ -19,7 +19,7 @@ FULL_GIB = 20.0  # headroom at which the colour of the map is at its end
 
 
 def headroom_map(rooms: Sequence[Room], manifest: Mapping[str, Any]) -> Figure:
-    """Rows are cards, columns models with their dtype and load: GiB left, and the sequences that fit at most."""
+    """What fits where? Rows are cards, columns models with dtype and load: GiB left, and the most sequences."""
     cells = pd.DataFrame(
         {
             "card": f"{room.fit.device.removeprefix('NVIDIA ').partition(' (')[0]}  {room.fit.have_bytes / GIB:.1f}",
@@ -70,19 +70,29 @@ def headroom_map(rooms: Sequence[Room], manifest: Mapping[str, Any]) -> Figure:
 
 
 def need_against_budget(fits: Sequence[Fit], manifest: Mapping[str, Any]) -> Figure:
-    """One bar a dtype, cut by part, and the card's memory; all of `fits` are of one model, load and card."""
+    """What takes the room on this card? One bar a dtype, cut by part; `fits` are of one model, load and card."""
     first = fits[0]
     figure, axes = new_figure(height=0.75 * len(fits) + 1.7)
     parts = pd.DataFrame([[getattr(fit.parts, part) / GIB for part in PARTS] for fit in fits], columns=list(PARTS))
     names = [fit.dtype.upper() for fit in fits]
     ends = np.zeros(len(fits))
-    for part, colour in zip(PARTS, sns.color_palette(PALETTE), strict=False):
-        hatch = "//" if part == "dequantisation" else ""
+    for part, colour, hatch in zip(PARTS, sns.color_palette(PALETTE), HATCHES, strict=False):
         words = part.replace("_", " ").replace("dequantisation", "dequantisation, while loading")
-        axes.barh(names, parts[part], left=ends, color=colour, hatch=hatch, label=words, height=0.6, linewidth=0)
+        axes.barh(
+            names,
+            parts[part],
+            left=ends,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            label=words,
+            height=0.6,
+            linewidth=0,
+        )
         ends += parts[part].to_numpy()
     axes.axvline(first.have_bytes / GIB, color="0.2", linestyle=(0, (4, 3)))
-    axes.text(first.have_bytes / GIB, len(fits) - 0.55, f" has {first.have_bytes / GIB:.2f} GiB", fontsize=9)
+    above: dict[str, Any] = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "fontsize": 9}
+    axes.annotate(f"has {first.have_bytes / GIB:.2f} GiB", (first.have_bytes / GIB, 1), (2, 3), **above)
     behind = {"facecolor": "white", "edgecolor": "none", "pad": 1}
     for row, (fit, end) in enumerate(zip(fits, ends, strict=True)):
         words = f"{'fits' if fit.fits else 'does not fit'}, {fit.headroom_bytes / GIB:+.1f} GiB"

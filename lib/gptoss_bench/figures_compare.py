@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from gptoss_bench.frame import finished, new_figure
+from gptoss_bench.frame import finished, joined, new_figure
 from gptoss_bench.metrics import measured
 
 PANELS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "done_s": "Whole request"}
@@ -55,12 +55,11 @@ def request_timeline(events: pd.DataFrame, request_id: int, manifest: Mapping[st
 def together(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """A manifest for a figure of several runs: every label and every reason for doubt of any of them."""
     every = list(manifests.values())
-    found = [str(label) for each in every if (label := each.get("label"))]
     bound = [f"{each['run_id']}: {words}" for each in every for words in (each.get("client") or {}).get("bound") or []]
     first = dict(every[0]) if every else {}
     same = len({tuple((each.get("endpoint") or {}).get(name) for name in SERVED) for each in every}) == 1
     return first | {
-        "label": " + ".join(dict.fromkeys(found)) or None,
+        "label": joined(each.get("label") for each in every),
         "endpoint": first.get("endpoint") if same else None,
         "run_id": ", ".join(str(each["run_id"]) for each in every),
         "client": {"error_bar": "", "bound": bound},

@@ -1,6 +1,7 @@
 """The witnesses' figures: the machine through the phases of a run, and client against server."""
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -9,12 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gptoss_bench import samples
+from gptoss_bench.figures import plain_log_scale
 from gptoss_bench.frame import finished, new_figure
 
 GIB = 2**30
 NS = 1e9
 SHADES = {samples.BEFORE: "0.55", samples.AFTER: "tab:blue", samples.INFERENCE: "tab:orange"}  # the write-up's three
 MARKS = {True: ("o", "tab:green"), False: ("X", "tab:red"), None: ("D", "tab:gray")}
+MEMORY = (("memory_used", "machine", "-"), ("engine_rss", "engine", "--"), ("client_rss", "client", ":"))
+STYLES = ("-", "--", "-.", ":")
 LEGEND: dict[str, Any] = {"fontsize": 8, "loc": "upper left", "ncols": 4}
 
 
@@ -48,17 +52,17 @@ def machine_timeline(
     cost = seen["cost"]["cores"]
     note = f"sampling took {cost:.1%} of a core" if cost is not None else str(seen["words"] or "nothing was sampled")
     whose = "The machine" if seen["engine_here"] else "The client's machine (the engine is on another)"
-    figure.suptitle(f"{whose} through the phases of the run ({note})", fontsize=12)
+    panels[0].set_title(f"{whose} through the phases of the run ({note})", fontsize=12, pad=54)
     return finished(figure, manifest)
 
 
 def _gpu_panels(panels: Any, gpu: pd.DataFrame, devices: list[dict[str, Any]], start_ns: int) -> None:
     memory, busy = panels
     power = busy.twinx()
-    for index, rows in gpu.groupby("gpu"):
+    for (index, rows), style in zip(gpu.groupby("gpu"), cycle(STYLES), strict=False):
         at_s = (rows["stamp_ns"] - start_ns) / NS
-        memory.plot(at_s, rows["memory_used_bytes"].astype("float64") / GIB, label=f"GPU {index}")
-        busy.plot(at_s, rows["utilisation"], label=f"GPU {index}: utilisation")
+        memory.plot(at_s, rows["memory_used_bytes"].astype("float64") / GIB, style, label=f"GPU {index}")
+        busy.plot(at_s, rows["utilisation"], style, label=f"GPU {index}: utilisation")
         power.plot(at_s, rows["power_w"], ":", color="0.25")
         busy.plot([], [], ":", color="0.25", label=f"GPU {index}: power")
     for total in {device["memory_total_bytes"] for device in devices} - {None}:
@@ -87,10 +91,10 @@ def _host_panels(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Mappi
         if values.notna().any():
             cpu.plot(at_s, values, style, label=name)
     cpu.set(ylabel=f"CPU, of {cores} cores", ylim=(0, 1.35 * cores))
-    for name in ("memory_used", "engine_rss", "client_rss"):
+    for name, its, style in MEMORY:
         values = host[f"{name}_bytes"].astype("float64") / GIB
         if values.notna().any():
-            memory.plot(at_s, values, label={"memory_used": "machine", "engine_rss": "engine"}.get(name, "client"))
+            memory.plot(at_s, values, style, label=its)
     memory.set(ylabel="memory, GiB", ylim=(0, 1.35 * memory.get_ylim()[1]))
     for panel in (cpu, memory):
         if panel.lines:
@@ -98,17 +102,37 @@ def _host_panels(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Mappi
 
 
 def _shade(panel: Axes, phases: list[dict[str, Any]], start_ns: int, *, named: bool) -> None:
-    whole_ns = phases[-1]["end_ns"] - phases[0]["start_ns"] if phases else 0
-    for at, span in enumerate(phases):
-        wide = span["end_ns"] - span["start_ns"] > 0.05 * whole_ns
+    for span in phases:
         left, right = ((span[end] - start_ns) / NS for end in ("start_ns", "end_ns"))
         if colour := SHADES.get(span["phase"]):
             panel.axvspan(left, right, color=colour, alpha=0.16, linewidth=0)
         else:
             panel.axvline(left, color="0.8", linewidth=0.8)
-        if named and (wide or span["phase"] not in [other["phase"] for other in phases[:at]]):
-            look: dict[str, Any] = {"fontsize": 7.5, "rotation": 28, "ha": "left", "va": "bottom"}
-            panel.text((left + right) / 2, 1.02, span["phase"], transform=panel.get_xaxis_transform(), **look)
+    if named:
+        look: dict[str, Any] = {"fontsize": 7.5, "rotation": 28, "ha": "left", "va": "bottom"}
+        for at_ns, words in phase_names(phases):
+            panel.text((at_ns - start_ns) / NS, 1.02, words, transform=panel.get_xaxis_transform(), **look)
+
+
+def phase_names(phases: list[dict[str, Any]]) -> list[tuple[float, str]]:
+    """Where the name of each phase stands (ns) and what it is; those of phases too short to stand apart share a place.
+
+    A phase that is short and was named before has no name again.
+    """
+    if not phases:
+        return []
+    whole_ns = phases[-1]["end_ns"] - phases[0]["start_ns"]
+    found: list[tuple[float, list[str]]] = []
+    for at, span in enumerate(phases):
+        short = span["end_ns"] - span["start_ns"] <= 0.05 * whole_ns
+        if short and span["phase"] in [other["phase"] for other in phases[:at]]:
+            continue
+        middle_ns = (span["start_ns"] + span["end_ns"]) / 2
+        if found and middle_ns - found[-1][0] < 0.03 * whole_ns:
+            found[-1][1].append(span["phase"])
+        else:
+            found.append((middle_ns, [span["phase"]]))
+    return [(at_ns, " · ".join(words)) for at_ns, words in found]
 
 
 def client_against_server(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Figure:
@@ -133,9 +157,9 @@ def client_against_server(summary: Mapping[str, Any], manifest: Mapping[str, Any
         axes.set(yticks=np.arange(len(rows)), yticklabels=names, xlabel="seconds", ylim=(len(rows) - 0.4, -0.6))
         ends = [end for row in rows for end in (row["client"], row["server_low"], row["server_high"]) if end]
         if max(ends) > 10 * min(ends):
-            axes.set(xscale="log")
+            plain_log_scale(axes, "x")
         else:
-            axes.set(xlim=(0, None))
+            axes.set(xlim=(0, 1.05 * max([*ends, *(row["client"] + row["error"] for row in rows)])))
     axes.set_title(
         "Client (mark, with the stated error) against server (bar)\n"
         "circle: agrees; cross: does not; diamond: not the same requests",

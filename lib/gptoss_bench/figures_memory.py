@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.architecture import Allocation, Architecture
 from gptoss_bench.attempt import HOW, Attempt
-from gptoss_bench.frame import PALETTE, finished, new_figure
+from gptoss_bench.frame import HATCHES, PALETTE, finished, new_figure
 from gptoss_bench.loading import LOADER_HOW
 from gptoss_bench.memory import GIB, Gpu, bytes_by_module, running_totals
 
@@ -37,7 +37,7 @@ SETTING = {
 def weights_by_module(
     architectures: Sequence[Architecture], gpus: Sequence[Gpu], manifest: Mapping[str, Any]
 ) -> Figure:
-    """One bar a model and dtype, cut by module, in GiB; a line for the memory of each of `gpus`."""
+    """What are the weights made of? One bar a model and dtype, in GiB, and a line for the memory of each of `gpus`."""
     figure, axes = new_figure(height=3.8)
     bars = {
         f"{model.name}  {dtype.upper()}": bytes_by_module(model, dtype)
@@ -45,9 +45,19 @@ def weights_by_module(
         for dtype in ("mxfp4", "bf16")
     }
     ends = pd.Series(0.0, index=list(bars))
-    for (part, modules), colour in zip(PARTS.items(), sns.color_palette(PALETTE), strict=False):
+    for (part, modules), colour, hatch in zip(PARTS.items(), sns.color_palette(PALETTE), HATCHES, strict=False):
         widths = pd.Series({bar: sum(sizes.get(name, 0) for name in modules) for bar, sizes in bars.items()}) / GIB
-        axes.barh(widths.index, widths, left=ends, color=colour, label=part, height=0.62, linewidth=0)
+        axes.barh(
+            widths.index,
+            widths,
+            left=ends,
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            label=part,
+            height=0.62,
+            linewidth=0,
+        )
         ends = ends + widths
     for gpu in gpus:
         _guide(axes, gpu.memory_bytes / GIB, gpu.name.partition(" (")[0], upright=True)
@@ -63,7 +73,7 @@ def weights_by_module(
 
 
 def attempt_against_budget(attempt: Attempt, allocations: Sequence[Allocation], manifest: Mapping[str, Any]) -> Figure:
-    """GiB taken after each allocation in order: what was made, what would have followed, and where it ended."""
+    """Where does loading end? GiB after each allocation in order: what was made, and what would have followed."""
     figure, axes = new_figure(height=4.6)
     totals = running_totals(allocations)
     taken = [0.0, *(total / GIB for total in totals)]

@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from gptoss_bench.error_bar import CPU_SHARE
+from gptoss_bench.figures import plain_log_scale
 from gptoss_bench.frame import finished, new_figure
 
 LEAST_MS = 1e-3  # what a logarithmic axis can still show of an error of nothing
@@ -37,11 +38,14 @@ def error_by_load(levels: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
             late.index, late["server_late_p50_ms"], late["server_late_p99_ms"],
             color="0.5", alpha=0.25, linewidth=0, label="server late, p50 to p99",
         )  # fmt: skip
-        for colour, (client, rows) in zip(sns.color_palette(), levels.groupby("client"), strict=False):
+        looks = zip(sns.color_palette(), "os^D", levels.groupby("client"), strict=False)
+        for colour, mark, (client, rows) in looks:
             for at, line in (("p50", "-"), ("p99", "--")):
                 errors_ms = rows[f"{name}_error_{at}_ms"].clip(lower=LEAST_MS)
-                axes.plot(rows["offered_events_s"], errors_ms, line, color=colour, marker="o", label=f"{client}, {at}")
-        axes.set(title=title, xlabel="events per second, as offered", ylabel="milliseconds", xscale="log", yscale="log")
+                axes.plot(rows["offered_events_s"], errors_ms, line, color=colour, marker=mark, label=f"{client}, {at}")
+        axes.set(title=title, xlabel="events per second, as offered", ylabel="milliseconds")
+        plain_log_scale(axes, "x")
+        plain_log_scale(axes, "y")
         axes.legend(fontsize=8, loc="best")
     return finished(figure, manifest)
 
@@ -54,8 +58,7 @@ def cpu_by_load(levels: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
     sns.lineplot(shares, **look, markers=True, ax=axes, linewidth=2)
     axes.axhline(CPU_SHARE * 100, color="0.3", linestyle=":")
     axes.legend(title=None, fontsize=9)
-    axes.set(
-        title="What the measuring costs", xlabel="events per second, as offered", ylabel="% of one core", xscale="log"
-    )
+    axes.set(title="What the measuring costs", xlabel="events per second, as offered", ylabel="% of one core")
+    plain_log_scale(axes, "x")
     axes.set_ylim(bottom=0)
     return finished(figure, manifest)

@@ -17,7 +17,7 @@ SHADES = {"yes": 1.0, "with TRTLLM": 0.5, "dropped": -1.0, "no": -0.5, "": 0.0}
 
 
 def sink_shares(reading: Reading, manifest: Mapping[str, Any]) -> Figure:
-    """What each head gives to its sink, and what is left for the tokens: row sums with sinks and without."""
+    """What does each head give to its sink, and what is left for the tokens? Row sums with sinks and without."""
     figure, (heads, rows) = new_figure(height=3.9, columns=2)
     layers, count, tokens = reading.share.shape
     table = pd.DataFrame(
@@ -43,7 +43,7 @@ def sink_shares(reading: Reading, manifest: Mapping[str, Any]) -> Figure:
 
 
 def support_map(backends: Sequence[Backend], cards: Mapping[str, str], manifest: Mapping[str, Any]) -> Figure:
-    """Which backend takes sinks on which card; `cards` are names with their compute capabilities, such as "8.6"."""
+    """Which backend takes sinks on which card? `cards` are names with their compute capabilities, such as "8.6"."""
     answers = pd.DataFrame("", index=[], columns=[f"{name}\n{text}" for name, text in cards.items()])
     for each in backends:
         row = f"{each.stack} {each.version}  {each.backend}"
@@ -52,7 +52,7 @@ def support_map(backends: Sequence[Backend], cards: Mapping[str, str], manifest:
         for column, text in zip(answers.columns, cards.values(), strict=True):
             if each.runs_on(capability(text)):
                 answers.loc[row, column] = each.sinks
-    figure, axes = new_figure(height=0.3 * len(answers) + 1.2)
+    figure, axes = new_figure(width=10.0, height=0.3 * len(answers) + 1.2)
     look = {
         "cmap": sns.color_palette("PuOr_r", as_cmap=True),
         "vmin": -2.0,
@@ -60,7 +60,14 @@ def support_map(backends: Sequence[Backend], cards: Mapping[str, str], manifest:
         "cbar": False,
         "linewidths": 1.5,
     }
-    sns.heatmap(answers.map(SHADES.__getitem__), annot=answers, fmt="", ax=axes, annot_kws={"color": "black"}, **look)
+    sns.heatmap(
+        answers.map(SHADES.__getitem__),
+        annot=answers,
+        fmt="",
+        ax=axes,
+        annot_kws={"color": "black", "fontsize": 9},
+        **look,
+    )
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0, labelsize=8.5)
     axes.xaxis.tick_top()

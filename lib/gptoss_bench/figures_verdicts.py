@@ -28,7 +28,7 @@ LOOKS = {
 
 
 def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -> Figure:
-    """One bar a verdict, its count, and the numbers of its claims; a + marks evidence from a labelled run."""
+    """What became of the claims? One bar a verdict, and the numbers of its claims; + is evidence of a labelled run."""
     figure, axes = new_figure(height=4.6)
     colours = sns.color_palette(PALETTE)
     counts = verdict_counts(verdicts)
@@ -38,7 +38,7 @@ def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -
         axes.barh(row, count, color=colours[place], hatch=hatch, edgecolor="0.2", height=0.66)
         ids = [v.claim_id.partition("-")[0] + ("+" if v.label else "") for v in verdicts if v.verdict == word]
         text = f"{count}   " + " ".join(ids)
-        axes.text(count + longest * 0.02, row, textwrap.fill(text, 62), fontsize=7.5, va="center")
+        axes.text(count + longest * 0.02, row, textwrap.fill(text, 52), fontsize=9, va="center")
     axes.set(title="What became of the published claims", xlabel="claims", ylabel="", xlim=(0, longest * 2.6))
     axes.set_yticks(range(len(counts)), list(counts))
     axes.set_xticks(range(0, longest + 1, 5))
@@ -51,7 +51,7 @@ def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -
 def ttft_over_latency(
     published: Mapping[str, tuple[float, float]], share: float, formula: str, manifest: Mapping[str, Any]
 ) -> Figure:
-    """Published (latency, TTFT) in s by percentile, and the line TTFT = share x latency."""
+    """Is the published TTFT a share of the latency? (latency, TTFT) in s by percentile, and the line of that share."""
     figure, axes = new_figure(width=6.5, height=3.8)
     end = 1.15 * max(latency for latency, _ in published.values())
     axes.plot([0, end], [0, share * end], color="0.3", linestyle="--", label=formula)

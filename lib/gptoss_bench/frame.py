@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 PALETTE = "colorblind"
+HATCHES = ("", "///", "...", "xxx", "---", "|||")  # of parts side by side, for print without colour
 RED = "#b00020"
-FOOTER_WIDTH = 150  # characters
+FOOTER_WIDTH = 150  # characters, of a figure 9 inches wide
 
 
 def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
@@ -28,17 +29,25 @@ def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1, rows: 
 def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Figure:
     """Add the footer, in red whether the client was the limit, and the run's label across the figure; shown once."""
     client = manifest.get("client") or {"error_bar": "", "bound": []}
-    footer = [provenance(manifest) + (f" · {note}" if note else "")]
-    footer += [textwrap.fill(client["error_bar"], FOOTER_WIDTH)] if client["error_bar"] else []
+    wide = round(FOOTER_WIDTH * figure.get_figwidth() / 9.0)
+    footer = [textwrap.fill(" · ".join(filter(None, (provenance(manifest), note))), wide)]
+    footer += [textwrap.fill(client["error_bar"], wide)] if client["error_bar"] else []
     figure.supxlabel("\n".join(footer), fontsize=7.5, color="0.35", x=0.01, ha="left")
     if client["bound"]:
-        words = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client['bound'])}", FOOTER_WIDTH)
+        words = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client['bound'])}", round(0.75 * wide))
         figure.suptitle(words, fontsize=9, color=RED, weight="bold", x=0.01, ha="left")
     if label := manifest.get("label"):
-        look: dict[str, Any] = {"fontsize": 44, "color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
+        look: dict[str, Any] = {"color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
+        look["fontsize"] = _label_size(len(label), *(72 * inches for inches in figure.get_size_inches()))
         figure.text(0.5, 0.5, label, ha="center", va="center", **look)
     plt.close(figure)
     return figure
+
+
+def _label_size(characters: int, width: float, height: float) -> float:
+    """Points of a label of so many bold characters, turned by 18 degrees, that stays in a figure of these points."""
+    length = 0.7 * characters  # in its own size
+    return min(44.0, 0.95 * width / (0.95 * length + 0.4), 0.95 * height / (0.31 * length + 1.15))
 
 
 def provenance(manifest: Mapping[str, Any]) -> str:
@@ -46,11 +55,18 @@ def provenance(manifest: Mapping[str, Any]) -> str:
     endpoint = manifest.get("endpoint") or {}
     gpus = [gpu["name"] for gpu in manifest.get("gpus", [])]
     machine = manifest.get("machine", {})
-    hardware = ", ".join(gpus) or f"no GPU, {machine.get('cores')} × {machine.get('cpu')}"
+    hardware = ", ".join(gpus) or (f"no GPU, {machine.get('cores')} × {machine.get('cpu')}" if machine else "")
     engine = " ".join(str(endpoint[name]) for name in ("engine", "version") if endpoint.get(name))
     model = " ".join(str(endpoint[name]) for name in ("model", "quantisation") if endpoint.get(name))
     parts = (manifest.get("label"), engine, model, hardware, manifest.get("run_id"))
     return " · ".join(part for part in parts if part)
+
+
+def joined(labels: Iterable[str | None]) -> str | None:
+    """One label for a figure of several runs: each once, and none that another begins with."""
+    every = list(dict.fromkeys(label for label in labels if label))
+    kept = [one for one in every if not any(other != one and other.startswith(one) for other in every)]
+    return " + ".join(kept) or None
 
 
 @dataclass(frozen=True, slots=True)

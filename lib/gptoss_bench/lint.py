@@ -189,7 +189,7 @@ def _client_bound(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 def _warmup(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     evidence = "no request was sent before the measured ones"
     advice = "the first wave may hold loading and compiling: add a warm-up"
-    cold = len(requests) > 0 and requests["phase"].eq("measure").all()
+    cold = len(requests) > 0 and not requests["phase"].isin(("warmup", "cold")).any()
     if "warmup_requests" in summary:  # another tool's, whose file may not tell
         cold = summary["warmup_requests"] == 0
     return Finding("no-warmup", "note", evidence, advice) if cold else None

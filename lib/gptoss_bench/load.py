@@ -75,11 +75,12 @@ async def run_load(
     *,
     first_id: int = 0,
     on_phase: OnPhase = _unmarked,
+    phase: str = "measure",
 ) -> str | None:
     """Send what the plan says and spool every trace; `progress` sees each one after it is on disk.
 
     Requests are numbered from `first_id`, warm-up first. `on_phase` is awaited before the first request of "warmup"
-    and of "measure" and after the last one ("end"), when nothing is in flight.
+    and of `phase` and after the last one ("end"), when nothing is in flight.
 
     Returns None, or in words why the load is not whole: the server stopped answering. Each planned request is
     recorded exactly once, also when this is cancelled. Raises UsageError where the disk or the plan refuses.
@@ -111,9 +112,9 @@ async def run_load(
                     await on_phase("warmup")
                 await connect_all(clients[: plan.warmup])
                 await _phase(loop, clients, "warmup", warmup, None)
-                await on_phase("measure")
+                await on_phase(phase)
                 await connect_all(clients[: plan.requests])
-                await _phase(loop, clients, "measure", measure, plan.duration_s)
+                await _phase(loop, clients, phase, measure, plan.duration_s)
                 await on_phase("end")
             # A server that dies near the end of the plan is refused too few times to be noticed on the way.
             loop.gone = loop.gone or (loop.last_ending in ("cut", "connect") and not await _listens(endpoint.url))
@@ -121,7 +122,7 @@ async def run_load(
             folder.manifest["clock"]["steps"] = folder.manifest["clock"].get("steps", 0) + WALL.steps - steps
             left += _record_unsent(loop, "warmup", warmup)
             if plan.requests is not None:
-                left += _record_unsent(loop, "measure", measure)
+                left += _record_unsent(loop, phase, measure)
     return f"{endpoint.url} stopped answering; {left} planned requests were not sent" if loop.gone else None
 
 

@@ -113,9 +113,9 @@ def wilson_interval(k: int, n: int) -> tuple[float, float]:
     return centre - half if k > 0 else 0.0, centre + half if k < n else 1.0
 
 
-def measured(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows that count: those of the phase "measure"."""
-    return rows_where(table, table["phase"] == "measure")
+def measured(table: pd.DataFrame, phase: str = "measure") -> pd.DataFrame:
+    """The rows that count: those of this phase, else of "measure"."""
+    return rows_where(table, table["phase"] == phase)
 
 
 def rows_where(table: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
@@ -124,18 +124,18 @@ def rows_where(table: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
 
 
 def steady_window(
-    requests: pd.DataFrame, chunks: pd.DataFrame, *, concurrency: int | None = None
+    requests: pd.DataFrame, chunks: pd.DataFrame, *, concurrency: int | None = None, phase: str = "measure"
 ) -> tuple[int, int] | None:
-    """(start_ns, end_ns) of a closed loop's steady part, or None where it has none. Measured requests only.
+    """(start_ns, end_ns) of a closed loop's steady part, or None where it has none. Requests of `phase` only.
 
     Start, the last slot's first token: of the first C requests in order of sending that got a token, the latest first
     token. End, the first slot running dry: of N requests sent, the (N - C + 1)-th end, after which fewer than C are
     left to be served. None for fewer than 2 C requests sent, fewer than C with a token, or an end before the start.
     C is `concurrency`, or else the most requests that were in flight at once.
     """
-    sent = _sent(measured(requests))
+    sent = _sent(measured(requests, phase))
     slots = concurrency or _peak(sent)
-    first_output = _first_outputs(measured(chunks))
+    first_output = _first_outputs(measured(chunks, phase))
     first = sent.loc[sent.index.isin(first_output.index)].index[:slots]
     if len(sent) < max(2 * slots, 1) or len(first) < slots:
         return None

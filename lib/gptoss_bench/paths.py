@@ -9,6 +9,7 @@ TINY_MODEL = DATA / "gpt-oss-tiny.gguf"
 GPUS = DATA / "gpus.csv"
 ARCHITECTURES = DATA / "architectures.json"
 ATTENTION_SINKS = DATA / "attention_sinks.csv"
+PUBLISHED_BLOCK = DATA / "published_block.txt"  # as the load script of the write-up printed it
 BUILD = ROOT / "build"  # what make fetches and makes beyond .venv
 TINY_CHECKPOINT = BUILD / "gpt-oss-tiny-o200k"
 

@@ -2,7 +2,9 @@
 
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from gptoss_bench.endpoint import Endpoint
@@ -32,7 +34,9 @@ class Plan:
     "distinct" (equally long, different from the first word we control on, so that a prefix cache cannot serve
     them; `salt`, drawn anew for each plan, makes them differ between runs). `timeout_s` bounds one request, from its
     sending to its end, `first_timeout_s` the wait for the first of its events, `idle_timeout_s` each wait after that.
-    `token_counts` asks for a running count in every event, which costs the server a little work.
+    `token_counts` asks for a running count in every event, which costs the server a little work. `sweep` names
+    concurrencies, rising, at which the load is made once more afterwards, apart from it, with `sweep_waves` requests a
+    slot (sweep.py).
     Raises UsageError where a value makes no sense.
     """
 
@@ -53,6 +57,8 @@ class Plan:
     first_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    sweep: tuple[int, ...] = ()
+    sweep_waves: int = 4
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, in words."""
@@ -62,6 +68,8 @@ class Plan:
         _at_least("temperature", self.temperature, 0)
         _at_least("min_tokens", self.min_tokens, 0)
         _at_least("requests", self.requests, 1)
+        _at_least("sweep_waves", self.sweep_waves, 3)
+        object.__setattr__(self, "sweep", _levels(self.sweep))
         for name in ("duration_s", "timeout_s", "first_timeout_s", "idle_timeout_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
@@ -127,6 +135,15 @@ def _family(endpoint: Endpoint) -> str:
 
 def _json(body: dict[str, Any]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _levels(sweep: Sequence[int]) -> tuple[int, ...]:
+    """The levels of a sweep as JSON, YAML or a cell gave them. Raises UsageError where they do not rise from 1 on."""
+    whole = all(isinstance(level, int) and not isinstance(level, bool) for level in sweep)
+    if not whole or any(low >= high for low, high in pairwise((0, *sweep))):
+        given = ", ".join(map(str, sweep))
+        raise UsageError(f"the levels of a sweep are whole numbers from 1 on, each above the one before, not {given}")
+    return tuple(sweep)
 
 
 def _at_least(name: str, value: float | None, least: int) -> None:

@@ -15,6 +15,7 @@ from gptoss_bench.error_bar import client_bound, error_bar
 from gptoss_bench.errors import UsageError
 from gptoss_bench.run_intervals import run_intervals
 from gptoss_bench.store import Run
+from gptoss_bench.sweep import sweep_rows
 
 FILES = ("requests.parquet", "chunks.parquet", "summary.json", "lint.json")
 
@@ -28,11 +29,13 @@ def conclude(
     cpu_s: float | None,
     cpu_share: float | None,
     manifest: Mapping[str, Any],
+    sweep_cpu_shares: Mapping[int, float | None] | None = None,
 ) -> tuple[dict[str, Any], list[lint.Finding]]:
     """The summary of these tables and what makes it untrustworthy.
 
     `said` is what the summary says already, of which stays what a scenario added; `cpu_s` and `cpu_share` are the
-    client's over the measured phase, `manifest` is the run's, with its "ruler".
+    client's over the measured phase, `manifest` is the run's with its "ruler", `sweep_cpu_shares` the client's by level
+    of a sweep. "sweep" is in the summary where there was one.
     """
     found = {**said, **summary.summarise(requests, chunks, concurrency=concurrency)}
     client = found["client"]
@@ -42,6 +45,8 @@ def conclude(
     found["agreement"] = agreement(requests, found.get("server_metrics"))
     found |= summary.energy(found)
     found["intervals"] = run_intervals(found, requests)
+    if rows := sweep_rows(requests, chunks, sweep_cpu_shares or {}):
+        found["sweep"] = rows
     return found, lint_rules.findings(found, requests, manifest)
 
 
@@ -72,6 +77,7 @@ def rebuild(run: Run, target: Path) -> list[str]:
         cpu_s=client.get("cpu_s"),
         cpu_share=client.get("cpu_share"),
         manifest=run.manifest,
+        sweep_cpu_shares={row["concurrency"]: row["cpu_share"] for row in run.summary.get("sweep", [])},
     )
     write_json(target / "summary.json", found)
     write_json(target / "lint.json", findings_document(findings))

@@ -42,13 +42,14 @@ def result_block(summary: Summary, *, title_line: str) -> str:
     main.insert(3, _line("  formula / measured", [_ratio(summary, name) for name in PERCENTILES]))
     published = _percentile_rows(summary, PUBLISHED_ROWS, "exclusive")
     notes = list(NOTES)
-    if any("~" in row for row in main + published):
+    if any("~" in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
         notes.append(UNRESOLVED)
     blocks = (
         [title_line, "=" * len(title_line)],
         _totals(summary),
         [_line("inclusive percentiles", PERCENTILES), *main],
         [_line("exclusive percentiles", PERCENTILES), *published],
+        *_sweep(summary),
         notes,
     )
     return "\n\n".join("\n".join(block) for block in blocks)
@@ -97,6 +98,29 @@ def _of_the_client(client: Summary) -> list[str]:
     if client.get("bound"):
         lines.append(f"CLIENT-BOUND: {'; '.join(client['bound'])}")
     return lines
+
+
+SWEEP_HEAD = ("streams", "requests", "failed", "tok/s", "TTFT p50 (s)", "p99", "ITL p50 (ms)", "p99", "TPOT p50 (ms)")
+SWEEP_WIDTHS = [max(len(name) + 2, 10) for name in SWEEP_HEAD]
+
+
+def _sweep(summary: Summary) -> list[list[str]]:
+    """The levels of a sweep, a line each, as one block; none where there was no sweep."""
+    rows = summary.get("sweep")
+    if not rows:
+        return []
+    cells: list[tuple[str, ...]] = [SWEEP_HEAD]
+    for row in rows:
+        ttft, itl, tpot = (row[name] for name in ("ttft_s", "itl_s", "tpot_s"))
+        times = [(ttft["p50"], 1.0, True), (ttft["p99"], 1.0, ttft["p99_resolved"])]
+        times += [(itl["p50"], 1e3, True), (itl["p99"], 1e3, itl["p99_resolved"]), (tpot["p50"], 1e3, True)]
+        counts = [str(row[name]) for name in ("concurrency", "requests", "failed")]
+        cells.append((*counts, _number(row["output_tok_s"], 1), *(_cell(*each) for each in times)))
+    lines = ["".join(f"{cell:>{width}}" for cell, width in zip(line, SWEEP_WIDTHS, strict=True)) for line in cells]
+    bound = [
+        f"CLIENT-BOUND at {row['concurrency']}: {'; '.join(row['client_bound'])}" for row in rows if row["client_bound"]
+    ]
+    return [["Sweep: a closed loop a level, after the measured load; tok/s in the steady window", *lines, *bound]]
 
 
 def _outcomes(summary: Summary) -> str:

@@ -13,7 +13,7 @@ import pandas as pd
 from gptoss_bench.metrics import NS_PER_S, known, percentile
 
 BEFORE, LOADING, AFTER = "before load", "loading", "after load"
-WARMUP, INFERENCE, ENDED = "warm-up", "during inference", "after inference"
+WARMUP, INFERENCE, ENDED, SWEEP = "warm-up", "during inference", "after inference", "sweep"
 
 GPU = {
     "stamp_ns": "int64",

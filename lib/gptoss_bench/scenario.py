@@ -12,6 +12,7 @@ import pandas as pd
 from gptoss_bench import agreement, engines, lint, paths, probes, samples
 from gptoss_bench.background import assert_no_lost_task, watch_background_tasks
 from gptoss_bench.client import Ask, Client
+from gptoss_bench.cpu_used import CpuUsed
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.error_bar import bar_words
 from gptoss_bench.errors import RunFailed
@@ -20,6 +21,7 @@ from gptoss_bench.load import Progress, run_load
 from gptoss_bench.plan import Plan, request_body
 from gptoss_bench.rebuild import conclude, findings_document
 from gptoss_bench.store import Run, RunFolder
+from gptoss_bench.sweep_load import run_sweep
 from gptoss_bench.trace import Trace
 from gptoss_bench.witnesses import Witnesses, watching
 
@@ -97,10 +99,13 @@ class Session:
         return row
 
     async def load(self, plan: Plan, progress: Progress | None = None) -> dict[str, Any]:
-        """Run the plan and return its summary. Raises RunFailed where the load is not whole; what ended is kept."""
+        """Run the plan, then its sweep, and return the summary of both.
+
+        Raises RunFailed where one of them is not whole; what ended is kept.
+        """
         planned: list[int] = []
         complete: list[int] = []
-        used = _Used()
+        used, cpu_shares = CpuUsed(), dict[int, float | None]()
 
         def seen(trace: Trace) -> None:
             planned.append(trace.request_id)
@@ -121,6 +126,15 @@ class Session:
             reason = (
                 await run_load(plan, self.endpoint, self.folder, seen, first_id=self._next_id, on_phase=marked) or ""
             )
+            if plan.sweep and complete and not reason:
+                self.witnesses.telemetry.mark(samples.SWEEP)
+                first_id = self._next_id + len(planned)
+                reason = "stopped in its sweep"
+                reason = (
+                    await run_sweep(plan, self.endpoint, self.folder, seen, first_id=first_id, cpu_shares=cpu_shares)
+                    or ""
+                )
+                self.witnesses.telemetry.mark(samples.ENDED)
         finally:
             used.stop()
             self._next_id += len(planned)
@@ -134,6 +148,7 @@ class Session:
                 cpu_s=used.cpu_s,
                 cpu_share=used.cpu_share,
                 manifest=self.manifest,
+                sweep_cpu_shares=cpu_shares,
             )
             self.manifest["client"] = {
                 "error_bar": bar_words(self.summary["client"]["error_bar"]),
@@ -157,24 +172,6 @@ class Session:
     def _end(self, status: str, reason: str | None) -> Run:
         self.folder.document("lint", findings_document(self.findings))
         return self.folder.finish(self.summary, status, reason)
-
-
-class _Used:
-    """CPU of this process over the measured phase, in seconds and as a share of the time; None where there was none."""
-
-    def __init__(self) -> None:
-        self.cpu_s: float | None = None
-        self.cpu_share: float | None = None
-        self._began: tuple[float, float] | None = None
-
-    def start(self) -> None:
-        self._began = (time.perf_counter(), time.process_time())
-
-    def stop(self) -> None:
-        """The first stop counts."""
-        if self._began is not None:
-            wall_s, self.cpu_s = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
-            self.cpu_share, self._began = self.cpu_s / wall_s, None
 
 
 @asynccontextmanager
@@ -204,7 +201,9 @@ async def serving(
     launch = {"context": context, "prefix_caching": prefix_caching, "engine_flags": engine_flags}
     parameters = {**asdict(plan), "engine": engine, "embedded": embedded, "url": url, "model": model, **launch}
     context = context or plan.options.get("num_ctx") or 0
-    wish = engines.Wish(plan.concurrency, context or None, prefix_caching, engine_flags, plan.options)
+    wish = engines.Wish(
+        max(plan.concurrency, *plan.sweep, 1), context or None, prefix_caching, engine_flags, plan.options
+    )
     engines.check(engine, wish, started=not (url or embedded))
     results = Path(results_dir) if results_dir else paths.RESULTS
     async with AsyncExitStack() as stack:

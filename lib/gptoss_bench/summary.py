@@ -53,24 +53,25 @@ def summarise(
     concurrency: int,
     slo: Slo | None = None,
     window_ns: Window | None = None,
+    phase: str = "measure",
 ) -> dict[str, Any]:
     """Summarise a request table and its event table, or what gives columns of that one by their names.
 
     `concurrency` is the number of slots that was planned. `window_ns` is the planned window of an open loop; without
     it the steady window of the closed loop is found. Distributions are over completed requests, `itl_s` over their
-    pooled gaps; a percentile is named by its rule, an interval is 95 %.
+    pooled gaps; a percentile is named by its rule, an interval is 95 %. `phase` is whose requests count.
     """
     read: Columns = chunks if callable(chunks) else lambda names: chunks[list(names)]
-    requests = measured(requests)
+    requests = measured(requests, phase)
     completed = requests[requests["outcome"] == "completed"]
-    flow = measured(read(FLOW))
-    window = window_ns or steady_window(requests, flow, concurrency=concurrency)
+    flow = measured(read(FLOW), phase)
+    window = window_ns or steady_window(requests, flow, concurrency=concurrency, phase=phase)
     wall_s = _wall_s(requests, flow)
     events_s = len(flow) / wall_s if wall_s else None
     output_tok_s = _steady_rate(_of(flow, completed), window)
     del flow
-    lag_s = _lags(_of(measured(read(LAGS)), completed))
-    gaps_s, owners = _gaps(_of(measured(read(GAPS)), completed))
+    lag_s = _lags(_of(measured(read(LAGS), phase), completed))
+    gaps_s, owners = _gaps(_of(measured(read(GAPS), phase), completed))
     itl_s, shared = _distribution(gaps_s, owners), float((gaps_s == 0).mean()) if len(gaps_s) else None
     del gaps_s, owners
     generated = _if_all_known(completed["completion_tokens"])

@@ -15,7 +15,7 @@ class Trace:
     """
 
     request_id: int
-    phase: str  # "warmup" or "measure"
+    phase: str  # "cold", "warmup", "measure", or that of a level of a sweep
     prompt_id: int
     scheduled_ns: int
     sent_ns: int | None = None  # None: nothing was sent

@@ -16,8 +16,9 @@ _TIMES = {
 }
 _SCALE = {"ms": 1e-3, "sec": 1.0, "s": 1.0, "us": 1e-6, "ns": 1e-9}
 NOTES = (
-    "what it calls ITL is a request's mean and stands here as TPOT, its inter-chunk latency as ITL; connecting is "
-    "inside its TTFT",
+    "TTFT has the connecting in it",
+    "ITL is what it calls inter-chunk latency",
+    "TPOT is what it calls inter-token latency, a request's mean",
 )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from gptoss_bench.importers.imported import Imported, Row, of_rows
 
 NOTES = (
-    "its ITL is a request's mean and keeps no gap, so none is shown here; what it calls time per output token has TTFT "
-    "in it, so TPOT is computed from its stamps",
+    "ITL, as it calls a request's mean, keeps no gap, so none is shown here",
+    "TPOT is computed from its stamps: what it calls time per output token has TTFT in it",
 )
 
 

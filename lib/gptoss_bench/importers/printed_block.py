@@ -37,5 +37,5 @@ def parse(text: str) -> Imported | None:
         ttft_s=distribution(requests, ttft),
     )
     manifest = {"parameters": {"max_tokens": int(load[3])}} if load else {}
-    notes = ("it sends without streaming, so that no arrival of a token can be seen",)
+    notes = ("TTFT is no measurement: it sends without streaming, so that no arrival of a token can be seen",)
     return Imported("the write-up's load script", None, summary, derive([])[0], manifest, notes)

@@ -10,8 +10,9 @@ _MARKS = ("endpoint_type", "request_throughput", "total_output_tokens", "max_con
 _TIMES = {"ttft_s": "ttft", "tpot_s": "tpot", "itl_s": "itl", "e2e_s": "e2el", "done_s": "e2el"}
 _DETAILS = ("ttfts", "itls", "latencies", "start_times", "output_lens")
 NOTES = (
-    "TTFT is to the first chunk with a choice, the empty role chunk too; ITL has the gaps before the first token and "
-    "after the last one in it",
+    "TTFT is to the first chunk with a choice, the empty role chunk too",
+    "ITL has the gaps before the first token and after the last one in it",
+    "TPOT begins at its TTFT, so that the wait from the role chunk to the first token is in it",
 )
 
 
