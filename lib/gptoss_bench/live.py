@@ -14,7 +14,7 @@ import pandas as pd
 from gptoss_bench.live_html import Live, Look, Point
 from gptoss_bench.nvml import Gpus
 from gptoss_bench.plan import Plan
-from gptoss_bench.spool import batches, spooled_since
+from gptoss_bench.spool import spooled_since
 from gptoss_bench.store import Run
 from gptoss_bench.tables import derive
 from gptoss_bench.trace import Trace
@@ -50,30 +50,29 @@ class Follower:
         except OSError:
             pass  # the list is gone: the run is being finished
         if traces:
-            self._add(traces)
+            self._add(*derive(traces))
         return self._live(time.perf_counter_ns())
 
     def end(self, run: Run) -> Live:
         """The whole of a run that has ended: what had not been seen is read from its tables."""
-        for rest in batches(islice(run.traces(), self._listed, None)):
-            self._add(rest)
+        rest, chunks = run.requests.iloc[self._listed :], run.chunks
+        self._add(rest, chunks[chunks["request_id"].isin(rest["request_id"])])
         done_ns = run.requests["done_ns"].dropna()
         last = self._live(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns())
         return replace(last, left_s=None)
 
-    def _add(self, traces: list[Trace]) -> None:
-        requests, chunks = derive(traces)
-        sent = [trace.sent_ns for trace in traces if trace.sent_ns is not None]
-        if self._first_ns is None and sent:
-            self._first_ns = min(sent)
-        first_measured = [t.sent_ns for t in traces if t.sent_ns is not None and t.phase == "measure"]
-        if self._first_measured_ns is None and first_measured:
-            self._first_measured_ns = min(first_measured)
+    def _add(self, requests: pd.DataFrame, chunks: pd.DataFrame) -> None:
+        sent = requests[requests["sent_ns"].notna()]  # a request that a stopped load never sent did not end
+        measured = sent[sent["phase"] == "measure"]
+        if self._first_ns is None and len(sent):
+            self._first_ns = int(sent["sent_ns"].min())
+        if self._first_measured_ns is None and len(measured):
+            self._first_measured_ns = int(measured["sent_ns"].min())
         start_ns = self._first_ns or 0
-        self._listed += len(traces)
-        self._done += len(sent)  # a request that a stopped load never sent did not end
+        self._listed += len(requests)
+        self._done += len(sent)
         self._failed += int((requests["outcome"] == "failed").sum())
-        self._longest_s = max(self._longest_s, float(requests["done_s"].max(skipna=True) or 0.0))
+        self._longest_s = max(self._longest_s, float(sent["done_s"].max(skipna=True) or 0.0))
         output = chunks[chunks["output"]]
         for second, tokens in _tokens_by_second(output, start_ns).items():
             self._tokens[second] = self._tokens.get(second, 0) + tokens
