@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -17,6 +18,7 @@ from gptoss_bench.load_process import LoadProcess, Server
 from gptoss_bench.plan import Plan
 from gptoss_bench.store import Run
 from gptoss_bench.widgets import Panel, run_panel
+from gptoss_bench.widgets_card import BESIDE, Card
 from serving import PATIENCE_S, below, script, wait_until, wait_until_gone
 
 SMALL = {"concurrency": 2, "requests": 5, "max_tokens": 24}
@@ -52,7 +54,19 @@ def test_a_load_that_is_stopped_keeps_what_had_ended_and_leaves_no_process(tmp_p
     assert completed >= seen.done - seen.failed
     assert run.summary["completed"] == completed
     whole = follower.end(run)
-    assert whole.done == run.requests.sent_ns.notna().sum() < whole.total and whole.left_s is None
+    assert whole.done == (run.requests.outcome != "cancelled").sum() < whole.total and whole.left_s is None
+
+
+def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp_path):
+    load = LoadProcess(replace(ENDLESS, requests=100_000), Server(), results=tmp_path)
+    wait_until(lambda: listed(load) >= 1, "a request had ended")
+    load.stop()
+    assert ended(load).how == "stopped"
+    run = Run.load(load.path)
+    assert len(run.requests) == len(list(run.traces())) == 100_000
+    assert run.requests.error.eq("not sent: the load was stopped").sum() > 99_000
+    whole = Follower(load.path, load.plan).end(run)
+    assert whole.done == (run.requests.outcome != "cancelled").sum() and not whole.in_flight
 
 
 def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_what_had_ended(tmp_path):
@@ -141,7 +155,7 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
                 seen |= {view.value} if "<circle" in view.value else set()
             stop.click()
             assert stop.disabled
-            await asyncio.gather(*shown.following)
+            await asyncio.gather(*(card.following for card in Card.of(tmp_path)))
         assert card.children == (view,)  # no dead button is left
         return [*seen, view.value]
 
@@ -149,6 +163,35 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
     assert "stopped; what had ended is kept" in last and "TINY MODEL" in last and "TTFT, measured (s)" in last
     [path] = (tmp_path / "runs").iterdir()
     assert Run.load(path).summary["completed"] > 0
+
+
+def test_a_panel_that_is_made_again_has_the_loads_that_go_on_and_two_of_them_are_told_apart(tmp_path):
+    async def used() -> list[str]:
+        panel(tmp_path).start.click()
+        again = panel(tmp_path)  # its cell was run once more, or the tab was closed and opened again
+        [first] = again.cards.children
+        again.start.click()
+        second, same = again.cards.children
+        assert same is first
+        async with asyncio.timeout(PATIENCE_S):
+            while not all("<circle" in card.children[0].value for card in again.cards.children):
+                await asyncio.sleep(0.2)
+            for card in (first, second):
+                card.children[1].click()
+            await asyncio.gather(*(card.following for card in Card.of(tmp_path)))
+        return [card.children[0].value for card in again.cards.children]
+
+    for words in asyncio.run(used()):
+        assert "stopped; what had ended is kept" in words and BESIDE in words
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_a_password_in_the_url_is_refused_and_stays_nowhere(tmp_path):
+    shown = panel(tmp_path)
+    shown.engine.value, shown.url.value = "url", "http://me:hunter2@127.0.0.1:9"
+    shown.start.click()
+    assert "GPTOSS_API_KEY alone" in shown.words.value
+    assert "hunter2" not in shown.words.value + shown.url.value and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -175,7 +218,7 @@ def test_the_panel_says_what_the_server_says(tmp_path):
         shown = panel(tmp_path)
         shown.engine.value, shown.url.value = "url", "http://127.0.0.1:9"
         shown.start.click()
-        await asyncio.gather(*shown.following)
+        await asyncio.gather(*(card.following for card in Card.of(tmp_path)))
         return shown.cards.children[0].children[0].value
 
     assert "nothing answers at http://127.0.0.1:9" in asyncio.run(used())
@@ -200,7 +243,7 @@ def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, mo
 
 
 def test_the_live_view_escapes_what_it_is_told():
-    live = live_html.Live(0, None, 0, 0, 1.0, None, None, (), (), ())
+    live = live_html.Live(0, None, 0.0, 0, 0, 1.0, None, None, (), (), (), ())
     assert "<script" not in live_html.live_html(live, "<script>alert(1)</script>")
 
 

@@ -5,9 +5,11 @@ import pytest
 from browser import a_browser, needs_browser
 from gptoss_bench.store import Run
 from lab_pages import Lab, Tab, lab
+from serving import wait_until
 
 pytestmark = [pytest.mark.slow, *needs_browser]
 
+PANEL = 6  # cells up to the run panel, that of injected parameters included
 LONG = {"requests": 3000, "concurrency": 2, "warmup": 0, "max_tokens": 32}
 
 
@@ -56,3 +58,36 @@ def test_a_run_is_started_watched_stopped_and_found_by_keyboard(where: Lab, brow
     tab.wait_for_words("95 % intervals")
     tab.wait_for_words("its bytes")
     tab.picture()
+
+
+def test_a_second_run_beside_the_first_and_a_tab_closed_and_opened_again(where: Lab, browser, tmp_path):
+    where.explore("tabs", cells=PANEL, results_dir=tmp_path, **LONG)
+    tab = Tab(browser, where, "tabs")
+    tab.command("notebook:run-all-cells")
+    for _ in range(2):
+        tab.page.get_by_role("button", name="Start", exact=True).click()
+    tab.wait_for_words("Another load ran beside this one")
+    seen = tab.circles()
+    stops = tab.page.get_by_role("button", name="Stop", exact=True)
+    assert stops.count() == 2
+    tab.command("docmanager:save")
+    wait_until(lambda: "widget-view" in (where.root / "tabs.ipynb").read_text(), "the notebook was saved")
+    tab.page.close()
+
+    kernel = where.kernel("tabs")
+    assert kernel is not None
+    listed = sum(path.stat().st_size for path in tmp_path.glob("runs/*/traces.jsonl"))
+    wait_until(lambda: sum(path.stat().st_size for path in tmp_path.glob("runs/*/traces.jsonl")) > listed, "they go on")
+    tab = Tab(browser, where, "tabs")
+    assert where.kernel("tabs")["id"] == kernel["id"]
+    tab.circles(more_than=seen)  # the same view, which goes on
+    tab.picture("explore-reopened")
+    stops = tab.page.get_by_role("button", name="Stop", exact=True)
+    stops.first.wait_for()
+    assert stops.count() == 2
+    for _ in range(2):
+        stops.first.click()
+        tab.page.wait_for_timeout(100)
+    wait_until(lambda: all(run.manifest["end_utc"] for run in runs(tmp_path)), "both have ended")
+    assert {run.manifest["status"] for run in runs(tmp_path)} == {"incomplete"}
+    assert all(run.summary["completed"] > 0 for run in runs(tmp_path))
