@@ -33,10 +33,11 @@ READY = "() => typeof jupyterapp !== 'undefined' && document.querySelector('.jp-
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A JupyterLab that is up: its address and the folder of its notebooks."""
+    """A JupyterLab that is up: its address, the folder of its notebooks, its process."""
 
     url: str
     root: Path
+    pid: int
 
     def asked(self, path: str) -> Any:
         with urllib.request.urlopen(f"{self.url}/api/{path}", timeout=60) as answer:
@@ -78,14 +79,15 @@ def lab(folder: Path) -> Iterator[Lab]:
         file.write_text(json.dumps(content))
     own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     own |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
-    found = Lab(f"http://127.0.0.1:{port}", folder / "root")
-    found.root.mkdir()
+    root = folder / "root"
+    root.mkdir()
     options = [f"--port={port}", "--port-retries=0", "--ip=127.0.0.1", "--no-browser", "--allow-root"]
-    options += ["--IdentityProvider.token=", f"--notebook-dir={found.root}", "--expose-app-in-browser"]
+    options += ["--IdentityProvider.token=", f"--notebook-dir={root}", "--expose-app-in-browser"]
     with (folder / "lab.log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "jupyterlab", *options], stdout=log, stderr=log, env=os.environ | own, cwd=folder
         )
+    found = Lab(f"http://127.0.0.1:{port}", root, server.pid)
     try:
         wait_until(lambda: _answers(found), "JupyterLab answers")
         yield found

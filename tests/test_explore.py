@@ -3,15 +3,19 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from dataclasses import replace
 
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import gptoss_bench
-from gptoss_bench import bench, bench_async, live_html
+from gptoss_bench import bench, bench_async, live, live_html
 from gptoss_bench.errors import RunFailed, UsageError
 from gptoss_bench.live import Follower
 from gptoss_bench.load_process import LoadProcess, Server
@@ -242,9 +246,31 @@ def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, mo
         asyncio.run(run_panel(short, Server(), results_dir=str(tmp_path)))
 
 
+@given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 5)), min_size=1, max_size=40))
+def test_the_curve_of_requests_in_flight_is_what_counting_gives(spans_s):
+    sent_ns = pd.Series([int(begin * 1e9) for begin, _ in spans_s], dtype="Int64")
+    done_ns = sent_ns + pd.Series([int(took * 1e9) for _, took in spans_s], dtype="Int64")
+    changes = live._changes(pd.DataFrame({"sent_ns": sent_ns, "done_ns": done_ns}), 0)
+    for step in range(0, 4 * 36):
+        at_ns = step * 250_000_000
+        assert sum(more for at, more in changes.items() if at <= step) == ((sent_ns <= at_ns) & (at_ns < done_ns)).sum()
+
+
+def test_the_live_view_has_every_quantity_and_gpu_memory_where_there_is_a_gpu():
+    points = (live_html.Point(1.0, 0.2, 0.01, 0.0001), live_html.Point(2.0, None, None, None))
+    looks = (live_html.Look(1.0, 0, None), live_html.Look(2.0, 1, 3 << 30))
+    seen = live_html.Live(2, 4, 0.5, 1, 2, 0.0, 1.0, 2.0, points, ((0.0, 40.0),), ((0.0, 2.0), (0.25, 1.0)), looks)
+    shown = live_html.live_html(seen, "run", "running")
+    assert "2 of 4 requests · 1 a second · about 2 s left · 2 in flight" in shown and "1 failed" in shown
+    titles = re.findall('aria-label="([^"]*)"', shown)
+    assert titles[-1] == "GPU memory, GiB" and len(titles) == 7
+    assert shown.count("<circle") == 3 and shown.count("<polyline") == 4
+    assert "width:50.0%" in shown and "NaN" not in shown and "nan" not in shown
+
+
 def test_the_live_view_escapes_what_it_is_told():
-    live = live_html.Live(0, None, 0.0, 0, 0, 1.0, None, None, (), (), (), ())
-    assert "<script" not in live_html.live_html(live, "<script>alert(1)</script>")
+    nothing = live_html.Live(0, None, 0.0, 0, 0, 1.0, None, None, (), (), (), ())
+    assert "<script" not in live_html.live_html(nothing, "<script>alert(1)</script>")
 
 
 def test_the_package_itself_imports_nothing_until_it_is_asked():

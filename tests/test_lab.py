@@ -3,9 +3,10 @@
 import pytest
 
 from browser import a_browser, needs_browser
+from gptoss_bench.engines.leash import descendants
 from gptoss_bench.store import Run
 from lab_pages import Lab, Tab, lab
-from serving import wait_until
+from serving import below, command_of, wait_until, wait_until_gone
 
 pytestmark = [pytest.mark.slow, *needs_browser]
 
@@ -91,3 +92,25 @@ def test_a_second_run_beside_the_first_and_a_tab_closed_and_opened_again(where: 
     wait_until(lambda: all(run.manifest["end_utc"] for run in runs(tmp_path)), "both have ended")
     assert {run.manifest["status"] for run in runs(tmp_path)} == {"incomplete"}
     assert all(run.summary["completed"] > 0 for run in runs(tmp_path))
+
+
+def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_a_run_that_says_so(
+    where: Lab, browser, tmp_path
+):
+    where.explore("restart", cells=PANEL, results_dir=tmp_path, **LONG)
+    tab = Tab(browser, where, "restart")
+    tab.command("notebook:run-all-cells")
+    tab.page.get_by_role("button", name="Start", exact=True).click()
+    tab.circles()
+    [folder] = (tmp_path / "runs").iterdir()
+    [load] = [process for process in descendants(where.pid) if "gptoss_bench.load_child" in command_of(process)]
+    family = [load, *below(load)]
+    tab.command("notebook:restart-kernel")
+    tab.page.get_by_role("button", name="Confirm Kernel Restart").click()
+    wait_until_gone(family)
+    run = Run.load(folder)
+    assert run.manifest["status"] == "incomplete" and run.manifest["reason"] == "stopped before its end"
+    assert run.summary["completed"] > 0 and len(run.requests) == LONG["requests"]
+    wait_until(lambda: where.settled("restart"), "the new kernel is idle")
+    tab.command("notebook:run-all-cells")  # and the panel is there again
+    tab.page.get_by_role("button", name="Start", exact=True).wait_for()

@@ -54,16 +54,18 @@ class Live:
 
 def live_html(live: Live, title: str, words: str = "") -> str:
     """Title, progress with rate and time left, and a small plot of each quantity."""
-    plots = [
-        _plot("TTFT, ms", _of(live, lambda point: point.ttft_s), dots=True),
-        _plot("median ITL of each, ms", _of(live, lambda point: point.itl_s), dots=True),
-        _plot("tokens/s", live.tok_s, dots=False),
-        _plot("client's latest read of each, ms late", _of(live, lambda point: point.lag_s), dots=True),
-        _plot("requests in flight", live.flights, dots=False),
-        _plot("requests failed", [(look.at_s, look.failed) for look in live.looks], dots=False),
-    ]
     memory = [(look.at_s, look.gpu_memory_bytes / 2**30) for look in live.looks if look.gpu_memory_bytes]
-    plots += [_plot("GPU memory, GiB", memory, dots=False)] if memory else []
+    shown: list[tuple[str, Series, bool]] = [
+        ("TTFT, ms", _of(live, lambda point: point.ttft_s), True),
+        ("median ITL of each, ms", _of(live, lambda point: point.itl_s), True),
+        ("tokens/s", live.tok_s, False),
+        ("client's latest read of each, ms late", _of(live, lambda point: point.lag_s), True),
+        ("requests in flight", live.flights, False),
+        ("requests failed", [(look.at_s, look.failed) for look in live.looks], False),
+        *([("GPU memory, GiB", memory, False)] if memory else []),
+    ]
+    last_s = max((at_s for _, series, _ in shown for at_s, _ in series), default=0.0) or 1.0
+    plots = [_plot(title, series, last_s, dots=dots) for title, series, dots in shown]
     return (
         f'<div class="gptoss-live" style="font-family:sans-serif;font-size:13px">'
         f"<div><b>{escape(title)}</b> {escape(words)}</div>{_bar(live)}<div>{progress_words(live)}</div>"
@@ -96,12 +98,12 @@ def _bar(live: Live) -> str:
     )
 
 
-def _plot(title: str, series: Series, *, dots: bool) -> str:
-    """Values over time, both from 0 on, with the largest of each at its axis; a title alone where nothing came yet."""
+def _plot(title: str, series: Series, last_s: float, *, dots: bool) -> str:
+    """Values over time up to `last_s`, both from 0 on, with the largest at the axis; no values where none came yet."""
     text = _text(LEFT, 12, 12, title)
     marks = ""
     if series:
-        last_s, most = max(at for at, _ in series) or 1.0, max(value for _, value in series) or 1.0
+        most = max(value for _, value in series) or 1.0
         width, height = RIGHT - LEFT - 4, BOTTOM - TOP
         places = [(LEFT + 2 + width * at / last_s, BOTTOM - height * value / most) for at, value in series]
         if dots:
@@ -110,7 +112,7 @@ def _plot(title: str, series: Series, *, dots: bool) -> str:
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             marks = f'<polyline points="{line}" fill="none" stroke="{BLUE}" stroke-width="1.6"/>'
         text += _text(LEFT, 26, 11, f"{most:.3g}") + _text(RIGHT, 26, 11, f"last {series[-1][1]:.3g}", "end")
-        text += _text(LEFT, 111, 11, "0") + _text(RIGHT, 111, 11, f"{last_s:.3g} s", "end")
+        text += _text(LEFT, 111, 11, "0") + _text(RIGHT, 111, 11, f"{last_s:.1f} s", "end")
     frame = f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="{GREY}" stroke-width="0.8"/>'
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(title)}">{frame}{marks}{text}</svg>'
 
