@@ -8,7 +8,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import nbformat
 
 from gptoss_bench import paths
-from serving import PATIENCE_S, wait_until
+from gptoss_bench.endpoint import Endpoint
+from serving import PATIENCE_S, held, wait_until
 from test_notebooks import prepare
 
 SETTINGS = {
@@ -102,6 +104,18 @@ def _answers(found: Lab) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def beside(server: AbstractAsyncContextManager[Endpoint]) -> Iterator[Endpoint]:
+    """`held`, in a thread of its own: Playwright keeps a loop running in this one."""
+    manager = held(server)
+    with ThreadPoolExecutor(1) as thread:
+        endpoint = thread.submit(manager.__enter__).result()
+        try:
+            yield endpoint
+        finally:
+            thread.submit(manager.__exit__, None, None, None).result()
 
 
 class Tab:

@@ -3,9 +3,15 @@
 import pytest
 
 from browser import a_browser, needs_browser
+from gptoss_bench import truth_log
 from gptoss_bench.engines.leash import descendants
+from gptoss_bench.engines.truth_server import serve_truth
+from gptoss_bench.load_process import LoadProcess, Server
+from gptoss_bench.plan import Plan
 from gptoss_bench.store import Run
-from lab_pages import Lab, Tab, lab
+from gptoss_bench.truth_plan import TruthPlan
+from gptoss_bench.watched import agree, level_of
+from lab_pages import Lab, Tab, beside, lab
 from serving import below, command_of, wait_until, wait_until_gone
 
 pytestmark = [pytest.mark.slow, *needs_browser]
@@ -114,3 +120,28 @@ def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_a_ru
     wait_until(lambda: where.settled("restart"), "the new kernel is idle")
     tab.command("notebook:run-all-cells")  # and the panel is there again
     tab.page.get_by_role("button", name="Start", exact=True).wait_for()
+
+
+def test_the_error_bar_with_the_panel_open_is_that_of_a_load_that_nobody_watches(where: Lab, browser, tmp_path):
+    plan = {"concurrency": 8, "requests": 24, "warmup": 8, "max_tokens": 40}
+    pairs = []
+    with beside(serve_truth(TruthPlan(tokens=40), tmp_path)) as endpoint:
+        where.explore("watched", cells=PANEL, results_dir=tmp_path, url=endpoint.url, **plan)
+        tab = Tab(browser, where, "watched")
+        tab.command("notebook:run-all-cells")
+        start = tab.page.get_by_role("button", name="Start", exact=True)
+        start.wait_for()
+        for _ in range(2):
+            unwatched = LoadProcess(Plan(**plan), Server(url=endpoint.url), results=tmp_path)
+            wait_until(lambda load=unwatched: load.ended is not None, "the load had ended")
+            start.click()
+            wait_until(lambda: len(runs(tmp_path)) == 2 * len(pairs) + 2, "another run was begun")
+            [watched_run, *_] = runs(tmp_path)
+            wait_until(lambda path=watched_run.path: Run.load(path).manifest["status"] == "complete", "it is whole")
+            pairs.append((unwatched.path, watched_run.path))
+        tab.picture("explore-watched")
+        assert tab.circles() > 0
+    log = truth_log.read(tmp_path / "truth.parquet").events
+    found = [[level_of(Run.load(path), log, path.name, 40) for path in pair] for pair in pairs]
+    # A hiccup of the machine in one of them is no effect of watching.
+    assert any(agree(pair) and all(one.trusted for one in pair) for pair in found), found
