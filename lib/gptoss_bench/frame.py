@@ -1,14 +1,15 @@
 """The look of figures and tables: where the numbers come from, and a word across what is no measurement."""
 
+import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from pandas.io.formats.style import Styler
 
 PALETTE = "colorblind"
 RED = "#b00020"
@@ -52,9 +53,35 @@ def provenance(manifest: Mapping[str, Any]) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def page(table: pd.DataFrame) -> Styler:
-    """A table to read: text to the left, no row numbers, four significant figures; a missing value is left empty."""
-    numbers: dict[Any, Any] = {name: "{:.4g}" for name in table.select_dtypes("float")}
-    cells: list[Any] = [{"selector": "th, td", "props": "text-align: left; vertical-align: top"}]
-    styled = table.style.format(numbers, na_rep="").set_table_styles(cells)
-    return styled.hide() if isinstance(table.index, pd.RangeIndex) else styled
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A table to read. Its alignment is in its cells, for GitHub shows a notebook without its style sheets."""
+
+    table: pd.DataFrame
+    number: str = ""
+
+    def _repr_html_(self) -> str:
+        side = "right" if all(map(pd.api.types.is_numeric_dtype, self.table.dtypes)) else "left"
+        html = self._formatted(self.table.to_html, border=0, justify=side)
+        html = re.sub(r"(<tr>\s*)<th>", r'\1<th style="text-align: left; vertical-align: top">', html)
+        return re.sub(r"<(td|th)>", rf'<\1 style="text-align: {side}; vertical-align: top">', html)
+
+    def __repr__(self) -> str:
+        """For what shows no HTML."""
+        return self._formatted(self.table.to_string, max_colwidth=60)
+
+    def _formatted(self, write: Callable[..., str], **more: Any) -> str:
+        numbers = {name: self._number for name in self.table.select_dtypes("number" if self.number else "float")}
+        index = not isinstance(self.table.index, pd.RangeIndex)
+        return write(formatters=numbers, na_rep="", index=index, **more)
+
+    def _number(self, value: Any) -> str:
+        return "" if pd.isna(value) else (self.number or "{:.4g}").format(value)
+
+
+def page(table: pd.DataFrame, number: str = "") -> Page:
+    """A table to read, without row numbers; a missing value is left empty.
+
+    Every number is formatted with `number`, such as "{:,}"; without it fractions get four significant figures.
+    """
+    return Page(table, number)

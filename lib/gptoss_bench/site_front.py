@@ -31,7 +31,9 @@ class RunPage:
 def front(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Sequence[RunPage]) -> str:
     """The front page: counts, the runs as cards, and every claim with its verdict and a link to its evidence."""
     counts = "".join(
-        f"<li>{badge(f'{count} {word}', word)}</li>" for word, count in verdict_counts(verdicts).items() if count
+        f"<li>{badge(f'{count} {word}', word)} {_numbers(verdicts, word)}</li>"
+        for word, count in verdict_counts(verdicts).items()
+        if count
     )
     labels = sorted({page.run.manifest["label"] for page in pages if page.run.manifest["label"]})
     warning = ""
@@ -52,6 +54,12 @@ again and say of each of its {len(verdicts)} claims what became of it. How a ver
 <ul class="cards">{cards}</ul>
 <h2 id="verdicts">The verdicts</h2>
 {_verdict_table(verdicts, claims, {page.run.run_id: page for page in pages})}"""
+
+
+def _numbers(verdicts: Iterable[Verdict], word: str) -> str:
+    """The numbers of the claims with that verdict, each a link to its row."""
+    numbers = [verdict.claim_id.partition("-")[0] for verdict in verdicts if verdict.verdict == word]
+    return " ".join(f'<a href="#{number}">{number}</a>' for number in numbers)
 
 
 def _card(page: RunPage) -> str:
