@@ -34,7 +34,9 @@ def results(tmp_path_factory):
                 folder.served_by(server.endpoint)
                 folder.manifest["ruler"] = None
                 await run_load(plan, server.endpoint, folder)
-                summary, _ = conclude({}, folder.requests(), folder.columns, concurrency=2, cpu_share=0.1, ruler=None)
+                summary, _ = conclude(
+                    {}, folder.requests(), folder.columns, concurrency=2, cpu_s=None, cpu_share=0.1, ruler=None
+                )
                 folder.document("lint", [{"severity": "note"}, {"severity": "error"}, {"severity": "note"}])
                 folder.finish(summary)
 

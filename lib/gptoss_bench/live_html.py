@@ -111,10 +111,14 @@ def _plot(title: str, series: Series, last_s: float, *, dots: bool) -> str:
         else:
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             marks = f'<polyline points="{line}" fill="none" stroke="{BLUE}" stroke-width="1.6"/>'
-        text += _text(LEFT, 26, 11, f"{most:.3g}") + _text(RIGHT, 26, 11, f"last {series[-1][1]:.3g}", "end")
+        text += _text(LEFT, 26, 11, _number(most)) + _text(RIGHT, 26, 11, f"last {_number(series[-1][1])}", "end")
         text += _text(LEFT, 111, 11, "0") + _text(RIGHT, 111, 11, f"{last_s:.1f} s", "end")
     frame = f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="{GREY}" stroke-width="0.8"/>'
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(title)}">{frame}{marks}{text}</svg>'
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _text(x: int, y: int, size: int, text: str, anchor: str = "start") -> str:

@@ -49,9 +49,9 @@ class Card:
         follower = Follower(load.path, load.plan)
         while (ended := load.ended) is None:
             self._beside = self._beside or any(card.load.ended is None and card is not self for card in Card.kept)
-            seen = await asyncio.to_thread(follower.look)
+            seen, named = await asyncio.to_thread(lambda: (follower.look(), self._named()))
             words = "stopping" if self._stop.disabled else "running"
-            self._view.value = live_html(seen, load.run_id, words) + self._doubt()
+            self._view.value = live_html(seen, named, words) + self._doubt()
             await asyncio.sleep(LOOK_S)
         words = ended_words(ended.how, ended.words)
         try:
@@ -61,6 +61,13 @@ class Card:
         except UsageError:  # it was refused before there was a folder
             self._view.value = f"<b>{escape(load.run_id)}</b> {alert(words)}"
         self.box.children = (self._view,)
+
+    def _named(self) -> str:
+        """Its name, after its label as soon as the server is known."""
+        try:
+            return title(Run.load(self.load.path))
+        except UsageError:
+            return self.load.run_id
 
     def _doubt(self) -> str:
         return f'<div style="color:{RED}">{BESIDE}</div>' if self._beside else ""

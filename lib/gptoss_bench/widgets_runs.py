@@ -5,6 +5,7 @@ Without a frontend it is a still picture: the table, and the newest two runs com
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,13 +16,19 @@ from matplotlib.figure import Figure
 
 from gptoss_bench import figures_compare, paths, run_table
 from gptoss_bench.errors import UsageError
-from gptoss_bench.frame import RED
+from gptoss_bench.live_html import BLUE, RED
 from gptoss_bench.request_events import raw_bytes, request_events
 from gptoss_bench.run_difference import differences, labels, request_gaps
 from gptoss_bench.store import Run
 from gptoss_bench.widgets_fit import has_frontend
 
 MOST_SHOWN = 40  # runs that can be ticked; the filter brings up others
+LOOK = (
+    "<style>.gptoss-table th, .gptoss-table td {padding: 2px 8px; text-align: left; white-space: nowrap; "
+    f"line-height: 1.4}} .gptoss-table .gptoss-mark {{color: {RED}; font-weight: bold}} "
+    f".gptoss-save {{color: {BLUE}; text-decoration: underline}}</style>"
+)
+MARKED = re.compile(r"<td>((?:\d+ error|CLIENT-BOUND|not readable)[^<]*)</td>")  # what a reader may not overlook
 RAW_CHARS = 4000  # of a body that are shown; the link has all of it
 
 
@@ -168,7 +175,8 @@ def _differing(runs: Mapping[str, Run]) -> str:
 
 
 def _plain(table: pd.DataFrame) -> str:
-    return table.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0, classes="gptoss-table")
+    html = table.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0, classes="gptoss-table")
+    return LOOK + MARKED.sub(r'<td class="gptoss-mark">\1</td>', html)
 
 
 def _picture(figure: Figure, name: str) -> str:
@@ -181,7 +189,7 @@ def _picture(figure: Figure, name: str) -> str:
 
 def _link(name: str, kind: str, content: str | bytes) -> str:
     data = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
-    return f'<a download="{escape(name)}" href="data:{kind};base64,{data}">save {escape(name)}</a>'
+    return f'<a class="gptoss-save" download="{escape(name)}" href="data:{kind};base64,{data}">save {escape(name)}</a>'
 
 
 def _alert(words: object) -> str:
