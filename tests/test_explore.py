@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import gptoss_bench
 from gptoss_bench import bench, bench_async, live, live_html
+from gptoss_bench.engines.leash import descendants
 from gptoss_bench.errors import RunFailed, UsageError
 from gptoss_bench.live import Follower
 from gptoss_bench.load_process import LoadProcess, Server
@@ -71,6 +72,18 @@ def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp
     assert run.requests.error.eq("not sent: the load was stopped").sum() > 99_000
     whole = Follower(load.path, load.plan).end(run)
     assert whole.done == (run.requests.outcome != "cancelled").sum() and not whole.in_flight
+
+
+def test_a_stop_while_the_engine_starts_leaves_a_run_that_says_so_and_no_process(tmp_path):
+    load = LoadProcess(ENDLESS, Server(), results=tmp_path)
+    wait_until((load.path / "manifest.json").exists, "the run was begun")
+    family = [load.pid, *descendants(load.pid)]
+    load.stop()
+    assert ended(load).how == "stopped"
+    wait_until_gone(family)
+    run = Run.load(load.path)
+    assert (run.manifest["status"], run.manifest["reason"]) == ("incomplete", "stopped before its end")
+    assert run.requests.empty
 
 
 def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_what_had_ended(tmp_path):

@@ -1,5 +1,6 @@
 """What a notebook or the shell does to one server: start it, ask it, load it, and keep the run."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +23,8 @@ from gptoss_bench.rebuild import conclude, findings_document
 from gptoss_bench.store import Run, RunFolder
 from gptoss_bench.trace import Trace
 from gptoss_bench.witnesses import Witnesses, watching
+
+STOPPED = "stopped before its end"
 
 
 class Session:
@@ -116,7 +119,7 @@ class Session:
             if phase == "measure":
                 used.start()
 
-        reason = "stopped before its end"
+        reason = STOPPED
         try:
             reason = (
                 await run_load(plan, self.endpoint, self.folder, seen, first_id=self._next_id, on_phase=marked) or ""
@@ -223,6 +226,9 @@ async def serving(
             folder.manifest["ruler"] = ruler_here(results, folder.manifest["machine"])
             await witnesses.ready(endpoint)
             yield Session(folder, endpoint, witnesses)
+        except asyncio.CancelledError:
+            folder.abandon(STOPPED)
+            raise
         except BaseException as error:
             folder.abandon(f"{type(error).__name__}: {error}")
             raise
