@@ -9,10 +9,12 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import nbformat
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nbclient import NotebookClient
 
 import gptoss_bench
 from gptoss_bench import bench, bench_async, live, live_html
@@ -134,11 +136,27 @@ def test_bench_in_a_script_and_what_it_refuses(tmp_path):
         gptoss_bench.no_such_name  # noqa: B018
 
 
-def test_bench_in_a_cell_where_a_loop_is_running_and_awaited(tmp_path):
-    async def cell() -> tuple[Run, Run]:
-        return await bench_async(results=tmp_path, **SMALL), bench(results=tmp_path, **SMALL)
+def test_bench_in_a_plain_script(tmp_path):
+    source = """
+import sys
+from gptoss_bench import bench
+run = bench(results=sys.argv[1], concurrency=2, requests=5, max_tokens=24)
+print(run.manifest["status"], len(run.requests))
+"""
+    with script(source, tmp_path) as process:
+        assert process.stdout.read().split() == ["complete", "5"]
+        assert process.wait(timeout=PATIENCE_S) == 0
 
-    assert [run.manifest["status"] for run in asyncio.run(cell())] == ["complete", "complete"]
+
+def test_bench_in_a_cell_and_awaited_in_one(tmp_path):
+    small = f"results={str(tmp_path)!r}, concurrency=2, requests=5, max_tokens=24"
+    cells = [
+        f"from gptoss_bench import bench\nrun = bench({small})\nassert run.summary['completed'] == 5",
+        f"from gptoss_bench import bench_async\nrun = await bench_async({small})\nassert run.summary['completed'] == 5",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(book, timeout=120, kernel_name="python3").execute()  # raises where a cell does
+    assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_a_cancelled_await_stops_the_load(tmp_path):
