@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import os
 import re
 import signal
@@ -234,6 +235,8 @@ def test_a_password_in_the_url_is_refused_and_stays_nowhere(tmp_path):
     [
         ("concurrency", 0, "concurrency must be 1 or more, not 0"),
         ("count", 2.5, "the number of requests must be whole, not 2.5"),
+        ("count", math.inf, "the number of requests must be whole, not inf"),
+        ("context", 4096, "context, prefix caching and flags are for an engine that is started"),
         ("count", 0, "requests must be 1 or more, not 0"),
         ("max_tokens", -1, "max_tokens must be 1 or more, not -1"),
         ("prompt", "  ", "the prompt is empty"),
@@ -264,6 +267,26 @@ def test_a_profile_fills_in_the_controls(tmp_path):
     assert (shown.count.value, shown.by.value) == (7.0, "seconds") and shown.plan().duration_s == 7.0
     shown.profile.value = "smoke"
     assert (shown.plan().concurrency, shown.plan().requests, shown.plan().max_tokens) == (2, 8, 64)
+    shown.profile.value = "h100"
+    assert shown.server() == Server(model="openai/gpt-oss-20b", engine="vllm")
+    assert (shown.plan().concurrency, shown.plan().requests, shown.plan().token_counts) == (256, 2000, False)
+    shown.profile.value = "a10"
+    assert shown.server() == Server(model="gpt-oss:20b", engine="ollama", context=8192)
+    assert shown.plan().options == {"num_ctx": 8192}
+    shown.profile.value = "vllm-cpu"
+    assert shown.server().engine_flags == "--enforce-eager" and shown.plan().options == {}
+    shown.profile.value = "local"
+    assert shown.server() == Server()
+
+
+def test_each_profile_fills_in_a_load_that_can_be_started(tmp_path):
+    for name in panel(tmp_path).profile.options[1:]:
+        shown = panel(tmp_path)
+        shown.profile.value = name
+        assert shown.plan().requests and not shown.words.value
+        if name == "endpoint":
+            shown.url.value = "http://127.0.0.1:9"
+        shown.server()
 
 
 def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ its end, and what the live view showed last stands where it was.
 """
 
 import asyncio
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from gptoss_bench.errors import UsageError
 from gptoss_bench.live import Follower
 from gptoss_bench.live_html import live_html
 from gptoss_bench.load_process import LoadProcess, Server
-from gptoss_bench.plan import Plan
+from gptoss_bench.plan import KNOWN_FIELDS, Plan
 from gptoss_bench.profile import read_profile
 from gptoss_bench.widgets_card import LOOK_S, Card, alert, block, title
 from gptoss_bench.widgets_fit import has_frontend
@@ -27,6 +28,10 @@ ENGINES = {
     "start transformers": "transformers",
 }
 NO_PROFILE = "(none)"
+# What a profile is for, where its parameters do not say: the notebooks that it is made for know.
+PROFILE_ENGINES = {"a10": "ollama", "h100": "vllm", "vllm-cpu": "vllm", "endpoint": "url"}
+TAKEN = ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "token_counts")
+LAUNCHED = ("context", "prefix_caching", "engine_flags")
 
 
 async def run_panel(
@@ -78,13 +83,19 @@ class Panel:
         self.by = w.Dropdown(options=["requests", "seconds"], value=by, description="length is in", **wide)
         self.warmup = w.IntText(value=plan.warmup, description="warm-up requests", **wide)
         self.max_tokens = w.IntText(value=plan.max_tokens, description="max. tokens", **wide)
+        self.token_counts = w.Checkbox(value=plan.token_counts, description="token_counts in every event", **wide)
+        self.context = w.IntText(value=server.context, description="context (0: its own)", **wide)
+        caching = {"its own default": "", "on": "on", "off": "off"}
+        self.prefix_caching = w.Dropdown(
+            options=caching, value=server.prefix_caching, description="prefix caching", **wide
+        )
+        self.engine_flags = w.Text(value=server.engine_flags, description="engine's flags", **wide)
         self.start = w.Button(description="Start", button_style="primary", tooltip="run this load")
         self.words = w.HTML()
         self.cards = w.VBox([card.box for card in Card.of(results)])
-        columns = (
-            [self.profile, self.engine, self.url, self.model, self.prompt, self.prompts],
-            [self.concurrency, self.count, self.by, self.warmup, self.max_tokens],
-        )
+        of_server = (self.engine, self.url, self.model, self.context, self.prefix_caching, self.engine_flags)
+        of_load = (self.prompt, self.prompts, self.concurrency, self.count, self.by, self.warmup, self.max_tokens)
+        columns = ([self.profile, *of_server], [*of_load, self.token_counts])
         form = w.HBox([w.VBox(column) for column in columns], layout=w.Layout(flex_flow="row wrap"))
         self.box = w.VBox([form, w.HBox([self.start, self.words]), self.cards])
         self.profile.observe(self._fill_in, names="value")
@@ -94,8 +105,11 @@ class Panel:
         """What the controls say. Raises UsageError where that makes no sense."""
         count = self.count.value
         by_requests = self.by.value == "requests"
-        if by_requests and count != int(count):
-            raise UsageError(f"the number of requests must be whole, not {count:g}")
+        if not math.isfinite(count) or (by_requests and count != int(count)):
+            raise UsageError(
+                f"the number of {self.by.value} must be {'whole' if by_requests else 'one'}, not {count:g}"
+            )
+        kind = self.engine.value
         return Plan(
             concurrency=self.concurrency.value,
             requests=int(count) if by_requests else None,
@@ -104,18 +118,24 @@ class Panel:
             prompt=self.prompt.value,
             prompts=self.prompts.value,
             max_tokens=self.max_tokens.value,
+            token_counts=self.token_counts.value and "token_counts" in KNOWN_FIELDS.get(kind, {"token_counts"}),
+            options={"num_ctx": self.context.value} if kind == "ollama" and self.context.value else {},
         )
 
     def server(self) -> Server:
-        """The server that is chosen. Raises UsageError where the URL is missing."""
-        match self.engine.value:
+        """The server that is chosen. Raises UsageError where the URL is missing, or nothing is launched to be told."""
+        model, kind = self.model.value.strip(), self.engine.value
+        launch = {name: getattr(self, name).value for name in LAUNCHED}
+        if kind in ("embedded", "url") and any(launch.values()):
+            raise UsageError("context, prefix caching and flags are for an engine that is started: leave them empty")
+        match kind:
             case "embedded":
                 return Server()
             case "url":
                 if not self.url.value.strip():
                     raise UsageError("give the URL of the server, such as http://127.0.0.1:8000")
-                return Server(url=self._clean_url(), model=self.model.value.strip())
-        return Server(model=self.model.value.strip(), engine=self.engine.value)
+                return Server(url=self._clean_url(), model=model)
+        return Server(model=model, engine=kind, **launch)
 
     def _clean_url(self) -> str:
         try:
@@ -135,16 +155,23 @@ class Panel:
         self.cards.children = [card.box for card in Card.of(self._results)]
 
     def _fill_in(self, change: dict[str, Any]) -> None:
-        """Take over what a profile says of the controls; what it does not name stays."""
+        """Take over what a profile says of the controls; of the load, what it does not name stays."""
         if change["new"] == NO_PROFILE:
             return
-        told = read_profile(paths.PROFILES / f"{change['new']}.yaml")
-        for name in ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "url", "model"):
+        try:
+            told = read_profile(paths.PROFILES / f"{change['new']}.yaml")
+        except UsageError as error:
+            self.words.value = alert(str(error))
+            return
+        for name in TAKEN:
             if name in told:
                 getattr(self, name).value = told[name]
         if "requests" in told:
             self.count.value, self.by.value = told["requests"], "requests"
+        self.url.value, self.model.value = told.get("url", ""), told.get("model", "")
+        self.context.value, self.prefix_caching.value = told.get("context", 0), told.get("prefix_caching", "")
+        self.engine_flags.value = told.get("engine_flags", "")
         if told.get("embedded") is True:
             self.engine.value = "embedded"
-        elif told.get("url"):
-            self.engine.value = "url"
+        else:
+            self.engine.value = "url" if self.url.value else PROFILE_ENGINES.get(change["new"], self.engine.value)
