@@ -63,7 +63,8 @@ def test_a_run_is_started_watched_stopped_and_found_by_keyboard(where: Lab, brow
     for run in runs(tmp_path):
         tab.press(run.run_id, " ")
     tab.wait_for_words("95 % intervals")
-    tab.wait_for_words("its bytes")
+    tab.page.locator("summary", has_text="its bytes").press("Enter")
+    tab.wait_for_words("data: {")  # what came over the wire
     tab.picture()
 
 

@@ -25,8 +25,7 @@ from gptoss_bench.widgets_fit import has_frontend
 MOST_SHOWN = 40  # runs that can be ticked; the filter brings up others
 LOOK = (
     "<style>.gptoss-table th, .gptoss-table td {padding: 2px 8px; text-align: left; white-space: nowrap; "
-    f"line-height: 1.4}} .gptoss-table .gptoss-mark {{color: {RED}; font-weight: bold}} "
-    f".gptoss-save {{color: {BLUE}; text-decoration: underline}}</style>"
+    f"line-height: 1.4}} .gptoss-table .gptoss-mark {{color: {RED}; font-weight: bold}}</style>"
 )
 MARKED = re.compile(r"<td>((?:\d+ error|CLIENT-BOUND|not readable)[^<]*)</td>")  # what a reader may not overlook
 RAW_CHARS = 4000  # of a body that are shown; the link has all of it
@@ -59,13 +58,14 @@ class Explorer:
         self.by = w.Dropdown(options=run_table.COLUMNS, value="run", description="sort by", **wide)
         self.ascending = w.Checkbox(value=False, description="smallest first", indent=False)
         self.again = w.Button(description="Read again", tooltip="read the runs on disk again")
-        self.table = w.HTML()
+        narrow = w.Layout(min_width="0", max_width="100%", overflow="auto")  # a wide table scrolls, the cell does not
+        self.table = w.HTML(layout=narrow)
         # A list takes its arrow keys, which JupyterLab keeps for its cells; a box is ticked with the space bar.
         self.runs = w.VBox()
         self._box = w.Checkbox
         self.request = w.IntText(description="request", tooltip="request_id in the first of the runs", **wide)
         self.request_row = w.HBox([self.request])
-        self.comparison, self.timeline = w.HTML(), w.HTML()
+        self.comparison, self.timeline = w.HTML(layout=narrow), w.HTML(layout=narrow)
         hint = w.HTML(
             f"Tick one run to open a request of it, more to compare them with the first ({MOST_SHOWN} are listed)."
         )
@@ -111,7 +111,7 @@ class Explorer:
 def table_html(table: pd.DataFrame) -> str:
     """A table of runs and the link that saves it as CSV."""
     name = "runs.csv"
-    return f'<div style="overflow:auto">{_plain(table)}</div>{_link(name, "text/csv", table.to_csv(index=False))}'
+    return f"{_plain(table)}{_link(name, 'text/csv', table.to_csv(index=False))}"
 
 
 def compared(results: Path, run_ids: Sequence[str]) -> str:
@@ -175,8 +175,11 @@ def _differing(runs: Mapping[str, Run]) -> str:
 
 
 def _plain(table: pd.DataFrame) -> str:
-    html = table.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0, classes="gptoss-table")
-    return LOOK + MARKED.sub(r'<td class="gptoss-mark">\1</td>', html)
+    html = table.to_html(
+        index=False, na_rep="", float_format="{:.4g}".format, border=0, justify="left", classes="gptoss-table"
+    )
+    html = MARKED.sub(r'<td class="gptoss-mark">\1</td>', html)
+    return f'{LOOK}<div style="overflow:auto">{html}</div>'
 
 
 def _picture(figure: Figure, name: str) -> str:
@@ -189,7 +192,8 @@ def _picture(figure: Figure, name: str) -> str:
 
 def _link(name: str, kind: str, content: str | bytes) -> str:
     data = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
-    return f'<a class="gptoss-save" download="{escape(name)}" href="data:{kind};base64,{data}">save {escape(name)}</a>'
+    look = f"color:{BLUE};text-decoration:underline"
+    return f'<a style="{look}" download="{escape(name)}" href="data:{kind};base64,{data}">save {escape(name)}</a>'
 
 
 def _alert(words: object) -> str:
