@@ -24,8 +24,9 @@ from gptoss_bench.widgets_fit import has_frontend
 
 MOST_SHOWN = 40  # runs that can be ticked; the filter brings up others
 LOOK = (
-    "<style>.gptoss-table th, .gptoss-table td {padding: 2px 8px; text-align: left; white-space: nowrap; "
-    f"line-height: 1.4}} .gptoss-table .gptoss-mark {{color: {RED}; font-weight: bold}}</style>"
+    "<style>.gptoss-table th, .gptoss-table td {padding: 2px 8px; white-space: nowrap; line-height: 1.4; "
+    f"text-align: left !important}} .gptoss-table .gptoss-mark {{color: {RED}; font-weight: bold}} "
+    ".widget-html-content:has(.gptoss-table) {min-width: 0}</style>"
 )
 MARKED = re.compile(r"<td>((?:\d+ error|CLIENT-BOUND|not readable)[^<]*)</td>")  # what a reader may not overlook
 RAW_CHARS = 4000  # of a body that are shown; the link has all of it
