@@ -1,4 +1,4 @@
-"""The tables and figures that the results explorer lets a reader save: they hold what is shown."""
+"""What the results explorer lets a reader save is what it shows; what is ticked stays ticked."""
 
 import base64
 import io
@@ -36,3 +36,16 @@ def test_what_is_saved_is_what_is_shown(results):
     expected = request_events(Run.load(results / "runs" / first), 0)
     assert list(events.columns) == list(expected.columns) and len(events) == len(expected)
     assert "".join(events["raw"].fillna("")).encode() == raw_bytes(Run.load(results / "runs" / first), 0)
+
+
+def test_a_run_stays_ticked_while_the_list_is_sorted_and_filtered(results):
+    explorer = widgets_runs.Explorer(results)
+    explorer.words.value = "1 error"
+    boxes = list(explorer.runs.children)
+    explorer.ascending.value = True
+    assert explorer.runs.children == (boxes[1], boxes[0])  # the same boxes
+    boxes[0].value = True
+    explorer.words.value = "no such run"
+    assert explorer.chosen == [] and explorer.timeline.value == ""
+    explorer.words.value = ""
+    assert explorer.chosen == [boxes[0].description] and "its bytes" in explorer.timeline.value

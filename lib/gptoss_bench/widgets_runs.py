@@ -64,6 +64,7 @@ class Explorer:
         # A list takes its arrow keys, which JupyterLab keeps for its cells; a box is ticked with the space bar.
         self.runs = w.VBox()
         self._box = w.Checkbox
+        self._ticks: dict[str, Any] = {}
         self.request = w.IntText(description="request", tooltip="request_id in the first of the runs", **wide)
         self.request_row = w.HBox([self.request])
         self.comparison, self.timeline = w.HTML(layout=narrow), w.HTML(layout=narrow)
@@ -85,14 +86,16 @@ class Explorer:
     def _show(self, _: Any = None) -> None:
         found = run_table.shown(self._table, words=self.words.value, by=self.by.value, ascending=self.ascending.value)
         self.table.value = table_html(found)
-        kept = self.chosen
-        ticks = []
-        for run_id in found["run"].head(MOST_SHOWN):
-            tick = self._box(value=run_id in kept, description=run_id, indent=False, layout={"width": "40em"})
-            tick.observe(self._chosen, names="value")
-            ticks.append(tick)
-        self.runs.children = ticks
+        self.runs.children = [self._tick(run_id) for run_id in found["run"].head(MOST_SHOWN)]
         self._chosen()
+
+    def _tick(self, run_id: str) -> Any:
+        """The box of one run, made once: a click on it counts also where the list is just being sorted anew."""
+        if run_id not in self._ticks:
+            tick = self._box(value=False, description=run_id, indent=False, layout={"width": "40em"})
+            tick.observe(self._chosen, names="value")
+            self._ticks[run_id] = tick
+        return self._ticks[run_id]
 
     @property
     def chosen(self) -> list[str]:
