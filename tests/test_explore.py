@@ -2,21 +2,31 @@
 
 import asyncio
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
+import nbformat
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nbclient import NotebookClient
 
 import gptoss_bench
-from gptoss_bench import bench, bench_async, live_html
+from gptoss_bench import bench, bench_async, live, live_html
+from gptoss_bench.engines.leash import descendants
 from gptoss_bench.errors import RunFailed, UsageError
 from gptoss_bench.live import Follower
 from gptoss_bench.load_process import LoadProcess, Server
 from gptoss_bench.plan import Plan
 from gptoss_bench.store import Run
 from gptoss_bench.widgets import Panel, run_panel
+from gptoss_bench.widgets_card import BESIDE, Card
 from serving import PATIENCE_S, below, script, wait_until, wait_until_gone
 
 SMALL = {"concurrency": 2, "requests": 5, "max_tokens": 24}
@@ -52,7 +62,31 @@ def test_a_load_that_is_stopped_keeps_what_had_ended_and_leaves_no_process(tmp_p
     assert completed >= seen.done - seen.failed
     assert run.summary["completed"] == completed
     whole = follower.end(run)
-    assert whole.done == run.requests.sent_ns.notna().sum() < whole.total and whole.left_s is None
+    assert whole.done == (run.requests.outcome != "cancelled").sum() < whole.total and whole.left_s is None
+
+
+def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp_path):
+    load = LoadProcess(replace(ENDLESS, requests=100_000), Server(), results=tmp_path)
+    wait_until(lambda: listed(load) >= 1, "a request had ended")
+    load.stop()
+    assert ended(load).how == "stopped"
+    run = Run.load(load.path)
+    assert len(run.requests) == len(list(run.traces())) == 100_000
+    assert run.requests.error.eq("not sent: the load was stopped").sum() > 99_000
+    whole = Follower(load.path, load.plan).end(run)
+    assert whole.done == (run.requests.outcome != "cancelled").sum() and not whole.in_flight
+
+
+def test_a_stop_while_the_engine_starts_leaves_a_run_that_says_so_and_no_process(tmp_path):
+    load = LoadProcess(ENDLESS, Server(), results=tmp_path)
+    wait_until((load.path / "manifest.json").exists, "the run was begun")
+    family = [load.pid, *descendants(load.pid)]
+    load.stop()
+    assert ended(load).how == "stopped"
+    wait_until_gone(family)
+    run = Run.load(load.path)
+    assert (run.manifest["status"], run.manifest["reason"]) == ("incomplete", "stopped before its end")
+    assert run.requests.empty
 
 
 def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_what_had_ended(tmp_path):
@@ -103,11 +137,27 @@ def test_bench_in_a_script_and_what_it_refuses(tmp_path):
         gptoss_bench.no_such_name  # noqa: B018
 
 
-def test_bench_in_a_cell_where_a_loop_is_running_and_awaited(tmp_path):
-    async def cell() -> tuple[Run, Run]:
-        return await bench_async(results=tmp_path, **SMALL), bench(results=tmp_path, **SMALL)
+def test_bench_in_a_plain_script(tmp_path):
+    source = """
+import sys
+from gptoss_bench import bench
+run = bench(results=sys.argv[1], concurrency=2, requests=5, max_tokens=24)
+print(run.manifest["status"], len(run.requests))
+"""
+    with script(source, tmp_path) as process:
+        assert process.stdout.read().split() == ["complete", "5"]
+        assert process.wait(timeout=PATIENCE_S) == 0
 
-    assert [run.manifest["status"] for run in asyncio.run(cell())] == ["complete", "complete"]
+
+def test_bench_in_a_cell_and_awaited_in_one(tmp_path):
+    small = f"results={str(tmp_path)!r}, concurrency=2, requests=5, max_tokens=24"
+    cells = [
+        f"from gptoss_bench import bench\nrun = bench({small})\nassert run.summary['completed'] == 5",
+        f"from gptoss_bench import bench_async\nrun = await bench_async({small})\nassert run.summary['completed'] == 5",
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(book, timeout=120, kernel_name="python3").execute()  # raises where a cell does
+    assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_a_cancelled_await_stops_the_load(tmp_path):
@@ -141,7 +191,7 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
                 seen |= {view.value} if "<circle" in view.value else set()
             stop.click()
             assert stop.disabled
-            await asyncio.gather(*shown.following)
+            await asyncio.gather(*(card.following for card in Card.of(tmp_path)))
         assert card.children == (view,)  # no dead button is left
         return [*seen, view.value]
 
@@ -151,11 +201,42 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
     assert Run.load(path).summary["completed"] > 0
 
 
+def test_a_panel_that_is_made_again_has_the_loads_that_go_on_and_two_of_them_are_told_apart(tmp_path):
+    async def used() -> list[str]:
+        panel(tmp_path).start.click()
+        again = panel(tmp_path)  # its cell was run once more, or the tab was closed and opened again
+        [first] = again.cards.children
+        again.start.click()
+        second, same = again.cards.children
+        assert same is first
+        async with asyncio.timeout(PATIENCE_S):
+            while not all("<circle" in card.children[0].value for card in again.cards.children):
+                await asyncio.sleep(0.2)
+            for card in (first, second):
+                card.children[1].click()
+            await asyncio.gather(*(card.following for card in Card.of(tmp_path)))
+        return [card.children[0].value for card in again.cards.children]
+
+    for words in asyncio.run(used()):
+        assert "stopped; what had ended is kept" in words and BESIDE in words
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_a_password_in_the_url_is_refused_and_stays_nowhere(tmp_path):
+    shown = panel(tmp_path)
+    shown.engine.value, shown.url.value = "url", "http://me:hunter2@127.0.0.1:9"
+    shown.start.click()
+    assert "GPTOSS_API_KEY alone" in shown.words.value
+    assert "hunter2" not in shown.words.value + shown.url.value and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("concurrency", 0, "concurrency must be 1 or more, not 0"),
         ("count", 2.5, "the number of requests must be whole, not 2.5"),
+        ("count", math.inf, "the number of requests must be whole, not inf"),
+        ("context", 4096, "context, prefix caching and flags are for an engine that is started"),
         ("count", 0, "requests must be 1 or more, not 0"),
         ("max_tokens", -1, "max_tokens must be 1 or more, not -1"),
         ("prompt", "  ", "the prompt is empty"),
@@ -175,7 +256,7 @@ def test_the_panel_says_what_the_server_says(tmp_path):
         shown = panel(tmp_path)
         shown.engine.value, shown.url.value = "url", "http://127.0.0.1:9"
         shown.start.click()
-        await asyncio.gather(*shown.following)
+        await asyncio.gather(*(card.following for card in Card.of(tmp_path)))
         return shown.cards.children[0].children[0].value
 
     assert "nothing answers at http://127.0.0.1:9" in asyncio.run(used())
@@ -186,6 +267,26 @@ def test_a_profile_fills_in_the_controls(tmp_path):
     assert (shown.count.value, shown.by.value) == (7.0, "seconds") and shown.plan().duration_s == 7.0
     shown.profile.value = "smoke"
     assert (shown.plan().concurrency, shown.plan().requests, shown.plan().max_tokens) == (2, 8, 64)
+    shown.profile.value = "h100"
+    assert shown.server() == Server(model="openai/gpt-oss-20b", engine="vllm")
+    assert (shown.plan().concurrency, shown.plan().requests, shown.plan().token_counts) == (256, 2000, False)
+    shown.profile.value = "a10"
+    assert shown.server() == Server(model="gpt-oss:20b", engine="ollama", context=8192)
+    assert shown.plan().options == {"num_ctx": 8192}
+    shown.profile.value = "vllm-cpu"
+    assert shown.server().engine_flags == "--enforce-eager" and shown.plan().options == {}
+    shown.profile.value = "local"
+    assert shown.server() == Server()
+
+
+def test_each_profile_fills_in_a_load_that_can_be_started(tmp_path):
+    for name in panel(tmp_path).profile.options[1:]:
+        shown = panel(tmp_path)
+        shown.profile.value = name
+        assert shown.plan().requests and not shown.words.value
+        if name == "endpoint":
+            shown.url.value = "http://127.0.0.1:9"
+        shown.server()
 
 
 def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, monkeypatch):
@@ -199,9 +300,31 @@ def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, mo
         asyncio.run(run_panel(short, Server(), results_dir=str(tmp_path)))
 
 
+@given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 5)), min_size=1, max_size=40))
+def test_the_curve_of_requests_in_flight_is_what_counting_gives(spans_s):
+    sent_ns = pd.Series([int(begin * 1e9) for begin, _ in spans_s], dtype="Int64")
+    done_ns = sent_ns + pd.Series([int(took * 1e9) for _, took in spans_s], dtype="Int64")
+    changes = live._changes(pd.DataFrame({"sent_ns": sent_ns, "done_ns": done_ns}), 0)
+    for step in range(0, 4 * 36):
+        at_ns = step * 250_000_000
+        assert sum(more for at, more in changes.items() if at <= step) == ((sent_ns <= at_ns) & (at_ns < done_ns)).sum()
+
+
+def test_the_live_view_has_every_quantity_and_gpu_memory_where_there_is_a_gpu():
+    points = (live_html.Point(1.0, 0.2, 0.01, 0.0001), live_html.Point(2.0, None, None, None))
+    looks = (live_html.Look(1.0, 0, None), live_html.Look(2.0, 1, 3 << 30))
+    seen = live_html.Live(2, 4, 0.5, 1, 2, 0.0, 1.0, 2.0, points, ((0.0, 40.0),), ((0.0, 2.0), (0.25, 1.0)), looks)
+    shown = live_html.live_html(seen, "run", "running")
+    assert "2 of 4 requests · 1 a second · about 2 s left · 2 in flight" in shown and "1 failed" in shown
+    titles = re.findall('aria-label="([^"]*)"', shown)
+    assert titles[-1] == "GPU memory, GiB" and len(titles) == 7
+    assert shown.count("<circle") == 3 and shown.count("<polyline") == 4
+    assert "width:50.0%" in shown and "NaN" not in shown and "nan" not in shown
+
+
 def test_the_live_view_escapes_what_it_is_told():
-    live = live_html.Live(0, None, 0, 0, 1.0, None, None, (), (), ())
-    assert "<script" not in live_html.live_html(live, "<script>alert(1)</script>")
+    nothing = live_html.Live(0, None, 0.0, 0, 0, 1.0, None, None, (), (), (), ())
+    assert "<script" not in live_html.live_html(nothing, "<script>alert(1)</script>")
 
 
 def test_the_package_itself_imports_nothing_until_it_is_asked():

@@ -1,144 +1,148 @@
-"""explore.ipynb in a real JupyterLab in a real browser, by keyboard: start, watch, stop, and find the run."""
-
-import importlib.util
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from contextlib import contextmanager
+"""explore.ipynb in a real JupyterLab in a real browser: start, watch, stop, find the run; close the tab, restart."""
 
 import pytest
 
-from browser import chromium, page
-from gptoss_bench import paths
+from browser import a_browser, needs_browser
+from gptoss_bench import truth_log
+from gptoss_bench.engines.leash import descendants
+from gptoss_bench.engines.truth_server import serve_truth
+from gptoss_bench.load_process import LoadProcess, Server
+from gptoss_bench.plan import Plan
 from gptoss_bench.store import Run
-from serving import wait_until
-from test_notebooks import prepare
+from gptoss_bench.truth_plan import TruthPlan
+from gptoss_bench.watched import agree, level_of
+from lab_pages import Lab, Tab, beside, lab
+from serving import below, command_of, wait_until, wait_until_gone
 
-SETTINGS = {
-    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
-    "docmanager-extension/plugin": {"autosave": False},
-}
-# The label of the control that has the focus; a button is its own.
-FOCUS = """(() => { const on = document.activeElement;
-  const label = on.type === 'checkbox' ? on.parentElement : on.closest('.jupyter-widgets')?.querySelector('label');
-  return (on.tagName === 'BUTTON' ? on : label)?.textContent.trim() ?? ''; })()"""
-OUTPUTS = "[...document.querySelectorAll('.jp-OutputArea-output')].map(each => each.innerText).join('\\n')"
+pytestmark = [pytest.mark.slow, *needs_browser]
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(chromium() is None, reason="no chromium on PATH: apt install chromium"),
-    pytest.mark.skipif(importlib.util.find_spec("websocket") is None, reason="no websocket-client"),
-]
+PANEL = 6  # cells up to the run panel, that of injected parameters included
+LONG = {"requests": 3000, "concurrency": 2, "warmup": 0, "max_tokens": 32}
 
 
-@contextmanager
-def lab(folder):
-    """JupyterLab on a folder, with settings of its own; yields its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    for name, content in SETTINGS.items():
-        file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(content))
-    own = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
-    own |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
-    (folder / "root").mkdir()
-    options = [f"--port={port}", "--port-retries=0", "--ip=127.0.0.1", "--no-browser", "--allow-root"]
-    options += ["--IdentityProvider.token=", f"--notebook-dir={folder / 'root'}", "--expose-app-in-browser"]
-    with (folder / "lab.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options], stdout=log, stderr=log, env=os.environ | own, cwd=folder
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: answers(url), "JupyterLab answers")
-        yield url
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
+@pytest.fixture(scope="module")
+def where(tmp_path_factory):
+    with lab(tmp_path_factory.mktemp("lab")) as found:
+        yield found
 
 
-def answers(url: str) -> bool:
-    try:
-        asked(f"{url}/api/status")
-    except OSError:
-        return False
-    return True
+@pytest.fixture(scope="module")
+def browser():
+    with a_browser() as found:
+        yield found
 
 
-def asked(url: str):
-    with urllib.request.urlopen(url, timeout=60) as answer:
-        return json.load(answer)
+def runs(results) -> list[Run]:
+    """The runs on disk, the newest first."""
+    return [Run.load(path) for path in sorted((results / "runs").iterdir(), reverse=True)]
 
 
-def settled(url: str) -> bool:
-    """Whether there is one kernel, idle, and still so a while later: Lab may start two and end one of them."""
+def test_a_run_is_started_watched_stopped_and_found_by_keyboard(where: Lab, browser, tmp_path):
+    where.explore("keyboard", results_dir=tmp_path, **LONG)
+    tab = Tab(browser, where, "keyboard")
+    tab.command("notebook:run-all-cells")
+    tab.wait_for_words("TTFT p50")  # of the last cell, an awaited bench
 
-    def idle():
-        return [each["id"] for each in asked(f"{url}/api/kernels") if each["execution_state"] == "idle"]
+    tab.focus_first_control()
+    tab.enter("concurrency", "0")
+    tab.press("Start")
+    tab.wait_for_words("concurrency must be 1 or more, not 0")
+    tab.focus_first_control()
+    tab.enter("concurrency", "2")
+    tab.press("Start", " ")
 
-    first = idle()
-    time.sleep(1.5)
-    return len(first) == 1 and idle() == first
+    tab.circles(more_than=tab.circles())
+    tab.press("Stop")
+    tab.wait_for_words("stopped; what had ended is kept")
+    assert tab.page.get_by_role("button", name="Stop", exact=True).count() == 0  # no dead button is left
+
+    [stopped] = [run for run in runs(tmp_path) if run.manifest["status"] == "incomplete"]
+    assert stopped.summary["completed"] > 0
+    tab.press("Read again")
+    tab.page.locator(".gptoss-table", has_text=stopped.run_id).first.wait_for()
+    for run in runs(tmp_path):
+        tab.press(run.run_id, " ")
+    tab.wait_for_words("95 % intervals")
+    tab.page.locator("summary", has_text="its bytes").press("Enter")
+    tab.wait_for_words("data: {")  # what came over the wire
+    tab.picture()
 
 
-def tab_to(browser, name: str) -> None:
-    for _ in range(40):
-        if browser.evaluate(FOCUS) == name:
-            return
-        browser.press("Tab")
-    browser.screenshot(paths.BUILD / "explore.png")
-    raise AssertionError(f"no way to {name} with the Tab key; the focus is on {browser.evaluate(FOCUS)!r}")
+def test_a_second_run_beside_the_first_and_a_tab_closed_and_opened_again(where: Lab, browser, tmp_path):
+    where.explore("tabs", cells=PANEL, results_dir=tmp_path, **LONG)
+    tab = Tab(browser, where, "tabs")
+    tab.command("notebook:run-all-cells")
+    for _ in range(2):
+        tab.page.get_by_role("button", name="Start", exact=True).click()
+    tab.wait_for_words("Another load ran beside this one")
+    seen = tab.circles()
+    stops = tab.page.get_by_role("button", name="Stop", exact=True)
+    assert stops.count() == 2
+    tab.command("docmanager:save")
+    wait_until(lambda: "widget-view" in (where.root / "tabs.ipynb").read_text(), "the notebook was saved")
+    tab.page.close()
+
+    kernel = where.kernel("tabs")
+    assert kernel is not None
+    listed = sum(path.stat().st_size for path in tmp_path.glob("runs/*/traces.jsonl"))
+    wait_until(lambda: sum(path.stat().st_size for path in tmp_path.glob("runs/*/traces.jsonl")) > listed, "they go on")
+    tab = Tab(browser, where, "tabs")
+    assert where.kernel("tabs")["id"] == kernel["id"]
+    tab.circles(more_than=seen)  # the same view, which goes on
+    tab.picture("explore-reopened")
+    stops = tab.page.get_by_role("button", name="Stop", exact=True)
+    stops.first.wait_for()
+    assert stops.count() == 2
+    for _ in range(2):
+        stops.first.click()
+        tab.page.wait_for_timeout(100)
+    wait_until(lambda: all(run.manifest["end_utc"] for run in runs(tmp_path)), "both have ended")
+    assert {run.manifest["status"] for run in runs(tmp_path)} == {"incomplete"}
+    assert all(run.summary["completed"] > 0 for run in runs(tmp_path))
 
 
-def test_a_run_is_started_watched_stopped_and_found_by_keyboard(tmp_path):
-    results = tmp_path / "results"
-    with lab(tmp_path) as url, page(tmp_path / "profile") as browser:
-        values = {"results_dir": results, "requests": 3000, "concurrency": 2, "warmup": 0, "max_tokens": 32}
-        injected = [part for name, value in values.items() for part in ("-p", name, str(value))]
-        prepare(paths.NOTEBOOKS / "explore.ipynb", tmp_path / "root" / "explore.ipynb", *injected)
-        browser.call("Page.navigate", url=f"{url}/lab/tree/explore.ipynb")
-        browser.wait("typeof jupyterapp !== 'undefined' && document.querySelector('.jp-Notebook .jp-Cell') !== null")
-        wait_until(lambda: settled(url), "the kernel is idle")
-        browser.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
-        browser.wait(f"({OUTPUTS}).includes('TTFT p50')")  # of the last cell, an awaited bench
-        browser.evaluate("document.querySelector('.jp-OutputArea-output select').focus()")
+def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_a_run_that_says_so(
+    where: Lab, browser, tmp_path
+):
+    where.explore("restart", cells=PANEL, results_dir=tmp_path, **LONG)
+    tab = Tab(browser, where, "restart")
+    tab.command("notebook:run-all-cells")
+    tab.page.get_by_role("button", name="Start", exact=True).click()
+    tab.circles()
+    [folder] = (tmp_path / "runs").iterdir()
+    [load] = [process for process in descendants(where.pid) if "gptoss_bench.load_child" in command_of(process)]
+    family = [load, *below(load)]
+    tab.command("notebook:restart-kernel")
+    tab.page.get_by_role("button", name="Confirm Kernel Restart").click()
+    wait_until_gone(family)
+    run = Run.load(folder)
+    assert run.manifest["status"] == "incomplete" and run.manifest["reason"] == "stopped before its end"
+    assert run.summary["completed"] > 0 and len(run.requests) == LONG["requests"]
+    wait_until(lambda: where.settled("restart"), "the new kernel is idle")
+    tab.command("notebook:run-all-cells")  # and the panel is there again
+    tab.page.get_by_role("button", name="Start", exact=True).wait_for()
 
-        tab_to(browser, "concurrency")
-        browser.evaluate("document.activeElement.select()")
-        browser.type("0")
-        tab_to(browser, "Start")
-        browser.press("Enter")
-        browser.wait(f"({OUTPUTS}).includes('concurrency must be 1 or more, not 0')")
-        browser.evaluate("document.querySelector('.jp-OutputArea-output select').focus()")
-        tab_to(browser, "concurrency")
-        browser.evaluate("document.activeElement.select()")
-        browser.type("2")
-        tab_to(browser, "Start")
-        browser.press(" ")
 
-        circles = "document.querySelectorAll('.gptoss-live circle').length"
-        browser.wait(f"{circles} > 0")
-        seen = browser.evaluate(circles)
-        browser.wait(f"{circles} > {seen}")
-        tab_to(browser, "Stop")
-        browser.press("Enter")
-        browser.wait(f"({OUTPUTS}).includes('stopped; what had ended is kept')")
-        assert browser.evaluate("[...document.querySelectorAll('button')].every(b => b.textContent.trim() !== 'Stop')")
-
-        runs = [Run.load(path) for path in sorted((results / "runs").iterdir(), reverse=True)]
-        [stopped] = [run for run in runs if run.manifest["status"] == "incomplete"]
-        assert stopped.summary["completed"] > 0
-        tab_to(browser, "Read again")
-        browser.press("Enter")
-        browser.wait(f"document.querySelector('.gptoss-table')?.innerText.includes('{stopped.run_id}')")
-        for run in runs:
-            tab_to(browser, run.run_id)
-            browser.press(" ")
-        browser.wait(f"({OUTPUTS}).includes('95 % intervals') && ({OUTPUTS}).includes('its bytes')")
-        browser.screenshot(paths.BUILD / "explore.png")
+def test_the_error_bar_with_the_panel_open_is_that_of_a_load_that_nobody_watches(where: Lab, browser, tmp_path):
+    plan = {"concurrency": 8, "requests": 24, "warmup": 8, "max_tokens": 40}
+    pairs = []
+    with beside(serve_truth(TruthPlan(tokens=40), tmp_path)) as endpoint:
+        where.explore("watched", cells=PANEL, results_dir=tmp_path, url=endpoint.url, **plan)
+        tab = Tab(browser, where, "watched")
+        tab.command("notebook:run-all-cells")
+        start = tab.page.get_by_role("button", name="Start", exact=True)
+        start.wait_for()
+        for _ in range(2):
+            unwatched = LoadProcess(Plan(**plan), Server(url=endpoint.url), results=tmp_path)
+            wait_until(lambda load=unwatched: load.ended is not None, "the load had ended")
+            start.click()
+            wait_until(lambda: len(runs(tmp_path)) == 2 * len(pairs) + 2, "another run was begun")
+            [watched_run, *_] = runs(tmp_path)
+            wait_until(lambda path=watched_run.path: Run.load(path).manifest["status"] == "complete", "it is whole")
+            pairs.append((unwatched.path, watched_run.path))
+        tab.picture("explore-watched")
+        assert tab.circles() > 0
+    log = truth_log.read(tmp_path / "truth.parquet").events
+    found = [[level_of(Run.load(path), log, path.name, 40) for path in pair] for pair in pairs]
+    # A hiccup of the machine in one of them is no effect of watching.
+    assert any(agree(pair) and all(one.trusted for one in pair) for pair in found), found

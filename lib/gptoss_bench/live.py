@@ -5,8 +5,9 @@ that measures, so the load does nothing for its audience.
 """
 
 import time
+from collections import Counter
 from dataclasses import replace
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 
 import pandas as pd
@@ -14,13 +15,14 @@ import pandas as pd
 from gptoss_bench.live_html import Live, Look, Point
 from gptoss_bench.nvml import Gpus
 from gptoss_bench.plan import Plan
-from gptoss_bench.spool import batches, spooled_since
+from gptoss_bench.spool import spooled_since
 from gptoss_bench.store import Run
 from gptoss_bench.tables import derive
 from gptoss_bench.trace import Trace
 
 AT_ONCE = 400  # requests that one look decodes; what is beyond waits for the next
 MOST_POINTS = 400  # that are kept; beyond it every second one goes
+STEP_S = 0.25  # of the curve of requests in flight
 
 
 class Follower:
@@ -36,6 +38,7 @@ class Follower:
         self._points: list[Point] = []
         self._looks: list[Look] = []
         self._tokens: dict[int, int] = {}  # by whole seconds since the first request
+        self._more_in_flight: dict[int, int] = {}  # than before, by steps of STEP_S since the first request
         self._longest_s = 0.0
         self._listed = self._done = self._failed = 0
         self._gpus = Gpus()
@@ -50,30 +53,31 @@ class Follower:
         except OSError:
             pass  # the list is gone: the run is being finished
         if traces:
-            self._add(traces)
+            self._add(*derive(traces))
         return self._live(time.perf_counter_ns())
 
     def end(self, run: Run) -> Live:
         """The whole of a run that has ended: what had not been seen is read from its tables."""
-        for rest in batches(islice(run.traces(), self._listed, None)):
-            self._add(rest)
+        rest, chunks = run.requests.iloc[self._listed :], run.chunks
+        self._add(rest, chunks[chunks["request_id"].isin(rest["request_id"])])
         done_ns = run.requests["done_ns"].dropna()
-        last = self._live(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns())
+        last = self._live(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns(), whole=True)
         return replace(last, left_s=None)
 
-    def _add(self, traces: list[Trace]) -> None:
-        requests, chunks = derive(traces)
-        sent = [trace.sent_ns for trace in traces if trace.sent_ns is not None]
-        if self._first_ns is None and sent:
-            self._first_ns = min(sent)
-        first_measured = [t.sent_ns for t in traces if t.sent_ns is not None and t.phase == "measure"]
-        if self._first_measured_ns is None and first_measured:
-            self._first_measured_ns = min(first_measured)
+    def _add(self, requests: pd.DataFrame, chunks: pd.DataFrame) -> None:
+        sent = requests[requests["sent_ns"].notna()]  # a request that a stopped load never sent did not end
+        measured = sent[sent["phase"] == "measure"]
+        if self._first_ns is None and len(sent):
+            self._first_ns = int(sent["sent_ns"].min())
+        if self._first_measured_ns is None and len(measured):
+            self._first_measured_ns = int(measured["sent_ns"].min())
         start_ns = self._first_ns or 0
-        self._listed += len(traces)
-        self._done += len(sent)  # a request that a stopped load never sent did not end
+        self._listed += len(requests)
+        self._done += int((sent["outcome"] != "cancelled").sum())
         self._failed += int((requests["outcome"] == "failed").sum())
-        self._longest_s = max(self._longest_s, float(requests["done_s"].max(skipna=True) or 0.0))
+        self._longest_s = max(self._longest_s, float(sent["done_s"].max(skipna=True) or 0.0))
+        for step, more in _changes(sent, start_ns).items():
+            self._more_in_flight[step] = self._more_in_flight.get(step, 0) + more
         output = chunks[chunks["output"]]
         for second, tokens in _tokens_by_second(output, start_ns).items():
             self._tokens[second] = self._tokens.get(second, 0) + tokens
@@ -91,27 +95,32 @@ class Follower:
         while len(self._points) > MOST_POINTS:
             self._points = self._points[::2]
 
-    def _live(self, now_ns: int) -> Live:
+    def _live(self, now_ns: int, *, whole: bool = False) -> Live:
         plan = self._plan
         total = None if plan.requests is None else plan.warmup + plan.requests
         elapsed_s = (now_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
         left = None if total is None else total - self._done
-        in_flight = plan.concurrency if left is None else min(plan.concurrency, left)
         rate = self._done / elapsed_s if elapsed_s > 0 else None
         left_s: float | None = None
+        share = self._done / total if total else 0.0
         if left is not None and rate:
             left_s = left / rate
         elif plan.duration_s is not None and self._first_measured_ns is not None:
-            left_s = max(0.0, plan.duration_s - (now_ns - self._first_measured_ns) / 1e9)
+            measured_s = (now_ns - self._first_measured_ns) / 1e9
+            left_s, share = max(0.0, plan.duration_s - measured_s), min(1.0, measured_s / plan.duration_s)
         memory = [row["memory_used_bytes"] or 0 for row in self._gpus.sample(None)]
-        going = (self._folder / "traces.jsonl").exists()
+        going = not whole and (self._folder / "traces.jsonl").exists()
         if going and self._first_ns is not None:
-            self._looks.append(Look(elapsed_s, in_flight, self._failed, sum(memory) or None))
+            self._looks.append(Look(elapsed_s, self._failed, sum(memory) or None))
             if len(self._looks) > MOST_POINTS:
                 self._looks = self._looks[::2]
+        # A request that is not listed yet may have begun as long ago as the longest so far took.
+        known_s = elapsed_s if whole else elapsed_s - self._longest_s
+        in_flight = plan.concurrency if left is None else min(plan.concurrency, left)
         return Live(
             done=self._done,
             total=total,
+            share=share,
             failed=self._failed,
             in_flight=in_flight if going else 0,
             waited_s=time.monotonic() - self._started_s,
@@ -121,10 +130,28 @@ class Follower:
             tok_s=tuple(
                 (float(second), float(tokens))
                 for second, tokens in sorted(self._tokens.items())
-                if second + 1 <= elapsed_s - self._longest_s
+                if second + 1 <= known_s
             )[-MOST_POINTS:],
+            flights=self._flights(known_s)[-MOST_POINTS:],
             looks=tuple(self._looks),
         )
+
+    def _flights(self, known_s: float) -> tuple[tuple[float, float], ...]:
+        """The requests in flight at each step of time, up to then."""
+        steps = range(min(int(known_s / STEP_S), max(self._more_in_flight, default=-1)) + 1)
+        counts = accumulate(self._more_in_flight.get(step, 0) for step in steps)
+        return tuple((step * STEP_S, float(count)) for step, count in zip(steps, counts, strict=True))
+
+
+def _changes(sent: pd.DataFrame, start_ns: int) -> dict[int, int]:
+    """By the step of time at which it is first seen: how many more requests were in flight than at the step before."""
+    over = sent[sent["done_ns"].notna()]
+    step_ns, found = int(STEP_S * 1e9), Counter[int]()
+    for column, more in (("sent_ns", 1), ("done_ns", -1)):
+        steps = -((start_ns - over[column].astype("int64")) // step_ns)
+        for step, count in steps.value_counts().items():
+            found[int(str(step))] += more * int(count)
+    return found
 
 
 def _tokens_by_second(output: pd.DataFrame, start_ns: int) -> dict[int, int]:

@@ -22,12 +22,16 @@ SCENARIO = "explore"
 class Server:
     """What is to be loaded: the server at `url`, an `engine` (opening.KINDS) that is started, or the embedded one.
 
-    With a `url` that one is attached to; without one and without an `engine` the embedded engine is started.
+    With a `url` that one is attached to; without one and without an `engine` the embedded engine is started. The last
+    three are how an engine is launched, see `scenario.serving`.
     """
 
     url: str = ""
     model: str = ""
     engine: str = ""
+    context: int = 0
+    prefix_caching: str = ""
+    engine_flags: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,9 @@ class LoadProcess:
             "embedded": not (self.server.url or self.server.engine),
             "results_dir": str(results),
             "run_id": self.run_id,
+            "context": self.server.context,
+            "prefix_caching": self.server.prefix_caching,
+            "engine_flags": self.server.engine_flags,
         }
 
     def _tell(self, line: str) -> None:

@@ -1,5 +1,6 @@
 """What a notebook or the shell does to one server: start it, ask it, load it, and keep the run."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,6 +25,8 @@ from gptoss_bench.store import Run, RunFolder
 from gptoss_bench.sweep_load import run_sweep
 from gptoss_bench.trace import Trace
 from gptoss_bench.witnesses import Witnesses, watching
+
+STOPPED = "stopped before its end"
 
 
 class Session:
@@ -121,7 +124,7 @@ class Session:
             if phase == "measure":
                 used.start()
 
-        reason = "stopped before its end"
+        reason = STOPPED
         try:
             reason = (
                 await run_load(plan, self.endpoint, self.folder, seen, first_id=self._next_id, on_phase=marked) or ""
@@ -222,6 +225,9 @@ async def serving(
             folder.manifest["ruler"] = ruler_here(results, folder.manifest["machine"])
             await witnesses.ready(endpoint)
             yield Session(folder, endpoint, witnesses)
+        except asyncio.CancelledError:
+            folder.abandon(STOPPED)
+            raise
         except BaseException as error:
             folder.abandon(f"{type(error).__name__}: {error}")
             raise

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from gptoss_bench.trace import Trace
 
 BATCH, BATCH_BYTES = 200, 4 << 20  # what is held in memory at a time, and is a row group of each table
+UNSENT_BATCH = 20_000  # of requests that were never sent: a stopped load may leave a million, and they hold nothing
 SCHEMA = pa.schema(
     [
         *((name, pa.int64()) for name in ("request_id", "prompt_id", "scheduled_ns", "sent_ns", "done_ns")),
@@ -88,14 +89,15 @@ def spooled_since(folder: Path, offset: int) -> Iterator[tuple[Trace, int]]:
 
 
 def batches(traces: Iterable[Trace]) -> Iterator[list[Trace]]:
-    """The traces in lists, in their order: at most BATCH of them, or the first that bring BATCH_BYTES."""
-    batch, size = list[Trace](), 0
+    """The traces in lists, in their order: at most BATCH that were sent, or the first that bring BATCH_BYTES."""
+    batch, size, sent = list[Trace](), 0, 0
     for trace in traces:
         batch.append(trace)
         size += sum(len(piece) for _, piece in trace.pieces)
-        if len(batch) == BATCH or size >= BATCH_BYTES:
+        sent += trace.sent_ns is not None
+        if sent == BATCH or size >= BATCH_BYTES or len(batch) == UNSENT_BATCH:
             yield batch
-            batch, size = [], 0
+            batch, size, sent = [], 0, 0
     if batch:
         yield batch
 

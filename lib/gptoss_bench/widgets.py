@@ -5,23 +5,21 @@ its end, and what the live view showed last stands where it was.
 """
 
 import asyncio
-from html import escape
+import math
 from pathlib import Path
 from typing import Any
 
 from gptoss_bench import paths
+from gptoss_bench.engines.attaching import clean_url
 from gptoss_bench.errors import UsageError
-from gptoss_bench.frame import RED
 from gptoss_bench.live import Follower
 from gptoss_bench.live_html import live_html
 from gptoss_bench.load_process import LoadProcess, Server
-from gptoss_bench.plan import Plan
+from gptoss_bench.plan import KNOWN_FIELDS, Plan
 from gptoss_bench.profile import read_profile
-from gptoss_bench.report import result_block
-from gptoss_bench.store import Run
+from gptoss_bench.widgets_card import LOOK_S, Card, alert, block, title
 from gptoss_bench.widgets_fit import has_frontend
 
-LOOK_S = 0.5
 ENGINES = {
     "embedded engine, tiny model": "embedded",
     "a server that runs, at the URL": "url",
@@ -30,6 +28,10 @@ ENGINES = {
     "start transformers": "transformers",
 }
 NO_PROFILE = "(none)"
+# What a profile is for, where its parameters do not say: the notebooks that it is made for know.
+PROFILE_ENGINES = {"a10": "ollama", "h100": "vllm", "vllm-cpu": "vllm", "endpoint": "url"}
+TAKEN = ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "token_counts")
+LAUNCHED = ("context", "prefix_caching", "engine_flags")
 
 
 async def run_panel(
@@ -50,18 +52,21 @@ async def run_panel(
         await asyncio.wait([waiting], timeout=LOOK_S)
         follower.look()
     run = await waiting
-    still = live_html(follower.end(run), _title(run.run_id, run.manifest), "complete")
-    return HTML(still + _block(run))  # type: ignore[no-untyped-call]
+    still = live_html(follower.end(run), title(run), "complete")
+    return HTML(still + block(run))  # type: ignore[no-untyped-call]
 
 
 class Panel:
-    """The controls, and below them a card for each load that was started; `box` is what a cell shows."""
+    """The controls, and below them a card for each load that this kernel started; `box` is what a cell shows.
+
+    A panel that is made again, by running its cell once more, has the cards of the one before.
+    """
 
     def __init__(self, plan: Plan, server: Server, results: Path) -> None:
         """Build the controls, filled in with a plan and a server."""
         import ipywidgets as w  # a headless run does without it
 
-        wide = {"style": {"description_width": "9em"}, "layout": w.Layout(width="26em")}
+        wide = {"style": {"description_width": "10em"}, "layout": w.Layout(width="34em", max_width="98%")}
         chosen = "url" if server.url else server.engine or "embedded"
         count = plan.requests if plan.requests is not None else plan.duration_s
         by = "requests" if plan.requests is not None else "seconds"
@@ -71,21 +76,26 @@ class Panel:
         self.engine = w.Dropdown(options=ENGINES, value=chosen, description="engine", **wide)
         self.url = w.Text(value=server.url, placeholder="http://127.0.0.1:8000", description="URL", **wide)
         self.model = w.Text(value=server.model, placeholder="the only one there is", description="model", **wide)
-        self.prompt = w.Textarea(value=plan.prompt, description="prompt", rows=2, **wide)
+        self.prompt = w.Textarea(value=plan.prompt, description="prompt", rows=3, **wide)
         self.prompts = w.Dropdown(options=["fixed", "distinct"], value=plan.prompts, description="prompts", **wide)
         self.concurrency = w.IntText(value=plan.concurrency, description="concurrency", **wide)
         self.count = w.FloatText(value=count, description="length", **wide)
         self.by = w.Dropdown(options=["requests", "seconds"], value=by, description="length is in", **wide)
         self.warmup = w.IntText(value=plan.warmup, description="warm-up requests", **wide)
         self.max_tokens = w.IntText(value=plan.max_tokens, description="max. tokens", **wide)
+        self.token_counts = w.Checkbox(value=plan.token_counts, description="token_counts in every event", **wide)
+        self.context = w.IntText(value=server.context, description="context (0: its own)", **wide)
+        caching = {"its own default": "", "on": "on", "off": "off"}
+        self.prefix_caching = w.Dropdown(
+            options=caching, value=server.prefix_caching, description="prefix caching", **wide
+        )
+        self.engine_flags = w.Text(value=server.engine_flags, description="engine's flags", **wide)
         self.start = w.Button(description="Start", button_style="primary", tooltip="run this load")
         self.words = w.HTML()
-        self.cards = w.VBox()
-        self.following: set[asyncio.Task[None]] = set()
-        columns = (
-            [self.profile, self.engine, self.url, self.model, self.prompt, self.prompts],
-            [self.concurrency, self.count, self.by, self.warmup, self.max_tokens],
-        )
+        self.cards = w.VBox([card.box for card in Card.of(results)])
+        of_server = (self.engine, self.url, self.model, self.context, self.prefix_caching, self.engine_flags)
+        of_load = (self.prompt, self.prompts, self.concurrency, self.count, self.by, self.warmup, self.max_tokens)
+        columns = ([self.profile, *of_server], [*of_load, self.token_counts])
         form = w.HBox([w.VBox(column) for column in columns], layout=w.Layout(flex_flow="row wrap"))
         self.box = w.VBox([form, w.HBox([self.start, self.words]), self.cards])
         self.profile.observe(self._fill_in, names="value")
@@ -95,8 +105,11 @@ class Panel:
         """What the controls say. Raises UsageError where that makes no sense."""
         count = self.count.value
         by_requests = self.by.value == "requests"
-        if by_requests and count != int(count):
-            raise UsageError(f"the number of requests must be whole, not {count:g}")
+        if not math.isfinite(count) or (by_requests and count != int(count)):
+            raise UsageError(
+                f"the number of {self.by.value} must be {'whole' if by_requests else 'one'}, not {count:g}"
+            )
+        kind = self.engine.value
         return Plan(
             concurrency=self.concurrency.value,
             requests=int(count) if by_requests else None,
@@ -105,98 +118,60 @@ class Panel:
             prompt=self.prompt.value,
             prompts=self.prompts.value,
             max_tokens=self.max_tokens.value,
+            token_counts=self.token_counts.value and "token_counts" in KNOWN_FIELDS.get(kind, {"token_counts"}),
+            options={"num_ctx": self.context.value} if kind == "ollama" and self.context.value else {},
         )
 
     def server(self) -> Server:
-        """The server that is chosen. Raises UsageError where the URL is missing."""
-        match self.engine.value:
+        """The server that is chosen. Raises UsageError where the URL is missing, or nothing is launched to be told."""
+        model, kind = self.model.value.strip(), self.engine.value
+        launch = {name: getattr(self, name).value for name in LAUNCHED}
+        if kind in ("embedded", "url") and any(launch.values()):
+            raise UsageError("context, prefix caching and flags are for an engine that is started: leave them empty")
+        match kind:
             case "embedded":
                 return Server()
             case "url":
                 if not self.url.value.strip():
                     raise UsageError("give the URL of the server, such as http://127.0.0.1:8000")
-                return Server(url=self.url.value.strip(), model=self.model.value.strip())
-        return Server(model=self.model.value.strip(), engine=self.engine.value)
+                return Server(url=self._clean_url(), model=model)
+        return Server(model=model, engine=kind, **launch)
+
+    def _clean_url(self) -> str:
+        try:
+            return clean_url(self.url.value)
+        except UsageError:
+            if "@" in self.url.value:  # a password that stays in the field could be saved with the notebook
+                self.url.value = ""
+            raise
 
     def _start(self, _: Any) -> None:
         try:
-            load = LoadProcess(self.plan(), self.server(), results=self._results)
+            Card(LoadProcess(self.plan(), self.server(), results=self._results))
         except UsageError as error:
-            self.words.value = _red(str(error))
+            self.words.value = alert(str(error))
             return
         self.words.value = ""
-        card = Card(load)
-        self.cards.children = (card.box, *self.cards.children)
-        task = asyncio.get_running_loop().create_task(card.follow())
-        self.following.add(task)
-        task.add_done_callback(self.following.discard)
+        self.cards.children = [card.box for card in Card.of(self._results)]
 
     def _fill_in(self, change: dict[str, Any]) -> None:
-        """Take over what a profile says of the controls; what it does not name stays."""
+        """Take over what a profile says of the controls; of the load, what it does not name stays."""
         if change["new"] == NO_PROFILE:
             return
-        told = read_profile(paths.PROFILES / f"{change['new']}.yaml")
-        for name in ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "url", "model"):
+        try:
+            told = read_profile(paths.PROFILES / f"{change['new']}.yaml")
+        except UsageError as error:
+            self.words.value = alert(str(error))
+            return
+        for name in TAKEN:
             if name in told:
                 getattr(self, name).value = told[name]
         if "requests" in told:
             self.count.value, self.by.value = told["requests"], "requests"
+        self.url.value, self.model.value = told.get("url", ""), told.get("model", "")
+        self.context.value, self.prefix_caching.value = told.get("context", 0), told.get("prefix_caching", "")
+        self.engine_flags.value = told.get("engine_flags", "")
         if told.get("embedded") is True:
             self.engine.value = "embedded"
-        elif told.get("url"):
-            self.engine.value = "url"
-
-
-class Card:
-    """One load: its live view, and the button that stops it."""
-
-    def __init__(self, load: LoadProcess) -> None:
-        """Show a load that was just started."""
-        import ipywidgets as w
-
-        self._load = load
-        self._view = w.HTML()
-        self._stop = w.Button(description="Stop", tooltip=f"stop {load.run_id}; what has ended is kept")
-        self._stop.on_click(self._stopped)
-        self.box = w.VBox([self._view, self._stop], layout=w.Layout(border="1px solid #8886", padding="6px"))
-
-    async def follow(self) -> None:
-        """Redraw twice a second until the load has ended, then show its result in place of the button."""
-        load = self._load
-        follower = Follower(load.path, load.plan)
-        while (ended := load.ended) is None:
-            seen = await asyncio.to_thread(follower.look)
-            self._view.value = live_html(seen, load.run_id, "stopping" if self._stop.disabled else "running")
-            await asyncio.sleep(LOOK_S)
-        words = _ended_words(ended.how, ended.words)
-        try:
-            run = await asyncio.to_thread(Run.load, load.path)
-            seen = await asyncio.to_thread(follower.end, run)
-            self._view.value = live_html(seen, _title(run.run_id, run.manifest), words) + _block(run)
-        except UsageError:  # it was refused before there was a folder
-            self._view.value = f"<b>{escape(load.run_id)}</b> {_red(words)}"
-        self.box.children = (self._view,)
-
-    def _stopped(self, _: Any) -> None:
-        self._stop.disabled = True
-        self._load.stop()
-
-
-def _title(run_id: str, manifest: Any) -> str:
-    return f"{manifest['label']}: {run_id}" if manifest.get("label") else run_id
-
-
-def _ended_words(how: str, words: str | None) -> str:
-    return how if words is None else words if words.startswith(how) else f"{how}: {words}"
-
-
-def _red(words: str) -> str:
-    return f'<span role="alert" style="color:{RED}">{escape(words)}</span>'
-
-
-def _block(run: Run) -> str:
-    """The result block of a run, where it has one."""
-    if "ttft_s" not in run.summary:
-        return ""
-    text = result_block(run.summary, title_line=_title(run.run_id, run.manifest))
-    return f'<pre style="font-size:11px;line-height:1.25;overflow:auto">{escape(text)}</pre>'
+        else:
+            self.engine.value = "url" if self.url.value else PROFILE_ENGINES.get(change["new"], self.engine.value)

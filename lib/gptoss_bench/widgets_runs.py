@@ -5,6 +5,7 @@ Without a frontend it is a still picture: the table, and the newest two runs com
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,13 +16,19 @@ from matplotlib.figure import Figure
 
 from gptoss_bench import compare, figures_compare, lint_made, paths, run_table
 from gptoss_bench.errors import UsageError
-from gptoss_bench.frame import RED
 from gptoss_bench.judged import side_of
+from gptoss_bench.live_html import BLUE, RED
 from gptoss_bench.request_events import raw_bytes, request_events
 from gptoss_bench.store import Run
 from gptoss_bench.widgets_fit import has_frontend
 
 MOST_SHOWN = 40  # runs that can be ticked; the filter brings up others
+LOOK = (
+    "<style>.gptoss-table th, .gptoss-table td {padding: 2px 8px; white-space: nowrap; line-height: 1.4; "
+    f"text-align: left !important}} .gptoss-table .gptoss-mark {{color: {RED}; font-weight: bold}} "
+    ".widget-html-content:has(.gptoss-table) {min-width: 0}</style>"
+)
+MARKED = re.compile(r"<td>((?:\d+ error|CLIENT-BOUND|not readable)[^<]*)</td>")  # what a reader may not overlook
 RAW_CHARS = 4000  # of a body that are shown; the link has all of it
 
 
@@ -52,13 +59,15 @@ class Explorer:
         self.by = w.Dropdown(options=run_table.COLUMNS, value="run", description="sort by", **wide)
         self.ascending = w.Checkbox(value=False, description="smallest first", indent=False)
         self.again = w.Button(description="Read again", tooltip="read the runs on disk again")
-        self.table = w.HTML()
+        narrow = w.Layout(min_width="0", max_width="100%", overflow="auto")  # a wide table scrolls, the cell does not
+        self.table = w.HTML(layout=narrow)
         # A list takes its arrow keys, which JupyterLab keeps for its cells; a box is ticked with the space bar.
         self.runs = w.VBox()
         self._box = w.Checkbox
+        self._ticks: dict[str, Any] = {}
         self.request = w.IntText(description="request", tooltip="request_id in the first of the runs", **wide)
         self.request_row = w.HBox([self.request])
-        self.comparison, self.timeline = w.HTML(), w.HTML()
+        self.comparison, self.timeline = w.HTML(layout=narrow), w.HTML(layout=narrow)
         hint = w.HTML(
             f"Tick one run to open a request of it, more to compare them with the first ({MOST_SHOWN} are listed)."
         )
@@ -77,14 +86,16 @@ class Explorer:
     def _show(self, _: Any = None) -> None:
         found = run_table.shown(self._table, words=self.words.value, by=self.by.value, ascending=self.ascending.value)
         self.table.value = table_html(found)
-        kept = self.chosen
-        ticks = []
-        for run_id in found["run"].head(MOST_SHOWN):
-            tick = self._box(value=run_id in kept, description=run_id, indent=False, layout={"width": "40em"})
-            tick.observe(self._chosen, names="value")
-            ticks.append(tick)
-        self.runs.children = ticks
+        self.runs.children = [self._tick(run_id) for run_id in found["run"].head(MOST_SHOWN)]
         self._chosen()
+
+    def _tick(self, run_id: str) -> Any:
+        """The box of one run, made once: a click on it counts also where the list is just being sorted anew."""
+        if run_id not in self._ticks:
+            tick = self._box(value=False, description=run_id, indent=False, layout={"width": "40em"})
+            tick.observe(self._chosen, names="value")
+            self._ticks[run_id] = tick
+        return self._ticks[run_id]
 
     @property
     def chosen(self) -> list[str]:
@@ -104,7 +115,7 @@ class Explorer:
 def table_html(table: pd.DataFrame) -> str:
     """A table of runs and the link that saves it as CSV."""
     name = "runs.csv"
-    return f'<div style="overflow:auto">{_plain(table)}</div>{_link(name, "text/csv", table.to_csv(index=False))}'
+    return f"{_plain(table)}{_link(name, 'text/csv', table.to_csv(index=False))}"
 
 
 def compared(results: Path, run_ids: Sequence[str]) -> str:
@@ -173,7 +184,11 @@ def _differing(runs: Mapping[str, Run]) -> str:
 
 
 def _plain(table: pd.DataFrame) -> str:
-    return table.to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0, classes="gptoss-table")
+    html = table.to_html(
+        index=False, na_rep="", float_format="{:.4g}".format, border=0, justify="left", classes="gptoss-table"
+    )
+    html = MARKED.sub(r'<td class="gptoss-mark">\1</td>', html)
+    return f'{LOOK}<div style="overflow:auto">{html}</div>'
 
 
 def _picture(figure: Figure, name: str) -> str:
@@ -186,7 +201,8 @@ def _picture(figure: Figure, name: str) -> str:
 
 def _link(name: str, kind: str, content: str | bytes) -> str:
     data = base64.b64encode(content.encode() if isinstance(content, str) else content).decode()
-    return f'<a download="{escape(name)}" href="data:{kind};base64,{data}">save {escape(name)}</a>'
+    look = f"color:{BLUE};text-decoration:underline"
+    return f'<a style="{look}" download="{escape(name)}" href="data:{kind};base64,{data}">save {escape(name)}</a>'
 
 
 def _alert(words: object) -> str:
