@@ -222,6 +222,23 @@ def test_a_panel_that_is_made_again_has_the_loads_that_go_on_and_two_of_them_are
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
+def test_the_panel_shows_what_is_left_of_a_load_that_was_killed(tmp_path):
+    async def used() -> str:
+        shown = panel(tmp_path)
+        shown.start.click()
+        [card] = Card.of(tmp_path)
+        async with asyncio.timeout(PATIENCE_S):
+            while not listed(card.load):
+                await asyncio.sleep(0.05)
+            os.kill(card.load.pid, signal.SIGKILL)
+            await card.following
+        assert len(card.box.children) == 1
+        return card.box.children[0].value
+
+    words = asyncio.run(used())
+    assert "failed: the process of the load ended with code -9; what had ended is kept" in words and "<circle" in words
+
+
 def test_a_password_in_the_url_is_refused_and_stays_nowhere(tmp_path):
     shown = panel(tmp_path)
     shown.engine.value, shown.url.value = "url", "http://me:hunter2@127.0.0.1:9"
