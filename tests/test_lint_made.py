@@ -49,6 +49,7 @@ TRIPPED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("partial-offload", endpoint(facts={"vram_share": 0.47}), {}, "47% of the loaded model"),
     ("partial-offload", endpoint(facts={"gpu_layers": 10, "layers": 25}), {}, "10 of 25 layers"),
     ("partial-offload", endpoint(facts={"gpu_layers": -1, "cpu_moe_layers": 8}), {}, "the experts of 8 layers"),
+    ("engine-noted", endpoint(facts={"notes": ["no /metrics", "version 9"]}), {}, "no /metrics; version 9"),
     ("quantisation-differs", endpoint(quantisation="BF16"), {}, "of MXFP4 weights, this server's are BF16"),
     ("quantisation-differs", {"scenario": "transformers-bf16"}, {}, "of BF16 weights, this server's are MXFP4"),
 ]
@@ -62,6 +63,7 @@ BESIDE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("partial-offload", endpoint(facts={"gpu_layers": 99, "layers": 25, "cpu_moe_layers": 0}), {}),
     ("partial-offload", endpoint(facts={"gpu_layers": -1, "layers": 25}), {}),
     ("partial-offload", endpoint(facts={"gpu_layers": None, "cpu_moe_layers": 8}), {}),
+    ("engine-noted", endpoint(facts={"notes": []}), {}),
     ("quantisation-differs", endpoint(quantisation=None), {}),
     ("quantisation-differs", endpoint(quantisation="mxfp4"), {}),
     ("quantisation-differs", {"scenario": "load", **endpoint(quantisation="Q8_0")}, {}),  # no claim is made of it

@@ -12,6 +12,7 @@ import test_lint_made
 from gptoss_bench import __main__ as shell
 from gptoss_bench import lint, lint_machine, lint_made, lint_rules, paths
 from gptoss_bench.judged import judge, read
+from gptoss_bench.lint_reasons import REASONS
 from gptoss_bench.rebuild import findings_document, rebuild
 from gptoss_bench.store import Run
 
@@ -39,6 +40,16 @@ def test_every_rule_has_a_run_that_trips_it_and_one_that_does_not() -> None:
     }
     assert tripped == ids()
     assert beside == ids()
+
+
+def test_every_finding_has_its_reason_for_the_reader(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(REASONS) == ids() | {"names-differ"}  # which an imported result has of its tool
+    assert all(reason.endswith(".") for reason in REASONS.values())
+    assert shell.main(["lint", "--rules"]) == 0
+    told = capsys.readouterr().out
+    assert all(f"{rule} " in told and reason in told for rule, reason in REASONS.items())
+    assert shell.main(["lint"]) == 2
+    assert "--rules" in capsys.readouterr().err
 
 
 def test_every_rule_of_every_room_is_among_those_that_a_result_is_held_against() -> None:

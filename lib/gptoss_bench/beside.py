@@ -3,14 +3,13 @@
 A row is one percentile of one quantity of one result; what a tool does not tell is a row without a value.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 
-from gptoss_bench.metrics import Floats, bootstrap_interval, measured
+from gptoss_bench.run_intervals import completed, percentile_interval
 
 QUANTITIES = {"ttft_s": "TTFT", "itl_s": "ITL", "tpot_s": "TPOT", "done_s": "Latency of a request"}
 PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
@@ -83,16 +82,8 @@ def _interval(
     if percentile == "p50":
         known = one.summary[quantity].get("p50_interval")
         return (known[0], known[1]) if known else (None, None)
-    if not resolved or quantity not in one.requests or one.requests.empty:
+    if quantity not in one.requests:
         return None, None
-    rows = measured(one.requests)
-    values = rows.loc[rows["outcome"] == "completed", quantity]
-    return bootstrap_interval(values, _quantiles(PERCENTILES[percentile])) or (None, None)
-
-
-def _quantiles(percent: int) -> Callable[[Floats], Floats]:
-    def quantiles(rows: Floats) -> Floats:
-        found: Floats = np.quantile(rows, percent / 100, axis=1)
-        return found
-
-    return quantiles
+    values = completed(one.requests)[quantity]
+    found = percentile_interval(values, PERCENTILES[percentile], resolved=resolved)
+    return (found[0], found[1]) if found else (None, None)

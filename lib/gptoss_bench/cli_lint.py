@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_bench import lint_made
+from gptoss_bench.errors import UsageError
 from gptoss_bench.judged import Judged, judge, read
+from gptoss_bench.lint_reasons import REASONS
 from gptoss_bench.rebuild import findings_document
 
 EXAMPLE = """example:
@@ -26,13 +28,19 @@ def add_parser(commands: Any) -> None:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("results", type=Path, nargs="+", metavar="RUN-OR-FILE", help="run folder, or a tool's result")
+    parser.add_argument("results", type=Path, nargs="*", metavar="RUN-OR-FILE", help="run folder, or a tool's result")
+    parser.add_argument("--rules", action="store_true", help="list what can be found, and why it matters")
     parser.add_argument("--json", action="store_true", help="print the findings as JSON, a list a result")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Judge and print; exit code 3 where an error was found. Raises UsageError where a result cannot be read."""
+    if args.rules:
+        print("\n".join(f"{rule:<30} {reason}" for rule, reason in REASONS.items()))
+        return 0
+    if not args.results:
+        raise UsageError("lint what? name a run folder or a tool's result file, or ask for the --rules")
     judged = [judge(result) for path in args.results for result in read(path)]
     between = lint_made.mixed((one.name, one.manifest) for one in judged)
     if len(judged) > 1:

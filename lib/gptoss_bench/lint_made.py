@@ -107,6 +107,12 @@ def _quantisation(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     return Finding("quantisation-differs", "warning", evidence, "compare no rate and no memory with the published one")
 
 
+def _engine_says(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+    """What was noted of the engine when it was ready, such as a version that this kit was not tried with."""
+    notes = (_manifest(summary, "endpoint").get("facts") or {}).get("notes") or []
+    return Finding("engine-noted", "note", "; ".join(notes), "say so beside the figures") if notes else None
+
+
 def _manifest(summary: Summary, name: str) -> Mapping[str, Any]:
     found: Mapping[str, Any] = (summary.get("manifest") or {}).get(name) or {}
     return found
@@ -114,7 +120,7 @@ def _manifest(summary: Summary, name: str) -> Mapping[str, Any]:
 
 RULES: tuple[Rule, ...] = (
     *(_role_chunk, _cold, _offload, _quantisation, _clock_step, _wall_clock),
-    *(_ramp, _percentile_rule),
+    *(_ramp, _percentile_rule, _engine_says),
 )
 
 

@@ -34,7 +34,8 @@ def run_intervals(summary: Mapping[str, Any], requests: pd.DataFrame, seed: int 
     found["wall_s"] = [done / high, done / low] if low and high else None
     rows = completed(requests)
     for name in TIMES:
-        found[name] = {at: _of_percentile(rows[name], p, summary[name]["resolved"][at]) for at, p in HIGH.items()}
+        resolved = summary[name]["resolved"]
+        found[name] = {at: percentile_interval(rows[name], p, resolved=resolved[at]) for at, p in HIGH.items()}
     return found
 
 
@@ -74,7 +75,8 @@ def _of_draws(draws: Floats | None) -> Interval:
     return None if draws is None else list(middle(draws, 0.95))
 
 
-def _of_percentile(values: pd.Series, p: float, resolved: bool) -> Interval:
+def percentile_interval(values: pd.Series, p: float, *, resolved: bool) -> Interval:
+    """95 % interval of the p-th percentile (inclusive), one value a request; None where it is not resolved."""
     if not resolved:
         return None
 

@@ -60,11 +60,8 @@ class Session:
 
     @property
     def findings_table(self) -> pd.DataFrame:
-        """What makes the result untrustworthy, a row a finding, the gravest first; then what is noted of the engine."""
-        columns = ["severity", "rule", "evidence", "advice"]
-        notes = self.endpoint.facts.get("notes", [])
-        of_engine = [lint.Finding("engine", "note", note, "say so beside the figures") for note in notes]
-        return pd.DataFrame(findings_document([*self.findings, *of_engine]), columns=columns)
+        """What makes the result untrustworthy, a row a finding, the gravest first."""
+        return pd.DataFrame(findings_document(self.findings), columns=["severity", "rule", "evidence", "advice"])
 
     @property
     def agreement(self) -> pd.DataFrame:

@@ -10,6 +10,7 @@ import nbformat
 from gptoss_bench import claims, paths, site_front
 from gptoss_bench.claims import Verdict
 from gptoss_bench.errors import UsageError
+from gptoss_bench.lint_reasons import REASONS
 from gptoss_bench.site_front import APPENDIX, FRONT, METHOD, RunPage
 from gptoss_bench.site_page import Frame, markdown, raw, render, take_pictures, title_of
 from gptoss_bench.store import Run
@@ -66,10 +67,13 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
     links += [(METHOD, "Method"), (APPENDIX, "Appendix")]
     numbers = [verdict.claim_id.partition("-")[0] for verdict in verdicts]
     targets = {page.run.run_id: page.name for page in pages} | {at: f"{FRONT}#{at}" for at in numbers}
+    targets |= {rule: f"{METHOD}#{rule}" for rule in REASONS if "-" in rule}  # a common word is no name of a rule
     foot = "No page here runs a script or asks a server for anything."
 
     def write(name: str, title: str, cells: Sequence[Any]) -> None:
-        own = {FRONT: numbers}.get(name, [page.run.run_id for page in pages if page.name == name])
+        own = {FRONT: numbers, METHOD: list(REASONS)}.get(
+            name, [page.run.run_id for page in pages if page.name == name]
+        )
         others = {word: target for word, target in targets.items() if word not in own}
         html = render(cells, Frame(name, title, links, foot), others)
         (folder / name).write_text(html, encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 from gptoss_bench import error_bar, metrics, paths
 from gptoss_bench.claims import Claim, Verdict, verdict_counts, verdict_page
 from gptoss_bench.frame import provenance
+from gptoss_bench.lint_reasons import REASONS
 from gptoss_bench.site_page import badge
 from gptoss_bench.store import Run
 
@@ -154,8 +155,17 @@ def method(ruler: str) -> str:
         "cpu_share": f"{error_bar.CPU_SHARE:.0%}",
         "shared_read_share": f"{error_bar.SHARED_READ_SHARE:.0%}",
         "ruler": ruler,
+        "rules": _rules(),
     }
     return Template((paths.DATA / "site" / "method.md").read_text(encoding="utf-8")).substitute(words)
+
+
+def _rules() -> str:
+    """What the linter finds, a row each, with a place of its own to link to."""
+    rows = "".join(
+        f'<tr id="{rule}"><th scope="row">{rule}</th><td>{escape(why)}</td></tr>' for rule, why in REASONS.items()
+    )
+    return f'<table><thead><tr><th scope="col">finding</th><th scope="col">why</th></tr></thead>{rows}</table>'
 
 
 def appendix(pages: Iterable[RunPage], sizes: Mapping[Path, int], largest: int) -> str:
