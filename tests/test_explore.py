@@ -120,8 +120,9 @@ def test_a_load_that_is_killed_says_so_and_its_folder_is_readable(tmp_path):
 
 def test_two_loads_run_beside_each_other(tmp_path):
     loads = [LoadProcess(Plan(**SMALL), Server(), results=tmp_path) for _ in range(2)]
+    assert [load.beside for load in loads] == [True, True]
     assert [ended(load).how for load in loads] == ["complete", "complete"]
-    assert len({load.run_id for load in loads}) == 2
+    assert len({load.run_id for load in loads}) == 2 and not loads[0].beside
 
 
 def test_bench_in_a_script_and_what_it_refuses(tmp_path):

@@ -7,7 +7,8 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
+from weakref import WeakSet
 
 from gptoss_bench import paths
 from gptoss_bench.errors import RunFailed, UsageError
@@ -45,6 +46,8 @@ class Ended:
 class LoadProcess:
     """One load that is going on, and where its run is written. It ends with this process at the latest."""
 
+    _started: ClassVar[WeakSet["LoadProcess"]] = WeakSet()
+
     def __init__(self, plan: Plan, server: Server, *, results: Path | None = None, run_id: str = "") -> None:
         """Start it. Raises UsageError where no process can be started."""
         results = (results or paths.RESULTS).absolute()
@@ -67,6 +70,12 @@ class LoadProcess:
             except OSError as error:
                 raise UsageError(f"cannot start a process for the load: {error.strerror}") from error
         self._tell(json.dumps(job))
+        LoadProcess._started.add(self)
+
+    @property
+    def beside(self) -> bool:
+        """Whether another load that this process started goes on now."""
+        return any(other is not self and other.ended is None for other in list(LoadProcess._started))
 
     @property
     def pid(self) -> int:

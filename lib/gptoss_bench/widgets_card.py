@@ -48,7 +48,7 @@ class Card:
         load = self.load
         follower = Follower(load.path, load.plan)
         while (ended := load.ended) is None:
-            self._beside = self._beside or any(card.load.ended is None and card is not self for card in Card.kept)
+            self._beside = self._beside or load.beside
             seen, named = await asyncio.to_thread(lambda: (follower.look(), self._named()))
             words = "stopping" if self._stop.disabled else "running"
             self._view.value = live_html(seen, named, words) + self._doubt()
