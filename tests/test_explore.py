@@ -319,13 +319,15 @@ def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, mo
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 5)), min_size=1, max_size=40))
-def test_the_curve_of_requests_in_flight_is_what_counting_gives(spans_s):
+def test_the_curve_of_requests_in_flight_is_their_mean_over_each_step(spans_s):
     sent_ns = pd.Series([int(begin * 1e9) for begin, _ in spans_s], dtype="Int64")
     done_ns = sent_ns + pd.Series([int(took * 1e9) for _, took in spans_s], dtype="Int64")
     changes = live._changes(pd.DataFrame({"sent_ns": sent_ns, "done_ns": done_ns}), 0)
-    for step in range(0, 4 * 36):
-        at_ns = step * 250_000_000
-        assert sum(more for at, more in changes.items() if at <= step) == ((sent_ns <= at_ns) & (at_ns < done_ns)).sum()
+    for step in range(4 * 36):
+        begin, end = step * 250_000_000, (step + 1) * 250_000_000
+        overlap_ns = (done_ns.clip(begin, end) - sent_ns.clip(begin, end)).sum()
+        mean = sum(more for at, more in changes.items() if at <= step)
+        assert mean == pytest.approx(overlap_ns / 250_000_000, abs=1e-6)
 
 
 def test_the_live_view_has_every_quantity_and_gpu_memory_where_there_is_a_gpu():

@@ -32,6 +32,7 @@ def test_what_is_saved_is_what_is_shown(results):
         assert root.tag == "{http://www.w3.org/2000/svg}svg"
         assert len(root.findall(".//{http://www.w3.org/2000/svg}path")) > 20
         assert f"base64,{base64.b64encode(saved(html, name)).decode()}" in html.replace("data:image/svg+xml;", "")
+    assert "&lt;NA&gt;" not in explorer.timeline.value
     events = pd.read_csv(io.BytesIO(saved(explorer.timeline.value, f"{first}-request-0.csv")))
     expected = request_events(Run.load(results / "runs" / first), 0)
     assert list(events.columns) == list(expected.columns) and len(events) == len(expected)

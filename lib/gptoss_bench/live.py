@@ -5,7 +5,6 @@ that measures, so the load does nothing for its audience.
 """
 
 import time
-from collections import Counter
 from dataclasses import replace
 from itertools import accumulate, islice
 from pathlib import Path
@@ -38,7 +37,7 @@ class Follower:
         self._points: list[Point] = []
         self._looks: list[Look] = []
         self._tokens: dict[int, int] = {}  # by whole seconds since the first request
-        self._more_in_flight: dict[int, int] = {}  # than before, by steps of STEP_S since the first request
+        self._more_in_flight: dict[int, float] = {}  # than before, by steps of STEP_S since the first request
         self._longest_s = 0.0
         self._listed = self._done = self._failed = 0
         self._gpus = Gpus()
@@ -77,7 +76,7 @@ class Follower:
         self._failed += int((requests["outcome"] == "failed").sum())
         self._longest_s = max(self._longest_s, float(sent["done_s"].max(skipna=True) or 0.0))
         for step, more in _changes(sent, start_ns).items():
-            self._more_in_flight[step] = self._more_in_flight.get(step, 0) + more
+            self._more_in_flight[step] = self._more_in_flight.get(step, 0.0) + more
         output = chunks[chunks["output"]]
         for second, tokens in _tokens_by_second(output, start_ns).items():
             self._tokens[second] = self._tokens.get(second, 0) + tokens
@@ -137,20 +136,22 @@ class Follower:
         )
 
     def _flights(self, known_s: float) -> tuple[tuple[float, float], ...]:
-        """The requests in flight at each step of time, up to then."""
-        steps = range(min(int(known_s / STEP_S), max(self._more_in_flight, default=-1)) + 1)
-        counts = accumulate(self._more_in_flight.get(step, 0) for step in steps)
-        return tuple((step * STEP_S, float(count)) for step, count in zip(steps, counts, strict=True))
+        """The mean number of requests in flight over each step of time that is over by then."""
+        steps = range(min(int(known_s / STEP_S), max(self._more_in_flight, default=0)))
+        means = accumulate(self._more_in_flight.get(step, 0.0) for step in steps)
+        return tuple((step * STEP_S, round(mean, 6)) for step, mean in zip(steps, means, strict=True))
 
 
-def _changes(sent: pd.DataFrame, start_ns: int) -> dict[int, int]:
-    """By the step of time at which it is first seen: how many more requests were in flight than at the step before."""
+def _changes(sent: pd.DataFrame, start_ns: int) -> dict[int, float]:
+    """By step of time: how many more requests were in flight, on average over the step, than over the step before."""
     over = sent[sent["done_ns"].notna()]
-    step_ns, found = int(STEP_S * 1e9), Counter[int]()
+    found: dict[int, float] = {}
     for column, more in (("sent_ns", 1), ("done_ns", -1)):
-        steps = -((start_ns - over[column].astype("int64")) // step_ns)
-        for step, count in steps.value_counts().items():
-            found[int(str(step))] += more * int(count)
+        for at in (over[column].astype("int64") - start_ns) / (STEP_S * 1e9):
+            step = int(at // 1)
+            counts = step + 1 - at  # of this step, the share in which it counts
+            found[step] = found.get(step, 0.0) + more * counts
+            found[step + 1] = found.get(step + 1, 0.0) + more * (1 - counts)
     return found
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from gptoss_bench.errors import UsageError
 from gptoss_bench.store import Run
+from gptoss_bench.tokens import count_so_far
 from gptoss_bench.trace import Trace
 from gptoss_bench.wire import decode
 
@@ -28,7 +29,7 @@ def request_events(run: Run, request_id: int) -> pd.DataFrame:
                 "at_s": (trace.pieces[at][0] - start_ns) / 1e9,
                 "kind": event.kind,
                 "text": event.reasoning or event.answer or event.tool or event.error or event.finish_reason or "",
-                "tokens": event.completion_tokens,
+                "tokens": count_so_far(event),
                 "lag_s": trace.lags_ns[at] / 1e9 if trace.lags_ns else None,
                 "piece": at,
                 "raw": b"".join(bodies[told + 1 : at + 1]).decode("utf-8", "backslashreplace"),

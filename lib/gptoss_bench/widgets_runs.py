@@ -184,8 +184,11 @@ def _differing(runs: Mapping[str, Run]) -> str:
 
 
 def _plain(table: pd.DataFrame) -> str:
-    html = table.to_html(
-        index=False, na_rep="", float_format="{:.4g}".format, border=0, justify="left", classes="gptoss-table"
+    unknown = table.select_dtypes("Int32").columns  # pandas writes <NA> where `na_rep` should stand
+    html = (
+        table.astype(dict.fromkeys(unknown, "string"))
+        .fillna(dict.fromkeys(unknown, ""))
+        .to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0, justify="left", classes="gptoss-table")
     )
     html = MARKED.sub(r'<td class="gptoss-mark">\1</td>', html)
     return f'{LOOK}<div style="overflow:auto">{html}</div>'
