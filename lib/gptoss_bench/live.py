@@ -16,6 +16,7 @@ from gptoss_bench.nvml import Gpus
 from gptoss_bench.plan import Plan
 from gptoss_bench.spool import spooled_since
 from gptoss_bench.store import Run
+from gptoss_bench.sweep import level_plans
 from gptoss_bench.tables import derive
 from gptoss_bench.trace import Trace
 
@@ -96,7 +97,8 @@ class Follower:
 
     def _live(self, now_ns: int, *, whole: bool = False) -> Live:
         plan = self._plan
-        total = None if plan.requests is None else plan.warmup + plan.requests
+        levels = sum(level.requests or 0 for level in level_plans(plan))
+        total = None if plan.requests is None else plan.warmup + plan.requests + levels
         elapsed_s = (now_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
         left = None if total is None else total - self._done
         rate = self._done / elapsed_s if elapsed_s > 0 else None
