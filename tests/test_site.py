@@ -57,6 +57,14 @@ def test_the_site_has_a_page_for_each_run_and_is_small_enough_to_clone(site, pag
     assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 3e6
 
 
+def test_the_published_site_is_that_of_the_committed_runs(site):
+    made, kept = ({file.relative_to(top) for file in top.rglob("*") if file.is_file()} for top in (site, paths.SITE))
+    assert made == kept
+    for name in made:
+        if name.suffix not in (".png", ".parquet"):  # as the library of the day packs them
+            assert (site / name).read_bytes() == (paths.SITE / name).read_bytes(), f"{name}: make site"
+
+
 def test_every_link_leads_to_a_file_and_a_place_in_it(site, pages):
     for name, page in pages.items():
         assert len(page.ids) == len(set(page.ids)), name
