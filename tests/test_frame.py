@@ -4,6 +4,7 @@ import ast
 import graphlib
 import re
 import subprocess
+import sys
 import tomllib
 
 import nbformat
@@ -169,6 +170,12 @@ def test_the_readme_shows_the_bench_that_is_in_the_repository():
     assert found.manifest["code"]["dirty"] is False
 
 
+def test_the_shell_begins_without_what_only_pictures_and_pages_need():
+    heavy = ("matplotlib", "seaborn", "IPython", "ipywidgets", "nbformat", "nbconvert", "PIL", "torch")
+    code = f"import sys, gptoss_bench.__main__; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
+
+
 def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():
     rooms = {path.relative_to(paths.PACKAGE).as_posix(): path for path in paths.PACKAGE.rglob("*.py")}
     imports = {name: set(imported(path)) for name, path in rooms.items()}
@@ -177,7 +184,7 @@ def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():
     pure = "wire dialects events tables tokens outcome metrics summary lint report audit judges trace plan "
     pure += "peer_errors bench_table error_bar goodput prometheus agreement samples lint_machine doctor "
     pure += "architecture memory capacity fit_table cards mxfp4_rules sink_support lint_made compare trials shares "
-    pure += "cluster_bootstrap sweep beside judges_of_figures conditions run_intervals lint_rules run_page "
+    pure += "cluster_bootstrap sweep beside provenance judges_of_figures conditions run_intervals lint_rules run_page "
     pure += "importers/__init__ importers/imported importers/printed_block importers/vllm_bench "
     pure += "importers/guidellm_json importers/aiperf_files importers/llama_bench importers/ollama_verbose"
     for name in pure.split():

@@ -6,7 +6,6 @@ from typing import Any
 
 from gptoss_bench.atomic import replacing
 from gptoss_bench.errors import UsageError
-from gptoss_bench.figures_beside import results_beside
 from gptoss_bench.judged import read
 
 KINDS = (".svg", ".png", ".pdf")
@@ -33,6 +32,9 @@ def run(args: argparse.Namespace) -> int:
     kind = args.out.suffix.lower()
     if kind not in KINDS:
         raise UsageError(f"--out {args.out}: the name says what is drawn, it ends with {', '.join(KINDS)}")
+    # matplotlib and seaborn take a second and tens of megabytes, which no other command has to pay
+    from gptoss_bench.figures_beside import results_beside
+
     figure = results_beside([result for path in args.results for result in read(path)])
     try:
         with replacing(args.out) as part:

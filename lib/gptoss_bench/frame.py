@@ -11,6 +11,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
+from gptoss_bench.provenance import provenance
+
 PALETTE = "colorblind"
 HATCHES = ("", "///", "...", "xxx", "---", "|||")  # of parts side by side, for print without colour
 RED = "#b00020"
@@ -48,18 +50,6 @@ def _label_size(characters: int, width: float, height: float) -> float:
     """Points of a label of so many bold characters, turned by 18 degrees, that stays in a figure of these points."""
     length = 0.7 * characters  # in its own size
     return min(44.0, 0.95 * width / (0.95 * length + 0.4), 0.95 * height / (0.31 * length + 1.15))
-
-
-def provenance(manifest: Mapping[str, Any]) -> str:
-    """Label, engine, version, model, hardware and run, on one line."""
-    endpoint = manifest.get("endpoint") or {}
-    gpus = [gpu["name"] for gpu in manifest.get("gpus", [])]
-    machine = manifest.get("machine", {})
-    hardware = ", ".join(gpus) or (f"no GPU, {machine.get('cores')} × {machine.get('cpu')}" if machine else "")
-    engine = " ".join(str(endpoint[name]) for name in ("engine", "version") if endpoint.get(name))
-    model = " ".join(str(endpoint[name]) for name in ("model", "quantisation") if endpoint.get(name))
-    parts = (manifest.get("label"), engine, model, hardware, manifest.get("run_id"))
-    return " · ".join(part for part in parts if part)
 
 
 def joined(labels: Iterable[str | None]) -> str | None:

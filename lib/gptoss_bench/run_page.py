@@ -6,7 +6,7 @@ from typing import Any
 
 from gptoss_bench.error_bar import bar_words
 from gptoss_bench.evidence import Verdict
-from gptoss_bench.frame import provenance
+from gptoss_bench.provenance import provenance
 from gptoss_bench.report import result_block
 
 Words = Mapping[str, Any]

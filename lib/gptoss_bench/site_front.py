@@ -10,8 +10,8 @@ from typing import Any
 
 from gptoss_bench import error_bar, metrics, paths
 from gptoss_bench.claims import Claim, Verdict, verdict_counts, verdict_page
-from gptoss_bench.frame import provenance
 from gptoss_bench.lint_reasons import REASONS
+from gptoss_bench.provenance import provenance
 from gptoss_bench.site_page import badge
 from gptoss_bench.store import Run
 
