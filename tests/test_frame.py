@@ -170,6 +170,16 @@ def test_the_readme_shows_the_bench_that_is_in_the_repository():
     assert found.manifest["code"]["dirty"] is False
 
 
+def test_no_published_page_holds_a_warning_or_a_path_of_the_machine_it_was_made_on():
+    books = sorted(paths.RUNS.glob("*/notebook.ipynb"))
+    assert books
+    for book in books:
+        outputs = [output for cell in nbformat.read(book, as_version=4).cells for output in cell.get("outputs", [])]
+        said = [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+        assert said == [], book.parent.name
+        assert str(paths.ROOT) not in book.read_text(), book.parent.name
+
+
 def test_the_shell_begins_without_what_only_pictures_and_pages_need():
     heavy = ("matplotlib", "seaborn", "IPython", "ipywidgets", "nbformat", "nbconvert", "PIL", "torch")
     code = f"import sys, gptoss_bench.__main__; print([name for name in {heavy} if name in sys.modules])"

@@ -109,6 +109,19 @@ def test_it_is_drawn_with_the_published_point_on_the_same_axes(run) -> None:
     assert "TRUTH SERVER" in [text.get_text() for text in figure.findobj(Text)]
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_time_of_0_stands_at_the_foot_in_words(run) -> None:
+    """Where most of a level's tokens came in one read; a logarithmic axis has no place for it."""
+    first, *others = run.summary["sweep"]
+    hidden = {**first, "tpot_s": {**first["tpot_s"], "p50": 0.0, "p50_interval": [0.0, 0.004]}}
+    figure = throughput_against_latency([hidden, *others], run.manifest)
+    tpot = figure.axes[1]
+    [curve] = [line for line in tpot.get_lines() if line.get_label() == "p50"]
+    assert list(curve.get_xdata()) == [row["output_tok_s"] for row in others]
+    assert f"{LEVELS[0]}: p50 0" in [text.get_text() for text in tpot.texts]
+    assert tpot.get_ylim()[0] > 0
+
+
 def test_no_sweep_and_one_without_a_rate_are_said(run) -> None:
     for rows, words in (([], NO_SWEEP), ([{**run.summary["sweep"][0], "output_tok_s": None}], NO_RATE)):
         figure = throughput_against_latency(rows, run.manifest)

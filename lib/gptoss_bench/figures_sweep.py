@@ -62,9 +62,14 @@ def throughput_against_latency(
 def _line(axes: Axes, rows: Sequence[tuple[Words, Words]], at: str, scale: float, colour: Any) -> None:
     """One percentile over the levels, each a row of the sweep and the distribution in it that is drawn.
 
-    A bar is its interval, an empty mark is not resolved, a number is the streams.
+    A bar is its interval, an empty mark is not resolved, a number is the streams. A time of 0, whose tokens came in one
+    read, has no place on a logarithmic axis: it stands in words at the foot.
     """
-    rows = [(row, told) for row, told in rows if told[at] is not None]
+    for row, told in rows:
+        if told[at] == 0:
+            words, foot = f"{row['concurrency']}: {at} 0", axes.get_xaxis_transform()
+            axes.text(row["output_tok_s"], 0.02, words, transform=foot, ha="center", fontsize=8)
+    rows = [(row, told) for row, told in rows if told[at]]
     mark, line = LINES[at]
     rates, values = [row["output_tok_s"] for row, _ in rows], [told[at] * scale for _, told in rows]
     axes.plot(rates, values, line, color=colour, linewidth=1.6, label=at if rows else None)
