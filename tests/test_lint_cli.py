@@ -1,6 +1,8 @@
 """`lint` as a shell sees it: what it prints of runs and of files, and its exit codes."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,25 @@ def test_of_several_it_is_told_what_differs_between_them(capsys: pytest.CaptureF
     assert shell.main(["lint", str(run_of("vllm-h100")), str(run_of("ollama-a10"))]) == 0
     between = capsys.readouterr().out.rpartition("\nbetween them\n")[2]
     assert "[mixed-versions]" in between
+
+
+def test_a_packed_file_is_read_and_one_that_was_cut_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = FILES / "guidellm.json.gz"
+    assert shell.main(["lint", str(packed)]) == 0
+    assert "guidellm 0.8.1" in capsys.readouterr().out
+    cut = tmp_path / "cut.json.gz"
+    cut.write_bytes(packed.read_bytes()[:500])
+    assert shell.main(["lint", str(cut)]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback() -> None:
+    command = [sys.executable, "-m", "gptoss_bench", "lint", str(FILES / "guidellm.json.gz")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as shown:
+        assert shown.stdout is not None and shown.stderr is not None
+        shown.stdout.close()
+        assert shown.stderr.read() == b""
+    assert shown.returncode == 0
 
 
 @pytest.mark.parametrize("name", ["nothing-here", "README.md"])

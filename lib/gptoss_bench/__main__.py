@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import inspect
+import os
 import sys
 import traceback
 from collections.abc import Coroutine
@@ -49,7 +50,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         result = args.run(args)
-        return _finished(result, args) if inspect.iscoroutine(result) else int(result)
+        code = _finished(result, args) if inspect.iscoroutine(result) else int(result)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Its reader, such as `head`, has seen enough; what is still buffered must not be tried again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except UsageError as error:
         return _told(error, 2)
     except RunFailed as error:

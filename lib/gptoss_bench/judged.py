@@ -1,5 +1,7 @@
 """A result from disk, of this kit or of another tool, and all that the rules find in it."""
 
+import gzip
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +14,8 @@ from gptoss_bench.compare import Side
 from gptoss_bench.errors import UsageError
 from gptoss_bench.store import Run
 from gptoss_bench.summary import GAPS
+
+GZIPPED = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,9 @@ def read(path: Path) -> list[Result]:
         name = f"{run.run_id} ({label})" if label else run.run_id
         return [Result(name, run.summary, run.requests, run.manifest, run=run)]
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        text = (gzip.decompress(content) if content.startswith(GZIPPED) else content).decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     found = importers.parse(text, path.name)
     return [Result(f"{path.name}: {one.title}", one.summary, one.requests, one.manifest, one.notes) for one in found]
