@@ -15,6 +15,7 @@ from gptoss_bench.judged import judge, read
 from gptoss_bench.lint_reasons import REASONS
 from gptoss_bench.rebuild import findings_document, rebuild
 from gptoss_bench.store import Run
+from published import folder
 
 ROOMS = ("lint", "lint_machine", "lint_made")
 
@@ -63,7 +64,7 @@ def test_a_run_made_again_holds_all_findings_that_lint_finds_in_it(
     scenario: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What `lint RUN`, lint.json and `rebuild` say is one and the same."""
-    run = Run.load(sorted(paths.RUNS.glob(f"*-{scenario}-*"))[-1])
+    run = Run.load(folder(scenario))
     rebuild(run, tmp_path)
     kept = json.loads((tmp_path / "lint.json").read_text())
     [result] = read(run.path)

@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import published
 from gptoss_bench import __main__ as shell
-from gptoss_bench import claims, cli_readme, cli_site, paths, site_folder
+from gptoss_bench import claims, cli_site, paths, site_folder
 from gptoss_bench.errors import RunFailed, UsageError
 from gptoss_bench.evidence import VERDICTS
 from gptoss_bench.frame import new_figure
@@ -26,7 +27,7 @@ from gptoss_bench.site_page import Frame, linked, markdown, question, raw, rende
 from gptoss_bench.store import Run
 from site_pages import Page, browse, console, look_at, needs_browser
 
-[PUBLISHED] = re.findall(r"<!-- verdicts of (\S+) -->", cli_readme.README.read_text())
+PUBLISHED = published.VERDICTS
 WIDTHS = [400, 1400]
 
 

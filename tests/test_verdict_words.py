@@ -11,6 +11,7 @@ import pytest
 from gptoss_bench import claims, paths
 from gptoss_bench.claims import Claim, RunRecord, Verdict
 from gptoss_bench.evidence import DECIDED, VERDICTS
+from published import folder
 
 ALL = claims.load_claims()
 LATENCY = "C41"  # published 8.835 s, 25 % allowed: 6.626 to 11.044 s
@@ -18,9 +19,9 @@ Change = Callable[[dict[str, Any], dict[str, Any]], None]
 
 
 def committed(scenario: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Manifest and summary of the newest run of a scenario that is in the repository."""
-    folder = sorted(paths.RUNS.glob(f"*-{scenario}-*"))[-1]
-    return tuple(json.loads((folder / name).read_text()) for name in ("manifest.json", "summary.json"))  # type: ignore[return-value]
+    """Manifest and summary of the published run of a scenario."""
+    run = folder(scenario)
+    return tuple(json.loads((run / name).read_text()) for name in ("manifest.json", "summary.json"))  # type: ignore[return-value]
 
 
 def on_h100(*changes: Change, p50_s: float = 8.0, interval: list[float] | None = None) -> RunRecord:
