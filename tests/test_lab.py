@@ -33,8 +33,9 @@ def browser():
 
 
 def runs(results) -> list[Run]:
-    """The runs on disk, the newest first."""
-    return [Run.load(path) for path in sorted((results / "runs").iterdir(), reverse=True)]
+    """The runs on disk, the newest first; a folder that is just being made is none yet."""
+    files = sorted((results / "runs").glob("*/manifest.json"), reverse=True)
+    return [Run.load(file.parent) for file in files]
 
 
 def test_a_run_is_started_watched_stopped_and_found_by_keyboard(where: Lab, browser, tmp_path):
