@@ -108,7 +108,7 @@ def _one_prompt(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     cached = float(known(rows["cached_tokens"]).max(initial=0.0))
     counts = (summary.get("server_metrics") or {}).get("counts", {})
     served = cached or counts.get("prefix_cache_hits") or counts.get("prompt_tokens_cached")
-    caching = (_made(summary, "endpoint").get("facts") or {}).get("prefix_caching")
+    caching = (made(summary, "endpoint").get("facts") or {}).get("prefix_caching")
     if caching is False and not served:
         return None
     has = "the server has a prefix cache" if caching or served else "whether the server has a prefix cache is not known"
@@ -134,15 +134,15 @@ def _truncated(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 def _truncated_by_mean(summary: Summary) -> Finding | None:
     """Where no answer's end is told: one that ended by itself is a token short of the limit, or more."""
-    mean, limit = summary["completion_tokens"]["mean"], _made(summary, "parameters").get("max_tokens")
+    mean, limit = summary["completion_tokens"]["mean"], made(summary, "parameters").get("max_tokens")
     if mean is None or limit is None or mean <= limit - 0.5:
         return None
     evidence = f"the answers have {mean:.1f} tokens on average, at most {limit}: over half stopped at the token limit"
     return Finding("most-answers-truncated", "warning", evidence, "raise max_tokens, or say that it is meant so")
 
 
-def _made(summary: Summary, name: str) -> Mapping[str, Any]:
-    """A part of the manifest, where the caller put that into the summary."""
+def made(summary: Summary, name: str) -> Mapping[str, Any]:
+    """A part of the manifest, where the caller put that into the summary; empty where it is not told."""
     found: Mapping[str, Any] = (summary.get("manifest") or {}).get(name) or {}
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.lint import Finding, Rule, Summary
+from gptoss_bench.lint import Finding, Rule, Summary, made
 from gptoss_bench.metrics import known, measured
 
 COLD_SHARE = 0.05  # of a request's time, spent in loading the model
@@ -69,7 +69,7 @@ def _cold(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 
 def _offload(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    facts = _manifest(summary, "endpoint").get("facts") or {}
+    facts = made(summary, "endpoint").get("facts") or {}
     share, layers, whole = (facts.get(name) for name in ("vram_share", "gpu_layers", "layers"))
     words = []
     if share is not None and 0 < share < 1:
@@ -83,14 +83,14 @@ def _offload(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 
 def _clock_step(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    steps = _manifest(summary, "clock").get("steps") or 0
+    steps = made(summary, "clock").get("steps") or 0
     evidence = f"the machine's wall clock was set {steps} times while it was measured"
     advice = "kernel stamps are of that clock: measure again where an interval lies across a step"
     return Finding("clock-step", "warning", evidence, advice) if steps else None
 
 
 def _wall_clock(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    source = _manifest(summary, "clock").get("source")
+    source = made(summary, "clock").get("source")
     if source is None or source == MONOTONIC:
         return None
     evidence = f"times are differences of the clock {source!r}, which can be set while one measures"
@@ -98,9 +98,9 @@ def _wall_clock(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 
 def _quantisation(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    made = summary.get("manifest") or {}
-    claimed = PUBLISHED_QUANTISATION.get(str(made.get("scenario")))
-    served = _manifest(summary, "endpoint").get("quantisation")
+    scenario = str((summary.get("manifest") or {}).get("scenario"))
+    claimed = PUBLISHED_QUANTISATION.get(scenario)
+    served = made(summary, "endpoint").get("quantisation")
     if claimed is None or not served or claimed.lower() in str(served).lower():
         return None
     evidence = f"the published figures are of {claimed} weights, this server's are {served}"
@@ -109,13 +109,8 @@ def _quantisation(summary: Summary, requests: pd.DataFrame) -> Finding | None:
 
 def _engine_says(summary: Summary, requests: pd.DataFrame) -> Finding | None:
     """What was noted of the engine when it was ready, such as a version that this kit was not tried with."""
-    notes = (_manifest(summary, "endpoint").get("facts") or {}).get("notes") or []
+    notes = (made(summary, "endpoint").get("facts") or {}).get("notes") or []
     return Finding("engine-noted", "note", "; ".join(notes), "say so beside the figures") if notes else None
-
-
-def _manifest(summary: Summary, name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (summary.get("manifest") or {}).get(name) or {}
-    return found
 
 
 RULES: tuple[Rule, ...] = (
