@@ -1,0 +1,162 @@
+"""Numbers stay what they were: the committed runs, derived from raw bytes and judged again, against golden copies.
+
+The golden copies keep the words of their day. Who renames a key, a column, a table or a word adds one line below.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gptoss_bench.claims import RunRecord, judge, load_claims
+from gptoss_bench.paths import RUNS
+from gptoss_bench.rebuild import rebuild
+from gptoss_bench.store import Run
+
+# Old name to new name, of a key, a column, a table ("chunks"), a claim or a file ("lint.json"). Where the same old name
+# stands in several places, and only one was renamed: its whole path without indices, such as "client.error_bar.ruler".
+RENAMED: dict[str, str] = {}
+# Old word to new word, of a value: rules, severities, verdicts, phases, outcomes, ids of runs.
+RENAMED_VALUES: dict[str, str] = {}
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+RUN_IDS = sorted(file.parent.name for file in GOLDEN.glob("*/summary.json"))
+assert RUN_IDS, f"no golden run in {GOLDEN}"
+FEW = 50  # distinct strings of a column that are counted one by one
+IDENTIFIER = re.compile(r"[\w.:/-]{0,60}")  # any longer text, or one with a space, may be reworded
+
+
+def name_now(old: str, path: str = "") -> str:
+    return RENAMED.get(f"{path}.{old}", RENAMED.get(old, old))
+
+
+def word_now(old: str) -> str:
+    return RENAMED_VALUES.get(old, old)
+
+
+def as_now(old: Any, path: str = "") -> Any:
+    """A golden document under the names of today; `path` is of the old ones."""
+    if isinstance(old, Mapping):
+        new = {name_now(key, path): as_now(value, f"{path}.{key}".lstrip(".")) for key, value in old.items()}
+        assert len(new) == len(old), f"{path}: two keys were given the same new name"
+        return new
+    if isinstance(old, list):
+        return [as_now(value, path) for value in old]
+    return word_now(old) if isinstance(old, str) else old
+
+
+def differences(golden: Any, found: Any, path: str = "") -> Iterator[str]:
+    """Where a document is otherwise, by path. Of texts only identifiers count, and that a text is there."""
+    here = path or "the whole"
+    if isinstance(golden, Mapping) and isinstance(found, Mapping):
+        for key in sorted(golden.keys() | found.keys()):
+            at = f"{path}.{key}".lstrip(".")
+            if key not in found:
+                yield f"{at}: is no longer there"
+            elif key not in golden:
+                yield f"{at}: is new"
+            else:
+                yield from differences(golden[key], found[key], at)
+    elif isinstance(golden, list) and isinstance(found, list | tuple):
+        if len(golden) != len(found):
+            yield f"{here}: {len(golden)} elements, now {len(found)}"
+        for index, (old, new) in enumerate(zip(golden, found, strict=False)):
+            yield from differences(old, new, f"{path}[{index}]")
+    elif not same(golden, found):
+        yield f"{here}: {golden!r}, now {found!r}"
+
+
+def same(golden: Any, found: Any) -> bool:
+    if isinstance(golden, str) and isinstance(found, str):
+        return golden == found or not IDENTIFIER.fullmatch(golden)
+    if golden is None or found is None or isinstance(golden, bool) or isinstance(found, bool):
+        return golden is found
+    if isinstance(golden, float) or isinstance(found, float):
+        return isinstance(golden, int | float) and isinstance(found, int | float) and close(golden, found)
+    return bool(golden == found)
+
+
+def close(golden: float, found: float) -> bool:
+    return math.isclose(golden, found, rel_tol=1e-12)
+
+
+def assert_no_difference(golden: Any, found: Any) -> None:
+    told = list(differences(golden, found))
+    assert not told, "\n".join([f"{len(told)} differences, the first:", *told[:12]])
+
+
+def read(*parts: str) -> Any:
+    return json.loads(GOLDEN.joinpath(*parts).read_bytes())
+
+
+def digest(column: pd.Series) -> dict[str, Any]:
+    """What a column is told by; `by_row` also moves where two rows change places."""
+    seen = column.dropna()
+    if not pd.api.types.is_numeric_dtype(column):
+        counts = seen.value_counts()
+        return {"distinct": len(counts)} if len(counts) > FEW else {"values": sorted(map(list, counts.items()))}
+    values = seen.tolist()
+    add = math.fsum if pd.api.types.is_float_dtype(column) else sum
+    return {
+        "count": len(values),
+        "sum": add(values),
+        "min": min(values, default=None),
+        "max": max(values, default=None),
+        "by_row": add(row * value for row, value in zip(seen.index.tolist(), values, strict=True)),
+    }
+
+
+@pytest.fixture(scope="module", params=RUN_IDS)
+def golden_run(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def rebuilt(golden_run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("rebuilt")
+    rebuild(Run.load(RUNS / word_now(golden_run)), folder)
+    return folder
+
+
+def test_the_summary(golden_run, rebuilt):
+    golden = as_now(read(golden_run, "summary.json"))
+    assert_no_difference(golden, json.loads((rebuilt / name_now("summary.json")).read_bytes()))
+
+
+def test_the_findings(golden_run, rebuilt):
+    golden = as_now(read(golden_run, "findings.json"))
+    found = json.loads((rebuilt / name_now("lint.json")).read_bytes())
+    told = [tuple(finding[name_now(key)] for key in ("rule", "severity")) for finding in found]
+    assert sorted(told) == sorted(tuple(finding.values()) for finding in golden)
+
+
+def test_the_tables(golden_run, rebuilt):
+    for table, columns in read(golden_run, "tables.json").items():
+        golden = {}
+        for column, told in columns.items():
+            values = {"values": sorted([word_now(value), n] for value, n in told["values"])} if "values" in told else {}
+            golden[name_now(column, table)] = told | values
+        found = pd.read_parquet(rebuilt / f"{name_now(table)}.parquet")
+        assert_no_difference({table: golden}, {table: {str(name): digest(found[name]) for name in found}})
+
+
+@pytest.mark.parametrize("golden", read("verdicts.json"), ids=lambda golden: "+".join(golden["runs"]) or "no-run")
+def test_the_verdicts(golden):
+    """All claims, with these runs as the evidence."""
+    runs = [Run.load(RUNS / word_now(run_id)) for run_id in golden["runs"]]
+    evidence = [RunRecord(run.run_id, run.scenario, run.manifest, run.summary) for run in runs]
+    verdicts = judge(load_claims(), evidence)
+    fields = ("verdict", "measured", "interval", "run_id")
+    found = {
+        getattr(verdict, name_now("claim_id")): {name_now(field): getattr(verdict, name_now(field)) for field in fields}
+        for verdict in verdicts
+    }
+    expected = as_now(golden["verdicts"])
+    words = name_now("verdict")
+    assert {at: told[words] for at, told in found.items()} == {at: told[words] for at, told in expected.items()}
+    assert_no_difference(expected, found)
