@@ -171,7 +171,7 @@ def test_a_reply_in_ollamas_dialect_and_torn_is_matched_too(folder, tmp_path):
     async def load():
         plan = TruthPlan(ttft_s=0.01, itl_s=0.001, tokens=10, torn=4, crlf=True, cuts=0.2)
         async with ruler.serve_truth(plan, tmp_path, dialect="ollama") as endpoint:
-            await run_load(Plan(concurrency=4, requests=20), endpoint, folder)
+            await run_load(Plan(concurrency=4, requests=20), endpoint, folder.add)
 
     asyncio.run(load())
     run = folder.finish({})

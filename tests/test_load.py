@@ -23,8 +23,10 @@ def requests_of(run: Run) -> dict[int, tuple[str, str]]:
 
 async def loaded(folder, plan: Plan, answer=speak, **more):
     async with scripted(answer) as server:
-        reason = await run_load(plan, server.endpoint, folder, **more)
-    return reason, folder.finish({}), server
+        with folder.noting_clock_steps():
+            done = await run_load(plan, server.endpoint, folder.add, **more)
+    assert done.clock_steps == 0
+    return done.reason, folder.finish({}), server
 
 
 def test_every_planned_request_is_one_row_and_warm_up_is_apart(folder):
@@ -90,8 +92,8 @@ def test_a_server_that_dies_leaves_an_incomplete_load_with_every_request_account
             await speak(exchange)
 
         async with scripted(die_at) as server:
-            reason = await run_load(Plan(concurrency=4, requests=40), server.endpoint, folder)
-        return reason, folder.finish({}, "incomplete", reason)
+            done = await run_load(Plan(concurrency=4, requests=40), server.endpoint, folder.add)
+        return done.reason, folder.finish({}, "incomplete", done.reason)
 
     reason, run = asyncio.run(run())
     assert "stopped answering" in reason
@@ -113,7 +115,7 @@ def test_a_load_that_is_stopped_keeps_what_ended_and_names_the_rest_cancelled(fo
 
         async with scripted(slowly) as server:
             plan = Plan(concurrency=2, requests=30, warmup=warmup)
-            task = asyncio.create_task(run_load(plan, server.endpoint, folder))
+            task = asyncio.create_task(run_load(plan, server.endpoint, folder.add))
             while len(server.requests) < 4:
                 await asyncio.sleep(0.01)
             task.cancel()
@@ -193,7 +195,7 @@ def test_a_plan_that_makes_no_sense_is_refused_in_one_line(wrong):
 def test_what_an_engine_does_not_know_is_refused_before_anything_is_sent(folder):
     ollama = Endpoint(url="http://127.0.0.1:1", model="m", dialect="ollama", engine="ollama")
     with pytest.raises(UsageError, match="ignore_eos"):
-        asyncio.run(run_load(Plan(ignore_eos=True), ollama, folder))
+        asyncio.run(run_load(Plan(ignore_eos=True), ollama, folder.add))
     assert (folder.path / "traces.jsonl").read_bytes() == b""
 
 

@@ -31,7 +31,7 @@ def results(tmp_path_factory):
             ) as folder:
                 folder.served_by(server.endpoint)
                 folder.manifest["ruler"] = None
-                await run_load(plan, server.endpoint, folder)
+                await run_load(plan, server.endpoint, folder.add)
                 made = {"concurrency": 2, "cpu_s": None, "cpu_share": 0.1, "manifest": folder.manifest}
                 summary, _ = conclude({}, folder.requests(), folder.columns, **made)
                 folder.document("lint", [{"severity": "note"}, {"severity": "error"}, {"severity": "note"}])

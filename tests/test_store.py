@@ -1,5 +1,6 @@
 """A run can be read whenever its writer stopped."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptoss_bench.clock import WALL
 from gptoss_bench.errors import UsageError
 from gptoss_bench.history import latest_runs
 from gptoss_bench.spool import Spool, from_parquet, spooled, to_parquet
@@ -133,6 +135,14 @@ def test_a_folder_that_cannot_be_made_is_told_in_words(tmp_path):
     (tmp_path / "results").write_text("a file where the folder should be")
     with pytest.raises(UsageError, match="cannot write to"):
         RunFolder.create(tmp_path / "results", "test", parameters={})
+
+
+def test_clock_steps_reach_the_manifest_also_of_a_load_that_was_stopped(folder, monkeypatch):
+    for _ in range(2):
+        with contextlib.suppress(KeyboardInterrupt), folder.noting_clock_steps():
+            monkeypatch.setattr(WALL, "steps", WALL.steps + 1)
+            raise KeyboardInterrupt
+    assert folder.manifest["clock"]["steps"] == 2
 
 
 def test_a_full_disk_is_told_in_words_and_keeps_what_it_took(folder):

@@ -1,4 +1,4 @@
-"""A plan becomes requests, and each request one trace in the run folder: the closed loop."""
+"""Turn a plan into requests, and hand one trace of each to the caller: the closed loop."""
 
 import asyncio
 import contextlib
@@ -17,12 +17,23 @@ from gptoss_bench.connecting import allow_connections, connect_all
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
 from gptoss_bench.plan import Plan, request_body
-from gptoss_bench.store import RunFolder
 from gptoss_bench.trace import Trace
 from gptoss_bench.turns import Turns
 
+Record = Callable[[Trace], None]
 Progress = Callable[[Trace], None]
 OnPhase = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """How a load ended. `reason` is None, or says why not all that was planned was sent.
+
+    `clock_steps` is how often the wall clock was found to have been set meanwhile (see `clock.WallClock`).
+    """
+
+    reason: str | None
+    clock_steps: int
 
 
 async def _unmarked(phase: str) -> None:
@@ -35,7 +46,7 @@ class _Loop:
 
     plan: Plan
     endpoint: Endpoint
-    folder: RunFolder
+    keep: Record
     progress: Progress | None
     refused: int = 0  # connections refused in a row, over all slots
     last_ending: str = "complete"
@@ -48,7 +59,7 @@ class _Loop:
         if self.disk_error is not None:
             return
         try:
-            self.folder.add(trace)
+            self.keep(trace)
         except UsageError as error:
             self.disk_error = error
             return
@@ -70,23 +81,23 @@ class _Loop:
 async def run_load(
     plan: Plan,
     endpoint: Endpoint,
-    folder: RunFolder,
+    record: Record,
     progress: Progress | None = None,
     *,
     first_id: int = 0,
     on_phase: OnPhase = _unmarked,
     phase: str = "measure",
-) -> str | None:
-    """Send what the plan says and spool every trace; `progress` sees each one after it is on disk.
+) -> LoadResult:
+    """Send what the plan says and give `record` every trace; `progress` sees each one after it was recorded.
 
     Requests are numbered from `first_id`, warm-up first. `on_phase` is awaited before the first request of "warmup"
     and of `phase` and after the last one ("end"), when nothing is in flight.
 
-    Returns None, or in words why the load is not whole: the server stopped answering. Each planned request is
-    recorded exactly once, also when this is cancelled. Raises UsageError where the disk or the plan refuses.
+    Each planned request is recorded exactly once, also when this is cancelled. Raises UsageError where the engine does
+    not know what the plan asks for; one that `record` raises (the disk refuses) ends the load and is passed on, once.
     """
     request_body(plan, endpoint, 0)  # a plan that this engine refuses fails here, before anything is sent
-    loop = _Loop(plan, endpoint, folder, progress)
+    loop = _Loop(plan, endpoint, record, progress)
     allow_connections(plan.concurrency)
     verify: ssl.SSLContext | bool = ssl.create_default_context() if endpoint.url.startswith("https") else False
     first = first_id + plan.warmup
@@ -119,11 +130,11 @@ async def run_load(
             # A server that dies near the end of the plan is refused too few times to be noticed on the way.
             loop.gone = loop.gone or (loop.last_ending in ("cut", "connect") and not await _listens(endpoint.url))
         finally:
-            folder.manifest["clock"]["steps"] = folder.manifest["clock"].get("steps", 0) + WALL.steps - steps
             left += _record_unsent(loop, "warmup", warmup)
             if plan.requests is not None:
                 left += _record_unsent(loop, phase, measure)
-    return f"{endpoint.url} stopped answering; {left} planned requests were not sent" if loop.gone else None
+    reason = f"{endpoint.url} stopped answering; {left} planned requests were not sent" if loop.gone else None
+    return LoadResult(reason, WALL.steps - steps)
 
 
 async def _phase(loop: _Loop, clients: list[Client], phase: str, ids: Iterator[int], duration_s: float | None) -> None:

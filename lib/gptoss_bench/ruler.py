@@ -40,13 +40,13 @@ async def measure(
         async with serve_truth(pace, where) as endpoint:
             folder = RunFolder.create(where, "ruler-level", parameters={})
             began = (time.perf_counter(), time.process_time())
-            problem = await run_load(plan, endpoint, folder)
+            done = await run_load(plan, endpoint, folder.add)
             our_share = _cpu_share(*began)
             began = (time.perf_counter(), time.process_time())
             beside = await run_stock(plan, endpoint) if stock else None
             stock_share = _cpu_share(*began)
-        if problem is not None:
-            raise RunFailed(problem)
+        if done.reason is not None:
+            raise RunFailed(done.reason)
         run = folder.finish({})
         log = truth_log.read(where / "truth.parquet").events
         numbers = calibrate.streams_of(run.traces())

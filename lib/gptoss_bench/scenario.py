@@ -123,18 +123,17 @@ class Session:
 
         reason = STOPPED
         try:
-            reason = (
-                await run_load(plan, self.endpoint, self.folder, seen, first_id=self._next_id, on_phase=marked) or ""
-            )
-            if plan.sweep and complete and not reason:
-                self.witnesses.telemetry.mark(samples.SWEEP)
-                first_id = self._next_id + len(planned)
-                reason = "stopped in its sweep"
-                reason = (
-                    await run_sweep(plan, self.endpoint, self.folder, seen, first_id=first_id, cpu_shares=cpu_shares)
-                    or ""
-                )
-                self.witnesses.telemetry.mark(samples.ENDED)
+            with self.folder.noting_clock_steps():
+                keep, first_id = self.folder.add, self._next_id
+                done = await run_load(plan, self.endpoint, keep, seen, first_id=first_id, on_phase=marked)
+                reason = done.reason or ""
+                if plan.sweep and complete and not reason:
+                    self.witnesses.telemetry.mark(samples.SWEEP)
+                    first_id = self._next_id + len(planned)
+                    reason = "stopped in its sweep"
+                    swept = run_sweep(plan, self.endpoint, self.folder, seen, first_id=first_id, cpu_shares=cpu_shares)
+                    reason = await swept or ""
+                    self.witnesses.telemetry.mark(samples.ENDED)
         finally:
             used.stop()
             self._next_id += len(planned)

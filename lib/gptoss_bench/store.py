@@ -19,6 +19,7 @@ import pandas as pd
 
 from gptoss_bench import derived, machine
 from gptoss_bench.atomic import replacing, write_json
+from gptoss_bench.clock import WALL
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.errors import UsageError
 from gptoss_bench.spool import Spool, from_parquet, spooled, to_parquet
@@ -92,6 +93,15 @@ class RunFolder:
                 derived.remove_tables(self.path)
                 self._derived = False
             self._spool.add(trace)
+
+    @contextmanager
+    def noting_clock_steps(self) -> Iterator[None]:
+        """Add to the manifest how often the wall clock was set within the block, however the block ends."""
+        before, clock = WALL.steps, self.manifest["clock"]
+        try:
+            yield
+        finally:
+            clock["steps"] = clock.get("steps", 0) + WALL.steps - before
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
         """Write one more table of this run as `name`.parquet."""
