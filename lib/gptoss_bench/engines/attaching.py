@@ -9,10 +9,9 @@ from urllib.parse import urlsplit
 
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.asking import same_model, with_facts
-from gptoss_bench.engines.describe import describe, identify
+from gptoss_bench.engines.describe import TRUTH, describe, identify
 from gptoss_bench.engines.labels import REMOTE_LABEL, joined
 from gptoss_bench.engines.ready import first_token
-from gptoss_bench.engines.truth_server import TRUTH
 from gptoss_bench.errors import UsageError
 
 DIALECTS = ("openai", "ollama")

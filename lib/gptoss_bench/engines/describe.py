@@ -1,14 +1,20 @@
 """Which server answers at an address, and what it says of itself: one line for each engine that the kit knows."""
 
+from dataclasses import replace
+
+import httpx
+
 from gptoss_bench.client import KEY_VARIABLE
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.asking import ask, asking, entries
+from gptoss_bench.engines.asking import as_object, ask, asking, entries, with_facts
+from gptoss_bench.engines.labels import TRUTH_LABEL
 from gptoss_bench.engines.local import describe_llama
 from gptoss_bench.engines.ollama import describe_ollama
 from gptoss_bench.engines.transformers import describe_transformers
-from gptoss_bench.engines.truth_server import TRUTH, describe_truth
 from gptoss_bench.engines.vllm import describe_vllm
 from gptoss_bench.errors import UsageError
+
+TRUTH = "truth-server"  # the kit's own paced server: what it yields measures the client, not a model
 
 
 async def identify(url: str) -> tuple[str, list[str]]:
@@ -52,3 +58,9 @@ async def describe(endpoint: Endpoint) -> Endpoint:
             case "truth-server":
                 return await describe_truth(http, endpoint)
         return endpoint
+
+
+async def describe_truth(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
+    """Return the endpoint of the kit's own paced server with its plan, which is all that there is to it."""
+    plan = as_object((await ask(http, "/truth")).body.get("plan"))
+    return with_facts(replace(endpoint, label=endpoint.label or TRUTH_LABEL), plan)

@@ -2,19 +2,16 @@
 
 import sys
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import httpx
 
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.asking import as_object, ask, with_facts
-from gptoss_bench.engines.labels import TRUTH_LABEL
+from gptoss_bench.engines.describe import TRUTH, describe_truth
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.truth_plan import TruthPlan
 from gptoss_bench.truth_words import MODEL
-
-TRUTH = "truth-server"  # what it yields measures the client, not a model
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +40,6 @@ class TruthServer:
     async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str = "") -> Endpoint:
         """As one that runs already."""
         return await describe_truth(http, endpoint)
-
-
-async def describe_truth(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
-    """Its plan is all that there is to it."""
-    plan = as_object((await ask(http, "/truth")).body.get("plan"))
-    return with_facts(replace(endpoint, label=endpoint.label or TRUTH_LABEL), plan)
 
 
 def serve_truth(
