@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_bench.engines.checkpoint import is_fetched, lacking, local_model
-from gptoss_bench.engines.labels import count_parameters, joined, label_of
+from gptoss_bench.engines.labels import count_parameters
 from gptoss_bench.errors import UsageError
+from gptoss_bench.run_labels import joined, label_of
 
 SHAPES = st.lists(st.lists(st.integers(1, 50), min_size=0, max_size=3), min_size=1, max_size=6)
 

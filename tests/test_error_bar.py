@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from gptoss_bench.error_bar import NO_RULER, bar_words, client_bound, error_bar, ruler_of
 from gptoss_bench.frame import RED, finished, new_figure
-from gptoss_bench.history import ruler_here
 from gptoss_bench.machine import machine
 from gptoss_bench.report import result_block
+from gptoss_bench.scenario import ruler_here
 from gptoss_bench.store import RunFolder
 from gptoss_bench.summary import summarise
 from gptoss_bench.tables import derive

@@ -11,9 +11,10 @@ from matplotlib.text import Text
 
 from gptoss_bench import claims, figures, figures_machine, figures_memory, paths, samples
 from gptoss_bench.figures_compare import together
-from gptoss_bench.frame import HATCHES, finished, joined, new_figure
+from gptoss_bench.frame import HATCHES, finished, new_figure
 from gptoss_bench.judged import judge, read
 from gptoss_bench.memory import read_architectures, read_gpus
+from gptoss_bench.run_labels import merged
 from gptoss_bench.summary import summarise
 from gptoss_bench.tables import derive
 from streams import chat
@@ -113,7 +114,7 @@ def test_parts_side_by_side_differ_in_print_without_colour() -> None:
     ],
 )
 def test_a_figure_of_several_runs_bears_every_label_once(labels, one) -> None:
-    assert joined(labels) == one
+    assert merged(labels) == one
     if labels:
         runs = {str(at): {"run_id": at, "label": label} for at, label in enumerate(labels)}
         assert together(runs)["label"] == one

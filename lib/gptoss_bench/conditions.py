@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gptoss_bench.evidence import Evidence, RunRecord, number_at
+from gptoss_bench.run_labels import CPU_LABEL, NO_GPU_LABEL, PARTIAL_LABEL, REMOTE_LABEL, split, without_model
 
-NO_MODEL = ("TINY MODEL", "TRUTH SERVER")  # labels of runs in which no gpt-oss answered
-ELSEWHERE = "REMOTE SERVER"  # the manifest's GPUs are then the client's
 HARDWARE = {
-    ELSEWHERE: "hardware: what served is not known",
-    "PARTIAL OFFLOAD": "hardware: part of the model was in the system's memory",
-    "NO GPU": "hardware: no GPU held the model",
-    "CPU": "hardware: CPU",
+    REMOTE_LABEL: "hardware: what served is not known",
+    PARTIAL_LABEL: "hardware: part of the model was in the system's memory",
+    NO_GPU_LABEL: "hardware: no GPU held the model",
+    CPU_LABEL: "hardware: CPU",
 }
 
 
@@ -36,14 +35,8 @@ class Setting:
 
 def no_measurement(run: RunRecord) -> str:
     """Why a run measured no gpt-oss at all, in words; empty where it did."""
-    toys = [label for label in labels(run) if label in NO_MODEL]
     incomplete = [] if run.manifest.get("status") == "complete" else ["it is incomplete"]
-    return "; ".join([*toys, *incomplete])
-
-
-def labels(run: RunRecord) -> list[str]:
-    """The run's label, taken apart."""
-    return (run.label or "").split(", ") if run.label else []
+    return "; ".join([*without_model(run.label), *incomplete])
 
 
 def differing(run: RunRecord, setting: Setting) -> list[str]:
@@ -67,8 +60,8 @@ def differing(run: RunRecord, setting: Setting) -> list[str]:
 
 
 def _hardware(run: RunRecord, gpu: str) -> list[str]:
-    told = [HARDWARE.get(label, f"label: {label}") for label in labels(run)]
-    if ELSEWHERE in labels(run):
+    told = [HARDWARE.get(label, f"label: {label}") for label in split(run.label)]
+    if REMOTE_LABEL in split(run.label):
         return told
     names = [str(card["name"]) for card in run.manifest.get("gpus") or []]
     # A whole word: A10 is neither an A100 nor an A10G.
@@ -111,7 +104,7 @@ def made_with(evidence: Evidence, scenario: str, at: str, published: float) -> s
 def cards(evidence: Evidence, scenario: str) -> str:
     """The GPUs of the newest run of a real model in a scenario, by its manifest; empty where there is no such run."""
     runs = [run for run in evidence.newest_first() if run.scenario == scenario and not no_measurement(run)]
-    if not runs or ELSEWHERE in labels(runs[0]):
+    if not runs or REMOTE_LABEL in split(runs[0].label):
         return ""
     told = [f"{card['name']}, {card.get('memory_mib') or 0:,} MiB" for card in runs[0].manifest.get("gpus") or []]
     return f"run {runs[0].run_id} was made on {'; '.join(told) or 'no GPU'}, which tells nothing of theirs"

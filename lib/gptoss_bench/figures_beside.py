@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.beside import PERCENTILES, QUANTITIES, about, beside
 from gptoss_bench.figures import plain_log_scale
-from gptoss_bench.frame import PALETTE, finished, joined, new_figure
+from gptoss_bench.frame import PALETTE, finished, new_figure
 from gptoss_bench.judged import Result
+from gptoss_bench.run_labels import merged
 
 MARKS = {"p50": "o", "p90": "s", "p99": "^"}
 UNITS = {"ttft_s": ("seconds", 1.0), "itl_s": ("milliseconds", 1e3), "tpot_s": ("milliseconds", 1e3)}
@@ -95,4 +96,4 @@ def _together(manifests: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for each in manifests
         for words in (each.get("client") or {}).get("bound") or []
     ]
-    return {"label": joined(each.get("label") for each in manifests), "client": {"error_bar": "", "bound": bound}}
+    return {"label": merged(each.get("label") for each in manifests), "client": {"error_bar": "", "bound": bound}}

@@ -7,8 +7,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from gptoss_bench.frame import finished, joined, new_figure
+from gptoss_bench.frame import finished, new_figure
 from gptoss_bench.metrics import measured
+from gptoss_bench.run_labels import merged
 
 PANELS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "done_s": "Whole request"}
 SERVED = ("engine", "version", "model", "quantisation")
@@ -59,7 +60,7 @@ def together(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     first = dict(every[0]) if every else {}
     same = len({tuple((each.get("endpoint") or {}).get(name) for name in SERVED) for each in every}) == 1
     return first | {
-        "label": joined(each.get("label") for each in every),
+        "label": merged(each.get("label") for each in every),
         "endpoint": first.get("endpoint") if same else None,
         "run_id": ", ".join(str(each["run_id"]) for each in every),
         "client": {"error_bar": "", "bound": bound},

@@ -9,10 +9,11 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from gptoss_bench.frame import PALETTE, finished, new_figure
+from gptoss_bench.run_labels import TINY_LABEL
 from gptoss_bench.sink_support import Backend, capability
 from gptoss_bench.sinks import Reading
 
-ON_THE_CPU = "a real computation of the TINY MODEL in FP32 on the CPU"
+ON_THE_CPU = f"a real computation of the {TINY_LABEL} in FP32 on the CPU"
 SHADES = {"yes": 1.0, "with TRTLLM": 0.5, "dropped": -1.0, "no": -0.5, "": 0.0}
 
 
@@ -39,7 +40,7 @@ def sink_shares(reading: Reading, manifest: Mapping[str, Any]) -> Figure:
     rows.set_ylim(0, 1.12)
     rows.legend(fontsize=8, loc="lower right")
     words = f"loss of the reply {reading.loss:.3f} nats a token, {reading.loss_without:.3f} without sinks"
-    return finished(figure, {**manifest, "label": "TINY MODEL"}, f"{ON_THE_CPU}; {words}")
+    return finished(figure, {**manifest, "label": TINY_LABEL}, f"{ON_THE_CPU}; {words}")
 
 
 def support_map(backends: Sequence[Backend], cards: Mapping[str, str], manifest: Mapping[str, Any]) -> Figure:

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +50,6 @@ def _label_size(characters: int, width: float, height: float) -> float:
     """Points of a label of so many bold characters, turned by 18 degrees, that stays in a figure of these points."""
     length = 0.7 * characters  # in its own size
     return min(44.0, 0.95 * width / (0.95 * length + 0.4), 0.95 * height / (0.31 * length + 1.15))
-
-
-def joined(labels: Iterable[str | None]) -> str | None:
-    """One label for a figure of several runs: each once, and none that another begins with."""
-    every = list(dict.fromkeys(label for label in labels if label))
-    kept = [one for one in every if not any(other != one and other.startswith(one) for other in every)]
-    return " + ".join(kept) or None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,10 @@
-"""The runs on disk: which of each scenario counts, and which ruler was laid on this machine."""
+"""The runs on disk: which of each scenario counts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from gptoss_bench import paths
-from gptoss_bench.conditions import NO_MODEL
-from gptoss_bench.error_bar import ruler_of
+from gptoss_bench.run_labels import without_model
 from gptoss_bench.store import Run
 
 
@@ -32,11 +30,4 @@ def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> l
 def _worth(run: Run) -> int:
     """0 of a run in which no gpt-oss answered, 1 of another with a label, 2 without one."""
     label = str(run.manifest["label"] or "")
-    return 0 if set(label.split(", ")) & set(NO_MODEL) else 1 if label else 2
-
-
-def ruler_here(results: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run on `machine` (of machine.machine) keeps of the newest complete ruler under `results`: `ruler_of`."""
-    runs = [Run.load(file.parent) for file in sorted((results / "runs").glob("*-ruler-*/manifest.json"))]
-    complete = [run for run in runs if run.manifest["status"] == "complete"]
-    return ruler_of(machine, [(run.run_id, run.manifest["machine"], run.summary) for run in complete])
+    return 0 if without_model(label) else 1 if label else 2

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,9 +15,8 @@ from gptoss_bench.background import assert_no_lost_task, watch_background_tasks
 from gptoss_bench.client import Ask, Client
 from gptoss_bench.cpu_used import CpuUsed
 from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.error_bar import bar_words
+from gptoss_bench.error_bar import bar_words, ruler_of
 from gptoss_bench.errors import RunFailed
-from gptoss_bench.history import ruler_here
 from gptoss_bench.load import Progress, run_load
 from gptoss_bench.plan import Plan, request_body
 from gptoss_bench.rebuild import conclude, findings_document
@@ -227,6 +226,13 @@ async def serving(
         except BaseException as error:
             folder.abandon(f"{type(error).__name__}: {error}")
             raise
+
+
+def ruler_here(results: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run on `machine` (of machine.machine) keeps of the newest complete ruler in `results`."""
+    runs = [Run.load(file.parent) for file in sorted((results / "runs").glob("*-ruler-*/manifest.json"))]
+    complete = [run for run in runs if run.manifest["status"] == "complete"]
+    return ruler_of(machine, [(run.run_id, run.manifest["machine"], run.summary) for run in complete])
 
 
 def _number(value: Any) -> float | None:

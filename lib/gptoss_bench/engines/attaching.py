@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.asking import same_model, with_facts
 from gptoss_bench.engines.describe import TRUTH, describe, identify
-from gptoss_bench.engines.labels import REMOTE_LABEL, joined
 from gptoss_bench.engines.ready import first_token
 from gptoss_bench.errors import UsageError
+from gptoss_bench.run_labels import REMOTE_LABEL, joined
 
 DIALECTS = ("openai", "ollama")
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")

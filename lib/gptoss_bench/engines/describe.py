@@ -7,12 +7,12 @@ import httpx
 from gptoss_bench.client import KEY_VARIABLE
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.asking import as_object, ask, asking, entries, with_facts
-from gptoss_bench.engines.labels import TRUTH_LABEL
 from gptoss_bench.engines.local import describe_llama
 from gptoss_bench.engines.ollama import describe_ollama
 from gptoss_bench.engines.transformers import describe_transformers
 from gptoss_bench.engines.vllm import describe_vllm
 from gptoss_bench.errors import UsageError
+from gptoss_bench.run_labels import TRUTH_LABEL
 
 TRUTH = "truth-server"  # the kit's own paced server: what it yields measures the client, not a model
 

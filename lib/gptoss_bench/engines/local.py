@@ -10,10 +10,10 @@ import httpx
 
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.asking import Facts, as_object, ask, entries, with_facts
-from gptoss_bench.engines.labels import TINY_LABEL, tiny_label
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.errors import UsageError
 from gptoss_bench.paths import TINY_MODEL
+from gptoss_bench.run_labels import TINY_LABEL, tiny_label
 
 MODEL_NAME = "gpt-oss-tiny"
 MAKE_MINUTES = 4

@@ -10,11 +10,11 @@ import httpx
 
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.asking import Facts, as_object, ask, asking, entries, same_model, with_facts
-from gptoss_bench.engines.labels import TINY_LABEL, joined
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.ollama_words import EMBEDDED_VERSION
 from gptoss_bench.engines.versions import version_note
 from gptoss_bench.errors import UsageError
+from gptoss_bench.run_labels import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, joined
 
 DEFAULT_MODEL = "gpt-oss:20b"
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
@@ -138,4 +138,4 @@ def offload(entry: Mapping[str, Any]) -> tuple[str | None, list[str], float | No
     if vram >= size:
         return None, [], 1.0
     words = f"{share:.0%} of the loaded model ({vram:,} of {size:,} bytes) is in GPU memory, the rest in the system's"
-    return ("PARTIAL OFFLOAD" if vram else "NO GPU"), [words], round(share, 4)
+    return (PARTIAL_LABEL if vram else NO_GPU_LABEL), [words], round(share, 4)

@@ -10,10 +10,11 @@ from gptoss_bench import machine
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.asking import with_facts
 from gptoss_bench.engines.checkpoint import hub_cache, local_model, require_room_for
-from gptoss_bench.engines.labels import CPU_LABEL, count_parameters, joined, label_of
+from gptoss_bench.engines.labels import count_parameters
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.versions import version_note
 from gptoss_bench.errors import UsageError
+from gptoss_bench.run_labels import CPU_LABEL, joined, label_of
 
 DEFAULT_MODEL = "openai/gpt-oss-20b"
 ADVICE = "install it with make setup-transformers"

@@ -8,11 +8,12 @@ import httpx
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.engines.asking import Facts, ask, entries, with_facts
 from gptoss_bench.engines.checkpoint import local_model, require_room_for
-from gptoss_bench.engines.labels import CPU_LABEL, count_parameters, joined, label_of, tiny_label
+from gptoss_bench.engines.labels import count_parameters
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.versions import version_note
 from gptoss_bench.engines.vllm_log import read_cache_config, read_log
 from gptoss_bench.errors import UsageError
+from gptoss_bench.run_labels import CPU_LABEL, joined, label_of, tiny_label
 
 DEFAULT_MODEL = "openai/gpt-oss-20b"
 ADVICE = "install it with make setup-vllm"
