@@ -101,7 +101,7 @@ class _Ran:
 
     @property
     def cpu_s(self) -> float:
-        """As the client measured it itself, its imports left out, or else that of all its processes."""
+        """That of all its processes, or of its one as it measured it itself, its imports left out."""
         return self.tree_cpu_s if self.told is None or self.told.cpu_s is None else self.told.cpu_s
 
 

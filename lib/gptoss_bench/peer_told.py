@@ -40,8 +40,10 @@ def told_by(peer: Peer, job: Job) -> Told:
     try:
         if peer.kind == "aiperf":
             return _aiperf(job.folder / "aiperf")
+        if peer.kind == "kit":
+            return _kit(job.folder / "runs")
         content = json.loads(job.out.read_bytes())
-        return {"guidellm": _guidellm, "kit": _kit}.get(peer.kind, _script)(content)
+        return _guidellm(content) if peer.kind == "guidellm" else _script(content)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise RunFailed(f"what it left cannot be read: {error!r}") from error
 
@@ -57,14 +59,15 @@ def _script(content: dict[str, Any]) -> Told:
     )
 
 
-def _kit(content: dict[str, Any]) -> Told:
-    run = Run.load(content["run"])
+def _kit(runs: Path) -> Told:
+    """This kit leaves a run folder, whose summary has the CPU of its load."""
+    [path] = runs.iterdir()
+    run = Run.load(path)
     requests, chunks = run.requests, run.chunks
     return Told(
         requests=requests[["request_id", "ttft_s"]],
         streams=calibrate.streams_of(run.traces()),
         chunks=chunks[CHUNK_COLUMNS],
-        cpu_s=content["cpu_s"],
         loading_cpu_s=run.summary["client"]["cpu_s"],
     )
 

@@ -97,6 +97,8 @@ def command(peer: Peer, job: Job, peers: Path = PEERS) -> list[str]:
         return [str(python.with_name("guidellm")), *_guidellm(job)]
     if peer.kind == "aiperf":
         return [str(python.with_name("aiperf")), *_aiperf(job)]
+    if peer.kind == "kit":
+        return [str(python), "-m", "gptoss_bench", *_kit(job)]
     if peer.venv is None:
         return [str(python), "-m", f"gptoss_bench.peer_clients.{peer.kind}", *load]
     return [str(python), str(_CLIENTS / "with_aiohttp.py"), peer.kind, *load]
@@ -109,6 +111,11 @@ def environment(peer: Peer) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in dropped and "proxy" not in name.lower()}
     path = {"PYTHONPATH": str(paths.PACKAGE.parent)} if peer.venv is None else {}
     return {**kept, **path, **peer.environment}
+
+
+def _kit(job: Job) -> list[str]:
+    sizes = ("-c", str(job.streams), "-n", str(job.requests), "--max-tokens", str(job.tokens))
+    return ["load", "--url", job.url, "--model", MODEL, *sizes, "--results", str(job.folder)]
 
 
 def _guidellm(job: Job) -> list[str]:
