@@ -194,7 +194,7 @@ def test_imports_run_one_way_and_pure_rooms_touch_no_wire_and_no_disk():
     pure += "peer_errors bench_table error_bar goodput prometheus agreement samples lint_machine doctor "
     pure += "architecture memory capacity fit_table cards mxfp4_rules sink_support lint_made compare trials shares "
     pure += "cluster_bootstrap sweep beside provenance judges_of_figures conditions run_intervals lint_rules run_page "
-    pure += "importers/__init__ importers/imported importers/printed_block importers/vllm_bench "
+    pure += "finding run_labels importers/__init__ importers/imported importers/printed_block importers/vllm_bench "
     pure += "importers/guidellm_json importers/aiperf_files importers/llama_bench importers/ollama_verbose"
     for name in pure.split():
         tops = {module.partition(".")[0] for module in imports[f"{name}.py"]}

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gptoss_bench.lint import Finding, fraction_of_latency, lint
+from gptoss_bench.finding import Finding
+from gptoss_bench.lint import fraction_of_latency, lint
 from gptoss_bench.summary import summarise
 from gptoss_bench.tables import derive
 from gptoss_bench.trace import Trace

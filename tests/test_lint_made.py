@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gptoss_bench.lint import Finding
+from gptoss_bench.finding import Finding
 from gptoss_bench.lint_made import RULES, mixed
 from gptoss_bench.summary import summarise
 from gptoss_bench.tables import derive

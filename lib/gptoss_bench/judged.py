@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import derived, importers, lint, lint_rules
+from gptoss_bench import derived, importers, lint_rules
 from gptoss_bench.compare import Side
 from gptoss_bench.errors import UsageError
+from gptoss_bench.finding import Finding
 from gptoss_bench.store import Run
 from gptoss_bench.summary import GAPS
 
@@ -49,7 +50,7 @@ class Judged:
     name: str
     summary: Mapping[str, Any]
     manifest: Mapping[str, Any]
-    findings: list[lint.Finding] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def read(path: Path) -> list[Result]:
@@ -74,5 +75,5 @@ def judge(result: Result) -> Judged:
     """Hold it against every rule; what a tool means by its names is noted."""
     findings = lint_rules.findings(result.summary, result.requests, result.manifest)
     advice = "compare it under these names only"
-    findings += [lint.Finding("names-differ", "note", note, advice) for note in result.notes]
+    findings += [Finding("names-differ", "note", note, advice) for note in result.notes]
     return Judged(result.name, result.summary, result.manifest, findings)

@@ -1,13 +1,13 @@
 """What makes a result untrustworthy, one function a rule: a summary and its request table in, findings out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import pandas as pd
 
 from gptoss_bench.error_bar import client_bound
+from gptoss_bench.finding import Finding
 from gptoss_bench.metrics import known, measured
 
 SAME_FRACTION = 0.005  # spread of TTFT / latency over requests below which one was computed from the other
@@ -18,16 +18,6 @@ FAILURE_SHARE = 0.001
 DELIVERED_SHARE = 0.95
 
 Summary = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One rule that a result breaks. `severity` is error (do not quote it), warning (say so beside it) or note."""
-
-    rule: str
-    severity: str
-    evidence: str
-    advice: str
 
 
 def lint(summary: Summary, requests: pd.DataFrame, rules: Sequence["Rule"] = ()) -> list[Finding]:

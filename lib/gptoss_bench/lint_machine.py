@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 
 from gptoss_bench.agreement import FIRST, span
-from gptoss_bench.lint import Finding, Rule, Summary
+from gptoss_bench.finding import Finding
+from gptoss_bench.lint import Rule, Summary
 from gptoss_bench.metrics import measured
 from gptoss_bench.samples import INFERENCE
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.lint import Finding, Rule, Summary, made
+from gptoss_bench.finding import Finding
+from gptoss_bench.lint import Rule, Summary, made
 from gptoss_bench.metrics import known, measured
 
 COLD_SHARE = 0.05  # of a request's time, spent in loading the model

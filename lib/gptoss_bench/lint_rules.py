@@ -6,7 +6,8 @@ from typing import Any
 import pandas as pd
 
 from gptoss_bench import lint, lint_machine, lint_made
-from gptoss_bench.lint import Finding, Rule
+from gptoss_bench.finding import Finding
+from gptoss_bench.lint import Rule
 
 RULES: tuple[Rule, ...] = (*lint.RULES, *lint_machine.RULES, *lint_made.RULES)
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import derived, lint, lint_rules, summary
+from gptoss_bench import derived, lint_rules, summary
 from gptoss_bench.agreement import agreement
 from gptoss_bench.atomic import write_json
 from gptoss_bench.error_bar import client_bound, error_bar
 from gptoss_bench.errors import UsageError
+from gptoss_bench.finding import Finding
 from gptoss_bench.run_intervals import run_intervals
 from gptoss_bench.store import Run
 from gptoss_bench.sweep import sweep_rows
@@ -30,7 +31,7 @@ def conclude(
     cpu_share: float | None,
     manifest: Mapping[str, Any],
     sweep_cpu_shares: Mapping[int, float | None] | None = None,
-) -> tuple[dict[str, Any], list[lint.Finding]]:
+) -> tuple[dict[str, Any], list[Finding]]:
     """The summary of these tables and what makes it untrustworthy.
 
     `said` is what the summary says already, of which stays what a scenario added; `cpu_s` and `cpu_share` are the
@@ -50,7 +51,7 @@ def conclude(
     return found, lint_rules.findings(found, requests, manifest)
 
 
-def findings_document(findings: list[lint.Finding]) -> list[dict[str, Any]]:
+def findings_document(findings: list[Finding]) -> list[dict[str, Any]]:
     """What lint.json holds."""
     return [asdict(finding) for finding in findings]
 

@@ -10,13 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import agreement, engines, lint, paths, probes, samples
+from gptoss_bench import agreement, engines, paths, probes, samples
 from gptoss_bench.background import assert_no_lost_task, watch_background_tasks
 from gptoss_bench.client import Ask, Client
 from gptoss_bench.cpu_used import CpuUsed
 from gptoss_bench.endpoint import Endpoint
 from gptoss_bench.error_bar import bar_words, ruler_of
 from gptoss_bench.errors import RunFailed
+from gptoss_bench.finding import Finding
 from gptoss_bench.load import Progress, run_load
 from gptoss_bench.plan import Plan, request_body
 from gptoss_bench.rebuild import conclude, findings_document
@@ -36,7 +37,7 @@ class Session:
         self.folder = folder
         self.endpoint = endpoint
         self.witnesses = witnesses
-        self.findings: list[lint.Finding] = []
+        self.findings: list[Finding] = []
         self.requests = pd.DataFrame()
         self.summary: dict[str, Any] = {}
         self._next_id = 0
