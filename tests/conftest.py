@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_bench.store import RunFolder
+from gptoss_bench.runs.folder import RunFolder
 
 
 @pytest.fixture

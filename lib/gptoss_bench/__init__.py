@@ -1,17 +1,8 @@
-"""Re-measures gpt-oss where a public write-up did, and says of each of its claims whether it holds."""
+"""Re-measure gpt-oss where a public write-up did, and decide each of its claims.
 
-from typing import TYPE_CHECKING, Any
+A server enters; a run folder, verdicts and figures leave.
+"""
 
-if TYPE_CHECKING:
-    from gptoss_bench.measuring import bench, bench_async
+import lazy_loader
 
-__all__ = ["bench", "bench_async"]
-
-
-def __getattr__(name: str) -> Any:
-    """`bench` and `bench_async`, fetched when they are asked for: a command that has no use for them does not pay."""
-    if name in __all__:
-        from gptoss_bench import measuring
-
-        return getattr(measuring, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

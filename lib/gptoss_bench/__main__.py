@@ -1,87 +1,8 @@
-"""The shell: `python -m gptoss_bench …`. Exit codes: 0 done, 1 the run failed, 2 bad usage, 3 `lint` found an error."""
+"""Run the command line: `python -m gptoss_bench`."""
 
-import argparse
-import asyncio
-import inspect
-import os
 import sys
-import traceback
-from collections.abc import Coroutine
-from datetime import UTC, datetime
-from typing import Any, NoReturn
 
-from gptoss_bench import (
-    cli_attempt,
-    cli_bench,
-    cli_compare,
-    cli_decode,
-    cli_doctor,
-    cli_draw,
-    cli_fit,
-    cli_lint,
-    cli_load,
-    cli_pull,
-    cli_readme,
-    cli_rebuild,
-    cli_report,
-    cli_run,
-    cli_site,
-    cli_truth,
-    paths,
-)
-from gptoss_bench.errors import RunFailed, UsageError
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line instead of the usage; argparse's own exit code 2."""
-        self.exit(2, f"{self.prog}: {message} (--help shows the options and an example)\n")
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand and return its exit code; what goes wrong is one line, its traceback goes to the log."""
-    parser = _Parser(prog="python -m gptoss_bench", description=__doc__)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (
-        *(cli_load, cli_decode, cli_rebuild, cli_run, cli_doctor, cli_fit, cli_attempt, cli_pull),
-        *(cli_readme, cli_truth, cli_bench, cli_lint, cli_compare, cli_draw, cli_site, cli_report),
-    ):
-        module.add_parser(commands)
-    args = parser.parse_args(argv)
-    try:
-        result = args.run(args)
-        code = _finished(result, args) if inspect.iscoroutine(result) else int(result)
-        sys.stdout.flush()
-        return code
-    except BrokenPipeError:
-        # Its reader, such as `head`, has seen enough; what is still buffered must not be tried again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except UsageError as error:
-        return _told(error, 2)
-    except RunFailed as error:
-        return _told(error, 1)
-    except KeyboardInterrupt as error:
-        return _told(KeyboardInterrupt("stopped; what had ended is kept").with_traceback(error.__traceback__), 1)
-
-
-def _finished(result: Coroutine[Any, Any, int], args: argparse.Namespace) -> int:
-    """Run a command's coroutine, on the loop that the command prefers."""
-    with asyncio.Runner(loop_factory=getattr(args, "loop_factory", None)) as runner:
-        return runner.run(result)
-
-
-def _told(error: BaseException, code: int) -> int:
-    print(f"gptoss_bench: {error}", file=sys.stderr)
-    log = paths.RESULTS / "gptoss_bench.log"
-    try:
-        with log.open("a", encoding="utf-8") as file:
-            file.write(f"--- {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n")
-            file.writelines(traceback.format_exception(error))
-    except OSError:
-        pass  # the line on the screen has said it all
-    return code
-
+from gptoss_bench.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

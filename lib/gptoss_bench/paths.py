@@ -4,12 +4,13 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parents[1]
-DATA = PACKAGE / "data"
-TINY_MODEL = DATA / "gpt-oss-tiny.gguf"
-GPUS = DATA / "gpus.csv"
-ARCHITECTURES = DATA / "architectures.json"
-ATTENTION_SINKS = DATA / "attention_sinks.csv"
-PUBLISHED_BLOCK = DATA / "published_block.txt"  # as the load script of the write-up printed it
+TINY = PACKAGE / "tiny_model"
+TINY_MODEL = TINY / "gpt-oss-tiny.gguf"
+GPUS = PACKAGE / "memory" / "gpus.csv"
+ARCHITECTURES = PACKAGE / "memory" / "architectures.json"
+ATTENTION_SINKS = PACKAGE / "memory" / "attention_sinks.csv"
+SITE_TEMPLATE = PACKAGE / "site" / "template"
+PUBLISHED_BLOCK = PACKAGE / "importers" / "published_block.txt"  # as the load script of the write-up printed it
 BUILD = ROOT / "build"  # what make fetches and makes beyond .venv
 TINY_CHECKPOINT = BUILD / "gpt-oss-tiny-o200k"
 
@@ -17,7 +18,7 @@ NOTEBOOKS = ROOT / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"
 RESULTS = ROOT / "results"
 RUNS = RESULTS / "runs"
-CLAIMS = RESULTS / "claims.yaml"
+CLAIMS = RESULTS / "claims" / "openai-oss-on-azure.yaml"
 
-SITE = ROOT / "site"  # what make site writes
+SITE = RESULTS / "site"  # what make site writes
 REPORTS = BUILD / "reports"  # and make report

@@ -13,16 +13,27 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gptoss_bench.claims import RunRecord, judge, load_claims
+from gptoss_bench.claims.model import RunRecord
+from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.claims.verdicts import judge_claims
 from gptoss_bench.paths import RUNS
-from gptoss_bench.rebuild import rebuild
-from gptoss_bench.store import Run
+from gptoss_bench.runs.folder import Run
+from gptoss_bench.session.evaluate import rebuild_run
 
 # Old name to new name, of a key, a column, a table ("chunks"), a claim or a file ("lint.json"). Where the same old name
 # stands in several places, and only one was renamed: its whole path without indices, such as "client.error_bar.ruler".
-RENAMED: dict[str, str] = {}
+RENAMED: dict[str, str] = {
+    "chunks": "events",
+    "stamp_source": "timestamp_source",
+    "ruler_events_s": "calibration_events_s",
+    "client.error_bar.ruler": "calibration",
+}
 # Old word to new word, of a value: rules, severities, verdicts, phases, outcomes, ids of runs.
-RENAMED_VALUES: dict[str, str] = {}
+RENAMED_VALUES: dict[str, str] = {
+    "no-server-witness": "no-server-metrics",
+    "no-machine-witness": "no-machine-telemetry",
+    "stamps-out-of-order": "timestamps-out-of-order",
+}
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RUN_IDS = sorted(file.parent.name for file in GOLDEN.glob("*/summary.json"))
@@ -119,7 +130,7 @@ def golden_run(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def rebuilt(golden_run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("rebuilt")
-    rebuild(Run.load(RUNS / word_now(golden_run)), folder)
+    rebuild_run(Run.load(RUNS / word_now(golden_run)), folder)
     return folder
 
 
@@ -150,7 +161,7 @@ def test_the_verdicts(golden):
     """All claims, with these runs as the evidence."""
     runs = [Run.load(RUNS / word_now(run_id)) for run_id in golden["runs"]]
     evidence = [RunRecord(run.run_id, run.scenario, run.manifest, run.summary) for run in runs]
-    verdicts = judge(load_claims(), evidence)
+    verdicts = judge_claims(load_claims(), evidence)
     fields = ("verdict", "measured", "interval", "run_id")
     found = {
         getattr(verdict, name_now("claim_id")): {name_now(field): getattr(verdict, name_now(field)) for field in fields}

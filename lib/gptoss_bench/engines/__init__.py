@@ -1,8 +1,9 @@
-"""The servers that the kit measures: started or attached to, asked what they are, and stopped."""
+"""Launch a model server or attach to a running one.
 
-from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.attaching import attach
-from gptoss_bench.engines.ollama_models import pull, unload
-from gptoss_bench.engines.opening import Wish, check, open_engine
+A kind of engine, a model or a URL enter; an `Endpoint` that has returned a token leaves, and whatever was started
+is stopped on exit.
+"""
 
-__all__ = ["Endpoint", "Wish", "attach", "check", "open_engine", "pull", "unload"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

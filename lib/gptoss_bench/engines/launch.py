@@ -1,4 +1,9 @@
-"""From an engine to a server that is ready, and to nothing left of it: the way in and out of every engine."""
+"""What an engine is to this kit. Each is one file that has such a class; everything common is in `launch`.
+
+`prepare` before anything starts, `command` and `environment` to start it, then `launch` waits for a token and asks
+`describe`; stopping is the same for all. A server that runs already is recognised and described by `describe.py`.
+"""
+# MERGED: From an engine to a server that is ready, and to nothing left of it: the way in and out of every engine.
 
 import os
 import re
@@ -7,15 +12,43 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.asking import asking, with_facts
+import httpx
+
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
-from gptoss_bench.engines.protocol import Engine
-from gptoss_bench.engines.ready import wait_for_first_token
-from gptoss_bench.errors import UsageError
+from gptoss_bench.engines.questions import asking, with_facts
+from gptoss_bench.engines.readiness import wait_for_first_token
 from gptoss_bench.paths import BUILD
+from gptoss_client import Endpoint, UsageError
+
+
+class Engine(Protocol):
+    """One server that the kit can start."""
+
+    @property
+    def log_name(self) -> str:
+        """The file in the run folder that gets its output."""
+
+    @property
+    def cwd(self) -> Path | None:
+        """The folder that it is started in; None for the present one."""
+
+    def prepare(self) -> Endpoint:
+        """Find the program and the model and return what is known by that; the url is still empty.
+
+        Raises UsageError, in one line with the way out, where the engine is not installed or the model cannot be had.
+        """
+
+    def command(self, port: int) -> Sequence[str]:
+        """The command line that serves on 127.0.0.1 at `port`; asked for after `prepare`."""
+
+    def environment(self, port: int) -> Mapping[str, str]:
+        """Variables that it needs beside ours."""
+
+    async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str) -> Endpoint:
+        """The endpoint with what the ready server says of itself over its API, and in its log where there is one."""
+
 
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 _OF_ENGINES = ("VLLM_", "OLLAMA_", "CUDA_VISIBLE", "OMP_NUM")

@@ -1,22 +1,24 @@
 """Ollama, the real one: launched, or found as the service that its installer sets up; what it says of itself."""
+# MERGED: The models of a running Ollama: pulled with progress, and dropped from memory for a cold start.
 
+import asyncio
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.asking import Facts, as_object, ask, asking, entries, same_model, with_facts
 from gptoss_bench.engines.launch import executable
-from gptoss_bench.engines.ollama_words import EMBEDDED_VERSION
-from gptoss_bench.engines.versions import version_note
-from gptoss_bench.errors import UsageError
-from gptoss_bench.run_labels import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, joined
+from gptoss_bench.engines.ollama_emulator.messages import EMBEDDED_VERSION
+from gptoss_bench.engines.questions import Facts, as_object, ask, asking, entries, same_model, with_facts
+from gptoss_bench.engines.registry import version_note
+from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, joined_labels
+from gptoss_client import Endpoint, RunFailed, UsageError, request_headers
 
-DEFAULT_MODEL = "gpt-oss:20b"
+OLLAMA_DEFAULT_MODEL = "gpt-oss:20b"
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
 FRONT = "llama.cpp behind an Ollama-API front"
 ADVICE = "install it from ollama.com"
@@ -26,7 +28,7 @@ ADVICE = "install it from ollama.com"
 class Ollama:
     """`ollama serve` with `slots` requests at a time; `context` None leaves its size to Ollama, which goes by VRAM."""
 
-    model: str = DEFAULT_MODEL
+    model: str = OLLAMA_DEFAULT_MODEL
     slots: int = 1
     context: int | None = None
     log_name: str = "ollama.log"
@@ -121,7 +123,7 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
         engine=FRONT if embedded else endpoint.engine,
         version=version,
         quantisation=details.get("quantization_level"),
-        label=TINY_LABEL if embedded else joined(endpoint.label, label),
+        label=TINY_LABEL if embedded else joined_labels(endpoint.label, label),
     )
     return with_facts(described, facts, *([] if embedded else [*version_note("ollama", version), *notes]))
 
@@ -139,3 +141,69 @@ def offload(entry: Mapping[str, Any]) -> tuple[str | None, list[str], float | No
         return None, [], 1.0
     words = f"{share:.0%} of the loaded model ({vram:,} of {size:,} bytes) is in GPU memory, the rest in the system's"
     return (PARTIAL_LABEL if vram else NO_GPU_LABEL), [words], round(share, 4)
+
+
+Pulled = Callable[[str, int, int], None]  # what it does, bytes that are here, bytes in all (0 where not known)
+_SILENCE_S = 120.0
+
+
+async def unload(endpoint: Endpoint, *, timeout_s: float = 60.0) -> None:
+    """Make an Ollama server drop the endpoint's model; returns when it lists it as loaded no more.
+
+    Raises UsageError where the endpoint speaks no Ollama API, RunFailed where the model stays.
+    """
+    if endpoint.dialect != "ollama":
+        raise UsageError(f"{endpoint.engine} cannot unload a model: a cold start is measured with Ollama's API")
+    headers = request_headers(keep_alive=False)
+    try:
+        async with (
+            asyncio.timeout(timeout_s),
+            httpx.AsyncClient(base_url=endpoint.url, headers=headers, timeout=timeout_s, trust_env=False) as http,
+        ):
+            answer = await http.post("/api/generate", json={"model": endpoint.model, "keep_alive": 0})
+            answer.raise_for_status()
+            while any(same_model(endpoint.model, name) for name in await _loaded(http)):  # noqa: ASYNC110 - over HTTP
+                await asyncio.sleep(0.05)
+    except (httpx.HTTPError, TimeoutError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise RunFailed(f"{endpoint.model} was not unloaded within {timeout_s:g} s: {reason}") from None
+
+
+async def pull(url: str, model: str, progress: Pulled) -> None:
+    """Have the Ollama at `url` fetch a model, and tell `progress` how far each of its files is.
+
+    Raises UsageError where nothing answers or the registry has no such model, RunFailed where the pull breaks off.
+    """
+    headers = request_headers(keep_alive=False)
+    try:
+        async with (
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=_SILENCE_S, trust_env=False) as http,
+            http.stream("POST", "/api/pull", json={"model": model, "stream": True}) as answer,
+        ):
+            last = ""
+            async for line in _lines(answer):
+                if error := line.get("error"):
+                    raise UsageError(f"{url} cannot pull {model}: {error}")
+                last = str(line.get("status") or "")
+                progress(last, int(line.get("completed") or 0), int(line.get("total") or 0))
+    except httpx.ConnectError as error:
+        raise UsageError(f"nothing answers at {url} ({error}): start it with: ollama serve") from None
+    except httpx.HTTPError as error:
+        raise RunFailed(f"the pull of {model} broke off ({str(error) or type(error).__name__}): pull again") from None
+    if last != "success":
+        raise RunFailed(f"the pull of {model} ended without success (last: {last or 'nothing'}): pull again")
+
+
+async def _lines(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
+    """The objects of a stream of lines; an answer that is no such line is an error of that status."""
+    async for text in answer.aiter_lines():
+        try:
+            line = json.loads(text or "{}")
+        except ValueError:
+            line = {"error": f"HTTP {answer.status_code}: {text[:200]}"}
+        yield line if isinstance(line, dict) else {"error": f"HTTP {answer.status_code}"}
+
+
+async def _loaded(http: httpx.AsyncClient) -> list[str]:
+    answer = await http.get("/api/ps")
+    return [str(model.get("name")) for model in answer.json().get("models") or []]

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines import ollama, transformers, vllm
-from gptoss_bench.engines.attaching import attach
-from gptoss_bench.engines.checkpoint import is_fetched, local_model
-from gptoss_bench.engines.front import serve_front
-from gptoss_bench.engines.launch import launched
-from gptoss_bench.engines.local import serve_tiny
-from gptoss_bench.engines.protocol import Engine
-from gptoss_bench.errors import UsageError
+from gptoss_bench.engines.attached_server import attach
+from gptoss_bench.engines.launch import Engine, launched
+from gptoss_bench.engines.llama_cpp import serve_tiny
+from gptoss_bench.engines.model_files import is_fetched, local_model
+from gptoss_bench.engines.ollama import OLLAMA_DEFAULT_MODEL, Ollama, running_service
+from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
+from gptoss_bench.engines.transformers import TRANSFORMERS_DEFAULT_MODEL, Transformers
+from gptoss_bench.engines.vllm import VLLM_DEFAULT_MODEL, Vllm
+from gptoss_client import Endpoint, UsageError
 
 KINDS = ("ollama", "vllm", "transformers")
 EMBEDDED_CONTEXT = 2048
@@ -24,7 +24,7 @@ CACHING = {"": None, "on": True, "off": False}
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class LaunchOptions:
     """How an engine is to be started; what attaches or is embedded cannot be told.
 
     `slots` requests are decoded at a time and `context` tokens fit into each, where the engine lets itself be told;
@@ -56,7 +56,7 @@ async def open_engine(
     url: str,
     model: str,
     log_dir: Path,
-    wish: Wish | None = None,
+    wish: LaunchOptions | None = None,
     timeout_s: float | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Yield an endpoint of which a token came back; what was started here is stopped when the block ends.
@@ -68,11 +68,11 @@ async def open_engine(
     have to be fetched first. Raises UsageError, in one line, where the engine or the model cannot be had as it is
     wished for.
     """
-    wish = wish or Wish()
-    check(kind, wish, started=not (url or embedded))
+    wish = wish or LaunchOptions()
+    check_options(kind, wish, started=not (url or embedded))
     if kind == "ollama" and not (url or embedded):
-        url = await ollama.running_service(model or ollama.DEFAULT_MODEL) or ""
-        model = model or ollama.DEFAULT_MODEL
+        url = await running_service(model or OLLAMA_DEFAULT_MODEL) or ""
+        model = model or OLLAMA_DEFAULT_MODEL
     if url:
         # The address decides who answers there; a dialect is Ollama's where that is what is to be measured.
         dialect = "ollama" if kind == "ollama" else "openai"
@@ -80,7 +80,7 @@ async def open_engine(
         return
     server: AbstractAsyncContextManager[Endpoint]
     if embedded and kind == "ollama":
-        server = serve_front(log_dir, slots=wish.slots, context=wish.context or EMBEDDED_CONTEXT)
+        server = serve_emulator(log_dir, slots=wish.slots, context=wish.context or EMBEDDED_CONTEXT)
     elif embedded:
         server = serve_tiny(log_dir, slots=wish.slots, context=wish.context or EMBEDDED_CONTEXT)
     else:
@@ -90,7 +90,7 @@ async def open_engine(
         yield endpoint
 
 
-def check(kind: str, wish: Wish, *, started: bool) -> None:
+def check_options(kind: str, wish: LaunchOptions, *, started: bool) -> None:
     """Raise UsageError where an engine of that kind cannot be told what is wished for."""
     if started and kind not in KINDS:
         raise UsageError(f"the engine {kind!r} is unknown: choose one of {', '.join(KINDS)}")
@@ -106,16 +106,16 @@ def check(kind: str, wish: Wish, *, started: bool) -> None:
 
 def _patience_s(engine: Engine) -> float:
     """Weights that have to be fetched take longer, though no longer than a cell of a notebook may run."""
-    if isinstance(engine, vllm.Vllm | transformers.Transformers):
+    if isinstance(engine, Vllm | Transformers):
         return LOADING_S if local_model(engine.model) or is_fetched(engine.model) else FETCHING_S
     return LOADING_S
 
 
-def _engine(kind: str, model: str, wish: Wish) -> Engine:
+def _engine(kind: str, model: str, wish: LaunchOptions) -> Engine:
     match kind:
         case "ollama":
-            return ollama.Ollama(model or ollama.DEFAULT_MODEL, slots=wish.slots, context=wish.context)
+            return Ollama(model or OLLAMA_DEFAULT_MODEL, slots=wish.slots, context=wish.context)
         case "vllm":
             caching = CACHING[wish.prefix_caching]
-            return vllm.Vllm(model or vllm.DEFAULT_MODEL, wish.context, caching, wish.words)
-    return transformers.Transformers(model or transformers.DEFAULT_MODEL, wish.words)
+            return Vllm(model or VLLM_DEFAULT_MODEL, wish.context, caching, wish.words)
+    return Transformers(model or TRANSFORMERS_DEFAULT_MODEL, wish.words)

@@ -11,15 +11,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gptoss_bench.client import KEY_VARIABLE
-from gptoss_bench.engines import leash
-from gptoss_bench.errors import UsageError
+from gptoss_bench.engines import supervisor
+from gptoss_bench.engines.supervisor import GRACE_S
+from gptoss_client import KEY_VARIABLE, UsageError
 
 LOOPBACK = "127.0.0.1"
 _TAIL = 128 * 2**10
 _CAUSE = re.compile(r"(?:^|\s)((?:[\w.]+\.)?\w*(?:Error|Exception): \S.*)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_STOP_S = 2 * leash.GRACE_S + 5.0  # the leash needs both of its grace periods at most
+_STOP_S = 2 * GRACE_S + 5.0  # the leash needs both of its grace periods at most
 
 
 class ServerProcess:
@@ -45,9 +45,9 @@ class ServerProcess:
             raise UsageError(f"cannot write the server's log {log}: {error.strerror}") from error
         with output:
             self._logged_before = output.tell()
-            self._leash = subprocess.Popen(
+            self._supervisor = subprocess.Popen(
                 # By path and not by -m: importing the whole package would only delay the start.
-                [sys.executable, "-P", leash.__file__, "--", *self.command],
+                [sys.executable, "-P", supervisor.__file__, "--", *self.command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -59,7 +59,7 @@ class ServerProcess:
     @property
     def exit_code(self) -> int | None:
         """The command's exit code as a shell shows it; None while it runs."""
-        return self._leash.poll()
+        return self._supervisor.poll()
 
     def last_words(self, lines: int = 3) -> str:
         """Return the last lines with words that the command wrote, as one; "it wrote nothing" where there are none.
@@ -87,15 +87,15 @@ class ServerProcess:
 
     def stop_now(self) -> None:
         """The same for callers without an event loop."""
-        assert self._leash.stdin is not None
+        assert self._supervisor.stdin is not None
         with contextlib.suppress(OSError):
-            self._leash.stdin.close()
+            self._supervisor.stdin.close()
         try:
-            self._leash.wait(_STOP_S)
+            self._supervisor.wait(_STOP_S)
         except subprocess.TimeoutExpired:
             # It hangs; its own death takes the server along where the system is Linux.
-            self._leash.send_signal(signal.SIGKILL)
-            self._leash.wait()
+            self._supervisor.send_signal(signal.SIGKILL)
+            self._supervisor.wait()
 
 
 def _environment() -> dict[str, str]:

@@ -6,17 +6,14 @@ from pathlib import Path
 
 import httpx
 
-from gptoss_bench import machine
-from gptoss_bench.endpoint import Endpoint
-from gptoss_bench.engines.asking import with_facts
-from gptoss_bench.engines.checkpoint import hub_cache, local_model, require_room_for
-from gptoss_bench.engines.labels import count_parameters
 from gptoss_bench.engines.launch import executable
-from gptoss_bench.engines.versions import version_note
-from gptoss_bench.errors import UsageError
-from gptoss_bench.run_labels import CPU_LABEL, joined, label_of
+from gptoss_bench.engines.model_files import count_parameters, hub_cache, local_model, require_disk_space_for
+from gptoss_bench.engines.questions import with_facts
+from gptoss_bench.engines.registry import version_note
+from gptoss_bench.runs import CPU_LABEL, installed_gpus, joined_labels, label_of
+from gptoss_client import Endpoint, UsageError
 
-DEFAULT_MODEL = "openai/gpt-oss-20b"
+TRANSFORMERS_DEFAULT_MODEL = "openai/gpt-oss-20b"
 ADVICE = "install it with make setup-transformers"
 
 
@@ -24,7 +21,7 @@ ADVICE = "install it with make setup-transformers"
 class Transformers:
     """`transformers serve MODEL` with its own defaults where nothing else is said; `flags` are added as they are."""
 
-    model: str = DEFAULT_MODEL
+    model: str = TRANSFORMERS_DEFAULT_MODEL
     flags: tuple[str, ...] = ()
     log_name: str = "transformers.log"
 
@@ -39,7 +36,7 @@ class Transformers:
         program = executable("transformers", "transformers", ADVICE)
         folder = local_model(self.model)
         if folder is None:
-            require_room_for(self.model)
+            require_disk_space_for(self.model)
         parameters = count_parameters(folder) if folder else None
         # The folder of the hub's cache has to be there, or the server answers 500 where it is to list its models.
         try:
@@ -52,7 +49,7 @@ class Transformers:
             dialect="openai",
             engine="transformers",
             version=installed_version(Path(program)),
-            label=joined(label_of(self.model, parameters), None if machine.gpus() else CPU_LABEL),
+            label=joined_labels(label_of(self.model, parameters), None if installed_gpus() else CPU_LABEL),
         )
         return with_facts(endpoint, {"parameters": parameters})
 

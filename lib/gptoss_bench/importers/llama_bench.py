@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from gptoss_bench.importers.imported import Imported, told_only
-from gptoss_bench.metrics import bootstrap_interval, row_medians
-from gptoss_bench.tables import derive
+from gptoss_bench.importers.imported_result import ImportedResult, reported_only
+from gptoss_bench.runs import derive_tables
+from gptoss_bench.stats import bootstrap_interval, row_medians
 
 LAYERS = {"gpt-oss 20B": 24, "gpt-oss 120B": 36}  # transformer blocks; the output layer counts as one more
 NOTES = ("it runs in one process: no server, no HTTP, no tokenising and no sampling are in its times",)
 
 
-def parse(content: Any) -> list[Imported]:
+def parse_llama_bench(content: Any) -> list[ImportedResult]:
     """The results in such a file, already read as JSON (a list of tests), one a model; empty where it is another."""
     tests = content if isinstance(content, Sequence) and not isinstance(content, str) else [content]
     if not tests or not all(
@@ -27,11 +27,11 @@ def _key(test: Mapping[str, Any]) -> tuple[Any, ...]:
     return test["model_filename"], test["n_gpu_layers"], test.get("build_commit")
 
 
-def _model(tests: Sequence[Mapping[str, Any]]) -> Imported:
+def _model(tests: Sequence[Mapping[str, Any]]) -> ImportedResult:
     first = tests[0]
     decode = [_rate(test) for test in tests if test["n_gen"] and not test["n_prompt"]]
     prefill = [_rate(test) for test in tests if test["n_prompt"] and not test["n_gen"]]
-    summary = told_only(1, prefill=prefill, decode=decode, output_tok_s=decode[0]["tok_s"] if decode else None)
+    summary = reported_only(1, prefill=prefill, decode=decode, output_tok_s=decode[0]["tok_s"] if decode else None)
     layers = [n for name, n in LAYERS.items() if str(first.get("model_type", "")).startswith(name)]
     facts = {
         "gpu_layers": first["n_gpu_layers"] if first.get("gpu_info") else None,
@@ -44,7 +44,7 @@ def _model(tests: Sequence[Mapping[str, Any]]) -> Imported:
         "endpoint": {"engine": "llama.cpp", "version": build, "model": first.get("model_type"), "facts": facts},
     }
     version = str(first.get("build_number"))
-    return Imported("llama-bench", version, summary, derive([])[0], manifest, NOTES)
+    return ImportedResult("llama-bench", version, summary, derive_tables([])[0], manifest, NOTES)
 
 
 def _rate(test: Mapping[str, Any]) -> dict[str, Any]:

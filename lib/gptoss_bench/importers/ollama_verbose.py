@@ -2,35 +2,35 @@
 
 import re
 
-from gptoss_bench.importers.imported import Imported, Row, of_rows
+from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, of_rows
 
 _NAMES = ("total duration", "load duration", "prompt eval count", "prompt eval duration", "eval count", "eval duration")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "μs": 1e-6, "us": 1e-6, "ns": 1e-9}
 NOTES = ("these are the server's own times of one request after another: no arrival at a client is in them",)
 
 
-def parse(text: str) -> Imported | None:
+def parse_ollama_verbose(text: str) -> ImportedResult | None:
     """All such blocks of a text, a request each; None where it has none."""
     blocks = re.split(r"(?m)^(?=\s*total duration:)", text)[1:]
-    told = [found for block in blocks if (found := _block(block))]
-    if not told:
+    reported = [found for block in blocks if (found := _block(block))]
+    if not reported:
         return None
     sent_ns, rows = 0, []
-    for one in told:  # there is no stamp: they are laid one after the other
-        rows.append(Row(sent_ns=sent_ns, completion_tokens=round(one["eval count"])))
+    for one in reported:  # there is no stamp: they are laid one after the other
+        rows.append(ImportedRow(sent_ns=sent_ns, completion_tokens=round(one["eval count"])))
         sent_ns += round(one["total duration"] * 1e9)
     summary, requests = of_rows(rows, concurrency=1, gaps_known=False)
     for name, its in (("load", "load duration"), ("eval", "eval duration"), ("total", "total duration")):
-        requests[f"server_{name}_s"] = [one[its] for one in told]
-    requests["server_prompt_s"] = [one.get("prompt eval duration") for one in told]
-    requests["prompt_tokens"] = [None if (n := one.get("prompt eval count")) is None else round(n) for one in told]
+        requests[f"server_{name}_s"] = [one[its] for one in reported]
+    requests["server_prompt_s"] = [one.get("prompt eval duration") for one in reported]
+    requests["prompt_tokens"] = [None if (n := one.get("prompt eval count")) is None else round(n) for one in reported]
     requests["prompt_tokens"] = requests["prompt_tokens"].astype("Int32")
     requests["server_source"] = "ollama"
-    rates = [one["eval count"] / one["eval duration"] for one in told if one["eval duration"]]
-    summary |= {"decode": [{"tokens": round(one["eval count"])} for one in told], "server_tok_s": rates}
+    rates = [one["eval count"] / one["eval duration"] for one in reported if one["eval duration"]]
+    summary |= {"decode": [{"tokens": round(one["eval count"])} for one in reported], "server_tok_s": rates}
     summary |= {"wall_s": None, "request_s": None, "output_tok_s_total": None, "warmup_requests": None}
     manifest = {"endpoint": {"engine": "ollama", "model": None}}
-    return Imported("ollama run --verbose", None, summary, requests, manifest, NOTES)
+    return ImportedResult("ollama run --verbose", None, summary, requests, manifest, NOTES)
 
 
 def _block(text: str) -> dict[str, float]:

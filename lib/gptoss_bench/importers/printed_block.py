@@ -2,14 +2,14 @@
 
 import re
 
-from gptoss_bench.importers.imported import Imported, distribution, told_only
-from gptoss_bench.tables import derive
+from gptoss_bench.importers.imported_result import ImportedResult, distribution, reported_only
+from gptoss_bench.runs import derive_tables
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _ROW = r"^{name} \(s\)\s+p50={n}\s+p90={n}\s+p99={n}"
 
 
-def parse(text: str) -> Imported | None:
+def parse_printed_block(text: str) -> ImportedResult | None:
     """The result of such a block, with or without the line above it that tells the load; None where it is none."""
     rates = [
         re.search(rf"^{name}\s*:\s*{_NUMBER}", text, re.MULTILINE)
@@ -25,7 +25,7 @@ def parse(text: str) -> Imported | None:
     load = re.search(r"(\d+) requests\s*\|\s*concurrency=(\d+)\s*\|\s*max_tokens=(\d+)", text)
     requests = int(load[1]) if load else round(request_s * wall_s)
     mean_tokens = tok_s * wall_s / requests if requests else None
-    summary = told_only(
+    summary = reported_only(
         int(load[2]) if load else None,
         requests=requests,
         completed=requests,  # the script ends at the first request that fails, before it prints this
@@ -38,4 +38,4 @@ def parse(text: str) -> Imported | None:
     )
     manifest = {"parameters": {"max_tokens": int(load[3])}} if load else {}
     notes = ("TTFT is no measurement: it sends without streaming, so that no arrival of a token can be seen",)
-    return Imported("the write-up's load script", None, summary, derive([])[0], manifest, notes)
+    return ImportedResult("the write-up's load script", None, summary, derive_tables([])[0], manifest, notes)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gptoss_bench.importers.imported import Imported, Row, distribution, of_rows, told_only
-from gptoss_bench.tables import derive
+from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, distribution, of_rows, reported_only
+from gptoss_bench.runs import derive_tables
 
 _MARKS = ("endpoint_type", "request_throughput", "total_output_tokens", "max_concurrency")
 _TIMES = {"ttft_s": "ttft", "tpot_s": "tpot", "itl_s": "itl", "e2e_s": "e2el", "done_s": "e2el"}
@@ -16,7 +16,7 @@ NOTES = (
 )
 
 
-def parse(content: Any) -> Imported | None:
+def parse_vllm_bench(content: Any) -> ImportedResult | None:
     """The result in such a file, already read as JSON; None where it is another one."""
     if not isinstance(content, Mapping) or any(name not in content for name in _MARKS):
         return None
@@ -30,7 +30,7 @@ def parse(content: Any) -> Imported | None:
     if all(name in content for name in _DETAILS):
         summary, requests = of_rows(_rows(content), concurrency=concurrency, gaps_known=True)
     else:
-        summary, requests = told_only(concurrency, **counts, **_told(content)), derive([])[0]
+        summary, requests = reported_only(concurrency, **counts, **_reported(content)), derive_tables([])[0]
     # np.percentile makes them, whose rule is this kit's inclusive one
     summary |= {"percentile_rule": "inclusive", "warmup_requests": None, "first_event_counts": "any chunk"}
     manifest = {
@@ -38,10 +38,10 @@ def parse(content: Any) -> Imported | None:
         "endpoint": {"engine": None, "model": content.get("model_id")},
         "parameters": {"request_rate": content.get("request_rate")},
     }
-    return Imported("vllm bench serve", None, summary, requests, manifest, NOTES)
+    return ImportedResult("vllm bench serve", None, summary, requests, manifest, NOTES)
 
 
-def _told(content: Mapping[str, Any]) -> dict[str, Any]:
+def _reported(content: Mapping[str, Any]) -> dict[str, Any]:
     n, tokens = content["completed"], content["total_output_tokens"]
     return {
         "wall_s": content["duration"],
@@ -63,14 +63,14 @@ def _told(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rows(content: Mapping[str, Any]) -> list[Row]:
+def _rows(content: Mapping[str, Any]) -> list[ImportedRow]:
     lists: list[Sequence[Any]] = [content[name] for name in _DETAILS]
     inputs = content.get("input_lens") or [None] * len(lists[0])
     errors = content.get("errors") or [""] * len(lists[0])
     return [
-        Row(sent_ns=round(start * 1e9), outcome="failed", failure="unnamed", error=error)
+        ImportedRow(sent_ns=round(start * 1e9), outcome="failed", failure="unnamed", error=error)
         if error
-        else Row(
+        else ImportedRow(
             sent_ns=round(start * 1e9),
             ttft_s=ttft,
             e2e_s=latency,

@@ -1,0 +1,3 @@
+from .session import bench, bench_async
+
+__all__ = ["bench", "bench_async"]

@@ -1,0 +1,157 @@
+"""Whom `bench` sets side by side: how each client is called for one load, and whether it is installed here."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gptoss_bench import paths
+from gptoss_bench.calibration.reference.stream import MODEL
+from gptoss_client import PUBLISHED_PROMPT, UsageError
+
+PEERS = paths.ROOT / "build" / "peers"  # made by `make setup-peers`: a venv for each name
+OWN_CLIENT = "gptoss_bench"
+_CLIENTS = paths.PACKAGE / "calibration" / "peers" / "clients"
+_WORDS = ("[UNK]", *PUBLISHED_PROMPT.rstrip(".").split(), ".")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one run of a client is to send: `requests` in a closed loop of `streams`; `folder` is empty and its own."""
+
+    url: str
+    streams: int
+    requests: int
+    tokens: int
+    folder: Path
+
+    @property
+    def out(self) -> Path:
+        """Where the client's numbers are to be."""
+        return self.folder / "told.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A client. `kind` says how it is called and read, `package` what it is an installation of.
+
+    `venv` is the folder below PEERS that it is installed in, None for this kit's own Python. `slow`: it takes so long
+    to start that `bench` runs it in one round only.
+    """
+
+    name: str
+    kind: str
+    package: str
+    venv: str | None = None
+    slow: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+# As many processes as there are cores: by default guidellm starts up to ten, which a small machine pays for twice.
+_GUIDELLM = {"GUIDELLM__MAX_WORKER_PROCESSES": str(os.cpu_count() or 1), "HF_HUB_OFFLINE": "1"}
+ALL_CLIENTS = (
+    Peer(OWN_CLIENT, "kit", "gptoss-bench"),
+    Peer("stock httpx", "stock_httpx", "httpx"),
+    Peer("aiohttp", "plain", "aiohttp", "aiohttp"),
+    Peer("vLLM-style", "vllm", "aiohttp", "aiohttp"),
+    Peer("guidellm", "guidellm", "guidellm", "guidellm", slow=True, environment=_GUIDELLM),
+    Peer("aiperf", "aiperf", "aiperf", "aiperf", slow=True),
+)
+
+
+def choose_peers(names: Sequence[str]) -> list[Peer]:
+    """The clients of these names, all where there is none, this kit's always among them. Raises UsageError."""
+    unknown = sorted(set(names) - {peer.name for peer in ALL_CLIENTS})
+    if unknown:
+        raise UsageError(f"no client {unknown[0]!r}: there are {', '.join(peer.name for peer in ALL_CLIENTS)}")
+    return [peer for peer in ALL_CLIENTS if not names or peer.name in names or peer.name == OWN_CLIENT]
+
+
+def python_of(peer: Peer, peers: Path) -> Path:
+    """The interpreter that has the client."""
+    return Path(sys.executable) if peer.venv is None else peers / peer.venv / "bin" / "python"
+
+
+def peer_version(peer: Peer, peers: Path = PEERS) -> str:
+    """The installed version. Raises UsageError in words where there is none."""
+    python = python_of(peer, peers)
+    if not python.exists():
+        raise UsageError("not installed here (make setup-peers)")
+    code = f"import importlib.metadata; print(importlib.metadata.version({peer.package!r}))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
+        raise UsageError(f"not installed here ({last})")
+    return done.stdout.strip()
+
+
+def peer_command(peer: Peer, job: Job, peers: Path = PEERS) -> list[str]:
+    """The command line of one run; what it reads is written to the job's folder first."""
+    python = python_of(peer, peers)
+    load = [job.url, str(job.out), *map(str, (job.streams, job.requests, job.tokens))]
+    if peer.kind == "guidellm":
+        return [str(python.with_name("guidellm")), *_guidellm(job)]
+    if peer.kind == "aiperf":
+        return [str(python.with_name("aiperf")), *_aiperf(job)]
+    if peer.kind == "kit":
+        return [str(python), "-m", "gptoss_bench", *_kit(job)]
+    if peer.venv is None:
+        return [str(python), "-m", f"gptoss_bench.calibration.peers.clients.{peer.kind}", *load]
+    return [str(python), str(_CLIENTS / "with_aiohttp.py"), peer.kind, *load]
+
+
+def peer_environment(peer: Peer) -> dict[str, str]:
+    """What a client's process is to find: no proxy, and this kit where it runs in this kit's Python."""
+    # Told to be offline, aiperf would look for even a local tokenizer among what it fetched from the hub.
+    dropped = ("PYTHONPATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    kept = {name: value for name, value in os.environ.items() if name not in dropped and "proxy" not in name.lower()}
+    path = {"PYTHONPATH": str(paths.PACKAGE.parent)} if peer.venv is None else {}
+    return {**kept, **path, **peer.environment}
+
+
+def _kit(job: Job) -> list[str]:
+    sizes = ("-c", str(job.streams), "-n", str(job.requests), "--max-tokens", str(job.tokens))
+    return ["load", "--url", job.url, "--model", MODEL, *sizes, "--results", str(job.folder)]
+
+
+def _guidellm(job: Job) -> list[str]:
+    prompts = job.folder / "prompts.jsonl"
+    line = json.dumps({"prompt": PUBLISHED_PROMPT, "output_tokens_count": job.tokens})
+    prompts.write_text(f"{line}\n" * job.requests)
+    return [
+        "run",
+        *("--backend", f"kind=openai_http,target={job.url},model={MODEL},validate_backend=false"),
+        *("--profile", f"kind=concurrent,streams={job.streams}"),
+        *("--constraint", f"kind=max_requests,count={job.requests}"),
+        *("--data", f"kind=json_file,path={prompts}"),
+        *("--output", f"kind=json,path={job.out}"),
+        "--disable-console",
+    ]
+
+
+def _aiperf(job: Job) -> list[str]:
+    prompts = job.folder / "prompts.jsonl"
+    prompts.write_text(json.dumps({"text": PUBLISHED_PROMPT}) + "\n")
+    return [
+        *("profile", "--model", MODEL, "--url", job.url, "--endpoint-type", "chat", "--streaming"),
+        *("--concurrency", str(job.streams), "--request-count", str(job.requests)),
+        *("--extra-inputs", f"max_tokens:{job.tokens}", "--use-server-token-count"),
+        *("--input-file", str(prompts), "--custom-dataset-type", "single_turn"),
+        *("--tokenizer", str(_tokenizer(job.folder / "tokenizer"))),
+        *("--export-level", "raw", "--no-gpu-telemetry", "--no-server-metrics", "--ui", "none"),
+        *("--artifact-dir", str(job.folder / "aiperf")),
+    ]
+
+
+def _tokenizer(folder: Path) -> Path:
+    """One that knows the words of the prompt: aiperf wants a tokenizer, and every named one is on some hub."""
+    folder.mkdir()
+    words = {"type": "WordLevel", "vocab": {word: at for at, word in enumerate(_WORDS)}, "unk_token": _WORDS[0]}
+    whole = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": words}
+    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    kind = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": _WORDS[0]}
+    (folder / "tokenizer_config.json").write_text(json.dumps(kind))
+    return folder

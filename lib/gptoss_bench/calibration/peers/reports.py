@@ -1,0 +1,182 @@
+"""What a client wrote about its run, read into the tables that `calibrate` compares with the truth."""
+# MERGED: How wrong a client's numbers are, request by request and gap by gap, beside the log of the reference server.
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gptoss_bench.calibration.accuracy import matched, streams_of, ttft_errors
+from gptoss_bench.calibration.peers.registry import Job, Peer
+from gptoss_bench.runs import Run
+from gptoss_bench.stats import known, percentile
+from gptoss_client import RunFailed
+
+EVENT_COLUMNS = ["request_id", "event", "arrival_ns", "itl_s"]
+NOTHING = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerReport:
+    """The numbers that a client itself reports.
+
+    `requests` has request_id and ttft_s; `streams` is the reference server's stream by request_id, out of the replies'
+    ids. Either `chunks` (CHUNK_COLUMNS) or, where a client keeps no gaps, `means`: by request_id a request's mean ITL
+    (s). `warm`: its first wave is not in here. `cpu_s` as it measured it, None where only its processes tell;
+    `loading_cpu_s` is the part of it while requests were under way, None where that is all of it.
+    """
+
+    requests: pd.DataFrame
+    streams: "pd.Series[int]"
+    events: pd.DataFrame | None
+    means: "pd.Series[float] | None" = None
+    warm: bool = False
+    cpu_s: float | None = None
+    loading_cpu_s: float | None = None
+
+
+def reported_by(peer: Peer, job: Job) -> PeerReport:
+    """Read what a run left. Raises RunFailed, in words, where that is nothing or of another shape."""
+    try:
+        if peer.kind == "aiperf":
+            return _aiperf(job.folder / "aiperf")
+        if peer.kind == "kit":
+            return _kit(job.folder / "runs")
+        content = json.loads(job.out.read_bytes())
+        return _guidellm(content) if peer.kind == "guidellm" else _script(content)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise RunFailed(f"what it left cannot be read: {error!r}") from error
+
+
+def _script(content: dict[str, Any]) -> PeerReport:
+    ids, numbers = content["streams"]
+    return PeerReport(
+        requests=pd.DataFrame(content["requests"]),
+        streams=_streams(dict(zip(ids, numbers, strict=True))),
+        events=pd.DataFrame(content["events"]),
+        warm=content.get("warm", False),
+        cpu_s=content["cpu_s"],
+    )
+
+
+def _kit(runs: Path) -> PeerReport:
+    """This kit leaves a run folder, whose summary has the CPU of its load."""
+    [path] = runs.iterdir()
+    run = Run.load(path)
+    requests, events = run.requests, run.events
+    return PeerReport(
+        requests=requests[["request_id", "ttft_s"]],
+        streams=streams_of(run.traces()),
+        events=events[EVENT_COLUMNS],
+        loading_cpu_s=run.summary["client"]["cpu_s"],
+    )
+
+
+def _guidellm(content: dict[str, Any]) -> PeerReport:
+    """guidellm keeps of each request its TTFT and its mean ITL, and the id of its reply."""
+    [benchmark] = content["benchmarks"]
+    rows = benchmark["requests"]["successful"]
+    ttft_s = [row["time_to_first_token_ms"] / 1e3 for row in rows]
+    return PeerReport(
+        requests=pd.DataFrame({"request_id": range(len(rows)), "ttft_s": ttft_s}),
+        streams=_streams({at: int(row["response_id"][-8:]) for at, row in enumerate(rows)}),
+        events=None,
+        means=pd.Series([(row["inter_token_latency_ms"] or NOTHING) / 1e3 for row in rows], dtype="float64"),
+    )
+
+
+def _aiperf(folder: Path) -> PeerReport:
+    """aiperf's TTFT and gaps are in its records, the id of a reply and the stamps of its messages in its raw ones."""
+    metrics = {row["metadata"]["x_request_id"]: row["metrics"] for row in _lines(folder / "profile_export.jsonl")}
+    requests: list[tuple[int, float]] = []
+    events: list[tuple[int, int, int, float]] = []
+    streams: dict[int, int] = {}
+    for row in _lines(folder / "profile_export_raw.jsonl"):
+        found = metrics.get(row["metadata"]["x_request_id"])
+        if not found or "time_to_first_token" not in found:
+            continue
+        request_id, output = len(requests), 0
+        requests.append((request_id, found["time_to_first_token"]["value"] / 1e3))
+        gaps_ms = found.get("inter_chunk_latency", {}).get("value", [])
+        for event, response in enumerate(row["responses"]):
+            payload = response["packets"][0]["value"]
+            message = {} if payload == "[DONE]" else json.loads(payload)
+            gap_s = NOTHING
+            if message.get("choices") and message["choices"][0]["delta"].get("content"):
+                streams[request_id] = int(message["id"][-8:])
+                gap_s = gaps_ms[output - 1] / 1e3 if output else NOTHING
+                output += 1
+            events.append((request_id, event, response["perf_ns"], gap_s))
+    return PeerReport(
+        requests=pd.DataFrame(requests, columns=["request_id", "ttft_s"]),
+        streams=_streams(streams),
+        events=pd.DataFrame(events, columns=EVENT_COLUMNS),
+    )
+
+
+def _lines(file: Path) -> list[dict[str, Any]]:
+    with file.open("rb") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _streams(numbers: dict[int, int]) -> "pd.Series[int]":
+    return pd.Series(numbers, dtype="int64", name="stream")
+
+
+NS_PER_S = 1e9
+GAPS, MEANS = "each gap", "a request's mean"
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """In ms, without their sign, over the requests after the first wave; None where nothing was measured.
+
+    `itl_of` says what the error of ITL is of: each gap, or a request's mean where a client keeps no more.
+    `requests` is how many were compared.
+    """
+
+    requests: int
+    ttft_p50_ms: float | None
+    ttft_p99_ms: float | None
+    itl_p99_ms: float | None
+    itl_of: str
+
+
+def errors(reported: PeerReport, streams: int, log: pd.DataFrame) -> Errors:
+    """Compare; `streams` is how many ran at a time, and so many of the client's first requests are its warm-up.
+
+    First is who reached the server first. `log` has truth_log.COLUMNS.
+    """
+    numbers = reported.streams.sort_values()
+    numbers = numbers if reported.warm else numbers.iloc[streams:]
+    requests = reported.requests[reported.requests["request_id"].isin(numbers.index)]
+    ttft = ttft_errors(requests, numbers, log)
+    if reported.events is not None:
+        events = reported.events[reported.events["request_id"].isin(numbers.index)]
+        itl = matched(events, numbers, log)["itl_error_s"]
+    else:
+        itl = _mean_errors(reported, numbers, log)
+    itl_of = MEANS if reported.events is None else GAPS
+    return Errors(len(requests), _ms(ttft, 50), _ms(ttft, 99), _ms(itl, 99), itl_of)
+
+
+def true_itl_ms(log: pd.DataFrame) -> float | None:
+    """The median gap between the sends of a stream's outputs (ms), None where there is none."""
+    gaps_s = log[log["output"]].sort_values(["stream", "event"]).groupby("stream")["sent_ns"].diff() / NS_PER_S
+    return _ms(gaps_s, 50)
+
+
+def _mean_errors(reported: PeerReport, numbers: "pd.Series[int]", log: pd.DataFrame) -> "pd.Series[float]":
+    """By request_id: the client's mean ITL less the true one, (last send - first send) / (outputs - 1)."""
+    outputs = log[log["output"] & log["stream"].isin(numbers)].groupby("stream")["sent_ns"]
+    true_s = (outputs.max() - outputs.min()) / (outputs.count() - 1).where(lambda gaps: gaps > 0) / NS_PER_S
+    assert reported.means is not None
+    return reported.means.reindex(numbers.index) - numbers.map(true_s)
+
+
+def _ms(errors_s: pd.Series, p: float) -> float | None:
+    value = percentile(np.abs(known(errors_s)), p).value
+    return None if value is None else value * 1e3

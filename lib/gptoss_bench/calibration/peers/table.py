@@ -1,0 +1,214 @@
+"""The rows of a bench to Markdown: medians over its rounds, and how many times those of this kit they are. Pure."""
+# MERGED: A bench on disk: results/bench/<utc>-bench-<id>/ with `rows.csv`, one row a run of a client, and its mani
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gptoss_bench.calibration.peers.registry import OWN_CLIENT
+from gptoss_bench.calibration.peers.reports import MEANS
+from gptoss_bench.calibration.peers.run import PeerLoad
+from gptoss_bench.files import replacing, write_json
+from gptoss_bench.runs import code_version, machine_facts, new_run_id, package_versions
+from gptoss_bench.stats import known
+from gptoss_client import UsageError
+
+COLUMNS = {
+    "ttft_p50_ms": "TTFT error p50, ms",
+    "ttft_p99_ms": "TTFT error p99, ms",
+    "itl_p99_ms": "ITL error p99, ms",
+    "cpu_us": "CPU, µs an event",
+    "memory_mib": "memory, MiB",
+}
+NUMBERS = [*COLUMNS, "loading_us", "true_itl_p50_ms"]
+LEAST_GAP_MS = 0.1  # between tokens closer than that a client that tells no gap at all is hardly wrong
+MEASURED = ["ttft_p50_ms", "ttft_p99_ms", "itl_p99_ms", "cpu_s", "loading_cpu_s", "memory_mib", "true_itl_p50_ms"]
+
+
+def bench_medians(rows: pd.DataFrame) -> pd.DataFrame:
+    """By load and client, in the order of `rows`: the medians over the rounds that gave numbers.
+
+    Columns NUMBERS, `rounds` that gave numbers, `lost` requests of all rounds, `itl_of`, and the first `problem`.
+    `cpu_us` is microseconds of CPU an event of the server's, `loading_us` that while requests were under way.
+    """
+    rows = rows.astype(dict.fromkeys(MEASURED, "float64"))
+    events = rows["events"].where(rows["events"] > 0)
+    rates = {"cpu_us": "cpu_s", "loading_us": "loading_cpu_s"}
+    rows = rows.assign(**{name: rows[column] / events * 1e6 for name, column in rates.items()})
+    groups = rows.groupby(["load", "client"], sort=False)
+    found = groups[NUMBERS].median()
+    found["rounds"] = rows["problem"].isna().groupby([rows["load"], rows["client"]], sort=False).sum()
+    for name, how in (("lost", "sum"), ("itl_of", "first"), ("problem", "first")):
+        found[name] = groups[name].agg(how)
+    return found
+
+
+def best_peers(one_load: pd.DataFrame) -> dict[str, float | None]:
+    """By column, the smallest value of any peer over this kit's; None where one of the two is not known.
+
+    `one_load` is `medians` of one load, by client. An error of ITL that is of means is not comparable and left out,
+    as is that of a load whose true gaps are too short for it to tell anything.
+    """
+    found: dict[str, float | None] = dict.fromkeys(COLUMNS)
+    if OWN_CLIENT not in one_load.index:
+        return found
+    peers = one_load.drop(index=OWN_CLIENT)
+    for name in COLUMNS:
+        rivals = peers
+        if name == "itl_p99_ms":
+            rivals = peers[(peers["itl_of"] != MEANS) & (one_load["true_itl_p50_ms"].max() >= LEAST_GAP_MS)]
+        best, ours = known(rivals[name]), known(one_load.loc[[OWN_CLIENT], name])
+        if len(best) and len(ours) and ours[0] > 0:
+            found[name] = float(best.min() / ours[0])
+    return found
+
+
+def bench_markdown(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+    """The table of each load, how this kit stands to the best peer, and what is to be known beside them.
+
+    `facts` is the bench's manifest: `rounds`, `absent`, `versions`, `decoding`.
+    """
+    whole = bench_medians(rows)
+    parts = []
+    for load in whole.index.get_level_values("load").unique():
+        parts.append(_one_load(str(load), whole.loc[load]))
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in _notes(whole, facts))])
+
+
+def _one_load(load: str, found: pd.DataFrame) -> str:
+    lines = [f"| {load} | {' | '.join(COLUMNS.values())} |", "|---|" + "---|" * len(COLUMNS)]
+    rows = found.reset_index().to_dict("records")
+    ours = next((row for row in rows if row["client"] == OWN_CLIENT), {})
+    for row in rows:
+        if row["rounds"]:
+            cells = [_cell(row[name], None if row is ours else ours.get(name)) for name in COLUMNS]
+        else:
+            cells = [_plain(row["problem"]), *[""] * (len(COLUMNS) - 1)]
+        lines.append(f"| {row['client']} | {' | '.join(cells)} |")
+    ratios = best_peers(found)
+    if any(ratio is not None for ratio in ratios.values()):
+        cells = ["–" if ratio is None else f"**{short_number(ratio)} ×**" for ratio in ratios.values()]
+        lines.append(f"| *best peer / this kit* | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(value: float, ours: float | None) -> str:
+    if pd.isna(value):
+        return "–"
+    if ours is None or pd.isna(ours) or not ours > 0:
+        return short_number(value)
+    return f"{short_number(value)} ({short_number(value / ours)} ×)"
+
+
+def short_number(value: float) -> str:
+    """Three significant digits, none of them behind the point where there are more before it."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _plain(words: str) -> str:
+    return " ".join(words.replace("|", " ").split())[:160]
+
+
+def _notes(whole: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
+    versions = ", ".join(f"{name}: {version}" for name, version in facts["versions"].items())
+    notes = [f"{versions}. Medians over {facts['rounds']} rounds, one where a run is long."]
+    if machine := facts.get("machine"):
+        notes.append(f"{machine['cpu']}, {machine['cores']} cores, which the server and the client under test share.")
+    rows = whole.reset_index().to_dict("records")
+    if loading := [
+        f"{short_number(row['loading_us'])} at {row['load']}" for row in rows if pd.notna(row["loading_us"])
+    ]:
+        notes.append(
+            f"Of {OWN_CLIENT}'s CPU, so much an event while requests were under way, µs: {', '.join(loading)}."
+        )
+    gaps_ms = whole["true_itl_p50_ms"].groupby(level="load", sort=False).median()
+    for load, gap_ms in gaps_ms[gaps_ms < LEAST_GAP_MS].items():
+        notes.append(
+            f"{load}: the true gap is {short_number(gap_ms * 1e3)} µs at the median, so a client that tells no gap is "
+            "hardly "
+            "wrong, and the error of ITL is compared for no best."
+        )
+    for client in sorted({row["client"] for row in rows if row["itl_of"] == MEANS}):
+        notes.append(f"{client} keeps no gaps: its ITL error is of a request's mean, and no candidate for the best.")
+    for row in rows:
+        if row["rounds"] and pd.notna(row["problem"]):
+            notes.append(f"{row['client']} failed in some round at {row['load']}: {_plain(row['problem'])}.")
+        if row["rounds"] and row["lost"] > 0:
+            notes.append(f"{row['client']} at {row['load']}: {row['lost']} requests are missing from its report.")
+    notes += [f"{client}: {reason}." for client, reason in facts["absent"].items()]
+    if decoding := facts.get("decoding"):
+        notes.append(
+            f"Decoding: {decoding['wire']:.2f} of the speed of json.loads alone on the same events, "
+            f"{decoding['tables']:.2f} of it to the two tables."
+        )
+    return notes
+
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBench:
+    """A bench as it reads from disk; `rows` has the columns of peer_bench.Row."""
+
+    path: Path
+    manifest: dict[str, Any]
+    rows: pd.DataFrame
+
+    def markdown(self) -> str:
+        """The tables and their notes."""
+        return bench_markdown(self.rows, self.manifest)
+
+
+def create_bench(results: Path) -> Path:
+    """Make an empty folder for a bench. Raises UsageError where that is not allowed."""
+    path = results / "bench" / new_run_id("bench")
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {path}: {error.strerror or error}; name another folder") from error
+    return path
+
+
+def write_bench(path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], facts: Mapping[str, Any]) -> PeerBench:
+    """Keep the rows, and then the manifest: `facts`, the loads, the machine and the code. Returns what was kept."""
+    versions = rows.drop_duplicates("client").set_index("client")["version"].to_dict()
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "bench_id": path.name,
+        **facts,
+        "versions": versions,
+        "loads": [asdict(load) for load in loads],
+        "code": code_version(),
+        "machine": machine_facts(),
+        "packages": package_versions(),
+    }
+    try:
+        with replacing(path / "rows.csv") as part:
+            rows.to_csv(part, index=False, float_format="%.6g")
+        write_json(path / "manifest.json", manifest)
+    except OSError as error:
+        raise UsageError(f"cannot write to {path}: {error.strerror or error}; free space") from error
+    return load_bench(path)
+
+
+def load_bench(path: Path) -> PeerBench:
+    """Read a bench. Raises UsageError where the folder holds none, or one of a newer kit."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        rows = pd.read_csv(path / "rows.csv")
+        newer = manifest["schema_version"] > SCHEMA_VERSION
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is not a readable bench: {error}") from error
+    if newer:
+        raise UsageError(f"{path} was written by a newer kit (schema {manifest['schema_version']}): update this one")
+    return PeerBench(path, manifest, rows)
+
+
+def is_bench(path: Path) -> bool:
+    """Whether the folder holds a bench rather than a run."""
+    return (path / "rows.csv").exists()

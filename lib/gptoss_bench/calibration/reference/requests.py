@@ -1,0 +1,90 @@
+"""Parse the requests to a reference server and take the kernel timestamp of their arrival."""
+
+import contextlib
+import ctypes
+import json
+import socket
+import struct
+import sys
+import time
+from dataclasses import dataclass
+
+from gptoss_bench.calibration.reference.stream import MODEL, StreamRequest
+
+_DIALECTS = {"/v1/chat/completions": "openai", "/api/chat": "ollama"}
+_LARGEST_HEAD = 65536
+_TIMESTAMP_OPTION = 35 if sys.platform == "linux" else None  # SO_TIMESTAMPNS, which Python does not name
+_NAMED = {"name": MODEL, "model": MODEL}
+ABOUT: dict[str, dict[str, object]] = {
+    "/v1/models": {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "gptoss-bench"}]},
+    "/api/version": {"version": "0.0.0-reference"},
+    "/api/tags": {"models": [_NAMED]},
+    "/api/ps": {"models": [_NAMED]},
+    "/api/show": {"details": {}, "model_info": {}},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request: `wanted` is the stream that it asks for, None where it asks for something else."""
+
+    path: str
+    close: bool
+    wanted: StreamRequest | None
+
+
+def first_request(data: bytes) -> tuple[Request | None, bytes]:
+    """The first whole request in the bytes, None while it is not, and what is left. Raises ValueError: it is none."""
+    head, blank, rest = data.partition(b"\r\n\r\n")
+    if not blank:
+        if len(head) > _LARGEST_HEAD:
+            raise ValueError("the head is too long")
+        return None, data
+    opening, *lines = head.decode("latin-1").split("\r\n")
+    method, path, version = opening.split(" ")
+    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    length = int(headers.get("content-length", "0"))
+    if len(rest) < length:
+        return None, data
+    close = version == "HTTP/1.0" or headers.get("connection", "").lower() == "close"
+    dialect = _DIALECTS.get(path) if method == "POST" else None
+    wanted = None if dialect is None else StreamRequest(dialect, _limit(dialect, rest[:length]), close)
+    return Request(path, close, wanted), rest[length:]
+
+
+def _limit(dialect: str, body: bytes) -> int | None:
+    """The request's own limit of tokens."""
+    asked = json.loads(body)
+    try:
+        if dialect == "ollama":
+            limit = asked.get("options", {}).get("num_predict")
+        else:
+            limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
+        return None if limit is None else max(1, int(limit))
+    except (AttributeError, TypeError) as error:
+        raise ValueError("the body is no request") from error
+
+
+def enable_timestamps(listener: socket.socket) -> None:
+    """Ask the kernel for the arrival of each segment, where it can."""
+    if _TIMESTAMP_OPTION is not None:
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, _TIMESTAMP_OPTION, 1)
+
+
+def arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """The kernel's stamp of the bytes just read, brought from the wall clock to the monotonic one; else now."""
+    now_ns = time.perf_counter_ns()
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == _TIMESTAMP_OPTION and len(data) == 16:
+            seconds, nanoseconds = struct.unpack("qq", data)
+            age_ns = time.time_ns() - (seconds * 1_000_000_000 + nanoseconds)
+            return now_ns - max(0, int(age_ns))
+    return now_ns
+
+
+def exact_timer() -> None:
+    """Linux lets a sleep run 50 µs over by default; this process asks for 1 ns."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)  # PR_SET_TIMERSLACK

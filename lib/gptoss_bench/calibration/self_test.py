@@ -1,0 +1,147 @@
+"""The client measured: the kit's own load and stock httpx against a reference server, one load after the other."""
+# MERGED: A ruler's levels as a reader meets them: one table, and what did not pass. Pure.
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gptoss_bench.calibration.accuracy import (
+    ERROR_SHARE,
+    CalibrationLevel,
+    calibration_level,
+    matched,
+    streams_of,
+    ttft_errors,
+)
+from gptoss_bench.calibration.reference.engine import serve_reference
+from gptoss_bench.calibration.reference.plan import ReferencePlan
+from gptoss_bench.calibration.reference.send_log import read_send_log
+from gptoss_bench.calibration.stock_httpx import run_stock
+from gptoss_bench.runs import RunFolder
+from gptoss_bench.stats import CPU_SHARE
+from gptoss_client import Endpoint, LoadPlan, RunFailed, UsageError, run_load
+
+OURS, STOCK = "gptoss_bench", "stock httpx"
+
+
+async def measure_client(
+    streams: int, tokens_s: float, *, tokens: int = 40, waves: int = 1, stock: bool = True
+) -> tuple[list[CalibrationLevel], Endpoint]:
+    """Ours, and with `stock` stock httpx, under one load, one after the other against one server of TTFT 200 ms.
+
+    Each sends a wave of warm-up and `waves` measured waves of `streams` requests. Returns ours first, and the server
+    as it described itself. Raises UsageError where the load makes no sense, RunFailed where it is not whole.
+    """
+    if tokens_s <= 0:
+        raise UsageError(f"the tokens/s of a stream must be above 0, not {tokens_s}")
+    pace = ReferencePlan(itl_s=1 / tokens_s, tokens=tokens)
+    plan = LoadPlan(concurrency=streams, requests=streams * waves, warmup=streams, max_tokens=tokens, timeout_s=120)
+    with tempfile.TemporaryDirectory() as scratch:
+        where = Path(scratch)
+        async with serve_reference(pace, where) as endpoint:
+            folder = RunFolder.create(where, "calibration-level", parameters={})
+            began = (time.perf_counter(), time.process_time())
+            done = await run_load(plan, endpoint, folder.add)
+            our_share = _cpu_share(*began)
+            began = (time.perf_counter(), time.process_time())
+            beside = await run_stock(plan, endpoint) if stock else None
+            stock_share = _cpu_share(*began)
+        if done.reason is not None:
+            raise RunFailed(done.reason)
+        run = folder.finish({})
+        log = read_send_log(where / "send_log.parquet").events
+        numbers = streams_of(run.traces())
+        requests = run.requests[run.requests["phase"] == "measure"]
+        events = run.events[run.events["phase"] == "measure"]
+        numbers = numbers[numbers.index.isin(requests["request_id"])]
+    planned = (streams, tokens_s)
+    found = [_level(OURS, planned, (requests, events, numbers), log, our_share)]
+    if beside is not None:
+        found.append(_level(STOCK, planned, beside, log, stock_share))
+    return found, endpoint
+
+
+async def measure_levels(
+    levels: Sequence[Sequence[float]], *, tokens: int = 40, stock_streams: int = 256
+) -> tuple[list[CalibrationLevel], Endpoint]:
+    """Both clients at each of `levels`, pairs of (streams, tokens/s of each), and the server without its pace.
+
+    It ends before its time where our client needs more of a core than it may. Stock httpx is left out of loads of more
+    than `stock_streams` streams: its pool takes minutes for them. The server carries no label: what is measured here is
+    the client, and that is real.
+    """
+    if not levels or any(len(pair) != 2 for pair in levels):
+        raise UsageError(f"levels must be pairs of [streams, tokens_per_s], not {levels!r}")
+    found: list[CalibrationLevel] = []
+    for streams, tokens_s in levels:
+        both, endpoint = await measure_client(
+            int(streams), float(tokens_s), tokens=tokens, stock=streams <= stock_streams
+        )
+        found += both
+        if both[0].cpu_share > CPU_SHARE:
+            break
+    return found, replace(endpoint, label=None, facts={})
+
+
+def _level(
+    client: str,
+    planned: tuple[int, float],
+    tables: tuple[pd.DataFrame, pd.DataFrame, pd.Series],
+    log: pd.DataFrame,
+    cpu_share: float,
+) -> CalibrationLevel:
+    requests, events, numbers = tables
+    found = matched(events, numbers, log)
+    errors_s = ttft_errors(requests, numbers, log)
+    return calibration_level(client, planned, requests, found=found, errors_s=errors_s, cpu_share=cpu_share)
+
+
+def _cpu_share(began_s: float, cpu_s: float) -> float:
+    return (time.process_time() - cpu_s) / (time.perf_counter() - began_s)
+
+
+HEAD = (
+    "| streams × tokens/s | client | TTFT error p50 / p99, ms | ITL error p99, ms | share of a core | trusted "
+    "| client-bound |\n|---|---|---|---|---|---|---|"
+)
+YES_NO = {True: "yes", False: "no"}
+
+
+def calibration_markdown(levels: pd.DataFrame) -> str:
+    """The table of `calibrate.levels_table` in Markdown, by load; below it what our client failed, and why."""
+    rows = levels.sort_values(["offered_events_s", "client"])
+    lines = [HEAD, *(_row(one) for one in rows.itertuples())]
+    ours = levels[levels["client"] == "gptoss_bench"]
+    failed = [_failure(one) for one in ours[~ours["trusted"]].itertuples()]
+    trusted = "This kit's client was trusted at every load that was tried."
+    return "\n".join([*lines, "", " ".join(failed) or trusted])
+
+
+def _row(one: Any) -> str:
+    cells = (
+        f"{one.streams} × {one.tokens_s:g}",
+        "this kit's" if one.client == "gptoss_bench" else one.client,
+        f"{_ms(one.ttft_error_p50_ms)} / {_ms(one.ttft_error_p99_ms)}",
+        _ms(one.itl_error_p99_ms),
+        f"{one.cpu_share:.0%}",
+        YES_NO[bool(one.trusted)],
+        "no lag known" if one.client_bound is None or pd.isna(one.client_bound) else YES_NO[bool(one.client_bound)],
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _failure(one: Any) -> str:
+    return (
+        f"At {one.streams} × {one.tokens_s:g} this kit's client was not trusted: at p99 its errors were "
+        f"{_ms(one.ttft_error_p99_ms)} ms of TTFT and {_ms(one.itl_error_p99_ms)} ms of ITL, where "
+        f"{_ms(ERROR_SHARE * one.itl_p50_ms)} ms are allowed, and it took {one.cpu_share:.0%} of a core."
+    )
+
+
+def _ms(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -1,0 +1,8 @@
+"""Decide published claims by arithmetic and by measured runs.
+
+A claims file and runs enter; one verdict per claim with its evidence leaves.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,45 @@
+from .model import (
+    FASTER,
+    NOT_COMPARABLE,
+    NOT_TESTABLE,
+    OPINION,
+    OUTDATED,
+    REFUTED,
+    REPRODUCED,
+    SLOWER,
+    Claim,
+    RunRecord,
+    Verdict,
+)
+from .schema import load_claims
+from .verdicts import (
+    judge_claims,
+    verdict_counts,
+    verdict_markdown,
+    verdict_page,
+    verdict_text,
+    verdicts_from_table,
+    verdicts_to_table,
+)
+
+__all__ = [
+    "FASTER",
+    "NOT_COMPARABLE",
+    "NOT_TESTABLE",
+    "OPINION",
+    "OUTDATED",
+    "REFUTED",
+    "REPRODUCED",
+    "SLOWER",
+    "Claim",
+    "RunRecord",
+    "Verdict",
+    "judge_claims",
+    "load_claims",
+    "verdict_counts",
+    "verdict_markdown",
+    "verdict_page",
+    "verdict_text",
+    "verdicts_from_table",
+    "verdicts_to_table",
+]

@@ -1,0 +1,63 @@
+"""`python -m gptoss_bench compare FIRST SECOND`: is the second faster, slower, the same, or can it not be told."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from gptoss_bench.cli.arguments import parse_share
+from gptoss_bench.lint import differing_conditions, judge_result, read_results
+from gptoss_bench.stats import SAME_MARGIN, Difference, compare
+from gptoss_client import UsageError
+
+EXAMPLE = """example:
+  python -m gptoss_bench compare results/runs/20261124T090000Z-load-0a1b2c results/runs/20261124T091000Z-load-3d4e5f
+
+Each line has the difference relative to the first and its 95 % interval over requests. Two loads of one server may
+differ by more than that: requests of one load share its weather, see `load --until`."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add `compare` to the subcommands."""
+    parser = commands.add_parser(
+        "compare",
+        help="set two results side by side: same, faster, slower, or cannot tell",
+        description="Compare two run folders or result files of other tools, with intervals.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("first", type=Path, metavar="FIRST", help="run folder, or a tool's result")
+    parser.add_argument("second", type=Path, metavar="SECOND", help="what is held against it")
+    parser.add_argument(
+        "--same",
+        type=parse_share,
+        default=SAME_MARGIN,
+        metavar="SHARE",
+        help="difference that counts as none (default: 3%%)",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare and print. Raises UsageError where a result cannot be read or a file holds several."""
+    sides = []
+    for path in (args.first, args.second):
+        results = read_results(path)
+        if len(results) > 1:
+            raise UsageError(f"{path} holds {len(results)} results: compare takes one of each side")
+        sides += results
+    found = compare(*(side.side for side in sides), margin=args.same)
+    print(f"first:  {sides[0].name}\nsecond: {sides[1].name}\n")
+    print("\n".join(_line(difference) for difference in found))
+    for finding in differing_conditions((side.name, side.manifest) for side in sides):
+        print(f"\n{finding.severity}: {finding.evidence} [{finding.rule}]\n  {finding.advice}")
+    for side in sides:
+        for finding in judge_result(side).findings:
+            if finding.severity == "error":
+                print(f"\nerror in {side.name}: {finding.evidence} [{finding.rule}]")
+    return 0
+
+
+def _line(one: Difference) -> str:
+    values = " ".join(f"{'–' if value is None else f'{value:.5g}':>10}" for value in (one.first, one.second))
+    change = f"  {one.change:+7.1%}  {one.span}" if one.interval is not None else ""
+    return f"{one.name:<20}{values}{change}  {one.words}"

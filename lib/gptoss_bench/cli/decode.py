@@ -1,0 +1,110 @@
+"""`python -m gptoss_bench decode FILE`: a recorded response in; its events as JSON lines, then one of sums, out."""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gptoss_client import Event, UsageError, assemble_reply, decode_body
+
+_EXAMPLE = """example:
+  curl -sN http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' -d @request.json > body.txt
+  python -m gptoss_bench decode body.txt
+or through a pipe: curl -sN … | python -m gptoss_bench decode -
+"""
+_INNER = {"piece", "ended"}  # of an event: how it arrived, which a file does not tell, and what kind already says
+
+
+def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
+    """Add the command `decode` to a subparsers object; its namespace carries `run`."""
+    parser = commands.add_parser(
+        "decode",
+        help="print a recorded response as one JSON object an event, then its text and counts",
+        description="Decode one response body (SSE, NDJSON or a JSON document), or a whole HTTP/1 response.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="the recorded bytes; - is standard input")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what the file says. 0, also where the stream in it carries an error; UsageError: it cannot be read."""
+    body = _body(_read(args.file))
+    try:
+        for line in _lines(body):
+            # a lone surrogate is printed as the JSON escape that it came as
+            sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:  # the reader has seen enough; Python would complain when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _read(file: str) -> bytes:
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise UsageError(f"cannot read {file}: {reason}; give a file with a response body, or -") from None
+
+
+def _lines(body: bytes) -> Iterator[str]:
+    events = decode_body([body])
+    for index, event in enumerate(events):
+        yield _json({"event": index, "kind": event.kind, **_said(event)})
+    whole = assemble_reply(events)
+    error = whole.error
+    if error is None and not body.strip():
+        error = "empty: there is no body"
+    elif error is None and not whole.ended:
+        error = "cut: the stream ended before its end"
+    yield _json(
+        {
+            "answer_text": whole.answer_text,
+            "reasoning_text": whole.reasoning_text,
+            "completion_tokens": whole.completion_tokens,
+            "events": whole.events,
+            "output_events": whole.output_events,
+            "finish_reason": whole.finish_reason,
+            "error": error,
+        }
+    )
+
+
+def _said(event: Event) -> dict[str, Any]:
+    """The fields of an event that say something, in the order of their declaration."""
+    fields = {name: value for name, value in asdict(event).items() if name not in _INNER and value not in (None, "")}
+    if event.timings is not None:
+        fields["timings"] = {name: value for name, value in fields["timings"].items() if value is not None}
+    return fields
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _body(data: bytes) -> bytes:
+    """The body of an HTTP/1 response, interim responses skipped and chunks joined; other bytes are a body already."""
+    head = b""
+    while match := re.match(rb"HTTP/1\.\d (\d).*?(?:\r?\n\r?\n|\Z)", data, re.DOTALL):
+        head, data = match[0], data[match.end() :]
+        if match[1] != b"1":
+            break
+    chunked = re.search(rb"^transfer-encoding:.*chunked", head, re.IGNORECASE | re.MULTILINE)
+    return b"".join(_chunks(data)) if chunked else data
+
+
+def _chunks(data: bytes) -> Iterator[bytes]:
+    """The chunks that are there: a cut inside one, or a size that is none, ends them."""
+    size_line = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r?\n")
+    at = 0
+    while (match := size_line.match(data, at)) and (size := int(match[1], 16)):
+        yield data[match.end() : match.end() + size]
+        at = match.end() + size
+        at += 2 if data.startswith(b"\r\n", at) else 1

@@ -1,0 +1,61 @@
+"""`python -m gptoss_bench lint RUN-OR-FILE…`: what makes a result untrustworthy, this kit's or another tool's."""
+
+import argparse
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from gptoss_bench.lint import REASONS, JudgedResult, differing_conditions, judge_result, read_results
+from gptoss_bench.session import findings_document
+from gptoss_client import UsageError
+
+EXAMPLE = """example:
+  python -m gptoss_bench lint results/runs/20261124T090000Z-load-0a1b2c
+  vllm bench serve … --save-result --result-filename bench.json && python -m gptoss_bench lint bench.json
+
+Exit code 3 where a rule of severity error fires. Of several results it is told as well what differs between them."""
+
+
+def add_parser(commands: Any) -> None:
+    """Add `lint` to the subcommands."""
+    parser = commands.add_parser(
+        "lint",
+        help="say what makes a result untrustworthy; exit code 3 for an error",
+        description="Judge run folders, and result files of other tools, by the same rules.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("results", type=Path, nargs="*", metavar="RUN-OR-FILE", help="run folder, or a tool's result")
+    parser.add_argument("--rules", action="store_true", help="list what can be found, and why it matters")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON, a list a result")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge and print; exit code 3 where an error was found. Raises UsageError where a result cannot be read."""
+    if args.rules:
+        print("\n".join(f"{rule:<30} {reason}" for rule, reason in REASONS.items()))
+        return 0
+    if not args.results:
+        raise UsageError("lint what? name a run folder or a tool's result file, or ask for the --rules")
+    judged = [judge_result(result) for path in args.results for result in read_results(path)]
+    between = differing_conditions((one.name, one.manifest) for one in judged)
+    if len(judged) > 1:
+        judged.append(JudgedResult("between them", {}, {}, between))
+    if args.json:
+        print(
+            json.dumps([{"result": one.name, "findings": findings_document(one.findings)} for one in judged], indent=1)
+        )
+    else:
+        print("\n\n".join(_shown(one) for one in judged))
+    return 3 if any(finding.severity == "error" for one in judged for finding in one.findings) else 0
+
+
+def _shown(one: JudgedResult) -> str:
+    lines = [one.name]
+    for finding in one.findings:
+        lines += [f"  {finding.severity}: {finding.evidence} [{finding.rule}]", f"    {finding.advice}"]
+    counts = Counter(finding.severity for finding in one.findings)
+    reported = [f"{counts[kind]} {kind}{'s' * (counts[kind] != 1)}" for kind in ("error", "warning", "note")]
+    return "\n".join([*lines, f"  {', '.join(reported)}"])

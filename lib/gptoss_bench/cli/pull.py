@@ -1,0 +1,40 @@
+"""`python -m gptoss_bench pull`: a running Ollama fetches a model, with a progress bar."""
+
+import argparse
+from typing import Any
+
+from tqdm import tqdm
+
+from gptoss_bench.engines import OLLAMA_DEFAULT_MODEL, clean_url, pull, service_url
+
+EXAMPLE = """example:
+  python -m gptoss_bench pull --model gpt-oss:20b"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add `pull` and its options to the subcommands."""
+    parser = commands.add_parser(
+        "pull",
+        help="have a running Ollama fetch a model",
+        description="Have a running Ollama fetch a model through its API, and show how far it is.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--url", default=service_url(), help="root of the Ollama (default: %(default)s)")
+    parser.add_argument("--model", default=OLLAMA_DEFAULT_MODEL, help="default: %(default)s")
+    parser.set_defaults(run=run)
+
+
+async def run(args: argparse.Namespace) -> int:
+    """Pull and return the exit code. Raises UsageError and RunFailed in words."""
+    with tqdm(unit="B", unit_scale=True, unit_divisor=1000, disable=None) as bar:
+
+        def progress(status: str, completed: int, total: int) -> None:
+            bar.set_description_str(status)
+            if total and total != bar.total:
+                bar.reset(total)
+            bar.update(completed - bar.n if completed else 0)
+
+        await pull(clean_url(args.url), args.model, progress)
+    print(f"{args.model} is there")
+    return 0

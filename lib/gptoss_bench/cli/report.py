@@ -1,0 +1,73 @@
+"""`python -m gptoss_bench report`: one page on one run, as Markdown and as HTML that stands alone."""
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gptoss_bench import paths
+from gptoss_bench.claims import RunRecord, judge_claims, load_claims
+from gptoss_bench.runs import Run
+from gptoss_bench.site import Price, run_page_markdown
+from gptoss_client import UsageError
+
+
+def add_parser(commands: Any) -> None:
+    """Add `report` and its options to the subcommands."""
+    parser = commands.add_parser(
+        "report",
+        help="write one page on a run: the block, the error bar, the lint, the verdicts, cost and energy",
+        epilog="example: python -m gptoss_bench report 20261124T090000Z-vllm-h100-0a1b2c --usd-per-hour 3.5",
+    )
+    parser.add_argument("run_id", nargs="?", default="", metavar="RUN", help="a run's id, or its folder")
+    parser.add_argument("--results", type=Path, default=paths.RESULTS, metavar="DIR", help="has runs/<run>")
+    parser.add_argument("--out", type=Path, default=paths.REPORTS, metavar="DIR", help="default: build/reports")
+    parser.add_argument("--usd-per-hour", type=float, metavar="USD", help="what the machine costs")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    parser.add_argument("--price-of", default=today, metavar="DAY", help="the day of that price (default: today)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write both pages and print where they are. Raises UsageError in words."""
+    found = _run(args.results / "runs", args.run_id)
+    if args.usd_per_hour is not None and not 0 < args.usd_per_hour < float("inf"):
+        raise UsageError(f"--usd-per-hour has to be above 0, not {args.usd_per_hour:g}")
+    price = None if args.usd_per_hour is None else Price(args.usd_per_hour, args.price_of)
+    text = page_of(found, price)
+    # nbconvert takes seconds to import, which no other command has to pay
+    from gptoss_bench.site import Frame, markdown_html, render_page
+
+    style = (paths.SITE_TEMPLATE / "style.css").read_text(encoding="utf-8")
+    html = render_page([markdown_html(text)], Frame(f"{found.run_id}.html", f"Run {found.run_id}", style=style))
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        for ending, content in (("md", text), ("html", html)):
+            file = args.out / f"{found.run_id}.{ending}"
+            file.write_text(content, encoding="utf-8")
+            print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+    except OSError as error:
+        raise UsageError(f"cannot write to {args.out}: {error.strerror}; name another folder with --out") from error
+    return 0
+
+
+def page_of(found: Run, price: Price | None = None) -> str:
+    """The page of a run that was read from disk, its verdicts worked out from it alone."""
+    file = found.path / "lint.json"
+    findings = json.loads(file.read_bytes()) if file.exists() else None
+    record = RunRecord(found.run_id, found.scenario, found.manifest, found.summary)
+    verdicts = judge_claims(load_claims(), [record]) if found.manifest["status"] == "complete" else []
+    resting = [verdict for verdict in verdicts if verdict.run_id == found.run_id]
+    return run_page_markdown(found.manifest, found.summary, findings, resting, price)
+
+
+def _run(folder: Path, run_id: str) -> Run:
+    """The run of that id or in that folder. Raises UsageError with the ids that there are."""
+    given = Path(run_id)
+    for path in [folder / run_id, given] if run_id else []:
+        if (path / "manifest.json").exists():
+            return Run.load(path)
+    asked = f"there is no run {run_id!r}" if run_id else "which run"
+    known = ", ".join(sorted(file.parent.name for file in folder.glob("*/manifest.json"))) or "none yet: make run"
+    raise UsageError(f"{asked}? name one with make report RUN=…, or by its id; there are: {known}")

@@ -1,0 +1,256 @@
+"""What a machine can run and what it lacks for that: facts in, one line a check out, each with what mends it."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gptoss_bench.engines.registry import TRIED
+from gptoss_bench.memory import Architecture, estimate_fit, weights_bytes
+
+DOCTOR_SCENARIOS = {
+    "local": "every notebook on the embedded engine, no GPU",
+    "a10": "Ollama on an A10",
+    "h100": "vLLM on an H100",
+    "bf16": "transformers in BF16 against the memory of an A10",
+}
+TARGETS = {"local": "make run", "a10": "make run-a10", "h100": "make run-h100", "bf16": "make run-bf16"}
+DOCTOR_ENGINES = {"a10": "ollama", "h100": "vllm"}
+CARDS = {"a10": "A10", "h100": "H100"}
+SIZES = {"a10": "Standard_NV36ads_A10_v5", "h100": "Standard_NC40ads_H100_v5"}
+SINCE = {"vllm": (0, 10, 1), "ollama": (0, 11, 0)}  # the first that know gpt-oss
+GET = {
+    "ollama": "curl -fsSL https://ollama.com/install.sh | sh",
+    "vllm": "make setup-vllm  (or its container, attached to: docker run --gpus all --ipc=host -p 8000:8000 "
+    "vllm/vllm-openai --model openai/gpt-oss-20b, then make run-h100 URL=http://127.0.0.1:8000)",
+}
+DRIVER = "az vm extension set --publisher Microsoft.HpcCompute --name NvidiaGpuDriverLinux --vm-name … -g …"
+GOOD_CLOCKS = ("tsc", "hyperv_clocksource_tsc_page", "kvm-clock", "arch_sys_counter")  # read without a system call
+RESULTS_BYTES = 10**9  # room that the folders of some runs take: an assumption
+SPARE_FILES = 64  # as in `connecting`
+
+OK, LACKS, NOTE = "ok", "lacks", "note"
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFacts:
+    """A GPU by the word of nvidia-smi."""
+
+    name: str
+    memory_bytes: int | None
+    driver: str
+    used_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """An engine that was found: where ("PATH", or a folder of this checkout), and its version if it tells one."""
+
+    where: str
+    version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineFacts:
+    """What was found on this machine. `models` has for each scenario where its model is, None where it is nowhere."""
+
+    system: str
+    cards: tuple[GpuFacts, ...]
+    pci_devices: int  # NVIDIA's on the bus, with a driver or without
+    smi: str | None  # None: nvidia-smi works; else in words why not
+    programs: Mapping[str, Program]
+    models: Mapping[str, str | None]
+    free_bytes: Mapping[str, int | None]  # by "results" and by the scenario whose model would be fetched
+    open_files: tuple[int, int] | None  # soft and hard; None: no limit
+    clock: str | None
+    clock_read_ns: int
+    kernel_timestamps: bool
+    packages: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a scenario asks for: its model (with the architecture where it is a known one), and the load on it."""
+
+    model: str
+    architecture: Architecture | None
+    sequences: int  # requests in flight, each with a connection and a KV cache of its own
+    context: int  # tokens of each
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One check: "ok", "lacks" (it cannot be done so) or "note", and the command that mends it."""
+
+    check: str
+    state: str
+    words: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        """As it is printed."""
+        return f"  {self.state:5}  {self.check:13}  {self.words}" + (f"  ->  {self.mend}" if self.mend else "")
+
+
+def examine(scenario: str, facts: MachineFacts, need: Need) -> list[CheckResult]:
+    """All checks of one scenario of SCENARIOS."""
+    lines: list[CheckResult] = []
+    if scenario in DOCTOR_ENGINES:
+        lines += [_gpu(scenario, facts), _memory(scenario, facts, need), _engine(scenario, facts)]
+        lines.append(_model(scenario, facts, need))
+    elif scenario == "local":
+        made = facts.models["local"]
+        lines.append(
+            CheckResult(
+                "model", OK if made else LACKS, made or "the tiny model is missing", "" if made else "make model"
+            )
+        )
+    else:
+        lines += [_packages(facts), _address_space(facts)]
+    return [*lines, _disk(facts), _open_files(facts, need), _clock(facts), _timestamps(facts)]
+
+
+def can_run(lines: list[CheckResult]) -> bool:
+    """Whether nothing is lacking."""
+    return all(line.state != LACKS for line in lines)
+
+
+def report_heading(scenario: str, lines: list[CheckResult]) -> str:
+    """The line above the checks: what it is and whether it can be done here."""
+    lacking = sum(line.state == LACKS for line in lines)
+    verdict = f"this machine can: {TARGETS[scenario]}" if not lacking else f"this machine cannot: it lacks {lacking}"
+    return f"{scenario}: {DOCTOR_SCENARIOS[scenario]} - {verdict}"
+
+
+def _gpu(scenario: str, facts: MachineFacts) -> CheckResult:
+    if facts.cards:
+        card = _largest(facts)
+        words = f"{card.name}, driver {card.driver}" + (f", and {len(facts.cards) - 1} more" if facts.cards[1:] else "")
+        if CARDS[scenario] in card.name.replace("-", " ").split():
+            return CheckResult("GPU", OK, words)
+        return CheckResult(
+            "GPU", NOTE, f"{words}: not the {CARDS[scenario]} of the write-up, so its figures are this card's own"
+        )
+    if facts.pci_devices:
+        why = facts.smi or "nvidia-smi lists no GPU"
+        return CheckResult("GPU", LACKS, f"an NVIDIA device is there and its driver is not: {why}", DRIVER)
+    why = "" if facts.smi is None else f" ({facts.smi})"
+    return CheckResult("GPU", LACKS, f"there is none{why}", f"use a VM of size {SIZES[scenario]}")
+
+
+def _largest(facts: MachineFacts) -> GpuFacts:
+    return max(facts.cards, key=lambda card: card.memory_bytes or 0)
+
+
+def _memory(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
+    """One GPU has to hold weights, the cache of every request in flight, and what engine and driver take."""
+    if need.architecture is None:
+        return CheckResult("GPU memory", NOTE, f"how much {need.model} needs is not known here")
+    held = estimate_fit(need.architecture, "mxfp4", "", 0, context=need.context, sequences=need.sequences)
+    bytes_needed = held.need_bytes
+    words = f"{need.model} in MXFP4 with {need.sequences} × {need.context} tokens needs {_gb(bytes_needed)}"
+    have = _largest(facts).memory_bytes if facts.cards else None
+    if have is None:
+        return CheckResult("GPU memory", NOTE, f"{words}; how much there is, is not told")
+    words = f"{words}, the GPU has {_gb(have)}"
+    used = _largest(facts).used_bytes or 0
+    if have >= bytes_needed > have - used:
+        return CheckResult("GPU memory", NOTE, f"{words}, of which {_gb(used)} are in use: nvidia-smi shows by whom")
+    if have >= bytes_needed:
+        return CheckResult("GPU memory", OK, words)
+    return CheckResult("GPU memory", LACKS, words, f"use a larger GPU ({SIZES[scenario]}), or a smaller model: MODEL=…")
+
+
+def _engine(scenario: str, facts: MachineFacts) -> CheckResult:
+    name = DOCTOR_ENGINES[scenario]
+    found = facts.programs.get(name)
+    if found is None:
+        return CheckResult("engine", LACKS, f"{name} is not on PATH and not in build/{name}", GET[name])
+    tried = ", ".join(f"{release}.x" for release in TRIED[name])
+    words = f"{name} {found.version or 'of an unknown version'} ({found.where})"
+    if (release := _release(found.version)) and release < SINCE[name]:
+        return CheckResult("engine", LACKS, f"{words} does not know gpt-oss yet", GET[name])
+    if found.version and any(found.version.startswith(f"{release}.") for release in TRIED[name]):
+        return CheckResult("engine", OK, words)
+    return CheckResult("engine", NOTE, f"{words}: this kit knows {tried}; names may differ in another")
+
+
+def _release(version: str | None) -> tuple[int, ...] | None:
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version or "")
+    return tuple(map(int, found.groups())) if found else None
+
+
+def _model(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
+    if where := facts.models.get(scenario):
+        return CheckResult("model", OK, f"{need.model}: {where}")
+    if scenario == "a10":
+        return CheckResult("model", LACKS, f"{need.model} was not pulled", f"ollama pull {need.model}")
+    free, size = facts.free_bytes.get(scenario), None
+    if need.architecture is not None:
+        size = weights_bytes(need.architecture, "mxfp4")
+    words = f"{need.model} is not here yet and will be fetched"
+    if free is not None and size is not None and free < size:
+        return CheckResult(
+            "model", LACKS, f"{words}: {_gb(size)}, and {_gb(free)} are free", "export HF_HOME=/a/larger/disk"
+        )
+    return CheckResult("model", NOTE, words + (f": {_gb(size)}" if size else ""))
+
+
+def _packages(facts: MachineFacts) -> CheckResult:
+    missing = [name for name in ("torch", "transformers") if not facts.packages.get(name)]
+    if missing:
+        return CheckResult("packages", LACKS, f"{' and '.join(missing)} not installed", "rm .venv/.ready; make setup")
+    return CheckResult(
+        "packages", OK, ", ".join(f"{name} {facts.packages[name]}" for name in ("torch", "transformers"))
+    )
+
+
+def _address_space(facts: MachineFacts) -> CheckResult:
+    """The attempt to load needs no GPU: it is held to an A10's memory by a limit that Linux alone keeps."""
+    if facts.system == "Linux":
+        return CheckResult("memory limit", OK, "Linux keeps a limit of address space; no GPU is needed")
+    return CheckResult(
+        "memory limit", LACKS, f"{facts.system} keeps no limit of address space", "run it in a Linux container"
+    )
+
+
+def _disk(facts: MachineFacts) -> CheckResult:
+    free = facts.free_bytes.get("results")
+    if free is None:
+        return CheckResult("disk", NOTE, "how much is free for results is not told")
+    if free < RESULTS_BYTES:
+        return CheckResult(
+            "disk", LACKS, f"{_gb(free)} free for results, {_gb(RESULTS_BYTES)} wanted", "free some space"
+        )
+    return CheckResult("disk", OK, f"{_gb(free)} free for results")
+
+
+def _open_files(facts: MachineFacts, need: Need) -> CheckResult:
+    wanted = need.sequences + SPARE_FILES
+    if facts.open_files is None:
+        return CheckResult("open files", OK, "no limit")
+    soft, hard = facts.open_files
+    if hard < wanted:
+        return CheckResult(
+            "open files", LACKS, f"{wanted} wanted, {hard} allowed", f"sudo prlimit --pid $$ --nofile={wanted}"
+        )
+    raised = "" if soft >= wanted else f", of {soft} now; the load raises it itself"
+    return CheckResult("open files", OK, f"{wanted} wanted, {hard} allowed{raised}")
+
+
+def _clock(facts: MachineFacts) -> CheckResult:
+    words = f"{facts.clock or 'its source is not reported'}; one reading takes {facts.clock_read_ns} ns"
+    if facts.clock is None or facts.clock in GOOD_CLOCKS:
+        return CheckResult("clock", OK if facts.clock else NOTE, words)
+    file = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
+    return CheckResult("clock", NOTE, f"{words}, by a system call", f"echo tsc | sudo tee {file}")
+
+
+def _timestamps(facts: MachineFacts) -> CheckResult:
+    if facts.kernel_timestamps:
+        return CheckResult("kernel stamps", OK, "arrivals are stamped by the kernel")
+    words = "the kernel stamps nothing: arrivals are stamped when they are read, and a busy client reads late"
+    return CheckResult("kernel stamps", NOTE, words, "use Linux and http://")
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

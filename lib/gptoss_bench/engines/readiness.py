@@ -1,0 +1,125 @@
+"""Is a server ready? It is when a token came back from its model through a real streaming request, and not before."""
+
+import asyncio
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from gptoss_bench.engines.process import ServerProcess
+from gptoss_client import (
+    KEY_VARIABLE,
+    Client,
+    Endpoint,
+    LoadPlan,
+    Request,
+    Trace,
+    UsageError,
+    assemble_reply,
+    decode_body,
+    request_body,
+    request_outcome,
+)
+
+# Harmony's headers are tokens without text, so the first visible one is about the fourth.
+_PROBE = LoadPlan(concurrency=1, requests=1, prompt="Say hello.", system=None, max_tokens=32)
+_PAUSE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """`status` of HTTP, None where no response came; `error` in words, None where a token came back."""
+
+    status: int | None
+    failure: str | None
+    error: str | None
+
+
+async def first_token(endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, Any] | None = None) -> None:
+    """Return when a token came back. Raises UsageError, in one line, where none does within `timeout_s`.
+
+    `options` go into the request: an Ollama then loads the model with the num_ctx that the load will ask for.
+    """
+    answer = await _ask(endpoint, timeout_s, options)
+    if answer.error is not None:
+        raise UsageError(_explain(endpoint, answer))
+
+
+async def wait_for_first_token(
+    process: ServerProcess, endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, Any] | None = None
+) -> float:
+    """Ask a server that is starting until a token comes back; return the seconds that took.
+
+    Raises UsageError where the process dies first, with its last words, where it answers that it never will (HTTP
+    4xx, or a whole reply without a token), or where `timeout_s` pass.
+    """
+    began = time.monotonic()
+    while True:
+        left_s = timeout_s - (time.monotonic() - began)
+        answer = await _ask(endpoint, max(left_s, 1.0), options)
+        if answer.error is None:
+            return time.monotonic() - began
+        if process.exit_code is not None:
+            name = process.command[0].rpartition("/")[2]
+            raise UsageError(
+                f"the {endpoint.engine} server ended with exit code {process.exit_code} before it was ready "
+                f"({name}, log {process.log}): {process.last_words()}"
+            )
+        if _is_final(endpoint, answer):
+            raise UsageError(_explain(endpoint, answer))
+        if time.monotonic() - began + _PAUSE_S > timeout_s:
+            raise UsageError(
+                f"the {endpoint.engine} server gave no token within {timeout_s:g} s (log {process.log}): {answer.error}"
+            )
+        await asyncio.sleep(_PAUSE_S)
+
+
+def _is_final(endpoint: Endpoint, answer: _Answer) -> bool:
+    """Whether asking again is of no use. A refused connection, HTTP 5xx and a cut reply may be a server that starts.
+
+    An Ollama answers only once it is up: its 500 says that the model cannot be loaded.
+    """
+    if answer.status == 200:
+        return answer.failure in (None, "in_stream_error")
+    if answer.status == 500 and endpoint.engine == "ollama":
+        return True
+    return answer.status is not None and 400 <= answer.status < 500
+
+
+async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, Any] | None) -> _Answer:
+    traces: list[Trace] = []
+    asked = replace(_PROBE, options=dict(options or {})) if endpoint.dialect == "ollama" else _PROBE
+    ask = Request(0, "warmup", 0, time.perf_counter_ns(), request_body(asked, endpoint, 0))
+    async with Client(endpoint, timeout_s=timeout_s) as client:
+        trace = await client.ask(ask, traces.append)
+    events = decode_body(data for _, data in trace.pieces)
+    said = assemble_reply(events)
+    if said.output_events:
+        return _Answer(trace.status, None, None)
+    ended = request_outcome(trace, said)
+    failed = trace.status != 200
+    words = (said.error if failed else None) or ended.error or "the reply ended without any text"
+    return _Answer(trace.status, ended.failure, _tidy(words))
+
+
+def _tidy(words: str) -> str:
+    """The words as one line. A server may repeat what it was sent; the key is not to be shown by that."""
+    key = os.environ.get(KEY_VARIABLE, "").strip()
+    return " ".join((words.replace(key, "[key]") if key else words).split())
+
+
+def _explain(endpoint: Endpoint, answer: _Answer) -> str:
+    if answer.status in (401, 403):
+        return f"{endpoint.url} refuses access (HTTP {answer.status}): put its key into the variable {KEY_VARIABLE}"
+    if answer.failure == "connect":
+        return f"nothing answers at {endpoint.url} ({answer.error}): start the server or correct the address"
+    if answer.failure == "timeout":
+        return f"no token came from {endpoint.model} at {endpoint.url}: {answer.error}"
+    if answer.status is None:
+        return f"what answers at {endpoint.url} does not speak HTTP, or hangs up ({answer.error})"
+    if answer.status == 404:
+        advice = f"; to fetch it: ollama pull {endpoint.model}" if endpoint.engine == "ollama" else ""
+        return f"{endpoint.url} does not serve {endpoint.model} (HTTP 404): {answer.error}{advice}"
+    status = f" (HTTP {answer.status})" if answer.status not in (None, 200) else ""
+    return f"{endpoint.url} gave no token of {endpoint.model}{status}: {answer.error}"

@@ -1,0 +1,45 @@
+from .calibration import ERROR_COLUMNS, cpu_by_load, error_by_load
+from .capacity import headroom_map, need_against_budget
+from .comparison import overlay_labels, request_timeline, runs_overlaid
+from .load import (
+    cold_and_warm,
+    decode_rates_by_source,
+    gap_distribution,
+    latency_distributions,
+    published_beside_ours,
+    timeline,
+)
+from .machine import client_against_server, machine_timeline
+from .memory import attempt_against_budget, weights_by_module
+from .side_by_side import results_beside
+from .sinks import sink_shares, support_map
+from .sweep import PublishedPoint, throughput_against_latency
+from .verdicts import ttft_over_latency, verdict_overview
+
+__all__ = [
+    "ERROR_COLUMNS",
+    "PublishedPoint",
+    "attempt_against_budget",
+    "client_against_server",
+    "cold_and_warm",
+    "cpu_by_load",
+    "decode_rates_by_source",
+    "error_by_load",
+    "gap_distribution",
+    "headroom_map",
+    "latency_distributions",
+    "machine_timeline",
+    "need_against_budget",
+    "overlay_labels",
+    "published_beside_ours",
+    "request_timeline",
+    "results_beside",
+    "runs_overlaid",
+    "sink_shares",
+    "support_map",
+    "throughput_against_latency",
+    "timeline",
+    "ttft_over_latency",
+    "verdict_overview",
+    "weights_by_module",
+]

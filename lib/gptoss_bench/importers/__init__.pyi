@@ -1,0 +1,5 @@
+from .detect import parse_result
+
+__all__ = [
+    "parse_result",
+]

@@ -1,0 +1,60 @@
+"""Results that other tools wrote, read into this kit's names, so that the same rules can judge them. Pure."""
+
+import json
+from typing import Any
+
+from gptoss_bench.importers.aiperf import parse_aiperf, parse_aiperf_lines
+from gptoss_bench.importers.guidellm import parse_guidellm
+from gptoss_bench.importers.imported_result import ImportedResult
+from gptoss_bench.importers.llama_bench import parse_llama_bench
+from gptoss_bench.importers.ollama_verbose import parse_ollama_verbose
+from gptoss_bench.importers.printed_block import parse_printed_block
+from gptoss_bench.importers.vllm_bench import parse_vllm_bench
+from gptoss_client import UsageError
+
+KNOWN = (
+    "the write-up's printed block, vllm bench serve --save-result, guidellm JSON, aiperf JSON and JSONL, "
+    "llama-bench JSON and JSONL, and the text of ollama run --verbose"
+)
+
+
+def parse_result(text: str, name: str) -> list[ImportedResult]:
+    """The results in a file of this text, one or more; which tool wrote it is seen from what is in it.
+
+    Raises UsageError where it is none that is known, or lacks what such a file has; `name` is the file's.
+    """
+    content, lines = _json(text)
+    try:
+        found = [
+            *_one(parse_vllm_bench(content)),
+            *parse_guidellm(content),
+            *_one(parse_aiperf(content)),
+            *_one(parse_aiperf_lines(lines)),
+            *parse_llama_bench(lines or content),
+            *_one(parse_printed_block(text)),
+            *_one(parse_ollama_verbose(text)),
+        ]
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(
+            f"{name} lacks what a file of its tool has ({words}): was it cut, or is it of a new version?"
+        ) from error
+    if not found:
+        raise UsageError(f"{name} is no result that can be read: give a run folder, or {KNOWN}")
+    return found
+
+
+def _json(text: str) -> tuple[Any, list[Any]]:
+    """The whole text as JSON, or its lines as JSON each; (None, []) where it is neither."""
+    try:
+        return json.loads(text), []
+    except ValueError:
+        pass
+    try:
+        return None, [json.loads(line) for line in text.splitlines() if line.strip()]
+    except ValueError:
+        return None, []
+
+
+def _one(found: ImportedResult | None) -> list[ImportedResult]:
+    return [] if found is None else [found]

@@ -1,0 +1,145 @@
+"""What another tool's result file becomes: a summary and a request table of this kit's names. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gptoss_bench.runs import REQUEST_COLUMNS, derive_tables
+from gptoss_bench.stats import PERCENTILES, SAMPLES_BEYOND, summarise
+
+NS_PER_S = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedResult:
+    """One result of another tool.
+
+    `summary` has the keys of `summarise`; what the file does not tell is None. `requests` has a row a request, and none
+    where the file keeps no single request. `manifest` holds what is known of how it was made ("clock", "endpoint",
+    "parameters"), `notes` where the tool means something else by a name than this kit.
+    """
+
+    tool: str
+    version: str | None
+    summary: dict[str, Any]
+    requests: pd.DataFrame
+    manifest: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Tool, version and model on one line."""
+        model = (self.manifest.get("endpoint") or {}).get("model")
+        return " ".join(filter(None, (self.tool, self.version, f"of {model}" if model else "")))
+
+
+def reported_only(concurrency: int | None, **reported: Any) -> dict[str, Any]:
+    """A summary of which only `told` is known, besides how many requests there were; all else is None."""
+    summary = summarise(*derive_tables([]), concurrency=0)
+    unknown = {"truncated": None, "ttfa_missing": None, "warmup_requests": None, "percentile_rule": None}
+    return {**summary, **unknown, "concurrency_planned": concurrency, **reported}
+
+
+def distribution(
+    n: int | None, points: Mapping[str, float | None], *, mean: float | None = None, scale: float = 1.0
+) -> dict[str, Any]:
+    """Percentiles that a file tells, "p50", "p90" and "p99", times `scale`, as `summarise` has them.
+
+    A percentile is resolved where the `n` samples leave 10 beyond it; without `n` that is not known, and not claimed.
+    """
+    scaled = {at: None if points.get(at) is None else float(points[at] or 0.0) * scale for at in PERCENTILES}
+    return {
+        "n": n or 0,
+        "mean": None if mean is None else mean * scale,
+        **scaled,
+        "p50_interval": None,
+        "resolved": {at: min(p, 100 - p) * (n or 0) >= 100 * SAMPLES_BEYOND for at, p in PERCENTILES.items()},
+        "exclusive": dict.fromkeys(PERCENTILES),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedRow:
+    """One request of a file: seconds, stamps in ns of the tool's own clock. `gaps_s`: between its chunks, in order."""
+
+    sent_ns: int
+    ttft_s: float | None = None
+    ttfa_s: float | None = None
+    e2e_s: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    gaps_s: Sequence[float] = ()
+    outcome: str = "completed"
+    failure: str | None = None
+    error: str | None = None
+    prompt_id: int | None = None
+    phase: str = "measure"
+
+
+def of_rows(
+    rows: Sequence[ImportedRow], *, concurrency: int | None, gaps_known: bool
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Summary and request table of a file that keeps single requests, by this kit's own arithmetic.
+
+    The end of a request is its last chunk. Tokens of a chunk are known where there are as many chunks as tokens.
+    """
+    requests = _requests(rows)
+    events = pd.concat([_chunks(at, row) for at, row in enumerate(rows)], ignore_index=True) if rows else _chunks_none()
+    summary = summarise(requests, events, concurrency=concurrency or 1)
+    summary |= {"truncated": None, "warmup_requests": int((requests["phase"] != "measure").sum()) or None}
+    summary["ttfa_missing"] = summary["ttfa_missing"] if requests["ttfa_s"].notna().any() else None
+    if concurrency is None:
+        summary |= {"concurrency_planned": None, "concurrency_delivered": None}
+        summary |= {"output_tok_s": None, "steady_window_s": None, "steady_window_ns": None}
+    if not gaps_known:
+        summary["itl_s"] = distribution(None, {})
+    return summary, requests
+
+
+def _requests(rows: Sequence[ImportedRow]) -> pd.DataFrame:
+    values: dict[str, Any] = dict.fromkeys(REQUEST_COLUMNS, None)
+    for name in ("phase", "prompt_id", "sent_ns", "outcome", "failure", "error", "ttft_s", "ttfa_s", "e2e_s"):
+        values[name] = [getattr(row, name) for row in rows]
+    for name in ("prompt_tokens", "completion_tokens"):
+        values[name] = [getattr(row, name) for row in rows]
+    values |= {"request_id": range(len(rows)), "scheduled_ns": values["sent_ns"], "done_s": values["e2e_s"]}
+    values |= {"truncated": False, "retries": 0, "answer_chars": 0, "reasoning_chars": 0}
+    values["done_ns"] = [None if row.e2e_s is None else row.sent_ns + round(row.e2e_s * NS_PER_S) for row in rows]
+    values["output_events"] = values["events"] = [len(row.gaps_s) + 1 if row.gaps_s else 0 for row in rows]
+    values["tpot_s"] = [_tpot_s(row) for row in rows]
+    types = {**REQUEST_COLUMNS, "prompt_id": "Int64"}  # whether two requests sent the same prompt is not always told
+    index = range(len(rows))
+    return pd.DataFrame({name: pd.Series(values[name], index=index, dtype=types[name]) for name in types})
+
+
+def _tpot_s(row: ImportedRow) -> float | None:
+    if row.ttft_s is None or row.e2e_s is None or (row.completion_tokens or 0) < 2:
+        return None
+    return (row.e2e_s - row.ttft_s) / ((row.completion_tokens or 0) - 1)
+
+
+def _chunks(request_id: int, row: ImportedRow) -> pd.DataFrame:
+    """Its chunks as far as the file tells them: first and last, and those between where it keeps the gaps."""
+    if row.ttft_s is None:
+        return _chunks_none()
+    last = [] if row.gaps_s or row.e2e_s is None else [row.e2e_s - row.ttft_s]
+    after_s = np.cumsum([row.ttft_s, *row.gaps_s, *last])
+    counted = len(row.gaps_s) + 1 == row.completion_tokens
+    return pd.DataFrame(
+        {
+            "request_id": request_id,
+            "phase": row.phase,
+            "arrival_ns": row.sent_ns + np.round(after_s * NS_PER_S).astype("int64"),
+            "output": True,
+            "tokens": pd.Series([1 if counted else None] * len(after_s), dtype="Int32"),
+            "lag_ns": pd.Series([None] * len(after_s), dtype="Int64"),
+            "itl_s": np.diff(after_s, prepend=np.nan),
+        }
+    )
+
+
+def _chunks_none() -> pd.DataFrame:
+    return derive_tables([])[1][["request_id", "phase", "arrival_ns", "output", "tokens", "lag_ns", "itl_s"]]

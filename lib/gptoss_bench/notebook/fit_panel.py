@@ -1,0 +1,83 @@
+"""What fits where, to play with in JupyterLab: a panel of controls over capacity.fit; a still figure elsewhere.
+
+A notebook that runs without anybody before it (papermill, nbval) gets the figure: a widget's output needs a browser.
+"""
+
+import io
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from gptoss_bench.figures import need_against_budget
+from gptoss_bench.memory import Architecture, Fit, Gpu, estimate_fit, largest_context, largest_sequences
+
+DTYPES = ("mxfp4", "fp8", "bf16")
+
+
+def has_frontend() -> bool:
+    """Whether a Jupyter server started this kernel for a document: such a server sets this variable, papermill not."""
+    return "JPY_SESSION_NAME" in os.environ
+
+
+def open_fit_panel(
+    models: Mapping[str, Architecture],
+    gpus: Mapping[str, Gpu],
+    manifest: Mapping[str, Any],
+    *,
+    model: str,
+    gpu: str,
+    context: int,
+    sequences: int = 1,
+    live: bool | None = None,
+) -> Any:
+    """The panel, set to these values, where there is a frontend (or `live`), else the figure that it would show."""
+    if not (has_frontend() if live is None else live):
+        return _picture(models[model], gpus[gpu], manifest, context, sequences)
+    import ipywidgets  # a headless run does without it
+
+    choose_model = ipywidgets.Dropdown(options=list(models), value=model, description="model")
+    choose_gpu = ipywidgets.Dropdown(options=list(gpus), value=gpu, description="GPU")
+    most = max(each.max_position_embeddings for each in models.values())
+    contexts = sorted({context, most, *(2**power for power in range(10, 18) if 2**power <= most)})
+    choose_context = ipywidgets.SelectionSlider(options=contexts, value=context, description="context")
+    choose_sequences = ipywidgets.BoundedIntText(value=sequences, min=1, max=4096, description="sequences")
+    picture, words = ipywidgets.Image(format="png"), ipywidgets.HTML()
+
+    def show(_: Any = None) -> None:
+        chosen, card = models[choose_model.value], gpus[choose_gpu.value]
+        tokens, many = min(choose_context.value, chosen.max_position_embeddings), choose_sequences.value
+        words.value = _words(chosen, card, tokens, many)
+        picture.value = _png(_picture(chosen, card, manifest, tokens, many))
+
+    controls = (choose_model, choose_gpu, choose_context, choose_sequences)
+    for control in controls:
+        control.observe(show, names="value")
+    show()
+    return ipywidgets.VBox([ipywidgets.HBox(controls[:2]), ipywidgets.HBox(controls[2:]), words, picture])
+
+
+def _fits(model: Architecture, card: Gpu, context: int, sequences: int) -> list[Fit]:
+    return [
+        estimate_fit(model, each, card.name, card.memory_bytes, context=context, sequences=sequences) for each in DTYPES
+    ]
+
+
+def _picture(model: Architecture, card: Gpu, manifest: Mapping[str, Any], context: int, sequences: int) -> Figure:
+    return need_against_budget(_fits(model, card, context, sequences), manifest)
+
+
+def _words(model: Architecture, card: Gpu, context: int, sequences: int) -> str:
+    lines = []
+    for each in DTYPES:
+        tokens = largest_context(model, each, card.memory_bytes, sequences=sequences)
+        many = largest_sequences(model, each, card.memory_bytes, context=context)
+        lines.append(f"{each.upper()}: at most {tokens:,} tokens each, or {many:,} sequences of {context:,} tokens")
+    return "<br>".join(lines)
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()

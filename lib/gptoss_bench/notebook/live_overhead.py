@@ -1,0 +1,90 @@
+"""Whether watching disturbs: the client's errors in a load that nobody watches, beside those under the live view."""
+
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from gptoss_bench.calibration import (
+    ERROR_SHARE,
+    CalibrationLevel,
+    ReferencePlan,
+    calibration_level,
+    matched,
+    read_send_log,
+    serve_reference,
+    streams_of,
+    ttft_errors,
+)
+from gptoss_bench.notebook.follower import Follower
+from gptoss_bench.notebook.live_view import render_live_view
+from gptoss_bench.runs import Run
+from gptoss_bench.session import LoadProcess, Server
+from gptoss_client import LoadPlan, UsageError
+
+UNWATCHED, WATCHED = "nobody watches", "live view, twice a second"
+LOOK_S = 0.5
+OVERHEAD_COLUMNS = ["client", "streams", "tokens_s", "ttft_error_p50_ms", "ttft_error_p99_ms", "itl_error_p99_ms"]
+OVERHEAD_COLUMNS += ["lag_p99_ms", "cpu_share", "trusted"]
+
+
+async def measure_overhead(
+    streams: int, tokens_s: float, *, tokens: int = 40, waves: int = 3
+) -> list[CalibrationLevel]:
+    """The same load twice against one server of TTFT 200 ms, each in a process of its own: unwatched, then watched.
+
+    The watcher is what the run panel does to its folder and draws, in this process. Raises UsageError where the load
+    makes no sense, RunFailed where it is not whole.
+    """
+    if tokens_s <= 0:
+        raise UsageError(f"the tokens/s of a stream must be above 0, not {tokens_s}")
+    pace = ReferencePlan(itl_s=1 / tokens_s, tokens=tokens)
+    plan = LoadPlan(concurrency=streams, requests=streams * waves, warmup=streams, max_tokens=tokens, timeout_s=120)
+    with tempfile.TemporaryDirectory() as scratch:
+        where = Path(scratch)
+        async with serve_reference(pace, where) as endpoint:
+            runs = {}
+            for name in (UNWATCHED, WATCHED):
+                load = LoadProcess(plan, Server(url=endpoint.url), results=where)
+                following = asyncio.create_task(_follow(load)) if name == WATCHED else None
+                runs[name] = await load.wait()
+                if following is not None:
+                    await following
+        log = read_send_log(where / "send_log.parquet").events
+        return [level_of(run, log, name, tokens_s) for name, run in runs.items()]
+
+
+async def _follow(load: LoadProcess) -> None:
+    follower = Follower(load.path, load.plan)
+    while load.ended is None:
+        render_live_view(await asyncio.to_thread(follower.look), load.run_id)
+        await asyncio.sleep(LOOK_S)
+
+
+def level_of(run: Run, log: pd.DataFrame, name: str, tokens_s: float) -> CalibrationLevel:
+    """The errors of a run against a reference server whose log this is, in its measured phase."""
+    requests, events = (table[table["phase"] == "measure"] for table in (run.requests, run.events))
+    streams = streams_of(run.traces())
+    streams = streams[streams.index.isin(requests["request_id"])]
+    return calibration_level(
+        name,
+        (run.manifest["parameters"]["concurrency"], tokens_s),
+        requests,
+        found=matched(events, streams, log),
+        errors_s=ttft_errors(requests, streams, log),
+        cpu_share=run.summary["client"]["cpu_share"],
+    )
+
+
+def agree(levels: Sequence[CalibrationLevel]) -> bool:
+    """Whether no error differs at p99, between these levels, by more than the share of the ITL that is allowed."""
+    if any(one.itl_p50_ms is None for one in levels):
+        return False
+    allowed_ms = ERROR_SHARE * min(one.itl_p50_ms or 0.0 for one in levels)
+    for at in ("ttft_error", "itl_error"):
+        found_ms = [getattr(one, at).p99 for one in levels]
+        if any(ms is None for ms in found_ms) or max(found_ms) - min(found_ms) > allowed_ms:
+            return False
+    return True

@@ -1,0 +1,127 @@
+"""The live view of a load as a piece of HTML with hand-made SVG, light enough to be drawn twice a second. Pure."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 292, 116
+TOP, BOTTOM, LEFT, RIGHT = 32, 98, 3, 288  # of the frame in which values are drawn
+BLUE, GREY, RED = "#1f8dd6", "#808080", "#e0314b"  # readable on white and on JupyterLab's dark theme
+
+Series = Sequence[tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class LivePoint:
+    """One request that has ended, `at_s` after the first was sent: its TTFT, its median ITL, its latest read."""
+
+    at_s: float
+    ttft_s: float | None
+    itl_s: float | None
+    lag_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was counted at one look, `at_s` after the first request was sent."""
+
+    at_s: float
+    failed: int
+    gpu_memory_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LiveView:
+    """A load so far. `total` None: it goes by time; `share` is how much of it is over, 0 to 1.
+
+    `in_flight` is what a closed loop keeps on its way now, `flights` what the stamps of the requests say of earlier
+    moments. Like `tok_s`, which goes by whole seconds, it ends where a request that is not known yet may count.
+    """
+
+    done: int
+    total: int | None
+    share: float
+    failed: int
+    in_flight: int
+    waited_s: float
+    request_s: float | None
+    left_s: float | None
+    points: tuple[LivePoint, ...]
+    tok_s: tuple[tuple[float, float], ...]
+    flights: tuple[tuple[float, float], ...]
+    looks: tuple[Snapshot, ...]
+
+
+def render_live_view(live: LiveView, title: str, words: str = "") -> str:
+    """Title, progress with rate and time left, and a small plot of each quantity."""
+    memory = [(look.at_s, look.gpu_memory_bytes / 2**30) for look in live.looks if look.gpu_memory_bytes]
+    shown: list[tuple[str, Series, bool]] = [
+        ("TTFT, ms", _of(live, lambda point: point.ttft_s), True),
+        ("median ITL of each, ms", _of(live, lambda point: point.itl_s), True),
+        ("tokens/s", live.tok_s, False),
+        ("client's latest read of each, ms late", _of(live, lambda point: point.lag_s), True),
+        ("requests in flight", live.flights, False),
+        ("requests failed", [(look.at_s, look.failed) for look in live.looks], False),
+        *([("GPU memory, GiB", memory, False)] if memory else []),
+    ]
+    last_s = max((at_s for _, series, _ in shown for at_s, _ in series), default=0.0) or 1.0
+    plots = [_plot(title, series, last_s, dots=dots) for title, series, dots in shown]
+    return (
+        f'<div class="gptoss-live" style="font-family:sans-serif;font-size:13px">'
+        f"<div><b>{escape(title)}</b> {escape(words)}</div>{_bar(live)}<div>{progress_words(live)}</div>"
+        f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(plots)}</div></div>'
+    )
+
+
+def progress_words(live: LiveView) -> str:
+    """The counts, rate and time left on one line."""
+    if not live.done and not live.in_flight:
+        return f"waiting for the server and a first answer, {live.waited_s:.0f} s"
+    parts = [f"{live.done} of {live.total} requests" if live.total else f"{live.done} requests"]
+    if live.request_s:
+        parts.append(f"{live.request_s:.3g} a second")
+    if live.left_s is not None:
+        parts.append(f"about {live.left_s:.0f} s left")
+    failures = f"{live.failed} failed"
+    parts += [f"{live.in_flight} in flight", f'<b style="color:{RED}">{failures}</b>' if live.failed else failures]
+    return " · ".join(parts)
+
+
+def _of(live: LiveView, value: Callable[[LivePoint], float | None]) -> Series:
+    return [(point.at_s, found * 1e3) for point in live.points if (found := value(point)) is not None]
+
+
+def _bar(live: LiveView) -> str:
+    return (
+        f'<div style="background:#8884;height:6px;margin:4px 0"><div class="gptoss-bar" '
+        f'style="background:{BLUE};height:6px;width:{100 * live.share:.1f}%"></div></div>'
+    )
+
+
+def _plot(title: str, series: Series, last_s: float, *, dots: bool) -> str:
+    """Values over time up to `last_s`, both from 0 on, with the largest at the axis; no values where none came yet."""
+    text = _text(LEFT, 12, 12, title)
+    marks = ""
+    if series:
+        most = max(value for _, value in series) or 1.0
+        width, height = RIGHT - LEFT - 4, BOTTOM - TOP
+        places = [(LEFT + 2 + width * at / last_s, BOTTOM - height * value / most) for at, value in series]
+        if dots:
+            marks = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.8" fill="{BLUE}"/>' for x, y in places)
+        else:
+            line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+            marks = f'<polyline points="{line}" fill="none" stroke="{BLUE}" stroke-width="1.6"/>'
+        text += _text(LEFT, 26, 11, _number(most)) + _text(RIGHT, 26, 11, f"last {_number(series[-1][1])}", "end")
+        text += _text(LEFT, 111, 11, "0") + _text(RIGHT, 111, 11, f"{last_s:.1f} s", "end")
+    frame = f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="{GREY}" stroke-width="0.8"/>'
+    return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(title)}">{frame}{marks}{text}</svg>'
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def _text(x: int, y: int, size: int, text: str, anchor: str = "start") -> str:
+    """In the colour of the text around it, which is that of the theme."""
+    place = f'x="{x}" y="{y}" font-size="{size}" text-anchor="{anchor}"'
+    return f'<text {place} fill="currentColor">{escape(text)}</text>'

@@ -1,0 +1,92 @@
+"""Notebooks run headlessly: papermill executes one into its run folder, and what it left decides whether it counts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import papermill
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbconvert import HTMLExporter
+
+from gptoss_bench import paths
+from gptoss_bench.notebook.profiles import notebook_path
+from gptoss_bench.runs import Run, new_run_id
+from gptoss_client import RunFailed, UsageError
+
+CELL_TIMEOUT_S = 3600
+# nbconvert's page asks a CDN for these; an empty address leaves each of them out.
+CDN_TRAITS = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
+
+
+@dataclass(frozen=True, slots=True)
+class Executed:
+    """One executed notebook and the run that it left."""
+
+    run: Run
+    notebook: Path
+    html: Path
+
+
+def execute_notebook(
+    notebook: str, parameters: dict[str, Any], results: Path, *, timeout_s: int = CELL_TIMEOUT_S
+) -> Executed:
+    """Run one notebook; a run counts when every cell ran and the last one wrote its result.
+
+    `timeout_s` bounds each cell. Raises UsageError where a cell raised one, and RunFailed in every other case; the
+    notebook as far as it came lies in the run folder.
+    """
+    source = notebook_path(notebook)
+    run_id = new_run_id(source.stem.replace("_", "-"))
+    folder = results / "runs" / run_id
+    target = folder / "notebook.ipynb"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; name another results folder") from error
+    try:
+        papermill.execute_notebook(
+            source,
+            target,
+            parameters={**parameters, "run_id": run_id},
+            cwd=paths.ROOT,
+            progress_bar=False,
+            log_output=False,
+            autosave_cell_every=10,
+            start_timeout=120,
+            # It warns at each start that loopback is not encrypted, and calls its own shutdown an error.
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            execution_timeout=timeout_s,
+        )
+    except papermill.PapermillExecutionError as error:
+        words = f"{error.evalue} [{source.name}, cell {error.cell_index + 1}; see {target}]"
+        raise (UsageError(words) if error.ename == "UsageError" else RunFailed(f"{error.ename}: {words}")) from error
+    except CellTimeoutError as error:
+        raise RunFailed(f"{source.name}: a cell ran longer than {timeout_s} s; see {target}") from error
+    except DeadKernelError as error:
+        raise RunFailed(
+            f"{source.name}: the kernel died, killed from outside or out of memory; see {target}"
+        ) from error
+    # papermill calls the cells of a killed or interrupted notebook "completed": only the run's own word counts.
+    run = Run.load(folder)
+    if run.manifest["status"] != "complete":
+        raise RunFailed(f"{source.name} ran to its end and left no result; see {target}")
+    _make_portable(target)
+    return Executed(run, target, _to_html(target))
+
+
+def _make_portable(path: Path) -> None:
+    """Take out what belongs to this machine or breaks on GitHub: paths, and the state of widgets."""
+    book = nbformat.read(path, as_version=4)
+    book.metadata.pop("widgets", None)
+    for name in ("input_path", "output_path"):
+        book.metadata.papermill[name] = Path(book.metadata.papermill[name]).name
+    nbformat.write(book, path)
+
+
+def _to_html(path: Path) -> Path:
+    exporter = HTMLExporter(template_name="lab", **dict.fromkeys(CDN_TRAITS, ""))
+    body, _ = exporter.from_filename(str(path))
+    html = path.with_suffix(".html")
+    html.write_text(body, encoding="utf-8")
+    return html

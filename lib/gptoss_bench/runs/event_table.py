@@ -1,0 +1,98 @@
+"""Decoded bodies and their stamps to the event table, whole columns at a time. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from gptoss_bench.runs.event_columns import KINDS, Columns
+from gptoss_bench.runs.event_tokens import event_tokens
+from gptoss_client import Reply, Trace
+
+NS_PER_S = 1e9
+
+EVENT_COLUMNS = {
+    "request_id": "int64",
+    "phase": "str",
+    "event": "int32",
+    "piece": "int32",
+    "arrival_ns": "int64",
+    "lag_ns": "Int64",
+    "kind": "str",
+    "output": "bool",
+    "tokens": "Int32",
+    "answer_chars": "int32",
+    "reasoning_chars": "int32",
+    "itl_s": "float64",
+}
+
+
+def build_event_table(traces: Sequence[Trace], replies: Sequence[Reply], columns: Columns) -> pd.DataFrame:
+    """The table of these traces, whose bodies are in `columns` and made these replies; CHUNK_COLUMNS says its types."""
+    rows = np.asarray(columns.events)
+    streams = [trace for trace in traces if trace.status == 200]
+    lengths = np.array(columns.length, dtype="int64")
+    offsets = np.cumsum(lengths) - lengths
+    sizes = [len(piece) for trace in streams for _, piece in trace.pieces]
+    timestamps = [timestamp for trace in streams for timestamp, _ in trace.pieces]
+    pieces = np.array([len(trace.pieces) if trace.status == 200 else 0 for trace in traces], dtype="int64")
+    # over all bodies: the piece that holds the last byte of each event
+    piece = np.searchsorted(np.cumsum(sizes), np.asarray(columns.end) + np.repeat(offsets, rows), side="left")
+    arrival_ns = np.array(timestamps, dtype="int64")[piece]
+    output = np.asarray(columns.output).astype(bool)
+    starts = np.repeat(np.cumsum(rows) - rows, rows)
+    lags = [lag for trace in streams for lag in trace.lags_ns or [0] * len(trace.pieces)]
+    lags_known = np.repeat(np.array([len(trace.lags_ns) > 0 for trace in traces], dtype=bool), rows)
+    return pd.DataFrame(
+        {
+            "request_id": np.repeat(np.array([trace.request_id for trace in traces], dtype="int64"), rows),
+            "phase": _texts([trace.phase for trace in traces], np.repeat(np.arange(len(traces)), rows)),
+            "event": (np.arange(len(output)) - starts).astype("int32"),
+            "piece": (piece - np.repeat(np.cumsum(pieces) - pieces, rows)).astype("int32"),
+            "arrival_ns": arrival_ns,
+            "lag_ns": pd.arrays.IntegerArray(np.array(lags, dtype="int64")[piece], ~lags_known),
+            "kind": _texts(KINDS, np.asarray(columns.kind)),
+            "output": output,
+            "tokens": _tokens(replies, columns),
+            "answer_chars": np.array(columns.answer_chars, dtype="int32"),
+            "reasoning_chars": np.array(columns.reasoning_chars, dtype="int32"),
+            "itl_s": _gaps(arrival_ns, output, starts),
+        }
+    )
+
+
+def _texts(names: Sequence[str], codes: npt.NDArray[Any]) -> pd.Series:
+    """The names that these indices stand for."""
+    words = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.large_string()))
+    return pd.Series(words.dictionary_decode(), dtype="str")
+
+
+def _tokens(replies: Sequence[Reply], columns: Columns) -> pd.arrays.IntegerArray:
+    """The tokens of each event, null where they are not known."""
+    stops = np.cumsum(np.asarray(columns.events)).tolist()
+    tokens = np.zeros(len(columns.end), dtype="int32")
+    unknown = np.zeros(len(columns.end), dtype=bool)
+    output, count, ids = (np.asarray(column) for column in (columns.output, columns.count, columns.ids))
+    for said, start, stop in zip(replies, [0, *stops], stops, strict=False):
+        rows = slice(start, stop)
+        found = event_tokens(output[rows].astype(bool), count[rows], ids[rows], said.completion_tokens)
+        if found is None:
+            unknown[rows] = True
+        else:
+            tokens[rows] = found
+    return pd.arrays.IntegerArray(tokens, unknown)
+
+
+def _gaps(
+    arrival_ns: npt.NDArray[np.int64], output: npt.NDArray[np.bool_], starts: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Seconds from the output-bearing event before, in the same stream; `starts` tells the streams apart."""
+    gaps = np.full(len(output), np.nan)
+    rows = np.flatnonzero(output)
+    follows = rows[1:][starts[rows[1:]] == starts[rows[:-1]]]
+    before = rows[:-1][starts[rows[1:]] == starts[rows[:-1]]]
+    gaps[follows] = (arrival_ns[follows] - arrival_ns[before]) / NS_PER_S
+    return gaps

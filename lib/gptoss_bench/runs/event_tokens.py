@@ -1,0 +1,53 @@
+"""How many tokens each event of a stream brought: as the server counts them, never by splitting text."""
+
+import numpy as np
+import numpy.typing as npt
+
+from gptoss_client import Event
+
+UNKNOWN = -1
+
+
+def event_tokens(
+    output: npt.NDArray[np.bool_],
+    count: npt.NDArray[np.int64],
+    ids: npt.NDArray[np.int64],
+    completion_tokens: int | None,
+) -> npt.NDArray[np.int64] | None:
+    """Tokens of each event of one stream, or None where the server does not let us know.
+
+    `output` says which events bear output, `count` has the server's running count of tokens (`count_so_far`), `ids` how
+    many token ids the event lists, both UNKNOWN where it does not say.
+
+    From the running count where each output-bearing event has one, else from the lists of token ids, else 1 each if
+    there are as many output-bearing events as tokens. A token without text (harmony's channel marks) belongs to the
+    output-bearing event that follows it; other events have 0, so that the tokens after the last text, such as the end
+    mark, are in `completion_tokens` alone.
+    """
+    tokens = np.zeros(len(output), dtype="int64")
+    counts = _running_counts(output, count, ids)
+    if counts is None:
+        return output.astype("int64") if output.sum() == completion_tokens else None
+    tokens[output] = np.diff(counts, prepend=0)
+    return None if tokens.min(initial=0) < 0 else tokens
+
+
+def _running_counts(
+    output: npt.NDArray[np.bool_], count: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64] | None:
+    """The server's count of tokens so far at each output-bearing event."""
+    if not output.any():
+        return None
+    reported = count[output]
+    if reported.min() != UNKNOWN:
+        return reported
+    if ids[output].min() != UNKNOWN:
+        return np.cumsum(np.maximum(ids, 0))[output]
+    return None
+
+
+def count_so_far(event: Event) -> int | None:
+    """The server's running count of tokens, by its usage or else by llama.cpp's timings; None where it states none."""
+    if event.completion_tokens is not None:
+        return event.completion_tokens
+    return event.timings.eval_tokens if event.timings else None

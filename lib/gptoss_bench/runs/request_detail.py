@@ -1,0 +1,52 @@
+"""One request of a run, event by event, down to the bytes that came over the wire."""
+
+from itertools import pairwise
+
+import pandas as pd
+
+from gptoss_bench.runs.event_tokens import count_so_far
+from gptoss_bench.runs.folder import Run
+from gptoss_client import Trace, UsageError, decode_body
+
+
+def request_events(run: Run, request_id: int) -> pd.DataFrame:
+    """A row an event: `at_s` since the request was sent, `gap_s` to the event before, its kind, text and tokens so far.
+
+    `lag_s` is how much later the client read it, `piece` the number of the piece of bytes that completed it, and `raw`
+    those bytes, where the piece was not told in the row before. Raises UsageError where the run has no such request.
+    """
+    trace = _trace(run, request_id)
+    bodies = [data for _, data in trace.pieces]
+    start_ns = trace.sent_ns if trace.sent_ns is not None else trace.scheduled_ns
+    reported = -1
+    rows = []
+    for event in decode_body(bodies):
+        at = min(event.piece, len(bodies) - 1)
+        rows.append(
+            {
+                "at_s": (trace.pieces[at][0] - start_ns) / 1e9,
+                "kind": event.kind,
+                "text": event.reasoning or event.answer or event.tool or event.error or event.finish_reason or "",
+                "tokens": count_so_far(event),
+                "lag_s": trace.lags_ns[at] / 1e9 if trace.lags_ns else None,
+                "piece": at,
+                "raw": b"".join(bodies[reported + 1 : at + 1]).decode("utf-8", "backslashreplace"),
+            }
+        )
+        reported = max(reported, at)
+    table = pd.DataFrame(rows, columns=["at_s", "kind", "text", "tokens", "lag_s", "piece", "raw"])
+    times = [0.0, *table["at_s"]]
+    table.insert(1, "gap_s", [later - earlier for earlier, later in pairwise(times)])
+    return table.astype({"tokens": "Int32", "lag_s": "float64"})
+
+
+def raw_bytes(run: Run, request_id: int) -> bytes:
+    """The body of the response as it came. Raises UsageError where the run has no such request."""
+    return b"".join(data for _, data in _trace(run, request_id).pieces)
+
+
+def _trace(run: Run, request_id: int) -> Trace:
+    for trace in run.traces():
+        if trace.request_id == request_id:
+            return trace
+    raise UsageError(f"run {run.run_id} keeps no bytes of a request {request_id}")

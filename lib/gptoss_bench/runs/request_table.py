@@ -1,0 +1,179 @@
+"""Traces in, two tables out: one row an event of a response stream, and one row a planned request.
+
+The tables hold what was seen; a value that was not seen is null, never 0. Column names are those of the metrics.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gptoss_bench.runs.event_columns import Columns
+from gptoss_bench.runs.event_table import NS_PER_S, build_event_table
+from gptoss_client import Reply, ServerTimings, Trace, request_outcome
+
+REQUEST_COLUMNS = {
+    "request_id": "int64",
+    "phase": "str",
+    "prompt_id": "int64",
+    "scheduled_ns": "int64",
+    "sent_ns": "Int64",
+    "done_ns": "Int64",
+    "status": "Int16",
+    "outcome": "str",
+    "failure": "str",
+    "truncated": "bool",
+    "finish_reason": "str",
+    "error": "str",
+    "retries": "int32",
+    "timestamp_source": "str",
+    "connect_s": "float64",
+    "client_queue_s": "float64",
+    "ttft_s": "float64",
+    "ttfa_s": "float64",
+    "ttfc_s": "float64",
+    "ttft_scheduled_s": "float64",
+    "e2e_scheduled_s": "float64",
+    "tpot_s": "float64",
+    "e2e_s": "float64",
+    "done_s": "float64",
+    "prompt_tokens": "Int32",
+    "completion_tokens": "Int32",
+    "reasoning_tokens": "Int32",
+    "cached_tokens": "Int32",
+    "events": "int32",
+    "output_events": "int32",
+    "tokens_per_event": "float64",
+    "ttft_formula_s": "float64",
+    "server_source": "str",
+    "server_load_s": "float64",
+    "server_prompt_s": "float64",
+    "server_prompt_tokens": "Int32",
+    "server_cached_tokens": "Int32",
+    "server_eval_s": "float64",
+    "server_eval_tokens": "Int32",
+    "server_total_s": "float64",
+    "answer_chars": "int32",
+    "reasoning_chars": "int32",
+}
+_OF_TRACE = tuple(field.name for field in fields(Trace) if field.name in REQUEST_COLUMNS)
+_OF_REPLY = tuple(field.name for field in fields(Reply) if field.name in REQUEST_COLUMNS.keys() - {"error"})
+_OF_TIMINGS = tuple(field.name for field in fields(ServerTimings))
+
+
+def derive_tables(traces: Iterable[Trace]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return (request table, event table) of the same traces, each body decoded once."""
+    traces = list(traces)
+    columns, replies = _decoded(traces)
+    events = build_event_table(traces, replies, columns)
+    return _requests(traces, replies, events, columns), events
+
+
+def event_table(traces: Iterable[Trace]) -> pd.DataFrame:
+    """One row an event, in the order of the traces and of arrival; columns and dtypes are CHUNK_COLUMNS.
+
+    `arrival_ns` is the stamp of the piece that completed the event (CLOCK_MONOTONIC). `itl_s` is the gap in seconds to
+    the previous output-bearing event of the request, NaN for the first one and for events that bear no output.
+    `lag_ns` is what the client added to it by reading late, null where that is not known. The body of a refused request
+    (status other than 200) is no stream and has no events.
+    """
+    return derive_tables(traces)[1]
+
+
+def request_table(traces: Iterable[Trace], events: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Exactly one row a trace, in their order; columns and dtypes are REQUEST_COLUMNS, times in seconds.
+
+    `chunks` is the event table of the same traces, where it is at hand. `done_ns` is the terminating chunk, or the last
+    piece that came where none did. Of a request that failed or was cancelled the times up to its first events stay;
+    `tpot_s`, `e2e_s`, `done_s` and what follows from them are null.
+    """
+    traces = list(traces)
+    columns, replies = _decoded(traces)
+    return _requests(
+        traces, replies, build_event_table(traces, replies, columns) if events is None else events, columns
+    )
+
+
+def _decoded(traces: Sequence[Trace]) -> tuple[Columns, list[Reply]]:
+    columns = Columns()
+    # the body of a refused request is no stream
+    return columns, [columns.add([piece for _, piece in t.pieces] if t.status == 200 else []) for t in traces]
+
+
+def _requests(
+    traces: Sequence[Trace], replies: Sequence[Reply], events: pd.DataFrame, columns: Columns
+) -> pd.DataFrame:
+    endings = [request_outcome(trace, said) for trace, said in zip(traces, replies, strict=True)]
+    values: dict[str, list[Any]] = {name: [None] * len(traces) for name in REQUEST_COLUMNS}
+    values |= {name: [getattr(trace, name) for trace in traces] for name in _OF_TRACE}
+    values |= {name: [getattr(said, name) for said in replies] for name in _OF_REPLY}
+    values |= {f"server_{name}": [getattr(said.timings, name, None) for said in replies] for name in _OF_TIMINGS}
+    values["done_ns"] = [_last_timestamp(trace) for trace in traces]
+    values["outcome"] = [ending.name for ending in endings]
+    values["failure"] = [ending.failure for ending in endings]
+    values["error"] = [ending.error for ending in endings]
+    values["answer_chars"] = [len(said.answer_text) for said in replies]
+    values["reasoning_chars"] = [len(said.reasoning_text) for said in replies]
+    values["truncated"] = [False] * len(traces)
+    table = pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in REQUEST_COLUMNS.items()})
+    table["truncated"] = table["outcome"].eq("completed") & table["finish_reason"].eq("length")
+    return _with_times(table, events, np.asarray(columns.events))
+
+
+def _last_timestamp(trace: Trace) -> int | None:
+    if trace.done_ns is None and trace.pieces:
+        return trace.pieces[-1][0]
+    return trace.done_ns
+
+
+def _with_times(table: pd.DataFrame, events: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
+    """Fill in what follows from the stamps of the events; `rows` has how many events each request has."""
+    completed = table["outcome"].eq("completed").to_numpy()
+    owner = np.repeat(np.arange(len(table)), rows)
+    arrival_ns, output = events["arrival_ns"].to_numpy(), events["output"].to_numpy()
+    some = np.ones(len(events), dtype=bool)
+
+    def timestamp(choice: np.ufunc, which: npt.NDArray[np.bool_]) -> pd.Series:
+        """The least or greatest arrival (ns) among these events of each request, null where there is none."""
+        counts = np.bincount(owner[which], minlength=len(table))
+        found = np.zeros(len(table), dtype="int64")
+        if len(events):
+            found[counts > 0] = choice.reduceat(arrival_ns[which], (np.cumsum(counts) - counts)[counts > 0])
+        return pd.Series(pd.arrays.IntegerArray(found, counts == 0))
+
+    first, last = timestamp(np.minimum, output), timestamp(np.maximum, output)
+    first_tokens = events["tokens"][output].groupby(owner[output]).first().reindex(table.index)
+    later_tokens = _numbers(table["completion_tokens"] - first_tokens)
+    prompt, answer = _numbers(table["prompt_tokens"]), _numbers(table["completion_tokens"])
+    table["client_queue_s"] = _seconds(table["sent_ns"] - table["scheduled_ns"])
+    table["ttft_s"] = _seconds(first - table["sent_ns"])
+    table["ttfa_s"] = _seconds(timestamp(np.minimum, events["answer_chars"].to_numpy() > 0) - table["sent_ns"])
+    table["ttfc_s"] = _seconds(timestamp(np.minimum, some) - table["sent_ns"])
+    table["ttft_scheduled_s"] = _seconds(first - table["scheduled_ns"])
+    table["e2e_scheduled_s"] = _where(completed, _seconds(last - table["scheduled_ns"]))
+    table["e2e_s"] = _where(completed, _seconds(last - table["sent_ns"]))
+    table["done_s"] = _where(completed, _seconds(table["done_ns"] - table["sent_ns"]))
+    table["tpot_s"] = _ratio(_where(completed, _seconds(last - first)), later_tokens)
+    table["ttft_formula_s"] = _ratio(prompt, prompt + answer) * table["done_s"]
+    table["tokens_per_event"] = _ratio(answer, _numbers(table["output_events"]))
+    return table
+
+
+def _numbers(values: pd.Series) -> npt.NDArray[np.float64]:
+    return values.to_numpy(dtype="float64", na_value=np.nan)
+
+
+def _seconds(duration_ns: pd.Series) -> npt.NDArray[np.float64]:
+    return _numbers(duration_ns) / NS_PER_S
+
+
+def _where(known: npt.NDArray[np.bool_], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.where(known, values, np.nan)
+
+
+def _ratio(over: npt.NDArray[np.float64], under: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The quotient, null where the divisor is not above 0."""
+    return over / np.where(under > 0, under, np.nan)

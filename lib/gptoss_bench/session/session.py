@@ -1,0 +1,244 @@
+"""What a notebook or the shell does to one server: start it, ask it, load it, and keep the run."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gptoss_bench import paths
+from gptoss_bench.engines import LaunchOptions, attach, check_options, open_engine, unload
+from gptoss_bench.runs import Finding, Run, RunFolder
+from gptoss_bench.session.background_tasks import assert_no_lost_task, watch_background_tasks
+from gptoss_bench.session.evaluate import evaluate, findings_document
+from gptoss_bench.session.probes import probe_server
+from gptoss_bench.session.sweep import run_sweep
+from gptoss_bench.stats import agreement_table, calibration_of, error_bar_text
+from gptoss_bench.telemetry import (
+    PHASE_AFTER,
+    PHASE_BEFORE,
+    PHASE_ENDED,
+    PHASE_LOADING,
+    PHASE_SWEEP,
+    CpuUsed,
+    TelemetryRecorder,
+    record_telemetry,
+)
+from gptoss_client import Client, Endpoint, LoadPlan, Progress, Request, RunFailed, Trace, request_body, run_load
+
+STOPPED = "stopped before its end"
+
+
+class Session:
+    """One run against one server. `load` measures, `finish` writes; a session that never finishes is incomplete."""
+
+    def __init__(self, folder: RunFolder, endpoint: Endpoint, telemetry_recorder: TelemetryRecorder) -> None:
+        """Use `serving` to get one with an engine that is ready."""
+        self.folder = folder
+        self.endpoint = endpoint
+        self.telemetry_recorder = telemetry_recorder
+        self.findings: list[Finding] = []
+        self.requests = pd.DataFrame()
+        self.summary: dict[str, Any] = {}
+        self._next_id = 0
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """Where and how this run is made; what a figure's footer is drawn from."""
+        return self.folder.manifest
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """The event table of what was loaded, read from disk each time: it may be large."""
+        return self.folder.tables()[1]
+
+    @property
+    def title(self) -> str:
+        """Engine, model and run, and the label of what is no measurement, on one line."""
+        label = f"{self.endpoint.label}: " if self.endpoint.label else ""
+        return f"{label}{self.endpoint.model} with {self.endpoint.engine}, run {self.folder.run_id}"
+
+    @property
+    def findings_table(self) -> pd.DataFrame:
+        """What makes the result untrustworthy, a row a finding, the gravest first."""
+        return pd.DataFrame(findings_document(self.findings), columns=["severity", "rule", "evidence", "advice"])
+
+    @property
+    def agreement(self) -> pd.DataFrame:
+        """Client against server, a row a quantity, with the error of each."""
+        return agreement_table(self.summary.get("agreement", []))
+
+    @property
+    def machine_tables(self) -> dict[str, pd.DataFrame]:
+        """What was sampled of "gpu", "host" and "server"; empty where there is none."""
+        return self.telemetry_recorder.telemetry.tables
+
+    async def probe(self) -> dict[str, Any]:
+        """Ask the questions that decide claims about the server itself; the answers go into the summary."""
+        self.summary["probes"] = await probe_server(self.endpoint)
+        return dict(self.summary["probes"])
+
+    async def cold(self, plan: LoadPlan) -> pd.Series:
+        """Make an Ollama server drop its model, ask once, and return that request's row: the load is inside it.
+
+        The summary gets "cold": the server's own load_s, and ttft_s from sending to the first token.
+        """
+        await unload(self.endpoint)
+        await self.telemetry_recorder.phase(PHASE_BEFORE)
+        self.telemetry_recorder.telemetry.mark(PHASE_LOADING)
+        body = request_body(plan, self.endpoint, 0)
+        async with Client(self.endpoint, timeout_s=plan.timeout_s) as client:
+            ask = Request(self._next_id, "cold", 0, time.perf_counter_ns(), body)
+            await client.ask(ask, self.folder.add)
+        await self.telemetry_recorder.phase(PHASE_AFTER)
+        self._next_id += 1
+        row = self.folder.requests().iloc[-1]
+        if row.outcome != "completed":
+            raise RunFailed(f"the cold request failed ({row.failure}): {row.error}")
+        self.summary["cold"] = {"load_s": _number(row.server_load_s), "ttft_s": _number(row.ttft_s)}
+        return row
+
+    async def load(self, plan: LoadPlan, progress: Progress | None = None) -> dict[str, Any]:
+        """Run the plan, then its sweep, and return the summary of both.
+
+        Raises RunFailed where one of them is not whole; what ended is kept.
+        """
+        planned: list[int] = []
+        complete: list[int] = []
+        used, cpu_shares = CpuUsed(), dict[int, float | None]()
+
+        def seen(trace: Trace) -> None:
+            planned.append(trace.request_id)
+            if trace.phase == "measure" and trace.ending == "complete":
+                complete.append(trace.request_id)
+            if progress is not None:
+                progress(trace)
+
+        async def marked(phase: str) -> None:
+            if phase == "end":
+                used.stop()
+            await self.telemetry_recorder.load_phase(phase, len(complete))
+            if phase == "measure":
+                used.start()
+
+        reason = STOPPED
+        try:
+            with self.folder.noting_clock_steps():
+                keep, first_id = self.folder.add, self._next_id
+                done = await run_load(plan, self.endpoint, keep, seen, first_id=first_id, on_phase=marked)
+                reason = done.reason or ""
+                if plan.sweep and complete and not reason:
+                    self.telemetry_recorder.telemetry.mark(PHASE_SWEEP)
+                    first_id = self._next_id + len(planned)
+                    reason = "stopped in its sweep"
+                    swept = run_sweep(plan, self.endpoint, self.folder, seen, first_id=first_id, cpu_shares=cpu_shares)
+                    reason = await swept or ""
+                    self.telemetry_recorder.telemetry.mark(PHASE_ENDED)
+        finally:
+            used.stop()
+            self._next_id += len(planned)
+            self.requests = self.folder.requests()
+            self.summary |= self.telemetry_recorder.reported()
+            self.summary, self.findings = evaluate(
+                self.summary,
+                self.requests,
+                self.folder.columns,
+                concurrency=plan.concurrency,
+                cpu_s=used.cpu_s,
+                cpu_share=used.cpu_share,
+                manifest=self.manifest,
+                sweep_cpu_shares=cpu_shares,
+            )
+            self.manifest["client"] = {
+                "error_bar": error_bar_text(self.summary["client"]["error_bar"]),
+                "bound": self.summary["client"]["bound"],
+            }
+            if reason:
+                self._end("incomplete", reason)
+        if not reason and self.summary["completed"] == 0:
+            first = self.requests.error.dropna()
+            reason = f"no request completed: {first.iloc[0] if len(first) else self.summary['failures']}"
+            self._end("incomplete", reason)
+        if reason:
+            raise RunFailed(f"run {self.folder.run_id} is incomplete: {reason}")
+        return self.summary
+
+    def finish(self) -> Run:
+        """Write the run and return it as it reads from disk. Raises RunFailed where a background task failed."""
+        assert_no_lost_task()
+        return self._end("complete", None)
+
+    def _end(self, status: str, reason: str | None) -> Run:
+        self.folder.document("lint", findings_document(self.findings))
+        return self.folder.finish(self.summary, status, reason)
+
+
+@asynccontextmanager
+async def serving(
+    scenario: str,
+    engine: str,
+    *,
+    plan: LoadPlan,
+    url: str,
+    model: str,
+    embedded: bool = False,
+    dialect: str | None = None,
+    results_dir: str = "",
+    run_id: str = "",
+    command: str | None = None,
+    context: int = 0,
+    prefix_caching: str = "",
+    engine_flags: str = "",
+) -> AsyncIterator[Session]:
+    """Open a run folder and a server that is ready: attached to at `url`, embedded, or launched as `engine`.
+
+    `context` (0: the engine's own), `prefix_caching` and `engine_flags` are how an engine is launched, see
+    `engines.Wish`; what Ollama has to load the model with is in the plan's options. The server is stopped when the
+    block ends; the session can be finished after that. Raises UsageError where the folder or the server cannot be had.
+    """
+    watch_background_tasks()
+    launch = {"context": context, "prefix_caching": prefix_caching, "engine_flags": engine_flags}
+    parameters = {**asdict(plan), "engine": engine, "embedded": embedded, "url": url, "model": model, **launch}
+    context = context or plan.options.get("num_ctx") or 0
+    wish = LaunchOptions(
+        max(plan.concurrency, *plan.sweep, 1), context or None, prefix_caching, engine_flags, plan.options
+    )
+    check_options(engine, wish, started=not (url or embedded))
+    results = Path(results_dir) if results_dir else paths.RESULTS
+    async with AsyncExitStack() as stack:
+        if url:
+            endpoint = await attach(url, model, dialect=dialect, options=plan.options)
+        folder = RunFolder.create(results, scenario, parameters=parameters, run_id=run_id or None, command=command)
+        try:
+            telemetry_recorder = await stack.enter_async_context(record_telemetry(folder, attached=bool(url)))
+            if not url:
+                telemetry_recorder.telemetry.mark(PHASE_LOADING)
+                engine_ready = open_engine(
+                    engine, embedded=embedded, url="", model=model, log_dir=folder.path, wish=wish
+                )
+                endpoint = await stack.enter_async_context(engine_ready)
+            folder.served_by(endpoint)
+            folder.manifest["calibration"] = calibration_here(results, folder.manifest["machine"])
+            await telemetry_recorder.ready(endpoint)
+            yield Session(folder, endpoint, telemetry_recorder)
+        except asyncio.CancelledError:
+            folder.abandon(STOPPED)
+            raise
+        except BaseException as error:
+            folder.abandon(f"{type(error).__name__}: {error}")
+            raise
+
+
+def calibration_here(results: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run on `machine` (of machine.machine) keeps of the newest complete ruler in `results`."""
+    runs = [Run.load(file.parent) for file in sorted((results / "runs").glob("*-calibration-*/manifest.json"))]
+    complete = [run for run in runs if run.manifest["status"] == "complete"]
+    return calibration_of(machine, [(run.run_id, run.manifest["machine"], run.summary) for run in complete])
+
+
+def _number(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)

@@ -1,0 +1,195 @@
+"""What the site says around the notebooks: the table of verdicts, the runs, the method, the appendix. HTML out."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+from gptoss_bench import paths
+from gptoss_bench.claims import Claim, Verdict, verdict_counts, verdict_page
+from gptoss_bench.lint import REASONS
+from gptoss_bench.runs import Run, caption
+from gptoss_bench.site.page import badge_html
+from gptoss_bench.stats import CPU_SHARE, LAG_SHARE, SAMPLES_BEYOND, SHARED_READ_SHARE
+
+FRONT, METHOD, APPENDIX = "index.html", "method.html", "appendix.html"
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """A run and the page that shows it; `pictures` as take_pictures returns them, `downloads` relative to the site."""
+
+    run: Run
+    name: str
+    title: str
+    pictures: Sequence[Mapping[str, Any]] = ()
+    downloads: Sequence[Path] = field(default=())
+
+
+def front_page(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Sequence[RunPage]) -> str:
+    """The front page: counts, the runs as cards, and every claim with its verdict and a link to its evidence."""
+    counts = "".join(
+        f"<li>{badge_html(f'{count} {word}', word)} {_numbers(verdicts, word)}</li>"
+        for word, count in verdict_counts(verdicts).items()
+        if count
+    )
+    labels = sorted({page.run.manifest["label"] for page in pages if page.run.manifest["label"]})
+    warning = ""
+    if labels:
+        warning = (
+            f"<p>{' '.join(badge_html(label, 'label') for label in labels)} Runs that carry such a label say nothing "
+            "about "
+            "the speed of the published hardware, and decide no published figure.</p>"
+        )
+    cards = "".join(_card(page) for page in pages)
+    return f"""<h1>gpt-oss, measured again</h1>
+<p>In August 2025 the write-up <em>OpenAI OSS Model on Azure</em> published how fast gpt-oss-20b runs with Ollama on an
+A10 and with vLLM on an H100, and that transformers in BF16 does not fit an A10. These pages measure the same things
+again and say of each of its {len(verdicts)} claims what became of it. How a verdict is reached is told by the
+<a href="{METHOD}">method</a>; manifests and tables are in the <a href="{APPENDIX}">appendix</a>.</p>
+<ul class="counts">{counts}</ul>
+{warning}
+<h2 id="runs">The runs</h2>
+<ul class="cards">{cards}</ul>
+<h2 id="verdicts">The verdicts</h2>
+{_verdict_table(verdicts, claims, {page.run.run_id: page for page in pages})}"""
+
+
+def _numbers(verdicts: Iterable[Verdict], word: str) -> str:
+    """The numbers of the claims with that verdict, each a link to its row."""
+    numbers = [verdict.claim_id.partition("-")[0] for verdict in verdicts if verdict.verdict == word]
+    return " ".join(f'<a href="#{number}">{number}</a>' for number in numbers)
+
+
+def _card(page: RunPage) -> str:
+    picture = ""
+    if page.pictures:
+        first = page.pictures[0]
+        size = " ".join(f'{name}="{first[name]}"' for name in ("width", "height") if name in first)
+        picture = f'<a href="{page.name}"><img src="{first["file"]}" {size} alt="{escape(first["alt"])}"></a>'
+    return (
+        f'<li class="card">{picture}<p><a href="{page.name}"><strong>{escape(page.title)}</strong></a></p>'
+        f"<p><small>{escape(caption(page.run.manifest))}</small></p></li>"
+    )
+
+
+def _verdict_table(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Mapping[str, RunPage]) -> str:
+    by_id = {claim.claim_id: claim for claim in claims}
+    own = next((page for page in pages.values() if page.run.scenario == "verdicts"), None)
+    rows = []
+    for verdict, (number, row) in zip(verdicts, verdict_page(verdicts).iterrows(), strict=True):
+        needs = f"<br><small>needs {escape(verdict.needs)}</small>" if verdict.needs else ""
+        cells = {
+            "published": escape(row["published"]),
+            "found": escape(row["found"]),
+            "": f"{badge_html(verdict.verdict, verdict.verdict)}{needs}",
+            "evidence": escape(row["evidence"]) + _source(verdict, pages, own) + _test(by_id.get(verdict.claim_id)),
+        }
+        body = "".join(
+            f'<td data-label="{name}">{cell}</td>' if name and cell else f"<td>{cell}</td>"
+            for name, cell in cells.items()
+        )
+        # A number in a heading of its row links to itself, so that it can be passed on.
+        head = f'<th scope="row"><a href="#{number}">{number}</a></th><td>{escape(row["claim"])}</td>'
+        rows.append(f'<tr id="{number}">{head}{body}</tr>')
+    names = ("", "claim", "published", "found", "verdict", "evidence")
+    heads = "".join(f'<th scope="col">{name}</th>' for name in names)
+    return f'<table class="verdicts"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _source(verdict: Verdict, pages: Mapping[str, RunPage], own: RunPage | None) -> str:
+    """The link from a verdict to the page that it rests on: of its run, or of the notebook that worked it out."""
+    page = pages.get(verdict.run_id or "") or own
+    if page is None or verdict.needs or verdict.kind == "opinion":
+        return ""
+    words = "the run" if verdict.run_id == page.run.run_id else "worked out in the notebook of the verdicts"
+    return f'<br><a href="{page.name}">{words}</a>'
+
+
+def _test(claim: Claim | None) -> str:
+    if claim is None:
+        return ""
+    condition = f"<small>Condition: {escape(claim.condition)}</small>" if claim.condition else ""
+    how = f"<small>Test: {escape(claim.tested_by)}</small>"
+    return (
+        f"<details><summary>How it is tested</summary>{how}{condition}"
+        f"<small>In the write-up: {escape(claim.section)}</small></details>"
+    )
+
+
+def about_run(run: Run) -> str:
+    """The lines below the title of a run's page: where it ran, whether it is whole, where its manifest is."""
+    manifest = run.manifest
+    whole = (
+        "" if manifest["status"] == "complete" else badge_html(f"{manifest['status']}: {manifest['reason']}", "problem")
+    )
+    label = badge_html(manifest["label"], "label") if manifest["label"] else ""
+    return (
+        f"<p>{label} {whole} <small>{escape(caption(manifest | {'label': None}))}</small></p>"
+        f'<p><a href="#claims">Claims that rest on it</a> · '
+        f'<a href="{APPENDIX}#{run.run_id}">manifest and tables</a></p>'
+    )
+
+
+def claims_of_run(run: Run, verdicts: Iterable[Verdict]) -> str:
+    """The way back: the claims whose evidence is this run, each with its verdict and its place on the front page."""
+    heading = "Claims that are worked out here" if run.scenario == "verdicts" else "Claims that rest on this run"
+    resting = []
+    for v in verdicts:
+        own = run.scenario == "verdicts" and not (v.run_id or v.needs or v.kind == "opinion")
+        if own or v.run_id == run.run_id or run.run_id in v.evidence:
+            resting.append(v)
+    items = "".join(
+        f'<li><a href="{FRONT}#{number}">{number}</a> {escape(v.says)} {badge_html(v.verdict, v.verdict)}</li>'
+        for v in resting
+        for number in [v.claim_id.partition("-")[0]]
+    )
+    return f'<h2 id="claims">{heading}</h2>' + (f"<ul>{items}</ul>" if items else "<p>None.</p>")
+
+
+def method_page(calibration: str) -> str:
+    """The method in Markdown, its limits as the code has them; `ruler` is the page of the ruler."""
+    words = {
+        "beyond": SAMPLES_BEYOND,
+        "lag_share": f"{LAG_SHARE:.0%}",
+        "cpu_share": f"{CPU_SHARE:.0%}",
+        "shared_read_share": f"{SHARED_READ_SHARE:.0%}",
+        "calibration": calibration,
+        "rules": _rules(),
+    }
+    return Template((paths.SITE_TEMPLATE / "method.md").read_text(encoding="utf-8")).substitute(words)
+
+
+def _rules() -> str:
+    """What the linter finds, a row each, with a place of its own to link to."""
+    rows = "".join(
+        f'<tr id="{rule}"><th scope="row">{rule}</th><td>{escape(why)}</td></tr>' for rule, why in REASONS.items()
+    )
+    return f'<table><thead><tr><th scope="col">finding</th><th scope="col">why</th></tr></thead>{rows}</table>'
+
+
+def appendix_page(pages: Iterable[RunPage], sizes: Mapping[Path, int], largest: int) -> str:
+    """Each run's manifest and the files to take along; `sizes` in bytes, and that of the `largest` table allowed."""
+    parts = ["<h1>Appendix: manifests and tables</h1>"]
+    parts.append(
+        "<p>All stamps (<code>*_ns</code>) are nanoseconds on the monotonic clock of one machine, all durations "
+        "(<code>*_s</code>) are seconds. A value that is not known is empty, never 0. The raw bytes of the "
+        f"responses, and tables of more than {largest / 1e6:g} MB, are in the run folders.</p>"
+    )
+    for page in pages:
+        manifest = page.run.manifest
+        files = "".join(
+            f'<li><a href="{file}" download>{file.name}</a> <small>{sizes[file] / 1e3:,.1f} kB</small></li>'
+            for file in page.downloads
+        )
+        document = escape(json.dumps(manifest, indent=1, ensure_ascii=False))
+        origin = f"{caption(manifest | {'run_id': None})} · code {manifest['code'].get('commit')}"
+        parts.append(
+            f'<h2 id="{page.run.run_id}">{escape(page.title)}</h2>'
+            f'<p><a href="{page.name}">{page.run.run_id}</a> · <small>{escape(origin)}</small></p>'
+            f"<ul>{files}</ul><details><summary>Manifest</summary><pre tabindex='0'>{document}</pre></details>"
+        )
+    return "\n".join(parts)

@@ -1,0 +1,215 @@
+"""Published figures against each other: numbers as they were printed go in, one `Check` with its steps comes out.
+
+Nothing here knows a published number. A printed figure stands for every value that rounds to it, so each check asks
+whether *some* values within the rounding satisfy the relation, not whether the printed digits do.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class PrintedFigures:
+    """A figure as printed. `step` is the last printed place (0.001 for 8.835); 0 means exact, such as a setting."""
+
+    value: float
+    step: float = 0.0
+
+    @property
+    def low(self) -> float:
+        """The least value that prints like this."""
+        return self.value - self.step / 2
+
+    @property
+    def high(self) -> float:
+        """The greatest value that prints like this."""
+        return self.value + self.step / 2
+
+    def meets(self, low: float, high: float) -> bool:
+        """Whether some value that prints like this lies in [low, high]."""
+        return self.low <= high and low <= self.high
+
+
+@dataclass(frozen=True, slots=True)
+class ConsistencyCheck:
+    """What a relation gives: whether it `holds`, the value computed from the printed digits, its range within the
+    rounding (`low`, `high`), the unit of these three, and the working, one line a step."""
+
+    holds: bool
+    unit: str
+    computed: float
+    low: float
+    high: float
+    steps: tuple[str, ...]
+
+
+def rate(*, requests: PrintedFigures, wall: PrintedFigures, printed: PrintedFigures) -> ConsistencyCheck:
+    """Requests per second is requests over wall time in s."""
+    low, high = requests.low / wall.high, requests.high / wall.low
+    computed = requests.value / wall.value
+    step = f"{requests.value:g} requests / {wall.value:g} s = {computed:.3f} a second; printed {printed.value:g}"
+    return ConsistencyCheck(printed.meets(low, high), "1/s", computed, low, high, (step,))
+
+
+def request_count(*, rate: PrintedFigures, wall: PrintedFigures, printed: PrintedFigures) -> ConsistencyCheck:
+    """The same relation read the other way: rate times wall time is the number of requests that ended."""
+    low, high = rate.low * wall.low, rate.high * wall.high
+    computed = rate.value * wall.value
+    step = f"{rate.value:g} a second x {wall.value:g} s = {computed:.1f} requests; stated {printed.value:g}"
+    return ConsistencyCheck(printed.meets(low, high), "requests", computed, low, high, (step,))
+
+
+def tokens_per_request(
+    *,
+    token_rate: PrintedFigures,
+    wall: PrintedFigures,
+    requests: PrintedFigures,
+    cap: PrintedFigures,
+    printed: PrintedFigures,
+) -> ConsistencyCheck:
+    """Mean output tokens a request, and what it says of the cap: who ended early lost at least one token."""
+    low = token_rate.low * wall.low / requests.high
+    high = token_rate.high * wall.high / requests.low
+    computed = token_rate.value * wall.value / requests.value
+    missing = requests.value * cap.value - token_rate.value * wall.value
+    most_early = requests.high * (cap.high - low)
+    at_cap = max(0.0, 1 - most_early / requests.value)
+    steps = (
+        f"{token_rate.value:g} tokens/s x {wall.value:g} s / {requests.value:g} = {computed:.3f} tokens a request",
+        f"all at the cap of {cap.value:g} would be {requests.value * cap.value:g} tokens; {missing:.0f} are missing",
+        f"so at least {at_cap:.0%} of the answers were cut at the cap",
+    )
+    return ConsistencyCheck(printed.meets(low, high) and low <= cap.high, "tokens", computed, low, high, steps)
+
+
+def token_cap(
+    *, token_rate: PrintedFigures, wall: PrintedFigures, requests: PrintedFigures, cap: PrintedFigures
+) -> ConsistencyCheck:
+    """A mean can reach the cap and never pass it."""
+    mean = tokens_per_request(token_rate=token_rate, wall=wall, requests=requests, cap=cap, printed=cap)
+    step = f"{mean.computed:.3f} tokens a request, at most {cap.value:g} allowed"
+    return ConsistencyCheck(mean.low <= cap.high, "tokens", mean.computed, mean.low, mean.high, (step,))
+
+
+def progress_rate(
+    *, requests: PrintedFigures, wall: PrintedFigures, printed: PrintedFigures, tolerance: float
+) -> ConsistencyCheck:
+    """The bar runs inside the timed span, so its own time may be shorter than the wall time by a little, never longer.
+
+    `tolerance` is that little, as a share of the wall time.
+    """
+    shortest, longest = requests.low / printed.high, requests.high / printed.low
+    computed = requests.value / wall.value
+    steps = (
+        f"{requests.value:g} / {printed.value:g} a second = {requests.value / printed.value:.2f} s by the bar",
+        f"wall time {wall.value:g} s, {1 - requests.value / printed.value / wall.value:.2%} longer",
+    )
+    holds = shortest <= wall.high and longest >= wall.low * (1 - tolerance)
+    return ConsistencyCheck(holds, "1/s", computed, requests.low / wall.high, requests.high / wall.low, steps)
+
+
+def progress_elapsed(*, requests: PrintedFigures, bar: PrintedFigures, printed: PrintedFigures) -> ConsistencyCheck:
+    """The bar shows whole seconds, cut off and not rounded."""
+    low, high = requests.low / bar.high, requests.high / bar.low
+    step = (
+        f"{requests.value:g} / {bar.value:g} a second = {requests.value / bar.value:.2f} s; shown {printed.value:g} s"
+    )
+    holds = math.floor(low) <= printed.value <= math.floor(high)
+    return ConsistencyCheck(holds, "s", requests.value / bar.value, low, high, (step,))
+
+
+def little(
+    *, concurrency: PrintedFigures, rate: PrintedFigures, p50: PrintedFigures, p90: PrintedFigures, p99: PrintedFigures
+) -> ConsistencyCheck:
+    """Little's law, mean in flight = rate x mean time in the system, against three percentiles of that time.
+
+    At most `concurrency` are in flight, so concurrency / rate bounds the mean from above. Half of the requests took
+    p50 or more, a tenth p90 or more, a hundredth p99 or more: that bounds it from below. `computed` is the upper bound.
+    """
+    low, high = concurrency.low / rate.high, concurrency.high / rate.low
+    bound = concurrency.value / rate.value
+    floor = 0.40 * p50.low + 0.09 * p90.low + 0.01 * p99.low
+    beyond = p50.value / bound - 1
+    steps = (
+        f"{concurrency.value:g} in flight / {rate.value:g} a second = {bound:.3f} s: the mean latency is at most this",
+        f"0.40 x {p50.value:g} + 0.09 x {p90.value:g} + 0.01 x {p99.value:g} = {floor:.2f} s: at least this",
+        f"the median {p50.value:g} s is {abs(beyond):.1%} {'above' if beyond > 0 else 'below'} the upper bound"
+        + (", so a good part of the requests was clearly quicker than that" if beyond > 0 else ""),
+    )
+    return ConsistencyCheck(floor <= high, "s", bound, low, high, steps)
+
+
+def prompt_share(
+    *,
+    ttft_p90: PrintedFigures,
+    latency_p90: PrintedFigures,
+    ttft_p99: PrintedFigures,
+    latency_p99: PrintedFigures,
+    prompt: PrintedFigures,
+    cap: PrintedFigures,
+) -> ConsistencyCheck:
+    """Whether TTFT is the fixed share prompt / (prompt + cap) of the latency, at p90 and at p99."""
+    share = prompt.value / (prompt.value + cap.value)
+    ratios = [_ratio(ttft_p90, latency_p90), _ratio(ttft_p99, latency_p99)]
+    steps = (
+        f"p90: {ttft_p90.value:g} / {latency_p90.value:g} = {ratios[0].value:.5f}",
+        f"p99: {ttft_p99.value:g} / {latency_p99.value:g} = {ratios[1].value:.5f}",
+        f"{prompt.value:g} / ({prompt.value:g} + {cap.value:g}) = {share:.5f}",
+    )
+    holds = all(ratio.low <= share <= ratio.high for ratio in ratios)
+    return ConsistencyCheck(holds, "", share, max(r.low for r in ratios), min(r.high for r in ratios), steps)
+
+
+def prompt_tokens(
+    *,
+    ttft_p90: PrintedFigures,
+    latency_p90: PrintedFigures,
+    ttft_p99: PrintedFigures,
+    latency_p99: PrintedFigures,
+    cap: PrintedFigures,
+    printed: PrintedFigures,
+) -> ConsistencyCheck:
+    """The one prompt length, a whole number, that the formula's share of an answer of `cap` tokens leaves possible."""
+    lengths = [_length(_ratio(ttft_p90, latency_p90), cap), _length(_ratio(ttft_p99, latency_p99), cap)]
+    low, high = max(n.low for n in lengths), min(n.high for n in lengths)
+    possible = range(math.ceil(low), math.floor(high) + 1)
+    steps = (
+        f"p90: {lengths[0].low:.2f} to {lengths[0].high:.2f} tokens within the rounding",
+        f"p99: {lengths[1].low:.2f} to {lengths[1].high:.2f} tokens",
+        f"whole numbers in both: {', '.join(map(str, possible)) or 'none'}",
+    )
+    return ConsistencyCheck(list(possible) == [printed.value], "tokens", lengths[0].value, low, high, steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    value: float
+    low: float
+    high: float
+
+
+def _ratio(part: PrintedFigures, whole: PrintedFigures) -> _Range:
+    return _Range(part.value / whole.value, part.low / whole.high, part.high / whole.low)
+
+
+def _length(share: _Range, cap: PrintedFigures) -> _Range:
+    # share = p / (p + cap), solved for p; it rises with the share.
+    values = [cap.value * s / (1 - s) for s in (share.value, share.low, share.high)]
+    return _Range(*values)
+
+
+CHECKS: dict[str, Callable[..., ConsistencyCheck]] = {
+    check.__name__: check
+    for check in (
+        rate,
+        request_count,
+        tokens_per_request,
+        token_cap,
+        progress_rate,
+        progress_elapsed,
+        little,
+        prompt_share,
+        prompt_tokens,
+    )
+}

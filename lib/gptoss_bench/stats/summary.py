@@ -1,0 +1,236 @@
+"""The two tables of a run to its summary: one JSON-able dict, the numbers that figures, reports and verdicts quote.
+
+Only requests of the phase "measure" count. Times are seconds. What cannot be known is None, never 0 and never NaN.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from gptoss_bench.stats.bootstrap import grouped_median_interval
+from gptoss_bench.stats.goodput import Slo, Window, slo_goodput
+from gptoss_bench.stats.percentiles import (
+    NS_PER_S,
+    Floats,
+    Values,
+    bootstrap_interval,
+    concurrency_delivered,
+    known,
+    measured_rows,
+    percentile,
+    row_medians,
+    rows_where,
+    steady_window,
+)
+
+REQUEST_TIMES = (
+    "ttft_s",
+    "ttfa_s",
+    "ttfc_s",
+    "tpot_s",
+    "e2e_s",
+    "done_s",
+    "ttft_formula_s",
+    "client_queue_s",
+    "connect_s",
+)
+# What is asked of the event table, one after the other: a table of millions of events is never in memory whole.
+FLOW = ("request_id", "phase", "arrival_ns", "output", "tokens")
+LAGS = ("request_id", "phase", "output", "lag_ns")
+GAPS = ("request_id", "phase", "itl_s")
+PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
+
+ReadColumns = Callable[[Sequence[str]], pd.DataFrame]
+
+
+def summarise(
+    requests: pd.DataFrame,
+    events: pd.DataFrame | ReadColumns,
+    *,
+    concurrency: int,
+    slo: Slo | None = None,
+    window_ns: Window | None = None,
+    phase: str = "measure",
+) -> dict[str, Any]:
+    """Summarise a request table and its event table, or what gives columns of that one by their names.
+
+    `concurrency` is the number of slots that was planned. `window_ns` is the planned window of an open loop; without
+    it the steady window of the closed loop is found. Distributions are over completed requests, `itl_s` over their
+    pooled gaps; a percentile is named by its rule, an interval is 95 %. `phase` is whose requests count.
+    """
+    read: ReadColumns = events if callable(events) else lambda names: events[list(names)]
+    requests = measured_rows(requests, phase)
+    completed = requests[requests["outcome"] == "completed"]
+    flow = measured_rows(read(FLOW), phase)
+    window = window_ns or steady_window(requests, flow, concurrency=concurrency, phase=phase)
+    wall_s = _wall_s(requests, flow)
+    events_s = len(flow) / wall_s if wall_s else None
+    output_tok_s = _steady_rate(_of(flow, completed), window)
+    del flow
+    lag_s = _lags(_of(measured_rows(read(LAGS), phase), completed))
+    gaps_s, owners = _gaps(_of(measured_rows(read(GAPS), phase), completed))
+    itl_s, shared = _distribution(gaps_s, owners), float((gaps_s == 0).mean()) if len(gaps_s) else None
+    del gaps_s, owners
+    generated = _if_all_known(completed["completion_tokens"])
+    failures = requests["failure"].value_counts().sort_index()
+    return {
+        "requests": len(requests),
+        **{name: int((requests["outcome"] == name).sum()) for name in ("completed", "failed", "cancelled")},
+        "failures": {str(name): int(count) for name, count in failures.items()},
+        "truncated": int(completed["truncated"].sum()),
+        "ttfa_missing": int(completed["ttfa_s"].isna().sum()),
+        "wall_s": wall_s,
+        "request_s": len(completed) / wall_s if wall_s else None,
+        "output_tok_s_total": generated / wall_s if wall_s and generated is not None else None,
+        "output_tok_s": output_tok_s,
+        "steady_window_s": _length_s(window) if window else None,
+        "steady_window_ns": list(window) if window else None,
+        "concurrency_planned": concurrency,
+        "concurrency_delivered": concurrency_delivered(requests, *window) if window else None,
+        "prompt_tokens": _extremes(completed["prompt_tokens"]),
+        "completion_tokens": {
+            "sum": generated,
+            "mean": _mean(completed["completion_tokens"]),
+            **_extremes(completed["completion_tokens"]),
+        },
+        "tokens_per_event": _tokens_per_event(completed),
+        "percentile_rule": "inclusive",
+        **{name: _distribution(completed[name]) for name in REQUEST_TIMES},
+        "itl_s": itl_s,
+        "server": _server(completed),
+        "client": {
+            "timestamp_source": "+".join(sorted(completed["timestamp_source"].dropna().unique())) or None,
+            "lag_s": lag_s,
+            "shared_read_share": shared,
+            "events_s": events_s,
+            "cpu_s": None,
+            "cpu_share": None,
+        },
+        **slo_goodput(requests, completed, slo, window),
+    }
+
+
+def energy_summary(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """Of a summary with "telemetry": `power_w` of all GPUs during inference, and joules an output token.
+
+    Both None where the GPU does not tell (a vGPU), and `energy_j_per_tok` where the engine is on another machine: it is
+    never estimated from power.
+    """
+    seen = summary.get("telemetry") or {}
+    phase = seen.get("gpu", {}).get("by_phase", {}).get("during inference", {})
+    joules, tokens = seen.get("energy_j"), summary["completion_tokens"]["sum"]
+    return {
+        "power_w": phase.get("power_w") if seen.get("engine_here") else None,
+        "energy_j_per_tok": joules / tokens if joules is not None and tokens else None,
+    }
+
+
+def _wall_s(requests: pd.DataFrame, events: pd.DataFrame) -> float | None:
+    """First send to the last event or the last byte of any request, failed ones too."""
+    ends = [
+        int(timestamps.max()) for timestamps in (requests["done_ns"].dropna(), events["arrival_ns"]) if len(timestamps)
+    ]
+    return (max(ends) - int(requests["sent_ns"].min())) / NS_PER_S if ends else None
+
+
+def _length_s(window: Window) -> float:
+    return (window[1] - window[0]) / NS_PER_S
+
+
+def _all_counted(counted: pd.DataFrame) -> bool:
+    """Whether the tokens of every event are known. If not, no share of a reply can be said to lie in a window."""
+    return len(counted) > 0 and bool(counted["tokens"].notna().all())
+
+
+def _of(events: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
+    return rows_where(events, events["request_id"].isin(requests["request_id"]))
+
+
+def _steady_rate(counted: pd.DataFrame, window: Window | None) -> float | None:
+    """Tokens per second that arrived in the window: those at its start took their time before it."""
+    if not window or not _all_counted(counted):
+        return None
+    start, end = window
+    inside = (counted["arrival_ns"] > start) & (counted["arrival_ns"] <= end)
+    return int(counted.loc[inside, "tokens"].sum()) / _length_s(window)
+
+
+def _if_all_known(counts: pd.Series) -> int | None:
+    return int(counts.sum()) if len(counts) and counts.notna().all() else None
+
+
+def _extremes(counts: pd.Series) -> dict[str, int | None]:
+    there = counts.dropna()
+    return {"min": int(there.min()), "max": int(there.max())} if len(there) else {"min": None, "max": None}
+
+
+def _mean(values: pd.Series) -> float | None:
+    there = known(values)
+    return float(there.mean()) if len(there) else None
+
+
+def _tokens_per_event(completed: pd.DataFrame) -> float | None:
+    """Tokens over output-bearing events, of the requests that tell both."""
+    reported = completed[completed["completion_tokens"].notna() & (completed["output_events"] > 0)]
+    events = int(reported["output_events"].sum())
+    return int(reported["completion_tokens"].sum()) / events if events else None
+
+
+def _distribution(values: Values, groups: npt.NDArray[Any] | None = None) -> dict[str, Any]:
+    p50_interval = _median_interval(values, groups)
+    samples = known(values)
+    inclusive = {name: percentile(samples, p) for name, p in PERCENTILES.items()}
+    return {
+        "n": len(samples),
+        "mean": float(samples.mean()) if len(samples) else None,
+        **{name: found.value for name, found in inclusive.items()},
+        "p50_interval": p50_interval,
+        "resolved": {name: found.resolved for name, found in inclusive.items()},
+        "exclusive": {name: percentile(samples, p, "exclusive").value for name, p in PERCENTILES.items()},
+    }
+
+
+def _median_interval(values: Values, groups: npt.NDArray[Any] | None = None) -> list[float] | None:
+    """Bootstrap over requests; `groups` names the request of each value where a request has several."""
+    interval = bootstrap_interval(values, row_medians) if groups is None else grouped_median_interval(values, groups)
+    return list(interval) if interval else None
+
+
+def _lags(counted: pd.DataFrame) -> dict[str, float | None] | None:
+    """How late the client read output-bearing events (s); None where the kernel stamped nothing."""
+    lag_s = known(counted["lag_ns"][counted["output"]].to_numpy("float64", na_value=np.nan)) / NS_PER_S
+    return {name: percentile(lag_s, p).value for name, p in PERCENTILES.items()} if len(lag_s) else None
+
+
+def _gaps(counted: pd.DataFrame) -> tuple[Floats, npt.NDArray[Any]]:
+    """The gaps that are there (s), and the request of each. One of 0 was not seen: one read brought its two ends."""
+    gaps_s = counted["itl_s"].to_numpy()
+    there = ~np.isnan(gaps_s)
+    return gaps_s[there], counted["request_id"].to_numpy()[there]
+
+
+def _server(completed: pd.DataFrame) -> dict[str, Any] | None:
+    """What the server said of itself: decode rate per request (its tokens over its seconds), and its durations.
+
+    There is no prompt rate: an Ollama that counts cached tokens in its prompt does not time them.
+    """
+    reported = completed[completed["server_source"].notna()]
+    if reported.empty:
+        return None
+    rate = reported["server_eval_tokens"].astype("Float64") / reported["server_eval_s"].where(
+        reported["server_eval_s"] > 0
+    )
+    durations = ("prompt_s", "load_s", "eval_s", "total_s")
+    return {
+        "source": "+".join(sorted(reported["server_source"].unique())),
+        "tok_s": _median(rate),
+        **{name: _median(reported[f"server_{name}"]) for name in durations},
+    }
+
+
+def _median(values: pd.Series) -> dict[str, Any]:
+    found = percentile(values, 50)
+    return {"n": found.n, "p50": found.value, "interval": _median_interval(values)}

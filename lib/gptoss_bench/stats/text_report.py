@@ -1,0 +1,172 @@
+"""A summary to the block of text that a run prints: what the write-up printed, with what was measured beside it."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gptoss_bench.stats.error_bar import error_bar_text
+
+DASH = "–"
+PERCENTILES = ("p50", "p90", "p99")
+LABEL_WIDTH = 24
+NUMBER_WIDTH = 10
+WIDTH = 120
+
+# Label, key of the summary, and seconds to the unit of the label.
+ROWS = (
+    ("Latency (s)", "done_s", 1.0),
+    ("TTFT, measured (s)", "ttft_s", 1.0),
+    ("TTFT, by formula (s)", "ttft_formula_s", 1.0),
+    ("TTFA (s)", "ttfa_s", 1.0),
+    ("ITL (ms)", "itl_s", 1e3),
+    ("TPOT (ms)", "tpot_s", 1e3),
+)
+PUBLISHED_ROWS = ROWS[:3]
+
+NOTES = (
+    "Latency: sent to the terminating chunk. TTFT: to the first token, reasoning too. TTFA: to the first answer text.",
+    "By formula: prompt / (prompt + completion tokens) × latency, the write-up's estimate; it measures nothing.",
+)
+UNRESOLVED = "~ not resolved: fewer than 10 samples lie beyond this percentile."
+
+Summary = Mapping[str, Any]
+
+
+def result_block(summary: Summary, *, title_line: str) -> str:
+    """The block of one run, without a newline at its end.
+
+    `summary` is what `summarise` returns and `title_line` its heading (engine, model, run id, TINY MODEL where so). A
+    number that is not known prints as a dash, so the block of a run in which everything failed is all there.
+    """
+    main = _percentile_rows(summary, ROWS, "inclusive")
+    main.insert(3, _line("  formula / measured", [_ratio(summary, name) for name in PERCENTILES]))
+    published = _percentile_rows(summary, PUBLISHED_ROWS, "exclusive")
+    notes = list(NOTES)
+    if any("~" in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
+        notes.append(UNRESOLVED)
+    blocks = (
+        [title_line, "=" * len(title_line)],
+        _totals(summary),
+        [_line("inclusive percentiles", PERCENTILES), *main],
+        [_line("exclusive percentiles", PERCENTILES), *published],
+        *_sweep(summary),
+        notes,
+    )
+    return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _totals(summary: Summary) -> list[str]:
+    """The lines without percentiles: what came of the requests, and the rates."""
+    window = "no steady window"
+    if summary["steady_window_s"]:
+        unknown = "" if summary["output_tok_s"] is not None else ": the server does not tell the tokens of an event"
+        window = f"steady window of {_number(summary['steady_window_s'], 2)} s{unknown}"
+    delivered = f"planned, {_number(summary['concurrency_delivered'], 1)} delivered in the steady window"
+    return [
+        _total("Requests", summary["requests"], 0, _outcomes(summary)),
+        _total("Concurrency", summary["concurrency_planned"], 0, delivered),
+        _total("Total wall-clock time", summary["wall_s"], 2, "s"),
+        _total("Requests / second", summary["request_s"], 1, "req/s, completed ones"),
+        _total("Tokens / second", summary["output_tok_s_total"], 1, "tok/s, ramp and tail inside"),
+        _total("", summary["output_tok_s"], 1, f"tok/s, {window}"),
+        _total("Tokens / event", summary["tokens_per_event"], 2, "output-bearing events"),
+        *_of_the_client(summary["client"]),
+        *_of_the_gpu(summary),
+    ]
+
+
+def _of_the_gpu(summary: Summary) -> list[str]:
+    """What a token cost, where the GPU tells it."""
+    reported = (("GPU power", "power_w", 1, "W on average, all GPUs"), ("Energy / token", "energy_j_per_tok", 3, "J"))
+    return [
+        _total(label, summary[name], digits, words)
+        for label, name, digits, words in reported
+        if summary.get(name) is not None
+    ]
+
+
+def _of_the_client(client: Summary) -> list[str]:
+    """How busy the client was, how late it read, and how wrong it may be."""
+    share = client["cpu_share"]
+    lag = client["lag_s"]
+    late = f"; read late by {lag['p50'] * 1e3:.2g} ms at p50, {lag['p99'] * 1e3:.2g} ms at p99" if lag else ""
+    lines = [_total("Client", None if share is None else share * 100, 1, f"% of a core{late}")]
+    if "error_bar" in client:
+        lines.append(_total("", client["events_s"], 0, "events/s"))
+        indent = " " * (LABEL_WIDTH + NUMBER_WIDTH + 2)
+        lines += textwrap.wrap(
+            error_bar_text(client["error_bar"]), WIDTH, initial_indent=indent, subsequent_indent=indent
+        )
+    if client.get("bound"):
+        lines.append(f"CLIENT-BOUND: {'; '.join(client['bound'])}")
+    return lines
+
+
+SWEEP_HEAD = ("streams", "requests", "failed", "tok/s", "TTFT p50 (s)", "p99", "ITL p50 (ms)", "p99", "TPOT p50 (ms)")
+SWEEP_WIDTHS = [max(len(name) + 2, 10) for name in SWEEP_HEAD]
+
+
+def _sweep(summary: Summary) -> list[list[str]]:
+    """The levels of a sweep, a line each, as one block; none where there was no sweep."""
+    rows = summary.get("sweep")
+    if not rows:
+        return []
+    cells: list[tuple[str, ...]] = [SWEEP_HEAD]
+    for row in rows:
+        ttft, itl, tpot = (row[name] for name in ("ttft_s", "itl_s", "tpot_s"))
+        times = [(ttft["p50"], 1.0, True), (ttft["p99"], 1.0, ttft["p99_resolved"])]
+        times += [(itl["p50"], 1e3, True), (itl["p99"], 1e3, itl["p99_resolved"]), (tpot["p50"], 1e3, True)]
+        counts = [str(row[name]) for name in ("concurrency", "requests", "failed")]
+        cells.append((*counts, _number(row["output_tok_s"], 1), *(_cell(*each) for each in times)))
+    lines = ["".join(f"{cell:>{width}}" for cell, width in zip(line, SWEEP_WIDTHS, strict=True)) for line in cells]
+    bound = [
+        f"CLIENT-BOUND at {row['concurrency']}: {'; '.join(row['client_bound'])}" for row in rows if row["client_bound"]
+    ]
+    return [["Sweep: a closed loop a level, after the measured load; tok/s in the steady window", *lines, *bound]]
+
+
+def _outcomes(summary: Summary) -> str:
+    failures = ", ".join(f"{name} {count}" for name, count in summary["failures"].items())
+    parts = [
+        f"{summary['completed']} completed",
+        f"{summary['failed']} failed" + (f" ({failures})" if failures else ""),
+        f"{summary['cancelled']} cancelled",
+    ]
+    if summary["truncated"]:
+        parts.append(f"{summary['truncated']} stopped at the token limit")
+    if summary["ttfa_missing"]:
+        parts.append(f"{summary['ttfa_missing']} without an answer text")
+    return "; ".join(parts)
+
+
+def _percentile_rows(summary: Summary, rows: Sequence[tuple[str, str, float]], rule: str) -> list[str]:
+    lines = []
+    for label, name, scale in rows:
+        found = summary[name]
+        values = found if rule == "inclusive" else found["exclusive"]
+        cells = [_cell(values[at], scale, found["resolved"][at]) for at in PERCENTILES]
+        lines.append(_line(label, cells))
+    return lines
+
+
+def _ratio(summary: Summary, name: str) -> str:
+    formula, measured = summary["ttft_formula_s"][name], summary["ttft_s"][name]
+    return f"{formula / measured:.1f}×" if formula is not None and measured else DASH
+
+
+def _cell(value: float | None, scale: float, resolved: bool) -> str:
+    if value is None:
+        return DASH
+    return f"{value * scale:.3f}" if resolved else f"~{value * scale:.3f}"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return DASH if value is None else f"{value:.{digits}f}"
+
+
+def _total(label: str, value: float | None, digits: int, words: str) -> str:
+    return f"{label:<{LABEL_WIDTH}}{_number(value, digits):>{NUMBER_WIDTH}}  {words}"
+
+
+def _line(label: str, cells: Sequence[str]) -> str:
+    return f"{label:<{LABEL_WIDTH}}" + "".join(f"{cell:>{NUMBER_WIDTH}}" for cell in cells)

@@ -1,0 +1,193 @@
+"""The machine beside the load: a sampler in a process of its own, the marks of the phases, and the tables of both."""
+# MERGED: The three witnesses of a run beside the client: the server's metrics, the GPUs and the machine, phase by
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from gptoss_bench.runs import RunFolder
+from gptoss_bench.telemetry.samples import (
+    PHASE_AFTER,
+    PHASE_BEFORE,
+    PHASE_ENDED,
+    PHASE_INFERENCE,
+    PHASE_WARMUP,
+    describe_samples,
+    read_sample_lines,
+)
+from gptoss_bench.telemetry.server_metrics import ServerMetrics
+from gptoss_client import Endpoint
+
+START_S, STOP_S = 30.0, 5.0  # a GPU that nobody holds open takes seconds to wake
+# What a phase lasts at least, to be seen; a GPU averages its utilisation over a second.
+SETTLE_S, SETTLE_GPU_S = 0.3, 2.0
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+FILE = "telemetry.jsonl"
+
+
+class MachineSampler:
+    """One run's sampler. Whatever goes wrong with it is said in `words`; the run goes on without."""
+
+    def __init__(self, folder: Path) -> None:
+        """Nothing runs before `start`."""
+        self._file = folder / FILE
+        self._process: subprocess.Popen[bytes] | None = None
+        self._marks: list[tuple[str, int]] = []
+        self._local = False
+        self._has_gpu = False
+        self.words: str | None = "not started"
+        self.tables, self._devices = read_sample_lines([], [])
+
+    async def start(self, phase: str = PHASE_BEFORE) -> None:
+        """Start sampling, in that phase; returns when it was seen."""
+        self.mark(phase)
+        try:
+            self._process = _sampler(self._file)
+            assert self._process.stdout is not None
+            ready = asyncio.to_thread(self._process.stdout.readline)
+            self.words = None if await asyncio.wait_for(ready, START_S) else "the sampler ended at once"
+        except TimeoutError:
+            self.words = f"the sampler took no sample within {START_S:g} s"
+        except OSError as error:
+            self.words = f"the sampler could not be started: {error.strerror}"
+        if self.words is None:
+            self._read()
+            self._has_gpu = bool(self._devices["devices"])
+            await self.settle()
+
+    def mark(self, phase: str) -> None:
+        """From now on it is this phase."""
+        self._marks.append((phase, time.perf_counter_ns()))
+
+    async def settle(self) -> None:
+        """Wait until the phase has been seen."""
+        if self.words is None:
+            await asyncio.sleep(SETTLE_GPU_S if self._has_gpu else SETTLE_S)
+
+    def watch(self, endpoint: Endpoint) -> None:
+        """Say where the engine is: its processes are looked for where it is on this machine."""
+        parts = urlsplit(endpoint.url)
+        self._local = parts.hostname in LOOPBACK
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        reported = {"port": port if self._local else None, "metrics": f"{endpoint.url}/metrics"}
+        if self._process is not None and self._process.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.write(json.dumps(reported).encode() + b"\n")
+                self._process.stdin.flush()
+
+    def describe(self) -> dict[str, Any]:
+        """What the summary keeps of it up to now (`samples.describe`), and in "words" what is wrong with it."""
+        end_ns = time.perf_counter_ns()
+        self._read()
+        found = describe_samples(self.tables, self._devices, self._marks, end_ns) if self._marks else {}
+        if not self._local:
+            # This machine's GPU is not the server's, and its energy not that of the tokens.
+            found["energy_j"] = None
+        return {"words": self.words, "engine_here": self._local, **found}
+
+    async def stop(self) -> None:
+        """End the sampler and read what it wrote. May be called twice."""
+        if self._process is not None:
+            await asyncio.shield(asyncio.to_thread(self._end, self._process))
+            self._process = None
+            self._read()
+
+    def remove(self) -> None:
+        """Delete the sampler's file, once its tables are on disk."""
+        self._file.unlink(missing_ok=True)
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        code = process.poll()
+        for end in (process.stdin, process.stdout):
+            with contextlib.suppress(OSError):
+                if end is not None:
+                    end.close()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        if process.stderr is not None:
+            said = process.stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
+            process.stderr.close()
+            if code is not None and self.words is None:
+                self.words = f"the sampler ended in mid-run ({said or f'exit code {code}'})"
+
+    def _read(self) -> None:
+        """The tables of what is in the file now."""
+        with contextlib.suppress(OSError), self._file.open(encoding="utf-8", errors="replace") as lines:
+            self.tables, self._devices = read_sample_lines(lines, self._marks)
+
+
+def _sampler(file: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "gptoss_bench.telemetry.sampler", str(file), "--client", str(os.getpid())],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # a Ctrl-C in the terminal is for us alone
+    )
+
+
+PHASES = {"warmup": PHASE_WARMUP, "measure": PHASE_INFERENCE, "end": PHASE_ENDED}  # of a load
+TABLES = ("gpu", "host", "server")
+
+
+class TelemetryRecorder:
+    """What they saw so far. None of them can make a run fail: what they lack is said in words."""
+
+    def __init__(self, telemetry: MachineSampler) -> None:
+        """Use `watching` to get one that samples."""
+        self.telemetry = telemetry
+        self._server: ServerMetrics | None = None
+        self._metrics: dict[str, Any] = {"words": "nothing was measured yet"}
+
+    async def ready(self, endpoint: Endpoint) -> None:
+        """The engine is: whose processes to look at, and the phase "after load"."""
+        self.telemetry.watch(endpoint)
+        self._server = ServerMetrics(endpoint)
+        await self.phase(PHASE_AFTER)
+
+    async def phase(self, name: str) -> None:
+        """A phase that begins now and lasts at least as long as it takes to be seen."""
+        self.telemetry.mark(name)
+        await self.telemetry.settle()
+
+    async def load_phase(self, name: str, completed: int) -> None:
+        """A phase of the load (`load.OnPhase`); `completed` requests were measured by now."""
+        if name == "measure" and self._server is not None:
+            await self._server.begin()
+        self.telemetry.mark(PHASES[name])
+        if name == "end" and self._server is not None:
+            await self.telemetry.settle()  # a sample on each side of the window
+            self._metrics = await self._server.end(completed)
+
+    def reported(self) -> dict[str, Any]:
+        """What the summary keeps: "telemetry" and "server_metrics"."""
+        return {"telemetry": self.telemetry.describe(), "server_metrics": self._metrics}
+
+
+@asynccontextmanager
+async def record_telemetry(folder: RunFolder, *, attached: bool) -> AsyncIterator[TelemetryRecorder]:
+    """Sample for the length of the block; the tables then lie in the run folder.
+
+    The phase is "before load" until an engine is started; one that is `attached` to has loaded its model already.
+    """
+    telemetry = MachineSampler(folder.path)
+    try:
+        await telemetry.start(PHASE_AFTER if attached else PHASE_BEFORE)
+        yield TelemetryRecorder(telemetry)
+    finally:
+        await telemetry.stop()
+        for name in TABLES:
+            folder.table(name, telemetry.tables[name])
+        telemetry.remove()

@@ -1,0 +1,74 @@
+"""The server's own /metrics, read before and after the measured phase, when nothing of ours is in flight."""
+
+import asyncio
+import ssl
+from typing import Any
+
+import httpx
+
+from gptoss_bench.telemetry.prometheus import Scrape, read_metrics, window
+from gptoss_client import Endpoint, UsageError, request_headers
+
+TIMEOUT_S = 5.0
+STILL_S = 0.05
+TRIES, PAUSE_S = 5, 0.2  # a server may count its last request a moment after it has sent its end
+
+
+class ServerMetrics:
+    """Two readings of one server and what came between them. Whatever goes wrong is said in words, never raised."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        """Hold the server; nothing is asked yet."""
+        self._endpoint = endpoint
+        # A TLS context takes the client more CPU than a reading: none for http, and one for all readings of https.
+        self._tls = ssl.create_default_context() if endpoint.url.startswith("https") else False
+        self._before: Scrape | None = None
+        self._words: str | None = "its /metrics was not read before the load"
+
+    async def begin(self) -> None:
+        """Read it until nothing moves any more: what the server did until here does not count."""
+        self._before, self._words = await self._read()
+        for _ in range(TRIES):
+            if self._before is None:
+                return
+            await asyncio.sleep(STILL_S)
+            last, (self._before, self._words) = self._before, await self._read()
+            if self._before is None or self._before.counts == last.counts:
+                return
+
+    async def end(self, completed: int) -> dict[str, Any]:
+        """Read it again; return `prometheus.window`, or {"words": why there is none}.
+
+        Is read again a few times where the server has counted fewer than `completed` requests.
+        """
+        for attempt in range(TRIES):
+            if self._before is None:
+                break
+            after, self._words = await self._read()
+            if after is None:
+                break
+            found = window(self._before, after)
+            counted = found["counts"].get("requests")
+            if counted is None or counted >= completed or attempt == TRIES - 1:
+                return found
+            await asyncio.sleep(PAUSE_S)
+        return {"words": self._words}
+
+    async def _read(self) -> tuple[Scrape | None, str | None]:
+        headers = request_headers(keep_alive=False)
+        try:
+            async with httpx.AsyncClient(headers=headers, timeout=TIMEOUT_S, trust_env=False, verify=self._tls) as http:
+                answer = await http.get(f"{self._endpoint.url}/metrics")
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            return None, f"its /metrics did not answer ({reason})"
+        if answer.status_code != httpx.codes.OK:
+            advice = _ADVICE.get(self._endpoint.engine, "")
+            return None, f"it has no /metrics (HTTP {answer.status_code}){advice}"
+        try:
+            return read_metrics(answer.text), None
+        except UsageError as error:
+            return None, str(error)
+
+
+_ADVICE = {"llama.cpp": ": start it with --metrics", "ollama": ": its durations come with each response"}

@@ -1,0 +1,5 @@
+from .gguf_import import load_tiny
+
+__all__ = [
+    "load_tiny",
+]

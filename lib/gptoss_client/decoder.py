@@ -1,0 +1,210 @@
+"""Bytes of a response body to events, and events to the reply: incremental, and without a clock or a socket.
+
+A body is SSE, NDJSON, one JSON document, or text that should not be there; its first line that is not blank tells.
+Decoding takes time in proportion to the bytes, however they are split, and raises nothing, whatever they are: a
+message that cannot be read is an event of kind "error" whose words start with "malformed:".
+"""
+
+import json
+import re
+from collections.abc import Iterable
+
+from gptoss_client.dialects import Event, Reply, ServerTimings, assemble_reply, read
+
+__all__ = ["Decoder", "Event", "Reply", "ServerTimings", "assemble_reply", "decode_body"]
+
+_FIELDS = (b"data", b"event", b"id", b"retry")  # of SSE, as the WHATWG HTML standard names them
+_BOM = b"\xef\xbb\xbf"
+# what the json module points at in JSON that breaks off: the end, or a word, number or \\u escape that is not whole
+_CUT = re.compile(r"\s*(t|tr|tru|f|fa|fal|fals|n|nu|nul|-|[.eE][-+]?|(?<=\\)u[0-9a-fA-F]{0,4})?\s*")
+_EXCERPT = 120  # characters of foreign text that an error repeats
+
+
+class Decoder:
+    """Feed it pieces of a body in order, then close it. Events come out as soon as their last byte is in.
+
+    SSE follows the WHATWG HTML standard, section 9.2.6, with two departures: UTF-8 that is not valid is an error
+    event, not U+FFFD, and a last message that lacks only its blank line is taken if it is whole (servers do that).
+    """
+
+    def __init__(self) -> None:
+        """A decoder of one body."""
+        self._piece = -1
+        self._last_piece = 0  # the latest piece that was not empty
+        self._tail = bytearray()  # of a line whose end has not come
+        self._after_cr = False
+        self._format = ""  # "sse", "json" or "text", once known
+        self._data: list[bytes] = []  # SSE: the data lines of the open message
+        self._type = b""
+        self._document: list[bytes] = []  # JSON: the lines of a document that spans several
+        self._document_piece = 0
+        self._text = bytearray()
+
+    @property
+    def between(self) -> str:
+        """ "sse" or "json" where the next byte begins a message, "" inside one and while the form is not known."""
+        open_ = self._tail or self._after_cr or self._data or self._type or self._document
+        return "" if open_ or self._format == "text" else self._format
+
+    def feed(self, data: bytes, piece: int | None = None) -> list[Event]:
+        """The events that this piece completes. `piece` is its index where it is not the next one."""
+        self._piece = self._piece + 1 if piece is None else piece
+        if not data:
+            return []
+        self._last_piece = self._piece
+        if self._after_cr:  # the line ended with the CR; an LF that follows belongs to it
+            data = data.removeprefix(b"\n")
+            self._after_cr = False
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        if b"\n" not in data:
+            self._tail += data
+            return []
+        lines = data.split(b"\n")
+        if self._tail:
+            lines[0] = bytes(self._tail) + lines[0]
+        self._tail = bytearray(lines.pop())
+        events: list[Event] = []
+        for line in lines:
+            self._line(line, events)
+        return events
+
+    def close(self) -> list[Event]:
+        """The events that the end of the body completes. What was cut in the middle is dropped, without an error."""
+        self._piece = self._last_piece
+        events: list[Event] = []
+        if self._tail:
+            self._line(bytes(self._tail), events)
+            self._tail.clear()
+        if self._data and _is_whole(b"\n".join(self._data)):
+            self._sse_line(b"", events)
+        self._data = []
+        self._end_document(events, at_close=True)
+        if self._text:
+            events.append(_not_a_stream(self._piece, bytes(self._text)))
+            self._text.clear()
+        return events
+
+    def _line(self, line: bytes, events: list[Event]) -> None:
+        if not self._format:
+            line = line.lstrip(_BOM)
+            self._format = _format_of(line)
+        if self._format == "sse":
+            self._sse_line(line, events)
+        elif self._format == "json":
+            self._json_line(line, events)
+        elif self._format == "text" and len(self._text) < 4096:  # enough to say what it is
+            self._text += line[:4096] + b"\n"
+
+    def _sse_line(self, line: bytes, events: list[Event]) -> None:
+        if not line:
+            if self._data:
+                payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                self._data = []
+                events.append(_message(self._piece, payload, self._type))
+            self._type = b""
+            return
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" "))
+        elif name == b"event":
+            self._type = value.removeprefix(b" ")
+
+    def _json_line(self, line: bytes, events: list[Event]) -> None:
+        """A line is a message; one that breaks off opens a document of several lines, as pretty-printed bodies are."""
+        if not line.strip():
+            return
+        if line.startswith(b"{"):  # a message begins: a document that is still open will not be completed
+            self._end_document(events)
+        if not self._document:
+            event = _message(self._piece, line)
+            if event.kind != "error" or not _is_torn(line):
+                events.append(event)
+                return
+        self._document.append(line)
+        self._document_piece = self._piece
+        if line.rstrip() == b"}":
+            self._end_document(events)
+
+    def _end_document(self, events: list[Event], at_close: bool = False) -> None:
+        if not self._document:
+            return
+        payload = b"\n".join(self._document)
+        self._document = []
+        if not (at_close and _is_torn(payload)):
+            events.append(_message(self._document_piece, payload))
+
+
+def decode_body(pieces: Iterable[bytes]) -> list[Event]:
+    """All events of a body that is at hand."""
+    decoder = Decoder()
+    events = [event for piece in pieces for event in decoder.feed(piece)]
+    return events + decoder.close()
+
+
+def _format_of(line: bytes) -> str:
+    """What a body is whose first line this is: "sse", "json" or "text"; "" while there are only blanks."""
+    head = line.strip()
+    if not head:
+        return ""
+    if head.startswith(b"{"):
+        return "json"
+    field = head.partition(b":")[0]
+    # a body may have been cut inside the very first field name
+    return "sse" if not field or field in _FIELDS or any(name.startswith(head) for name in _FIELDS) else "text"
+
+
+def _message(piece: int, payload: bytes, sse_type: bytes = b"") -> Event:
+    """The event of one message: JSON, [DONE], or blank (which some servers send to keep a connection alive)."""
+    try:
+        text = payload.decode()
+        if text[:1] != "{":
+            if not text.strip():
+                return Event(piece, "other")
+            if text.strip() == "[DONE]":
+                return Event(piece, "done", ended=True)
+        return read(piece, json.loads(text), sse_type.decode("utf-8", "replace"))
+    except (ValueError, RecursionError) as problem:
+        if sse_type == b"error":  # words, as they are
+            return Event(piece, "error", error=_excerpt(payload))
+        what = "not UTF-8" if isinstance(problem, UnicodeDecodeError) else "not JSON"
+        return Event(piece, "error", error=f"malformed: {what} ({problem}): {_excerpt(payload)!r}")
+
+
+def _is_whole(payload: bytes) -> bool:
+    """Whether the last message of a stream can be taken although the blank line after it is missing."""
+    if payload.strip() == b"[DONE]":
+        return True
+    try:
+        return isinstance(json.loads(payload), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _is_torn(payload: bytes) -> bool:
+    """Whether this is the beginning of a JSON object that breaks off, as against something that is not JSON."""
+    if not payload.lstrip().startswith(b"{"):
+        return False
+    try:
+        json.loads(payload)
+    except json.JSONDecodeError as problem:
+        return problem.msg.startswith("Unterminated") or _CUT.fullmatch(problem.doc, problem.pos) is not None
+    except UnicodeDecodeError as problem:
+        return problem.reason == "unexpected end of data"
+    except (ValueError, RecursionError):
+        pass
+    return False
+
+
+def _not_a_stream(piece: int, text: bytes) -> Event:
+    title = re.search(rb"<title>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
+    if title or text.lstrip().startswith(b"<"):
+        words = f"an HTML page came instead of a reply: {_excerpt(title[1] if title else text)!r}"
+    else:
+        words = f"text came instead of a reply: {_excerpt(text)!r}"
+    return Event(piece, "error", error=f"malformed: {words}")
+
+
+def _excerpt(text: bytes) -> str:
+    return " ".join(text[:_EXCERPT].decode("utf-8", "replace").split()) or "nothing"

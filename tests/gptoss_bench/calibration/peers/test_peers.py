@@ -1,0 +1,294 @@
+"""The bench: what a client told beside the log by hand, the table of ratios, the processes; and a real, small bench."""
+
+import asyncio
+import json
+import os
+import sys
+import textwrap
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptoss_bench.calibration.decoding_speed import measure_decoding_speed
+from gptoss_bench.calibration.peers.registry import ALL_CLIENTS, OWN_CLIENT, Job, choose_peers, peer_version
+from gptoss_bench.calibration.peers.reports import GAPS, MEANS, PeerReport, errors, reported_by
+from gptoss_bench.calibration.peers.run import PeerLoad, PeerRow, compare_clients, run_tree
+from gptoss_bench.calibration.peers.table import (
+    bench_markdown,
+    bench_medians,
+    best_peers,
+    create_bench,
+    is_bench,
+    load_bench,
+    short_number,
+    write_bench,
+)
+from gptoss_bench.calibration.reference.send_log import SEND_LOG_COLUMNS
+from gptoss_bench.cli.main import main
+from gptoss_bench.cli.readme import BENCH_END, BENCH_START, with_bench
+from gptoss_client.errors import RunFailed, UsageError
+from serving import command_of, wait_until
+from streams import MS
+
+PEER = {peer.name: peer for peer in ALL_CLIENTS}
+
+
+def reference(sends_ms):
+    """A log: by stream, the true sends of its outputs, asked at 0."""
+    rows = [
+        (stream, event, "output", True, 1, 0, at, at, at + 1, None)
+        for stream, sends in sends_ms.items()
+        for event, at in enumerate(int(ms * MS) for ms in sends)
+    ]
+    return pd.DataFrame(rows, columns=list(SEND_LOG_COLUMNS)).astype(SEND_LOG_COLUMNS)
+
+
+LOG = reference({3: [200, 225, 250], 4: [200, 225, 250], 5: [210, 230, 260]})
+REQUESTS = pd.DataFrame({"request_id": [0, 1, 2], "ttft_s": [0.211, 0.9, 0.202]})
+STREAMS = pd.Series({0: 5, 1: 3, 2: 4}, name="stream")
+CHUNKS = pd.DataFrame(
+    {
+        "request_id": [0, 0, 0, 1, 1, 1, 2, 2, 2],
+        "event": [0, 1, 2] * 3,
+        "arrival_ns": 0,
+        "itl_s": [None, 0.021, 0.03, None, 0.5, 0.5, None, 0.025, 0.025],
+    }
+)
+
+
+def test_errors_are_those_of_the_requests_after_the_first_wave_whatever_ids_they_have():
+    found = errors(PeerReport(REQUESTS, STREAMS, CHUNKS), 1, LOG)  # stream 3 came first: request 1 is warm-up
+    assert (found.requests, found.itl_of) == (2, GAPS)
+    assert (found.ttft_p50_ms, found.itl_p99_ms) == (pytest.approx(1.5), pytest.approx(0.97))
+
+
+def test_a_client_that_left_its_first_wave_out_loses_no_other():
+    assert errors(PeerReport(REQUESTS, STREAMS, CHUNKS, warm=True), 1, LOG).requests == 3
+
+
+def test_a_mean_is_compared_with_the_true_mean_of_the_same_request():
+    means = pd.Series({0: 0.026, 1: 0.5, 2: 0.025})
+    found = errors(PeerReport(REQUESTS, STREAMS, None, means), 1, LOG)
+    assert (found.itl_of, found.itl_p99_ms) == (MEANS, pytest.approx(0.99))
+
+
+def test_nothing_told_is_no_number():
+    found = errors(PeerReport(REQUESTS[:0], STREAMS[:0], CHUNKS[:0]), 1, LOG)
+    assert (found.requests, found.ttft_p50_ms, found.itl_p99_ms) == (0, None, None)
+
+
+def test_the_reports_of_the_tools_are_read_by_the_id_of_the_reply(tmp_path):
+    rows = [
+        {"response_id": "chatcmpl-reference-00000007", "time_to_first_token_ms": 212.0, "inter_token_latency_ms": 25.0}
+    ]
+    job = Job("http://x", 1, 2, 3, tmp_path)
+    job.out.write_text(json.dumps({"benchmarks": [{"requests": {"successful": rows}}]}))
+    reported = reported_by(PEER["guidellm"], job)
+    assert (reported.requests.ttft_s[0], reported.streams[0], reported.means[0], reported.events) == (
+        0.212,
+        7,
+        0.025,
+        None,
+    )
+
+    (tmp_path / "aiperf").mkdir()
+    known = {"metadata": {"x_request_id": "a"}}
+    metrics = {"time_to_first_token": {"value": 212.0}, "inter_chunk_latency": {"value": [25.0]}}
+    said = [{"role": "assistant", "content": ""}, {"content": "x"}, {"content": "y"}, {}]
+    messages = [json.dumps({"id": "chatcmpl-reference-00000008", "choices": [{"delta": delta}]}) for delta in said]
+    responses = [{"perf_ns": at, "packets": [{"value": value}]} for at, value in enumerate([*messages, "[DONE]"])]
+    (tmp_path / "aiperf/profile_export.jsonl").write_text(json.dumps(known | {"metrics": metrics}))
+    (tmp_path / "aiperf/profile_export_raw.jsonl").write_text(json.dumps(known | {"responses": responses}))
+    reported = reported_by(PEER["aiperf"], job)
+    assert (reported.requests.ttft_s[0], reported.streams[0]) == (0.212, 8)
+    assert reported.events.itl_s.dropna().to_dict() == {2: 0.025}
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"benchmarks": []}', '{"requests": {}, "streams": []}'])
+@pytest.mark.parametrize("name", list(PEER))
+def test_a_report_of_another_shape_is_a_failure_in_words(tmp_path, name, content):
+    job = Job("http://x", 1, 2, 3, tmp_path)
+    job.out.write_text(content)
+    with pytest.raises(RunFailed, match="cannot be read"):
+        reported_by(PEER[name], job)
+
+
+def row(client, **changes):
+    values = dict.fromkeys(("ttft_p50_ms", "ttft_p99_ms", "itl_p99_ms", "cpu_s", "memory_mib"), 1.0)
+    names = {"round": 1, "load": "a load", "client": client, "version": "1", "itl_of": GAPS, "problem": None}
+    counts = {"requests": 8, "lost": 0, "events": 1_000_000}
+    costs = {
+        "loading_cpu_s": None,
+        "tree_cpu_s": 2.0,
+        "wall_s": 3.0,
+        "server_late_p99_ms": 0.1,
+        "true_itl_p50_ms": 25.0,
+    }
+    start = PeerRow(**names, **counts, **costs, **values)
+    return replace(start, **changes)
+
+
+def frame(*rows):
+    return pd.DataFrame([{name: getattr(one, name) for name in PeerRow.__dataclass_fields__} for one in rows])
+
+
+FAILED = dict.fromkeys(("ttft_p50_ms", "ttft_p99_ms", "itl_p99_ms", "cpu_s", "memory_mib"))
+FACTS = {"rounds": 3, "absent": {"aiperf": "not installed here (make setup-peers)"}, "versions": {OWN_CLIENT: "0.1.0"}}
+
+
+def test_ratios_are_of_medians_over_the_rounds():
+    rows = frame(*(row(OWN_CLIENT, round=at, cpu_s=cpu) for at, cpu in enumerate((1.0, 2.0, 90.0))),
+                 *(row("one", round=at, cpu_s=cpu) for at, cpu in enumerate((1.0, 10.0, 12.0))),
+                 row("two", cpu_s=6.0, ttft_p50_ms=4.0))  # fmt: skip
+    text = bench_markdown(rows, FACTS)
+    assert "| one | 1 (1 ×) | 1 (1 ×) | 1 (1 ×) | 10 (5 ×) | 1 (1 ×) |" in text
+    assert "| two | 4 (4 ×) |" in text
+    assert "| *best peer / this kit* | **1 ×** | **1 ×** | **1 ×** | **3 ×** | **1 ×** |" in text
+    assert "aiperf: not installed here (make setup-peers)." in text
+
+
+def test_a_mean_is_no_candidate_for_the_best_gap_and_is_named():
+    rows = frame(row(OWN_CLIENT), row("one", itl_p99_ms=7.0), row("means", itl_p99_ms=0.1, itl_of=MEANS))
+    assert best_peers(bench_medians(rows).loc["a load"])["itl_p99_ms"] == 7
+    assert "means keeps no gaps" in bench_markdown(rows, FACTS)
+
+
+def test_where_tokens_come_at_once_no_error_of_itl_is_the_best():
+    rows = frame(row(OWN_CLIENT, true_itl_p50_ms=0.02), row("one", true_itl_p50_ms=0.02))
+    best = best_peers(bench_medians(rows).loc["a load"])
+    assert (best["itl_p99_ms"], best["ttft_p99_ms"]) == (None, 1)
+    assert "a load: the true gap is 20 µs" in bench_markdown(rows, FACTS)
+
+
+def test_failures_and_losses_are_told_and_a_round_without_numbers_does_not_count():
+    rows = frame(row(OWN_CLIENT, lost=2, loading_cpu_s=0.5), row("one", **FAILED, problem="exit code 1: a|b\nc"),
+                 row("two", **FAILED, problem="did not end"), row("two", round=2, cpu_s=4.0))  # fmt: skip
+    text = bench_markdown(rows, FACTS)
+    assert "| one | exit code 1: a b c |  |  |  |  |" in text
+    assert "| two | 1 (1 ×) | 1 (1 ×) | 1 (1 ×) | 4 (4 ×) |" in text
+    assert "two failed in some round at a load: did not end." in text
+    assert f"{OWN_CLIENT} at a load: 2 requests are missing from its report." in text
+    assert "µs: 0.5 at a load." in text
+
+
+@given(st.floats(1e-6, 1e7))
+def test_a_number_is_written_to_three_digits(value):
+    assert float(short_number(value).replace(",", "")) == pytest.approx(value, rel=0.006)
+
+
+def test_a_bench_reads_from_disk_as_it_was_written(tmp_path):
+    rows = frame(row(OWN_CLIENT), row("one", **FAILED, problem="did not end"))
+    loads = [PeerLoad("a load", 1, 0.0, 2)]
+    found = write_bench(create_bench(tmp_path), rows, loads, {"rounds": 1, "absent": {}})
+    assert is_bench(found.path) and load_bench(found.path).markdown() == found.markdown()
+    assert found.markdown() == bench_markdown(rows, found.manifest)
+    assert found.manifest["loads"][0]["streams"] == 1
+    text = f"before {BENCH_START}\nold\n{BENCH_END} after"
+    shown = with_bench(text, found)
+    assert shown.startswith(f"before <!-- bench of {found.path.name} -->\n\n| a load |") and shown.endswith(" after")
+    assert with_bench(shown, found) == shown
+    (found.path / "manifest.json").write_text('{"schema_version": 99}')
+    with pytest.raises(UsageError, match="newer kit"):
+        load_bench(found.path)
+    with pytest.raises(UsageError, match="not a readable bench"):
+        load_bench(tmp_path)
+
+
+def test_a_tree_costs_what_all_its_processes_do_also_those_that_lost_their_parent(tmp_path):
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    source = f"""
+        import subprocess, sys, time
+        held = bytearray(64 * 2**20)
+        subprocess.Popen([sys.executable, "-c", {burn!r}], start_new_session=True)
+        time.sleep(1.5)
+        print("done")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(source)]
+    cost = asyncio.run(run_tree(command, os.environ, tmp_path / "log", limit_s=60))
+    assert (cost.code, (tmp_path / "log").read_text()) == (0, "done\n")
+    assert cost.cpu_s >= 0.3
+    assert cost.memory_mib > 64
+
+
+def test_what_does_not_end_is_ended_with_all_its_processes(tmp_path):
+    mark = f"sleep-of-{os.getpid()}"
+    child = f"import time; {mark!r}; time.sleep(600)"
+    source = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    cost = asyncio.run(run_tree([sys.executable, "-c", source], os.environ, tmp_path / "log", limit_s=1.0))
+    assert cost.code is None
+
+    def gone():
+        return not any(mark in words(int(name)) for name in os.listdir("/proc") if name.isdigit())
+
+    def words(process):
+        try:
+            return command_of(process)
+        except OSError:
+            return ""
+
+    wait_until(gone, "the child was gone")
+
+
+def test_a_command_that_is_not_there_is_a_failed_run(tmp_path):
+    cost = asyncio.run(run_tree([str(tmp_path / "nothing")], os.environ, tmp_path / "log", limit_s=60))
+    assert cost.code == 127
+
+
+def test_clients_are_chosen_by_name_and_ours_is_always_there():
+    assert [peer.name for peer in choose_peers(["aiohttp"])] == [OWN_CLIENT, "aiohttp"]
+    assert len(choose_peers([])) == len(ALL_CLIENTS)
+    with pytest.raises(UsageError, match="no client 'aiohtp'"):
+        choose_peers(["aiohtp"])
+
+
+def program(path, shell):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{shell}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--loads", "9"], "no load 9"), (["aiohtp"], "no client 'aiohtp'"), (["--rounds", "0"], "rounds must be 1")],
+)
+def test_what_makes_no_bench_is_refused_in_one_line(capsys, arguments, words):
+    assert main(["bench", *arguments]) == 2
+    reported = capsys.readouterr()
+    assert words in reported.err and reported.err.count("\n") == 1 and not reported.out
+
+
+def test_a_broken_installation_is_absent_with_its_reason(tmp_path):
+    program(tmp_path / "guidellm/bin/python", f'exec {sys.executable} -S "$@"')
+    with pytest.raises(UsageError, match=r"not installed here .*PackageNotFoundError"):
+        peer_version(PEER["guidellm"], tmp_path)
+
+
+def test_a_small_bench_joins_every_request_and_names_who_is_absent(tmp_path):
+    said = []
+    small = PeerLoad("small", 3, 0.002, 5, waves=2)
+    rows, absent = asyncio.run(compare_clients(list(ALL_CLIENTS), [small], rounds=1, folder=tmp_path, say=said.append))
+    assert set(rows.client) == {OWN_CLIENT, "stock httpx"} and len(said) == 2
+    assert set(absent) == {"aiohttp", "vLLM-style", "guidellm", "aiperf"}
+    assert set(absent.values()) == {"not installed here (make setup-peers)"}
+    for one in rows.itertuples():
+        assert (one.requests, one.lost) == (3, 0), one.problem
+        assert one.ttft_p50_ms is not None and one.itl_p99_ms is not None
+        assert one.tree_cpu_s > 0 and one.cpu_s >= 0 and one.events >= 6 * 8
+
+
+def test_a_client_that_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_path):
+    program(tmp_path / "guidellm/bin/python", f'exec {sys.executable} "$@"')
+    program(tmp_path / "guidellm/bin/guidellm", "echo it cannot; exit 3")
+    broken = replace(PEER["guidellm"], package="httpx")
+    small = PeerLoad("small", 1, 0.0, 2, waves=2)
+    rows, _ = asyncio.run(compare_clients([PEER[OWN_CLIENT], broken], [small], rounds=1, folder=tmp_path, say=print))
+    assert rows.problem.isna().to_list() == [True, False] and rows.problem[1] == "exit code 3: it cannot"
+    assert pd.isna(rows.cpu_s[1]) and rows.lost.to_list() == [0, 1]
+
+
+def test_the_ratio_of_decoding_is_a_number():
+    found = measure_decoding_speed()
+    assert found["wire"] > 0 and found["tables"] > 0

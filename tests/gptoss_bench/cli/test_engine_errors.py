@@ -1,0 +1,82 @@
+"""Any OpenAI-compatible server by its address: the target, its profile and the notebook, against a real server."""
+
+import subprocess
+
+import pytest
+
+from gptoss_bench import paths
+from gptoss_bench.cli.main import main
+from gptoss_bench.engines.launch import launched
+from gptoss_bench.engines.llama_cpp import LlamaCpp, serve_tiny
+from gptoss_bench.engines.ollama import Ollama
+from gptoss_bench.engines.transformers import Transformers
+from gptoss_bench.engines.vllm import Vllm
+from gptoss_bench.runs.folder import Run
+from serving import entered, held, usage_error_of
+
+PROFILE = ["run", "--profile", str(paths.PROFILES / "endpoint.yaml")]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    with held(serve_tiny(tmp_path_factory.mktemp("tiny"), slots=2)) as endpoint:
+        yield endpoint
+
+
+def make(*words: str, ready) -> subprocess.CompletedProcess[str]:
+    ready.touch()
+    command = ["make", f"READY={ready}", *words]
+    return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
+
+
+def test_without_an_address_the_target_says_what_to_type(tmp_path):
+    done = make("run-endpoint", ready=tmp_path / "ready")
+    assert done.returncode == 2
+    assert "run-endpoint: which server? make run-endpoint URL=http://HOST:PORT MODEL=NAME" in done.stdout
+
+
+@pytest.mark.parametrize("target", ["run-endpoint", "run-h100"])
+def test_address_and_model_of_the_command_line_reach_the_notebook(tmp_path, target):
+    done = make("-n", target, "URL=http://h:1", "MODEL=openai/gpt-oss-120b", ready=tmp_path / "ready")
+    assert "-p 'url=http://h:1' -p 'model=openai/gpt-oss-120b'" in done.stdout
+
+
+def test_the_notebook_measures_whatever_answers_there(tmp_path, tiny):
+    small = ["requests=6", "concurrency=2", "warmup=2", "max_tokens=64", f"url={tiny.url}"]
+    pairs = [word for pair in small for word in ("-p", pair)]
+    assert main([*PROFILE, *pairs, "--results", str(tmp_path), "vllm_h100"]) == 0
+    [folder] = (tmp_path / "runs").iterdir()
+    run = Run.load(folder)
+    assert run.manifest["status"] == "complete"
+    assert (run.manifest["endpoint"]["engine"], run.manifest["endpoint"]["model"]) == ("llama.cpp", tiny.model)
+    assert run.manifest["label"] == "TINY MODEL"
+    assert run.summary["completed"] == 6
+
+
+@pytest.mark.parametrize(
+    ("pair", "words"),
+    [
+        ("url=http://127.0.0.1:1", "nothing answers at http://127.0.0.1:1"),
+        ("url=ftp://host", "is none: write http://HOST:PORT or https://HOST"),
+        ("engine_flags=--x", "are for an engine that is started here"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_one_line_and_exit_2(tmp_path, capsys, tiny, pair, words):
+    pairs = ["-p", f"url={tiny.url}", "-p", pair]
+    assert main([*PROFILE, *pairs, "--results", str(tmp_path), "vllm_h100"]) == 2
+    reported = capsys.readouterr().err
+    assert words in reported and reported.count("\n") == 1
+
+
+@pytest.mark.parametrize("engine", [Vllm(), Transformers(), Ollama(), LlamaCpp()], ids=lambda one: one.log_name)
+def test_a_port_that_is_taken_is_named_for_every_engine(tmp_path, monkeypatch, tiny, engine):
+    for name in ("vllm", "transformers", "ollama"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
+    port = int(tiny.url.rpartition(":")[2])
+    text = usage_error_of(entered(launched(engine, tmp_path / "logs", port=port, timeout_s=5)))
+    assert text == f"port {port} on 127.0.0.1 is not free: choose another, or 0 for any"
+    assert not (tmp_path / "logs").exists()

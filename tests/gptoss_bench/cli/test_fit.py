@@ -1,0 +1,210 @@
+"""`fit` from a shell: names, folders, a hub over a real socket, and every bad input in one line with exit code 2."""
+
+import json
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from gptoss_bench import paths
+from gptoss_bench.cli.main import main
+from gptoss_bench.memory.architecture import FULL, SLIDING, read_architectures
+from gptoss_bench.memory.capacity import kv_bytes
+from gptoss_bench.memory.models import read_model
+from gptoss_bench.memory.random_checkpoint import write_checkpoint
+
+CATALOGUE = json.loads(paths.ARCHITECTURES.read_text())
+CONFIG = CATALOGUE["gpt-oss-20b"]["config"]
+TINY = replace(
+    read_architectures(paths.ARCHITECTURES.read_text())["gpt-oss-20b"],
+    name="tiny",
+    vocab_size=512,
+    hidden_size=64,
+    intermediate_size=32,
+    num_hidden_layers=2,
+    layer_types=(SLIDING, FULL),
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=16,
+    num_local_experts=4,
+    num_experts_per_tok=2,
+)
+
+
+def fit(capsys, *arguments):
+    code = main(["fit", *arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize(
+    ("model", "parameters", "mxfp4"),
+    [("gpt-oss-20b", 20_914_757_184, 13_761_264_768), ("openai/gpt-oss-120b", 116_829_156_672, 65_248_815_744)],
+)
+def test_the_object_holds_the_exact_counts(capsys, model, parameters, mxfp4):
+    code, out, _ = fit(capsys, "--model", model, "--gpu", "A10", "--context", "8192", "--concurrency", "2", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["parameters"] == sum(found["parameters_by_module"].values()) == parameters
+    assert found["weights_bytes"] == {
+        "mxfp4": mxfp4,
+        "fp8": parameters,
+        "bf16": 2 * parameters,
+        "fp32": 4 * parameters,
+    }
+    assert found["budget_bytes"] == 23028 * 2**20
+    architecture = read_model(model).architecture
+    assert found["kv_bytes"] == 2 * kv_bytes(architecture, 8192)
+    assert found["fits"] == {
+        "mxfp4": model == "gpt-oss-20b",
+        "fp8": model == "gpt-oss-20b",
+        "bf16": False,
+        "fp32": False,
+    }
+    for dtype, parts in found["parts_bytes"].items():
+        assert set(parts) == {"weights", "cuda_context", "dequantisation", "kv_cache", "activations", "workspace"}
+        assert found["headroom_bytes"][dtype] == found["budget_bytes"] - found["need_bytes"][dtype]
+        assert found["fits"][dtype] == (found["largest_concurrency"][dtype] >= 2)
+
+
+def test_the_table_reads_well(capsys):
+    code, out, _ = fit(capsys, "--model", "gpt-oss-20b", "--gpu", "h100 nvl")
+    assert code == 0
+    assert "20,914,757,184 parameters" in out
+    assert "NVIDIA H100 NVL: 93.58 GiB" in out
+    assert max(map(len, out.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("dtype", ["mxfp4", "bf16", "fp32"])
+def test_a_folders_headers_are_counted_and_agree(capsys, tmp_path, dtype):
+    written = write_checkpoint(TINY, tmp_path / "tiny", dtype)
+    code, out, _ = fit(capsys, "--model", str(tmp_path / "tiny"), "--gpu", "1GiB", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["checkpoint"]["disagreement"] is None
+    assert found["checkpoint"]["parameters"] == found["parameters"]
+    assert found["checkpoint"]["bytes"] == found["weights_bytes"][dtype] == written
+    assert "as the config implies" in fit(capsys, "--model", str(tmp_path / "tiny"), "--gpu", "1GiB")[1]
+
+
+def test_headers_that_hold_another_model_are_told(capsys, tmp_path):
+    write_checkpoint(TINY, tmp_path / "tiny")
+    (tmp_path / "tiny" / "model-00002-of-00004.safetensors").unlink()
+    code, out, _ = fit(capsys, "--model", str(tmp_path / "tiny"), "--gpu", "1GiB")
+    assert code == 0
+    assert "and the config implies" in out
+
+
+def test_transformers_own_config_is_read(capsys, tmp_path):
+    from transformers import GptOssConfig
+
+    sizes = {field: getattr(TINY, field) for field in ("vocab_size", "hidden_size", "num_hidden_layers", "head_dim")}
+    GptOssConfig(**sizes, num_local_experts=4).save_pretrained(tmp_path)
+    code, out, _ = fit(capsys, "--model", str(tmp_path), "--gpu", "L4", "--json")
+    assert code == 0
+    assert json.loads(out)["parameters"] > 0
+
+
+def folder_with(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_local_experts": None}, "lacks num_local_experts"),
+        ({"hidden_size": None, "head_dim": None}, "lacks head_dim, hidden_size"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantisation 'awq' is unknown"),
+        ({"num_hidden_layers": -24}, "num_hidden_layers is -24"),
+        ({"vocab_size": 10**15}, "vocab_size is 1000000000000000"),
+        ({"hidden_size": 1e308}, "hidden_size is 1e+308"),
+        ({"model_type": "llama"}, "only 'gpt_oss'"),
+        ({"layer_types": [{"a": 1}] * 24}, "layer_types holds"),
+    ],
+)
+def test_a_bad_config_is_one_line_and_exit_code_2(capsys, tmp_path, changes, words):
+    config = {key: value for key, value in (CONFIG | changes).items() if value is not None}
+    code, out, err = fit(capsys, "--model", folder_with(tmp_path, json.dumps(config)), "--gpu", "A10")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "17", '"x"', "nul", "[" * 100_000, '{"model_type": NaN}'])
+def test_what_is_no_config_is_one_line_and_exit_code_2(capsys, tmp_path, text):
+    code, out, err = fit(capsys, "--model", folder_with(tmp_path, text), "--gpu", "A10")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x08\0\0\0", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]", b'\x14\0\0\0\0\0\0\0{"a":{"dtype":"U8"}}'],
+)
+def test_a_broken_safetensors_file_is_one_line_and_exit_code_2(capsys, tmp_path, content):
+    write_checkpoint(TINY, tmp_path)
+    (tmp_path / "model-00001-of-00004.safetensors").write_bytes(content)
+    code, out, err = fit(capsys, "--model", str(tmp_path), "--gpu", "A10")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+
+
+def test_a_file_cut_short_is_told(capsys, tmp_path):
+    write_checkpoint(TINY, tmp_path)
+    file = tmp_path / "model-00001-of-00004.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    assert "shorter than its header says" in fit(capsys, "--model", str(tmp_path), "--gpu", "A10")[2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "gpt-oss-21b", "--gpu", "A10"], "there is no model 'gpt-oss-21b'"),
+        (["--model", "gpt-oss-20b", "--gpu", "A11"], "did you mean"),
+        (["--model", "gpt-oss-20b", "--gpu", "A10", "--context", "131073"], "choose 1 to 131072"),
+        (["--model", "gpt-oss-20b", "--gpu", "A10", "--concurrency", "0"], "choose 1 to"),
+    ],
+)
+def test_a_question_without_an_answer_is_one_line_and_exit_code_2(capsys, arguments, words):
+    code, out, err = fit(capsys, *arguments)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A server that knows one model's config.json, in the place of the hub."""
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            found = self.path == "/mine/tuned/resolve/main/config.json"
+            body = json.dumps(CONFIG).encode() if found else b"no such thing"
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    yield
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_model_of_the_hub_is_read_over_the_wire(capsys, hub):
+    code, out, _ = fit(capsys, "--model", "mine/tuned", "--gpu", "A10", "--json")
+    assert code == 0
+    assert (json.loads(out)["parameters"], json.loads(out)["source"]) == (20_914_757_184, "the hub")
+
+
+def test_a_model_that_the_hub_lacks_or_may_not_be_asked_for_is_one_line(capsys, hub, monkeypatch):
+    code, out, err = fit(capsys, "--model", "mine/other", "--gpu", "A10")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "404" in err
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert "HF_HUB_OFFLINE is set" in fit(capsys, "--model", "mine/tuned", "--gpu", "A10")[2]

@@ -1,0 +1,75 @@
+"""Launching the real engines: what is missing is said, and each gets its own command line. Real processes."""
+
+import asyncio
+import sys
+
+import pytest
+
+from gptoss_bench.engines import launch
+from gptoss_bench.engines.opening import LaunchOptions, open_engine
+from gptoss_bench.paths import TINY_MODEL
+from serving import entered, usage_error_of
+
+
+def test_an_engine_that_is_unknown_or_not_installed_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    monkeypatch.setattr(launch, "BUILD", tmp_path)
+
+    def refusal(kind: str) -> str:
+        return usage_error_of(entered(open_engine(kind, embedded=False, url="", model="", log_dir=tmp_path)))
+
+    assert "the engine 'tgi' is unknown: choose one of ollama, vllm, transformers" in refusal("tgi")
+    for kind in ("ollama", "vllm", "transformers"):
+        assert f"{kind} is not on PATH: install it" in refusal(kind)
+
+
+# Programs that take the real ones' command lines and environment, and serve the tiny model under their names.
+STAND_INS = {
+    "vllm": '[ "$1" = serve ] && exec "$PYTHON" -m gptoss_bench.engines.llama_server {model} --alias "$2" --port "$6"',
+    "transformers": '[ "$4" = 127.0.0.1 ] && exec "$PYTHON" -m gptoss_bench.engines.llama_server {model} --port "$6"',
+    "ollama": '[ "$1" = serve ] && exec "$PYTHON" -m gptoss_bench.engines.ollama_emulator.server '
+    '--port "${{OLLAMA_HOST#*:}}" --slots "$OLLAMA_NUM_PARALLEL" --context "$OLLAMA_CONTEXT_LENGTH" --log-dir {logs}',
+}
+
+
+@pytest.fixture
+def on_path(tmp_path, monkeypatch):
+    """Put a stand-in on PATH."""
+
+    def put(kind: str) -> None:
+        program = tmp_path / kind
+        program.write_text("#!/bin/sh\n" + STAND_INS[kind].format(model=TINY_MODEL, logs=tmp_path) + "\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setenv("PYTHON", sys.executable)
+        # Neither an Ollama of this machine nor its models have a part in these tests.
+        monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+        monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
+
+    return put
+
+
+@pytest.mark.parametrize(("kind", "model"), [("vllm", "some/model"), ("transformers", "m"), ("ollama", "gpt-oss-tiny")])
+def test_an_engine_on_path_is_launched_with_its_own_command_line(tmp_path, on_path, kind, model):
+    on_path(kind)
+    server = open_engine(
+        kind, embedded=False, url="", model=model, log_dir=tmp_path, wish=LaunchOptions(slots=3, context=512)
+    )
+    endpoint = asyncio.run(entered(server))
+    assert (endpoint.model, endpoint.dialect) == (model, "ollama" if kind == "ollama" else "openai")
+    assert endpoint.ready_s > 0
+    if kind == "ollama":
+        assert (endpoint.facts["num_parallel"], endpoint.facts["context"]) == (3, 512)
+        assert endpoint.label == "TINY MODEL"  # it owned up
+    else:
+        assert endpoint.engine == kind
+
+
+def test_an_ollama_without_the_model_says_how_to_pull_it(tmp_path, on_path):
+    on_path("ollama")
+    server = open_engine(
+        "ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path, wish=LaunchOptions(context=512)
+    )
+    text = usage_error_of(entered(server))
+    assert text.endswith("model 'gpt-oss:20b' not found; to fetch it: ollama pull gpt-oss:20b")

@@ -1,0 +1,237 @@
+"""Ollama by its API: what is pulled, what is loaded where, and what is refused; against the front, a real process."""
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+
+from gptoss_bench.cli.main import main
+from gptoss_bench.engines.attached_server import attach
+from gptoss_bench.engines.launch import launched
+from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, pull, running_service, service_url
+from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
+from gptoss_bench.engines.ollama_emulator.http import Exchange, listen
+from gptoss_bench.engines.opening import LaunchOptions, open_engine
+from gptoss_bench.engines.process import LOOPBACK
+from gptoss_client.errors import RunFailed
+from gptoss_client.plan import LoadPlan
+from gptoss_client.requests import request_body
+from gptoss_client.trace import Endpoint
+from serving import entered, held, usage_error_of
+
+
+@pytest.fixture(scope="module")
+def front(tmp_path_factory):
+    with held(serve_emulator(tmp_path_factory.mktemp("front"), slots=1, context=1024)) as endpoint:
+        yield endpoint
+
+
+@contextlib.asynccontextmanager
+async def ollama(loaded: dict, version: str = "0.12.3", **paths: object) -> AsyncIterator[str]:
+    """A server with the answers that a real Ollama's sources give; `loaded` is its entry of /api/ps."""
+    entry = {"name": "gpt-oss:20b", "model": "gpt-oss:20b", "size": 14_000_000_000, **loaded}
+    details = {"family": "gptoss", "parameter_size": "20.9B", "quantization_level": "MXFP4"}
+    known = {
+        "/api/version": {"version": version},
+        "/api/tags": {"models": [{"name": "gpt-oss:20b"}]},
+        "/api/ps": {"models": [entry] if loaded else []},
+        "/api/show": {"details": details, "model_info": {"general.parameter_count": 20_914_757_184}},
+    }
+    asked: list[dict] = []
+
+    async def answer(exchange: Exchange) -> None:
+        if exchange.path == "/api/chat":
+            asked.append(exchange.question())
+            await exchange.begin("application/x-ndjson")
+            for line in (
+                {"message": {"role": "assistant", "content": "", "thinking": "so"}, "done": False},
+                {"message": {"role": "assistant", "content": "Hello"}, "done": False},
+                {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop", "eval_count": 2},
+            ):
+                await exchange.send(json.dumps({"model": "gpt-oss:20b", **line}).encode() + b"\n")
+            return await exchange.end()
+        if exchange.path in paths:
+            return await exchange.text(200, str(paths[exchange.path]))
+        found = known.get(exchange.path)
+        await exchange.json(200 if found else 404, found or {"error": "not found"})
+
+    async with await listen(LOOPBACK, 0, answer) as server:
+        yield f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+
+
+async def attached(loaded: dict, **more):
+    async with ollama(loaded, **more) as url:
+        return await attach(url, "gpt-oss:20b", options={"num_ctx": 8192})
+
+
+def test_a_model_that_is_wholly_on_the_gpu_carries_no_label():
+    found = asyncio.run(attached({"size_vram": 14_000_000_000, "context_length": 8192, "digest": "abc"}))
+    assert (found.engine, found.version, found.quantisation, found.label) == ("ollama", "0.12.3", "MXFP4", None)
+    assert (found.facts["context"], found.facts["vram_share"], found.facts["parameters"]) == (8192, 1.0, 20914757184)
+    assert "notes" not in found.facts
+
+
+@pytest.mark.parametrize(
+    ("vram", "label", "share", "words"),
+    [
+        ({"size_vram": 7_420_000_000}, "PARTIAL OFFLOAD", 0.53, "53% of the loaded model (7,420,000,000 of"),
+        ({"size_vram": 0}, "NO GPU", 0.0, "0% of the loaded model"),
+        ({"digest": "a"}, "NO GPU", 0.0, "0% of the loaded model"),  # Go's omitempty may leave a zero out
+    ],
+)
+def test_a_model_that_is_not_marks_the_run(vram, label, share, words):
+    found = asyncio.run(attached(vram))
+    assert (found.label, found.facts["vram_share"]) == (label, share)
+    assert found.facts["notes"][0].startswith(words)
+
+
+@pytest.mark.parametrize("entry", [{}, {"size": 0}, {"size": "14 GB"}])
+def test_what_ollama_does_not_tell_marks_nothing(entry):
+    assert offload(entry) == (None, [], None)
+
+
+def test_a_version_that_was_never_tried_works_and_is_noted():
+    found = asyncio.run(attached({"size_vram": 14_000_000_000}, version="9.1.0"))
+    assert found.label is None
+    assert found.facts["notes"] == [
+        "ollama 9.1.0 is none of the versions that this kit was tried with "
+        "(0.11.x, 0.12.x, 0.24.x, 0.30.x, 0.33.x): names may differ"
+    ]
+
+
+def test_a_request_says_its_context_and_how_long_the_model_is_kept(front):
+    body = json.loads(request_body(LoadPlan(options={"num_ctx": 4096}), front, 0))
+    assert (body["options"]["num_ctx"], body["keep_alive"]) == (4096, "30m")
+
+
+def test_the_first_token_is_asked_for_with_the_context_of_the_load(front):
+    found = asyncio.run(attach(front.url, front.model, options={"num_ctx": 640}))
+    assert (found.facts["context"], found.label) == (640, "TINY MODEL")
+
+
+def test_a_pull_tells_how_far_each_file_is(front):
+    reported: list[tuple[str, int, int]] = []
+    asyncio.run(pull(front.url, front.model, lambda *step: reported.append(step)))
+    assert [status for status, _, _ in reported][0::5] == ["pulling manifest", "success"]
+    size = reported[1][2]
+    assert [(done, whole) for _, done, whole in reported[1:4]] == [(0, size), (size // 2, size), (size, size)]
+
+
+def test_a_model_that_no_registry_has_cannot_be_pulled(front):
+    text = usage_error_of(pull(front.url, "gpt-oss:21b", lambda *step: None))
+    assert text == f"{front.url} cannot pull gpt-oss:21b: pull model manifest: file does not exist"
+
+
+@pytest.mark.parametrize(
+    ("body", "error", "words"),
+    [
+        ('{"status": "pulling manifest"}\n', RunFailed, "ended without success (last: pulling manifest)"),
+        ("", RunFailed, "ended without success (last: nothing)"),
+        ("Bad Gateway", "usage", "cannot pull m: HTTP 200: Bad Gateway"),
+    ],
+)
+def test_a_pull_that_breaks_off_is_told(body, error, words):
+    async def broken() -> None:
+        async with ollama({}, **{"/api/pull": body}) as url:
+            await pull(url, "m", lambda *step: None)
+
+    if error == "usage":
+        assert words in usage_error_of(broken())
+    else:
+        with pytest.raises(error) as caught:
+            asyncio.run(broken())
+        assert words in str(caught.value)
+
+
+def test_the_shell_pulls_and_says_so(front, capsys):
+    assert main(["pull", "--url", front.url, "--model", front.model]) == 0
+    assert capsys.readouterr().out == f"{front.model} is there\n"
+    assert main(["pull", "--url", front.url, "--model", "x"]) == 2
+    assert main(["pull", "--url", "http://127.0.0.1:1", "--model", "x"]) == 2
+    assert "start it with: ollama serve" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        ("gpt-oss:20b", "registry.ollama.ai/library/gpt-oss/20b"),
+        ("gpt-oss", "registry.ollama.ai/library/gpt-oss/latest"),
+        ("me/mine:1", "registry.ollama.ai/me/mine/1"),
+        ("hf.co/unsloth/gpt-oss-20b-GGUF:F16", "hf.co/unsloth/gpt-oss-20b-GGUF/F16"),
+    ],
+)
+def test_the_store_has_a_manifest_where_ollama_puts_it(tmp_path, model, file):
+    assert manifest_of(tmp_path, model) == tmp_path / "manifests" / file
+
+
+def test_a_model_that_was_not_pulled_is_told_before_anything_starts(tmp_path, monkeypatch):
+    (tmp_path / "ollama").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "ollama").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
+    manifest_of(tmp_path, "other").parent.mkdir(parents=True)
+    server = open_engine("ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path / "logs")
+    text = usage_error_of(entered(server))
+    assert text.startswith(f"ollama has not pulled gpt-oss:20b into {tmp_path}; to fetch it: ollama pull gpt-oss:20b")
+    assert not (tmp_path / "logs").exists()
+    manifest_of(tmp_path, "gpt-oss:20b").parent.mkdir(parents=True, exist_ok=True)
+    manifest_of(tmp_path, "gpt-oss:20b").write_text("{}")
+    assert Ollama().prepare().model == "gpt-oss:20b"
+
+
+def test_an_ollama_that_cannot_load_the_model_is_not_asked_again(tmp_path):
+    """Its 500 comes from a server that is up, as a real process answers it."""
+    words = "model requires more system memory (13.1 GiB) than is available (6.0 GiB)"
+    source = f"""
+import asyncio, sys
+from gptoss_bench.engines.front_http import listen
+async def answer(exchange):
+    await exchange.json(500, {{"error": "{words}"}})
+async def main():
+    async with await listen("127.0.0.1", int(sys.argv[1]), answer) as server:
+        await server.serve_forever()
+asyncio.run(main())
+"""
+
+    class TooLarge(Ollama):
+        def prepare(self) -> Endpoint:
+            return Endpoint(url="", model=self.model, dialect="ollama", engine="ollama")
+
+        def command(self, port: int) -> list[str]:
+            return [sys.executable, "-c", source, str(port)]
+
+    text = usage_error_of(entered(launched(TooLarge(), tmp_path, timeout_s=600)))
+    assert text.endswith(f"gave no token of gpt-oss:20b (HTTP 500): {words}")
+
+
+@pytest.mark.parametrize(
+    ("variable", "url"),
+    [
+        (None, "http://127.0.0.1:11434"),
+        ("", "http://127.0.0.1:11434"),
+        ("0.0.0.0", "http://0.0.0.0:11434"),
+        ("gpu-box:8080", "http://gpu-box:8080"),
+        ("https://ollama.example/", "https://ollama.example"),
+    ],
+)
+def test_the_services_address_is_read_as_ollama_reads_it(monkeypatch, variable, url):
+    monkeypatch.delenv("OLLAMA_HOST", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OLLAMA_HOST", variable)
+    assert service_url() == url
+
+
+def test_a_service_that_runs_already_is_used_and_nothing_is_started(front, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_HOST", front.url.removeprefix("http://"))
+    assert asyncio.run(running_service("gpt-oss:20b")) is None
+    assert asyncio.run(running_service(front.model)) == front.url
+    wish = LaunchOptions(options={"num_ctx": 768})
+    server = open_engine("ollama", embedded=False, url="", model=front.model, log_dir=tmp_path / "logs", wish=wish)
+    found = asyncio.run(entered(server))
+    assert (found.url, found.ready_s, found.facts["context"]) == (front.url, None, 768)
+    assert not (tmp_path / "logs").exists()

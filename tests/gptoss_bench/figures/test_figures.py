@@ -1,0 +1,150 @@
+"""What every figure keeps to: title, label and doubt are there, names lie apart, and print needs no colour."""
+
+from itertools import pairwise
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.text import Text
+
+from folders import TESTS
+from gptoss_bench import paths
+from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.figures.comparison import shared_manifest
+from gptoss_bench.figures.load import gap_distribution, published_beside_ours
+from gptoss_bench.figures.machine import machine_timeline, phase_names
+from gptoss_bench.figures.memory import weights_by_module
+from gptoss_bench.figures.style import HATCHES, finished, new_figure
+from gptoss_bench.lint.results import judge_result, read_results
+from gptoss_bench.memory.architecture import read_architectures
+from gptoss_bench.memory.gpus import read_gpus
+from gptoss_bench.runs.labels import merged_labels
+from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.stats.summary import summarise
+from gptoss_bench.telemetry.samples import HOST_COLUMNS, PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, PHASE_LOADING
+from streams import chat
+
+S = 10**9
+BOUND = {"client": {"error_bar": "the bar", "bound": ["it was busy 90% of the time"]}}
+PUBLISHED = {
+    "done_s": {"p50": 8.835, "p90": 11.235, "p99": 14.755},
+    "ttft_formula_s": {"p50": 2.271, "p90": 2.874, "p99": 3.775},
+}
+
+
+def words(figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def spans(*phases: tuple[str, float]) -> list[dict]:
+    """Phases one after the other, each with its seconds."""
+    found, at = [], 0.0
+    for phase, length_s in phases:
+        found.append({"phase": phase, "start_ns": int(at * S), "end_ns": int((at + length_s) * S)})
+        at += length_s
+    return found
+
+
+def machine_summary(phases: list[dict], total_bytes: int) -> dict:
+    gpu = {"words": None, "devices": [{"memory_total_bytes": total_bytes}]}
+    return {"telemetry": {"phases": phases, "gpu": gpu, "cost": {"cores": 0.01}, "engine_here": True, "words": None}}
+
+
+def test_the_three_phases_of_a_gpu_are_one_timeline_with_its_title_whatever_the_client_did() -> None:
+    phases = spans((PHASE_BEFORE, 2), (PHASE_LOADING, 20), (PHASE_AFTER, 2), (PHASE_INFERENCE, 60), ("sweep", 30))
+    at_ns = [int(second * S) for second in range(114)]
+    gpu = pd.DataFrame(
+        {"timestamp_ns": at_ns, "gpu": 0, "memory_used_bytes": 2**30, "utilisation": 0.5, "power_w": None}
+    )
+    host = pd.DataFrame({"timestamp_ns": at_ns, **dict.fromkeys(HOST_COLUMNS.keys() - {"timestamp_ns", "phase"}, 0.5)})
+    tables = {"gpu": gpu.astype({"power_w": "float64"}), "host": host}
+    figure = machine_timeline(tables, machine_summary(phases, 80 * 2**30), BOUND)
+    shown = words(figure)
+    assert any(text.startswith("The machine through the phases of the run") for text in shown)
+    assert any(text.startswith("CLIENT-BOUND") for text in shown)
+    assert {PHASE_INFERENCE, "sweep", "power: not told", "what it has"} <= set(shown)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([PHASE_BEFORE, PHASE_AFTER, PHASE_INFERENCE]), st.floats(0.001, 100)),
+        max_size=9,
+    )
+)
+def test_the_names_of_phases_never_lie_on_each_other_and_none_is_lost(phases) -> None:
+    marked = spans(*phases)
+    named = phase_names(marked)
+    whole_ns = marked[-1]["end_ns"] if marked else 0
+    places = [place for place, _ in named]
+    assert all(right - left >= 0.03 * whole_ns for left, right in pairwise(places))
+    assert {name for _, text in named for name in text.split(" · ")} == {phase for phase, _ in phases}
+
+
+def test_our_interval_stands_on_the_axis_of_the_published_value() -> None:
+    requests, events = derive_tables([chat(40 + n % 9, 10, 6, n, sent_ms=200.0 * n) for n in range(40)])
+    summary = summarise(requests, events, concurrency=1)
+    latency, ttft = published_beside_ours(PUBLISHED, summary, {}).axes
+    drawn = [tuple(y for _, y in path.vertices) for lines in ttft.collections for path in lines.get_paths()]
+    assert tuple(summary["ttft_s"]["p50_interval"]) in [pytest.approx(ends) for ends in drawn]
+    assert "8.84" in [text.get_text() for text in latency.texts]
+    low, high = ttft.get_ylim()
+    assert low < summary["ttft_s"]["p50"] < PUBLISHED["ttft_formula_s"]["p99"] < high
+
+
+def test_gaps_that_one_read_hid_are_counted_and_not_drawn_as_short_ones() -> None:
+    requests, events = derive_tables([chat(40, 10, 6, n, sent_ms=200.0 * n) for n in range(10)])
+    events.loc[events.itl_s.notna() & (events.request_id < 2), "itl_s"] = 0.0
+    figure = gap_distribution(events, summarise(requests, events, concurrency=1), {})
+    assert "10 of 50 gaps lay within one read" in " ".join(figure.get_supxlabel().split())
+    assert figure.axes[0].get_xlim()[0] > 1.0  # ms
+
+
+def test_parts_side_by_side_differ_in_print_without_colour() -> None:
+    models = list(read_architectures(paths.ARCHITECTURES.read_text()).values())
+    cards = list(read_gpus(paths.GPUS.read_text()).values())
+    figure = weights_by_module(models[:1], cards[:1], {})
+    hatches = [bars.patches[0].get_hatch() for bars in figure.axes[0].containers]
+    assert [hatch or "" for hatch in hatches] == list(HATCHES[: len(hatches)])
+    assert len(set(hatches)) == len(hatches)
+
+
+@pytest.mark.parametrize(
+    ("labels", "one"),
+    [
+        (["TINY MODEL", None, "TINY MODEL"], "TINY MODEL"),
+        (["TINY MODEL", "TINY MODEL, CPU"], "TINY MODEL, CPU"),
+        (["REFERENCE SERVER", "TINY MODEL"], "REFERENCE SERVER + TINY MODEL"),
+        ([None], None),
+        ([], None),
+    ],
+)
+def test_a_figure_of_several_runs_bears_every_label_once(labels, one) -> None:
+    assert merged_labels(labels) == one
+    if labels:
+        runs = {str(at): {"run_id": at, "label": label} for at, label in enumerate(labels)}
+        assert shared_manifest(runs)["label"] == one
+
+
+@pytest.mark.parametrize("label", ["TINY MODEL", "TINY MODEL, CPU + REFERENCE SERVER + NO GPU, REMOTE SERVER"])
+@pytest.mark.parametrize(("width", "height"), [(9.0, 1.9), (12.0, 4.0), (6.5, 7.6)])
+def test_the_label_across_a_figure_is_inside_it(label, width, height) -> None:
+    figure, _ = new_figure(width=width, height=height)
+    finished(figure, {"label": label, "run_id": "r"})
+    figure.draw_without_rendering()
+    [text] = [text for text in figure.texts if text.get_text() == label]
+    box = text.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert 0 <= box.y0 < box.y1 <= figure.bbox.height
+
+
+def test_the_published_block_is_the_one_of_the_claims_and_trips_the_first_rule() -> None:
+    [block] = read_results(paths.PUBLISHED_BLOCK)
+    said = {claim.claim_id[4:]: claim.published.value for claim in load_claims() if claim.published}
+    for at in ("p50", "p90", "p99"):
+        assert block.summary["done_s"][at] == said[f"latency-{at}"]
+        assert block.summary["ttft_s"][at] == said[f"ttft-{at}"]
+    assert block.summary["output_tok_s_total"] == said["token-rate"]
+    assert block.summary["wall_s"] == said["wall"]
+    assert {f.rule for f in judge_result(block).findings if f.severity == "error"} == {"ttft-is-a-fraction-of-latency"}
+    assert paths.PUBLISHED_BLOCK.read_bytes() == (TESTS / "imported" / "write-up.txt").read_bytes()

@@ -1,0 +1,133 @@
+"""One server, measured by this kit and by three other tools, on one figure: what is drawn, not told, and noted."""
+
+import gzip
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from folders import TESTS
+from gptoss_bench.calibration.reference.engine import serve_reference
+from gptoss_bench.calibration.reference.plan import ReferencePlan
+from gptoss_bench.cli.main import main
+from gptoss_bench.figures.side_by_side import NOT_REPORTED, results_beside
+from gptoss_bench.lint.results import Result, read_results
+from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.stats.side_by_side import PERCENTILES, QUANTITIES, points_side_by_side
+from gptoss_bench.stats.summary import summarise
+from serving import held
+from streams import chat
+
+FILES = TESTS / "imported"
+TTFT_S, ITL_S, TOKENS = 0.1, 0.01, 32  # of the server that all of them measured
+SERVER = ReferencePlan(ttft_s=TTFT_S, itl_s=ITL_S, jitter_s=0.004, tokens=TOKENS, role="early")
+KIT, VLLM, GUIDELLM, AIPERF = range(4)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A run of this kit's load against the same server, and the files of the others."""
+    results = tmp_path_factory.mktemp("results")
+    with held(serve_reference(SERVER, results)) as server:
+        load = ["load", "--url", server.url, "--model", server.model, "-c", "4", "-n", "24", "--max-tokens", "32"]
+        assert main([*load, "--warmup", "4", "--results", str(results)]) == 0
+    packed = results / "guidellm.json"
+    packed.write_bytes(gzip.decompress((FILES / "guidellm.json.gz").read_bytes()))
+    [run] = (results / "runs").iterdir()
+    return [run, FILES / "vllm-bench-serve-detailed.json", packed, FILES / "aiperf.json"]
+
+
+@pytest.fixture(scope="module")
+def results(files: list[Path]) -> list[Result]:
+    return [result for file in files for result in read_results(file)]
+
+
+def words(axes) -> list[str]:
+    return [text.get_text() for text in axes.findobj(Text) if text.get_text()]
+
+
+def drawn(axes, result: int) -> dict[str, float]:
+    """By shape, where the marks of a result stand on the x axis of a panel."""
+    shapes = {"o": "p50", "s": "p90", "^": "p99"}
+    marks = [line for line in axes.get_lines() if line.get_marker() in shapes and list(line.get_ydata()) == [result]]
+    return {shapes[line.get_marker()]: float(line.get_xdata()[0]) for line in marks}
+
+
+def test_all_stand_on_the_same_axes_with_their_own_values(results) -> None:
+    panels = results_beside(results).axes
+    assert [axes.get_title() for axes in panels] == list(QUANTITIES.values())
+    ttft, itl, tpot, latency = ([drawn(axes, result) for result in range(4)] for axes in panels)
+    for result in (KIT, GUIDELLM, AIPERF):
+        assert ttft[result]["p50"] == pytest.approx(TTFT_S, rel=0.5)
+        assert tpot[result]["p50"] == pytest.approx(ITL_S * 1e3, rel=0.5)
+    assert ttft[VLLM]["p50"] < TTFT_S / 10  # its first chunk is the role chunk
+    assert [set(each) for each in itl] == [set(PERCENTILES), set(PERCENTILES), set(), set(PERCENTILES)]
+    for result, one in enumerate(results):
+        assert latency[result] == pytest.approx({at: one.summary["done_s"][at] for at in PERCENTILES})
+
+
+def test_what_is_not_told_and_what_is_meant_otherwise_is_said_in_the_figure(results) -> None:
+    figure = results_beside(results)
+    ttft, itl, *_ = figure.axes
+    notes = {note: number for number, note in points_side_by_side(results).notes.items()}
+    [of_ttft] = [number for note, number in notes.items() if note.startswith("TTFT is to the first chunk")]
+    [of_itl] = [number for note, number in notes.items() if note.startswith("ITL, as it calls a request's mean")]
+    assert any(text.endswith(f" [{of_ttft}]") for text in words(ttft))
+    assert f"{NOT_REPORTED} [{of_itl}]" in words(itl)
+    footer = " ".join(figure.get_supxlabel().split())
+    assert all(f"[{number}] {note}" in footer for note, number in notes.items())
+    assert "empty mark: not resolved" in footer
+    assert "REFERENCE SERVER" in words(figure)
+
+
+def test_an_interval_is_where_it_is_known(results) -> None:
+    points = points_side_by_side(results).points.set_index(["result", "quantity", "percentile"])
+    assert points.loc[(KIT, "ttft_s", "p50"), ["low_s", "high_s"]].notna().all()
+    assert points.loc[(KIT, "ttft_s", "p99"), ["low_s", "high_s"]].isna().all()  # not resolved
+    assert points.loc[(AIPERF, "ttft_s", "p50"), ["low_s", "high_s"]].isna().all()  # the file does not tell it
+    assert pd.isna(points.loc[(GUIDELLM, "itl_s", "p50"), "value_s"])
+    for row in points.dropna(subset=["low_s"]).itertuples():
+        assert row.low_s <= row.value_s <= row.high_s
+
+
+def test_p90_and_p99_have_an_interval_where_requests_are_kept_and_enough() -> None:
+    requests, events = derive_tables([chat(40 + n % 7, 10, 5, n, sent_ms=200.0 * n) for n in range(120)])
+    one = Result("r", summarise(requests, events, concurrency=1), requests, {})
+    points = points_side_by_side([one]).points.set_index(["quantity", "percentile"])
+    assert points.loc["ttft_s", "low_s"].notna().to_dict() == {"p50": True, "p90": True, "p99": False}
+    low, value, high = points.loc[("ttft_s", "p90"), ["low_s", "value_s", "high_s"]]
+    assert 0.040 <= low <= value <= high <= 0.046
+
+
+def test_the_published_block_stands_beside_them_though_it_tells_less(results) -> None:
+    [block] = read_results(FILES / "write-up.txt")
+    _, itl, tpot, latency = results_beside([*results, block]).axes
+    assert NOT_REPORTED in words(itl)
+    assert NOT_REPORTED in words(tpot)
+    assert drawn(latency, 4) == {"p50": 8.835, "p90": 11.235, "p99": 14.755}
+
+
+@pytest.mark.parametrize(("kind", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
+def test_the_shell_draws_what_the_name_says(files, tmp_path, capsys, kind, start) -> None:
+    picture = tmp_path / f"beside.{kind}"
+    assert main(["draw", *map(str, files), "--out", str(picture)]) == 0
+    assert picture.read_bytes().startswith(start)
+    assert capsys.readouterr().out == f"{picture}\n"
+    assert list(tmp_path.iterdir()) == [picture]
+
+
+@pytest.mark.parametrize(
+    ("results", "out", "said"),
+    [
+        ("write-up.txt", "a.gif", "it ends with .svg, .png, .pdf"),
+        ("write-up.txt", "none/a.svg", "cannot write"),
+        ("README.md", "a.svg", "is no result that can be read"),
+        ("nothing", "a.svg", "cannot be read"),
+    ],
+)
+def test_bad_usage_is_one_line(tmp_path, capsys, results, out, said) -> None:
+    assert main(["draw", str(FILES / results), "--out", str(tmp_path / out)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert said in line
+    assert list(tmp_path.iterdir()) == []

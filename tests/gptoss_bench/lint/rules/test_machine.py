@@ -1,0 +1,106 @@
+"""The rules of the witnesses, each with a summary that trips it, and one that trips none."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gptoss_bench.lint.rules.machine import MACHINE_RULES
+from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.stats.agreement import FIRST
+from gptoss_bench.telemetry.samples import PHASE_AFTER, PHASE_INFERENCE
+from streams import two_slots
+
+ROW = {"statistic": "p50", "unit": "s", "client": 0.5, "server_low": 0.04, "server_high": 0.06, "agrees": True}
+
+
+def summary(**parts: Any) -> dict[str, Any]:
+    """What a quiet machine with one GPU and a server that agrees would leave."""
+    gpu = {"throttled_share": {}, "by_phase": {PHASE_INFERENCE: {"other_processes_max": 0}}} | parts.get("gpu", {})
+    host = {"steal_share": 0.0, "cpu_share": 0.4} | parts.get("host", {})
+    made: dict[str, Any] = {
+        "agreement": [{"quantity": FIRST, **ROW} | parts.get("row", {})],
+        "server_metrics": {"counts": {"requests": 6.0} | parts.get("counts", {})},
+        "telemetry": {"gpu": gpu, "host": {"by_phase": {PHASE_INFERENCE: host, PHASE_AFTER: {"cpu_share": 1.0}}}},
+    }
+    return made | {name: parts[name] for name in ("agreement", "server_metrics", "telemetry") if name in parts}
+
+
+def findings(found: dict[str, Any]) -> dict[str, Any]:
+    requests: pd.DataFrame = derive_tables(two_slots())[0]  # six requests
+    return {finding.rule: finding for rule in MACHINE_RULES if (finding := rule(found, requests))}
+
+
+def test_a_quiet_machine_trips_no_rule() -> None:
+    assert findings(summary()) == {}
+
+
+def test_a_run_that_had_no_witness_trips_no_rule() -> None:
+    assert findings({}) == {}
+
+
+def test_a_witness_that_was_missing_is_noted() -> None:
+    found = findings({"agreement": [], "server_metrics": {"words": "no /metrics"}, "telemetry": {"words": "it died"}})
+    assert {name: one.severity for name, one in found.items()} == {
+        "no-server-metrics": "note",
+        "no-machine-telemetry": "note",
+    }
+    assert "no /metrics" in found["no-server-metrics"].evidence
+    assert "it died" in found["no-machine-telemetry"].evidence
+
+
+TRIPPED = [
+    ("server-and-client-disagree", {"row": {"agrees": False}}, "0.5 s by the client, 0.04 to 0.06 s by the server"),
+    ("server-and-client-disagree", {"row": {"agrees": False, "server_high": None}}, "over 0.04 s by the server"),
+    ("server-shared", {"counts": {"requests": 9.0}}, "completed 9 requests while this run sent it 6"),
+    ("prompts-from-cache", {"counts": {"prefix_cache_queries": 100.0, "prefix_cache_hits": 80.0}}, "80% of the"),
+    ("prompts-from-cache", {"counts": {"prompt_tokens": 50.0, "prompt_tokens_cached": 50.0}}, "50% of the"),
+    ("gpu-throttled", {"gpu": {"throttled_share": {"power cap": 0.4}}}, "power cap in 40% of the samples"),
+    ("gpu-shared", {"gpu": {"by_phase": {PHASE_INFERENCE: {"other_processes_max": 2}}}}, "2 processes"),
+    ("gpu-lost", {"gpu": {"devices": [{"name": "a GPU"}], "words": "the GPU was lost"}}, "the GPU was lost"),
+    ("cpu-stolen", {"host": {"steal_share": 0.11}}, "11.0% of this machine's CPU"),
+    ("cpu-full", {"host": {"cpu_share": 0.99}}, "99% busy"),
+    ("no-server-metrics", {"agreement": [], "server_metrics": {"words": "no /metrics"}}, "no /metrics"),
+    ("no-machine-telemetry", {"telemetry": {"words": "it died"}}, "it died"),
+]
+BESIDE: list[tuple[str, dict[str, Any]]] = [
+    ("server-and-client-disagree", {"row": {"agrees": None}}),
+    ("server-shared", {"counts": {"requests": 5.0}}),
+    ("prompts-from-cache", {"counts": {"prefix_cache_queries": 0.0, "prefix_cache_hits": 0.0}}),
+    ("prompts-from-cache", {"counts": {"prompt_tokens": 99.0, "prompt_tokens_cached": 1.0}}),
+    ("gpu-throttled", {"gpu": {"throttled_share": {"power cap": 0.01}}}),
+    ("gpu-throttled", {"gpu": {"throttled_share": None, "by_phase": {}}}),
+    (
+        "gpu-shared",
+        {
+            "gpu": {
+                "by_phase": {PHASE_INFERENCE: {"other_processes_max": None}, PHASE_AFTER: {"other_processes_max": 2}}
+            }
+        },
+    ),
+    ("gpu-lost", {"gpu": {"devices": [], "words": "no GPU: there is none"}}),
+    ("cpu-stolen", {"host": {"steal_share": 0.01}}),
+    ("cpu-stolen", {"host": {"steal_share": None}}),
+    ("cpu-full", {"host": {"cpu_share": 0.9}}),
+    ("cpu-full", {"host": {"cpu_share": None}}),
+    ("no-server-metrics", {"server_metrics": {"words": None}, "agreement": []}),
+    ("no-machine-telemetry", {"telemetry": {"words": None}}),
+]
+
+
+@pytest.mark.parametrize(("rule", "parts", "words"), TRIPPED)
+def test_each_rule_is_tripped(rule: str, parts: dict[str, Any], words: str) -> None:
+    found = findings(summary(**parts))
+    assert set(found) == {rule}
+    assert words in found[rule].evidence
+
+
+@pytest.mark.parametrize(("rule", "parts"), BESIDE)
+def test_what_is_not_known_or_too_little_is_no_finding(rule: str, parts: dict[str, Any]) -> None:
+    assert findings(summary(**parts)) == {}, rule
+
+
+def test_the_gpu_of_a_machine_that_only_asks_is_not_the_engines() -> None:
+    found = summary(gpu={"throttled_share": {"power cap": 1.0}})
+    found["telemetry"]["engine_here"] = False
+    assert findings(found) == {}

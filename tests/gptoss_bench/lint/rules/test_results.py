@@ -1,0 +1,176 @@
+"""Each rule with a run that trips it, and a run that trips none."""
+
+from itertools import accumulate
+from typing import Any
+
+import pytest
+
+from gptoss_bench.lint.rules.results import check_requests, fraction_of_latency
+from gptoss_bench.runs.finding import Finding
+from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.stats.summary import summarise
+from gptoss_client.trace import Trace
+from streams import DONE, answer, chat, counted, finish, thought, trace, usage
+
+PUBLISHED = [(2.271, 8.835), (2.874, 11.235), (3.775, 14.755)]  # TTFT and latency (s) at p50, p90, p99
+
+
+def stopped(request_id: int, sent_ms: float | None = None, **fields: Any) -> Trace:
+    """A reply of eleven tokens that ended by itself, sent 1 ms after the one before it had ended."""
+    texts = [(_first_ms(request_id) + at * _gap_ms(request_id), answer(usage=counted(at + 1))) for at in range(11)]
+    end = [(texts[-1][0], finish()), (texts[-1][0], DONE)]
+    return trace([*texts, *end], request_id, sent_ms=SENDS[request_id] if sent_ms is None else sent_ms, **fields)
+
+
+def _first_ms(request_id: int) -> int:
+    return 40 + request_id % 7
+
+
+def _gap_ms(request_id: int) -> int:
+    return 9 + request_id % 3
+
+
+SENDS = list(accumulate((_first_ms(n) + 10 * _gap_ms(n) + 1 for n in range(1000)), initial=0))
+
+
+def sound(count: int = 1000) -> list[Trace]:
+    """A warm-up, then one slot that is never idle for more than 1 ms."""
+    return [stopped(count, -200, phase="warmup"), *(stopped(n) for n in range(count))]
+
+
+def findings(traces: list[Trace], concurrency: int = 1) -> dict[str, Finding]:
+    requests, events = derive_tables(traces)
+    return {
+        found.rule: found for found in check_requests(summarise(requests, events, concurrency=concurrency), requests)
+    }
+
+
+def replaced(*instead: Trace) -> list[Trace]:
+    """The sound run with other requests in the places of their ids."""
+    by_id = {one.request_id: one for one in instead}
+    return [by_id.get(one.request_id, one) for one in sound()]
+
+
+THOUGHT_ONLY = [(10.0, thought()), (140.0, finish()), (140.0, DONE)]
+MISCOUNTED = [(40.0, answer(usage=counted(1))), (140.0, answer("", timings={"predicted_n": 9})), (140.0, DONE)]
+UNCOUNTED = [(40.0, answer()), (50.0, answer()), (140.0, finish()), (140.0, usage(1)), (140.0, DONE)]
+EQUAL = [chat(40, 9, 9, n, sent_ms=114.0 * n) for n in range(10)]  # each like the next, up to its token limit
+
+TRIPPED = [
+    ("ttft-is-a-fraction-of-latency", "error", EQUAL, 1),
+    ("timestamps-out-of-order", "error", replaced(chat(-2, 9, 9, 3, sent_ms=SENDS[3])), 1),
+    ("littles-law", "error", replaced(*(stopped(n, ending="cut") for n in range(60))), 1),
+    ("failures", "error", replaced(*(trace([], n, status=503, sent_ms=SENDS[n]) for n in (3, 5))), 1),
+    ("one-prompt", "warning", [stopped(n, prompt_id=0) for n in range(9)], 1),
+    ("most-answers-truncated", "warning", EQUAL, 1),
+    ("no-answer", "warning", replaced(trace(THOUGHT_ONLY, 3, sent_ms=SENDS[3])), 1),
+    ("token-counts-disagree", "warning", replaced(trace(MISCOUNTED, 3, sent_ms=SENDS[3])), 1),
+    ("token-counts-disagree", "warning", replaced(trace(UNCOUNTED, 3, sent_ms=SENDS[3])), 1),
+    ("concurrency-not-delivered", "warning", [stopped(n, 40.0 * n) for n in range(60)], 6),
+    ("client-bound", "warning", [stopped(n, lags_ns=(2_000_000,) * 13) for n in range(9)], 1),
+    ("no-warmup", "note", sound()[1:], 1),
+    ("percentile-not-resolved", "note", sound(999), 1),
+]
+
+
+# A step beside each: the rule that does not fire. What else does is not asked.
+BESIDE = [
+    ("ttft-is-a-fraction-of-latency", EQUAL[:9], 1),  # too few to prove anything
+    ("timestamps-out-of-order", replaced(chat(1, 9, 9, 3, sent_ms=SENDS[3])), 1),
+    ("littles-law", replaced(*(stopped(n, ending="cut") for n in range(40))), 1),
+    ("failures", replaced(trace([], 3, status=503, sent_ms=SENDS[3])), 1),  # one in a thousand
+    ("one-prompt", [*(stopped(n, prompt_id=0) for n in range(8)), stopped(8, prompt_id=1)], 1),
+    ("most-answers-truncated", [*EQUAL[:5], *(stopped(n) for n in range(5, 10))], 1),
+    ("no-answer", replaced(trace([(10.0, answer()), *THOUGHT_ONLY], 3, sent_ms=SENDS[3])), 1),
+    ("token-counts-disagree", replaced(trace([*UNCOUNTED[:1], *UNCOUNTED[2:]], 3, sent_ms=SENDS[3])), 1),
+    ("concurrency-not-delivered", [stopped(n, 26.0 * n) for n in range(60)], 5),
+    ("client-bound", [stopped(n, lags_ns=(100_000,) * 13) for n in range(9)], 1),
+    ("no-warmup", sound(), 1),
+    ("percentile-not-resolved", sound(1000), 1),
+]
+
+
+def test_a_sound_run_trips_no_rule() -> None:
+    assert findings(sound()) == {}
+
+
+@pytest.mark.parametrize(("rule", "traces", "concurrency"), BESIDE)
+def test_each_rule_lets_pass_what_lies_a_step_beside(rule: str, traces: list[Trace], concurrency: int) -> None:
+    assert rule not in findings(traces, concurrency)
+
+
+@pytest.mark.parametrize(
+    ("caching", "hits", "words"),
+    [
+        (True, 0.0, "the server has a prefix cache"),
+        (None, 0.0, "whether the server has a prefix cache is not known"),
+        (None, 80.0, "the server has a prefix cache"),
+        (False, 80.0, "the server has a prefix cache"),  # its counters say otherwise
+        (False, 0.0, None),
+    ],
+)
+def test_one_prompt_matters_where_a_prefix_cache_may_serve_it(
+    caching: bool | None, hits: float, words: str | None
+) -> None:
+    requests, events = derive_tables([stopped(n, prompt_id=0) for n in range(9)])
+    summary = summarise(requests, events, concurrency=1)
+    reported = {"server_metrics": {"counts": {"prefix_cache_hits": hits}}}
+    manifest = {"endpoint": {"facts": {"prefix_caching": caching}}}
+    found = {found.rule: found for found in check_requests({**summary, **reported, "manifest": manifest}, requests)}
+    assert ("one-prompt" in found) is (words is not None)
+    assert words is None or words in found["one-prompt"].evidence
+
+
+@pytest.mark.parametrize(("rule", "severity", "traces", "concurrency"), TRIPPED)
+def test_each_rule_is_tripped(rule: str, severity: str, traces: list[Trace], concurrency: int) -> None:
+    found = findings(traces, concurrency)
+    assert rule in found
+    assert found[rule].severity == severity
+    assert all(len(text) > 15 and "nan" not in text for text in (found[rule].evidence, found[rule].advice))
+
+
+@pytest.mark.parametrize(("name", "share", "bound"), [("cpu_share", 0.81, True), ("cpu_share", 0.79, False)])
+def test_a_client_that_is_busy_most_of_the_time_is_named(name: str, share: float, bound: bool) -> None:
+    requests, events = derive_tables(sound())
+    summary = summarise(requests, events, concurrency=1)
+    summary["client"][name] = share
+    assert ("client-bound" in {found.rule for found in check_requests(summary, requests)}) is bound
+
+
+@pytest.mark.parametrize(("reported", "differs"), [(11_000.0, False), (11_001.0, True)])
+def test_the_servers_own_count_of_tokens_is_held_against_the_usage(reported: float, differs: bool) -> None:
+    requests, events = derive_tables(sound())
+    summary = summarise(requests, events, concurrency=1)
+    summary["server_metrics"] = {"counts": {"requests": 1000.0, "generation_tokens": reported}}
+    found = {found.rule: found for found in check_requests(summary, requests)}
+    assert set(found) == ({"token-counts-disagree"} if differs else set())
+    assert not differs or "11001 tokens, the usage of all answers has 11000" in found["token-counts-disagree"].evidence
+
+
+def test_the_gravest_findings_come_first() -> None:
+    severities = [found.severity for found in findings(EQUAL).values()]
+    assert severities == sorted(severities, key=["error", "warning", "note"].index)
+    assert len(set(severities)) == 3
+
+
+def test_the_published_figures_trip_the_first_rule() -> None:
+    found = fraction_of_latency(PUBLISHED)
+    assert found is not None
+    assert (found.rule, found.severity) == ("ttft-is-a-fraction-of-latency", "error")
+    assert "0.2570 / 0.2558 / 0.2558" in found.evidence
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        pytest.param([(0.065, 8.835), (0.090, 11.235), (0.700, 14.755)], id="measured"),
+        pytest.param(PUBLISHED[:1], id="one pair"),
+        pytest.param([(2.271, 0.0), (2.874, 0.0)], id="no latency"),
+    ],
+)
+def test_percentiles_that_prove_nothing(pairs: list[tuple[float, float]]) -> None:
+    assert fraction_of_latency(pairs) is None
+
+
+def test_a_run_without_requests_breaks_no_rule() -> None:
+    assert findings([]) == {}

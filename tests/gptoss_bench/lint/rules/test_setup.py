@@ -1,0 +1,157 @@
+"""The rules on how a result was made, each with one that trips it and one that does not."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from gptoss_bench.lint.rules.setup import SETUP_RULES, differing_conditions
+from gptoss_bench.runs.finding import Finding
+from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.stats.summary import summarise
+from streams import two_slots
+
+SOUND: dict[str, Any] = {
+    "scenario": "vllm-h100",
+    "clock": {"source": "CLOCK_MONOTONIC", "steps": 0},
+    "endpoint": {"quantisation": "MXFP4", "facts": {"vram_share": 1.0}},
+}
+
+
+def judged(manifest: dict[str, Any], requests: pd.DataFrame | None = None, **reported: Any) -> dict[str, Finding]:
+    rows, events = derive_tables(two_slots())
+    summary = {**summarise(rows, events, concurrency=2), "output_tok_s_total": 100.0, "output_tok_s": 100.0, **reported}
+    requests = rows if requests is None else requests
+    found = [rule(summary | {"manifest": {**SOUND, **manifest}}, requests) for rule in SETUP_RULES]
+    return {finding.rule: finding for finding in found if finding is not None}
+
+
+def endpoint(**parts: Any) -> dict[str, Any]:
+    return {"endpoint": {**SOUND["endpoint"], **parts}}
+
+
+def loads(*shares: float) -> pd.DataFrame:
+    """Six requests in two slots, whose server spent so much of its time in loading."""
+    requests = derive_tables(two_slots())[0]
+    return requests.assign(server_load_s=list(shares), server_total_s=1.0)
+
+
+def test_a_sound_run_trips_no_rule() -> None:
+    assert judged({}) == {}
+
+
+TRIPPED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+    ("ramp-and-tail-inside", {}, {"output_tok_s_total": 90.0}, "90.0 tokens/s over the whole run"),
+    ("ramp-and-tail-inside", {}, {"output_tok_s": None}, "no rate of a steady window is known"),
+    ("percentile-rule-unnamed", {}, {"percentile_rule": None}, "ttft_s"),
+    ("clock-step", {"clock": {"source": "CLOCK_MONOTONIC", "steps": 2}}, {}, "set 2 times"),
+    ("wall-clock-used", {"clock": {"source": "wall"}}, {}, "'wall'"),
+    ("partial-offload", endpoint(facts={"vram_share": 0.47}), {}, "47% of the loaded model"),
+    ("partial-offload", endpoint(facts={"gpu_layers": 10, "layers": 25}), {}, "10 of 25 layers"),
+    ("partial-offload", endpoint(facts={"gpu_layers": -1, "cpu_moe_layers": 8}), {}, "the experts of 8 layers"),
+    ("engine-noted", endpoint(facts={"notes": ["no /metrics", "version 9"]}), {}, "no /metrics; version 9"),
+    ("quantisation-differs", endpoint(quantisation="BF16"), {}, "of MXFP4 weights, this server's are BF16"),
+    ("quantisation-differs", {"scenario": "transformers-bf16"}, {}, "of BF16 weights, this server's are MXFP4"),
+]
+BESIDE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("ramp-and-tail-inside", {}, {"output_tok_s_total": 96.0}),
+    ("ramp-and-tail-inside", {}, {"output_tok_s_total": None, "output_tok_s": None}),
+    ("percentile-rule-unnamed", {}, {"percentile_rule": "exclusive"}),
+    ("clock-step", {"clock": {"source": "CLOCK_MONOTONIC", "steps": 0}}, {}),
+    ("wall-clock-used", {"clock": None, "endpoint": None}, {}),
+    ("partial-offload", endpoint(facts={"vram_share": 0.0}), {}),  # no GPU at all: nothing is partial
+    ("partial-offload", endpoint(facts={"gpu_layers": 99, "layers": 25, "cpu_moe_layers": 0}), {}),
+    ("partial-offload", endpoint(facts={"gpu_layers": -1, "layers": 25}), {}),
+    ("partial-offload", endpoint(facts={"gpu_layers": None, "cpu_moe_layers": 8}), {}),
+    ("engine-noted", endpoint(facts={"notes": []}), {}),
+    ("quantisation-differs", endpoint(quantisation=None), {}),
+    ("quantisation-differs", endpoint(quantisation="mxfp4"), {}),
+    ("quantisation-differs", {"scenario": "load", **endpoint(quantisation="Q8_0")}, {}),  # no claim is made of it
+]
+
+
+@pytest.mark.parametrize(("rule", "manifest", "reported", "words"), TRIPPED)
+def test_each_rule_is_tripped(rule: str, manifest: dict[str, Any], reported: dict[str, Any], words: str) -> None:
+    found = judged(manifest, **reported)
+    assert set(found) == {rule}
+    assert words in found[rule].evidence
+
+
+@pytest.mark.parametrize(("rule", "manifest", "reported"), BESIDE)
+def test_what_is_sound_or_not_known_is_no_finding(
+    rule: str, manifest: dict[str, Any], reported: dict[str, Any]
+) -> None:
+    assert judged(manifest, **reported) == {}, rule
+
+
+COLD = [
+    ((0.5, 0.7, 0, 0, 0, 0), True),
+    ((0.01,) * 6, False),
+    ((0.0, 0.0, 0.4, 0.4, 0.4, 0.4), False),  # a queue, which all wait in
+    ((0.3, 0.3, 0.25, 0.25, 0.25, 0.25), False),
+]
+
+
+@pytest.mark.parametrize(("shares", "tripped"), COLD)
+def test_loading_in_the_first_wave_is_told_from_waiting_in_a_queue(shares: tuple[float, ...], tripped: bool) -> None:
+    found = judged({}, loads(*shares))
+    assert set(found) == ({"cold-load-inside"} if tripped else set())
+    assert not tripped or "60% of the time of the first requests (2)" in found["cold-load-inside"].evidence
+
+
+def spread(p50: float, p99: float | None = None) -> dict[str, Any]:
+    return {"n": 1000, "mean": p50, "p50": p50, "p90": p50, "p99": p99 or p50, "p50_interval": None}
+
+
+ROLE_CHUNK = [
+    (0.003, 0.0133, 0.102, True),
+    (0.1, 0.0133, 0.102, False),  # a wait that TTFT has as well
+    (0.003, 0.0101, 0.102, False),  # one long gap in a hundred, not one an answer
+    (0.003, 0.0133, 0.03, False),  # slow now and then, never so long
+]
+
+
+@pytest.mark.parametrize(("ttft_s", "tpot_s", "longest_s", "tripped"), ROLE_CHUNK)
+def test_a_role_chunk_that_counts_as_a_token_is_found(
+    ttft_s: float, tpot_s: float, longest_s: float, tripped: bool
+) -> None:
+    others = derive_tables(two_slots())[0].assign(
+        ttfc_s=float("nan")
+    )  # another tool does not tell the first event of any kind
+    reported = {"ttft_s": spread(ttft_s), "itl_s": spread(0.01, longest_s), "tpot_s": spread(tpot_s)}
+    found = judged({}, others, **reported, completion_tokens={"mean": 32.0, "sum": None})
+    assert set(found) == ({"role-chunk-counted"} if tripped else set())
+    assert not tripped or "TTFT is 3 ms, and 102 ms of each answer" in found["role-chunk-counted"].evidence
+
+
+def served(**parts: Any) -> dict[str, Any]:
+    endpoint = {"engine": "vllm", "version": "0.32.0", "model": "m", "quantisation": "MXFP4", **parts}
+    return {"endpoint": endpoint, "gpus": [{"name": "H100"}], "machine": {"cpu": "a CPU"}}
+
+
+MIXED: list[tuple[dict[str, Any], set[str]]] = [
+    (served(), set()),
+    (served(version="0.10.1"), {"mixed-versions"}),
+    (served(version=None), set()),
+    (served(quantisation="BF16", model="n"), {"mixed-quantisation", "mixed-models"}),
+    ({**served(), "gpus": []}, {"mixed-hardware"}),
+    ({}, set()),
+]
+
+
+@pytest.mark.parametrize(("other", "rules"), MIXED)
+def test_conditions_that_differ_within_a_comparison_are_named(other: dict[str, Any], rules: set[str]) -> None:
+    found = differing_conditions([("one", served()), ("other", other)])
+    assert {finding.rule for finding in found} == rules
+    assert all("in one" in finding.evidence and "in other" in finding.evidence for finding in found)
+
+
+# By rule, how many of the cases above fire and how many do not, of those that are not in TRIPPED and BESIDE.
+ELSEWHERE = {
+    "cold-load-inside": [tripped for _, tripped in COLD],
+    "role-chunk-counted": [tripped for *_, tripped in ROLE_CHUNK],
+    **{
+        rule: [rule in rules for _, rules in MIXED]
+        for rule in ("mixed-versions", "mixed-quantisation", "mixed-models", "mixed-hardware")
+    },
+}

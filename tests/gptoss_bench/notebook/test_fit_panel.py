@@ -1,0 +1,76 @@
+"""The panel and the maps over the same arithmetic: what they show is what capacity.fit says."""
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from gptoss_bench import paths
+from gptoss_bench.figures.capacity import headroom_map, need_against_budget
+from gptoss_bench.memory.architecture import read_architectures
+from gptoss_bench.memory.capacity import estimate_fit, fit_grid, largest_sequences
+from gptoss_bench.memory.gpus import read_gpus
+from gptoss_bench.notebook.fit_panel import open_fit_panel
+
+MODELS = read_architectures(paths.ARCHITECTURES.read_text())
+GPUS = read_gpus(paths.GPUS.read_text())
+A10 = "NVIDIA A10 (bare metal / pass-through)"
+CHOICE = {"model": "gpt-oss-20b", "gpu": A10, "context": 8192}
+
+
+def words_of(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.findobj(Text)]
+
+
+def test_without_a_frontend_there_is_a_still_figure(monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    shown = open_fit_panel(MODELS, GPUS, {"run_id": "run-7"}, **CHOICE)
+    words = words_of(shown)
+    assert any("run-7" in text for text in words)
+    assert "fits, +8.5 GiB" in words
+    assert any(text.startswith("does not fit") for text in words)
+
+
+def test_with_one_there_is_a_panel_that_follows_its_controls(monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "transformers_bf16.ipynb")
+    panel = open_fit_panel(MODELS, GPUS, {}, **CHOICE)
+    (model, gpu), (context, sequences), words, picture = (
+        panel.children[0].children,
+        panel.children[1].children,
+        *panel.children[2:],
+    )
+    first = bytes(picture.value)
+    assert first.startswith(b"\x89PNG")
+    assert "MXFP4: at most 131,072 tokens each, or 45 sequences of 8,192 tokens" in words.value
+    gpu.value, context.value = "NVIDIA H100 NVL", 131_072
+    assert bytes(picture.value) != first
+    most = largest_sequences(MODELS["gpt-oss-20b"], "mxfp4", GPUS["NVIDIA H100 NVL"].memory_bytes, context=131_072)
+    assert f"or {most:,} sequences of 131,072 tokens" in words.value
+    sequences.value, model.value = 4, "gpt-oss-120b"
+    assert "BF16: at most 0 tokens each, or 0 sequences" in words.value
+
+
+def test_the_map_shows_headroom_and_the_largest_number_of_sequences():
+    loads = [(8192, 1), (131_072, 8)]
+    cards = [(gpu.name, gpu.memory_bytes) for gpu in GPUS.values()]
+    fits = fit_grid(list(MODELS.values()), ("mxfp4", "bf16"), cards, loads)
+    assert len(fits) == 2 * 2 * 2 * len(GPUS)
+    [one] = [
+        space
+        for space in fits
+        if (space.fit.device, space.fit.model, space.fit.dtype, space.fit.sequences) == (A10, "gpt-oss-20b", "mxfp4", 1)
+    ]
+    assert one.largest_sequences == 45
+    words = words_of(headroom_map(fits, {"run_id": "run-7"}))
+    assert f"{one.fit.headroom_bytes / 2**30:+.0f}\n≤ 45" in words
+    assert "20b MXFP4\n1 × 8k" in words
+    assert "\n8 × 128k" in words
+    assert {"A10  22.5", "H100 NVL  93.6"} <= set(words)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_bars_are_the_parts(name):
+    fits = [estimate_fit(MODELS[name], dtype, A10, 24 * 10**9, context=4096) for dtype in ("mxfp4", "bf16")]
+    figure = need_against_budget(fits, {})
+    widths = [patch.get_width() for patch in figure.axes[0].patches]
+    total = sum(fit.parts.serving + fit.parts.dequantisation for fit in fits) / 2**30
+    assert sum(widths) == pytest.approx(total)

@@ -1,0 +1,136 @@
+"""The results explorer: the table of what is on disk, a difference with its interval, one request down to its bytes."""
+
+import asyncio
+import base64
+import re
+
+import pytest
+
+from gptoss_bench import paths
+from gptoss_bench.figures.comparison import request_timeline
+from gptoss_bench.lint.results import side_of
+from gptoss_bench.notebook.run_browser import RunBrowser, comparison_view, open_run_browser
+from gptoss_bench.runs.catalogue import RUN_COLUMNS, displayed_runs
+from gptoss_bench.runs.catalogue import runs_table as read
+from gptoss_bench.runs.folder import Run, RunFolder
+from gptoss_bench.runs.request_detail import raw_bytes, request_events
+from gptoss_bench.session.evaluate import evaluate
+from gptoss_bench.stats.comparison import compare
+from gptoss_client.errors import UsageError
+from gptoss_client.load import run_load
+from gptoss_client.plan import LoadPlan
+from scripted import scripted, speak
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Two runs against a scripted server, one that was interrupted, and a folder that is none."""
+    where = tmp_path_factory.mktemp("results")
+
+    async def made(run_id: str) -> None:
+        plan = LoadPlan(concurrency=2, requests=6, warmup=1)
+        async with scripted(speak) as server:
+            with RunFolder.create(
+                where, "explore", parameters={"concurrency": 2, "salt": run_id}, run_id=run_id
+            ) as folder:
+                folder.served_by(server.endpoint)
+                folder.manifest["calibration"] = None
+                await run_load(plan, server.endpoint, folder.add)
+                made = {"concurrency": 2, "cpu_s": None, "cpu_share": 0.1, "manifest": folder.manifest}
+                summary, _ = evaluate({}, folder.requests(), folder.columns, **made)
+                folder.document("lint", [{"severity": "note"}, {"severity": "error"}, {"severity": "note"}])
+                folder.finish(summary)
+
+    for run_id in ("20260101T000001Z-explore-aaaaaa", "20260101T000002Z-explore-bbbbbb"):
+        asyncio.run(made(run_id))
+    RunFolder.create(where, "explore", parameters={}, run_id="20260101T000003Z-explore-cccccc")
+    broken = where / "runs" / "20260101T000004Z-explore-dddddd"
+    broken.mkdir()
+    (broken / "manifest.json").write_text("[]")
+    return where
+
+
+def test_every_run_on_disk_is_a_row_the_newest_first(results):
+    table = read(results)
+    assert [run[-6:] for run in table["run"]] == ["dddddd", "cccccc", "bbbbbb", "aaaaaa"]
+    assert table["status"].iloc[0].startswith("not readable: ") and table["status"].iloc[1] == "incomplete"
+    last = table.iloc[-1]
+    assert (last["completed"], last["failed"], last["concurrency"]) == (6, 0, 2)
+    assert last["lint"] == "1 error, 2 note" and last["ttft_p50_s"] > 0
+    assert read(results / "nothing").empty
+
+
+def test_the_published_runs_carry_the_marks_of_the_verdicts():
+    table = read(paths.RESULTS).set_index("scenario")
+    assert re.search(r"\d+ reproduced", " ".join(table["verdicts"]))
+    assert (table["lint"] != "").any()
+
+
+def test_rows_are_filtered_by_words_and_sorted_by_a_column(results):
+    table = read(results)
+    assert list(displayed_runs(table, words="INCOMPLETE explore")["run"]) == ["20260101T000003Z-explore-cccccc"]
+    by_time = displayed_runs(table, by="ttft_p50_s", ascending=True)["ttft_p50_s"]
+    assert by_time.iloc[0] <= by_time.iloc[1] and by_time.iloc[2:].isna().all()
+    assert displayed_runs(table, words="(no regex[").empty
+    with pytest.raises(UsageError, match="there is no column 'speed'"):
+        displayed_runs(table, by="speed")
+
+
+def test_one_request_is_opened_down_to_its_bytes(results):
+    run = Run.load(results / "runs" / "20260101T000001Z-explore-aaaaaa")
+    events, body = request_events(run, 3), raw_bytes(run, 3)
+    assert "".join(events["raw"]).encode() == body and body.endswith(b"data: [DONE]\n\n")
+    row = run.requests.set_index("request_id").loc[3]
+    first = events[events["text"] != ""].iloc[0]
+    assert first["at_s"] == pytest.approx(row["ttft_s"]) and len(events) == row["events"]
+    assert events["gap_s"].sum() == pytest.approx(events["at_s"].iloc[-1])
+    figure = request_timeline(events, 3, run.manifest)
+    assert figure.axes[0].get_title() == "Request 3, event by event"
+    with pytest.raises(UsageError, match="keeps no bytes of a request 99"):
+        request_events(run, 99)
+
+
+def saved(html: str, name: str) -> bytes:
+    [data] = re.findall(rf'download="{re.escape(name)}" href="data:[^;]*;base64,([^"]*)"', html)
+    return base64.b64decode(data)
+
+
+def test_the_explorer_compares_what_is_chosen_and_exports_it(results):
+    explorer = RunBrowser(results)
+    assert len(explorer.runs.children) == 4
+    assert saved(explorer.table.value, "runs.csv").decode().splitlines()[0] == ",".join(RUN_COLUMNS)
+    explorer.words.value = "complete scripted" if "scripted" in explorer.table.value else "1 error"
+    explorer.by.value, explorer.ascending.value = "run", True
+    first, second = (tick.description for tick in explorer.runs.children)
+    assert first < second
+    for tick in explorer.runs.children:
+        tick.value = True
+    assert explorer.chosen == [first, second]
+    assert "95 % intervals" in explorer.comparison.value and "same parameters" in explorer.comparison.value
+    assert "itl_s" in explorer.comparison.value and "[mixed-" not in explorer.comparison.value
+    assert "cannot tell: one side has 6 requests that tell it; it takes 10" in explorer.comparison.value
+    assert b"<svg" in saved(explorer.comparison.value, "runs.svg")
+    explorer.request.value = 2
+    assert b"data: [DONE]" in saved(explorer.timeline.value, f"{first}-request-2.txt")
+    explorer.request.value = 99
+    assert "keeps no bytes of a request 99" in explorer.timeline.value
+    explorer.words.value = ""
+    explorer.runs.children[-1].value = True
+    assert 'role="alert"' in explorer.comparison.value
+
+
+def test_the_published_runs_are_compared_in_the_words_of_the_shell():
+    first, second = (path.name for path in sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2])
+    shown = comparison_view(paths.RESULTS, [first, second])
+    sides = [side_of(Run.load(paths.RUNS / name)) for name in (first, second)]
+    for one in compare(*sides):
+        assert one.span and one.span in shown and f"<td>{one.word}</td>" in shown
+    assert "[mixed-versions]" in shown and "[mixed-models]" in shown
+
+
+def test_without_a_frontend_there_is_a_still_picture(results, monkeypatch):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    shown = open_run_browser(str(results)).data
+    assert "bbbbbb" in shown and "95 % intervals" in shown and "<button" not in shown
+    assert b"<svg" in saved(shown, "runs.svg")
+    assert "<table" in open_run_browser(str(results / "nothing")).data

@@ -1,0 +1,108 @@
+"""The notebooks still run, cell by cell; and each way in which a notebook can break is seen to fail."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from folders import TESTS
+from gptoss_bench import paths
+from gptoss_bench.notebook.runner import execute_notebook
+from gptoss_bench.runs.folder import Run
+from gptoss_client.errors import RunFailed, UsageError
+
+TINY = TESTS / "notebooks"
+SCENARIOS = ("ollama_a10", "vllm_h100", "transformers_bf16", "calibration", "explore", "verdicts")
+
+
+def prepare(source: Path, target: Path, *more: str) -> None:
+    """Write a notebook with its parameters injected and nothing executed: nbval takes none itself."""
+    command = [sys.executable, "-m", "papermill", "--prepare-only", str(source), str(target), *more]
+    subprocess.run(command, check=True, capture_output=True, cwd=paths.ROOT, timeout=120)
+
+
+def nbval(folder: Path, *, cell_timeout_s: int = 240) -> subprocess.CompletedProcess[str]:
+    """Run every cell of every notebook in a folder. nbval's own time-outs are half an hour, so they are named."""
+    timeouts = [f"--nbval-cell-timeout={cell_timeout_s}", "--nbval-kernel-startup-timeout=120"]
+    command = [sys.executable, "-m", "pytest", "--nbval-lax", *timeouts, "-p", "no:cacheprovider", "-c", os.devnull]
+    return subprocess.run(
+        [*command, "--rootdir", str(folder), str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=paths.ROOT,
+        timeout=1200,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_every_cell_of_every_scenario_runs(tmp_path):
+    books, results = tmp_path / "books", tmp_path / "results"
+    books.mkdir()
+    for name in SCENARIOS:
+        where = ("-p", "results_dir", str(results), "-f", str(paths.PROFILES / "smoke.yaml"))
+        prepare(paths.NOTEBOOKS / f"{name}.ipynb", books / f"{SCENARIOS.index(name)}_{name}.ipynb", *where)
+    done = nbval(books)
+    assert done.returncode == 0, done.stdout[-6000:]
+    runs = {run.scenario: run for run in map(Run.load, (results / "runs").iterdir())}
+    assert set(runs) == {name.replace("_", "-") for name in SCENARIOS}
+    assert {run.manifest["status"] for run in runs.values()} == {"complete"}
+    assert runs["vllm-h100"].manifest["label"] == runs["ollama-a10"].manifest["label"] == "TINY MODEL"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("broken_cell", "ZeroDivisionError"),
+        ("lost_task", "nobody awaited it"),
+        ("dead_kernel", "dead_kernel.ipynb::Cell 3"),
+    ],
+)
+def test_nbval_fails_a_notebook_that_breaks(tmp_path, name, words):
+    prepare(TINY / f"{name}.ipynb", tmp_path / f"{name}.ipynb", "-p", "results_dir", str(tmp_path))
+    done = nbval(tmp_path, cell_timeout_s=20)
+    assert done.returncode == 1, done.stdout[-3000:]
+    assert words.lower() in done.stdout.lower()
+
+
+def test_nbval_passes_a_notebook_that_is_whole(tmp_path):
+    prepare(TINY / "whole.ipynb", tmp_path / "whole.ipynb", "-p", "results_dir", str(tmp_path))
+    assert nbval(tmp_path, cell_timeout_s=60).returncode == 0
+
+
+@pytest.fixture
+def tiny_notebooks(monkeypatch):
+    """Let the runner find the notebooks of this folder."""
+    monkeypatch.setattr(paths, "NOTEBOOKS", TINY)
+
+
+def test_the_runner_counts_a_notebook_that_wrote_its_result(tmp_path, tiny_notebooks):
+    done = execute_notebook("whole", {"results_dir": str(tmp_path)}, tmp_path)
+    assert done.run.manifest["status"] == "complete"
+    assert done.notebook.parent == done.html.parent == done.run.path
+    assert 'src="http' not in done.html.read_text()
+    assert str(tmp_path) not in done.notebook.read_text().replace(f'results_dir = \\"{tmp_path}', "").replace(
+        f'"results_dir": "{tmp_path}', ""
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("broken_cell", RunFailed, "ZeroDivisionError"),
+        ("bad_input", UsageError, "concurrency must be 1 or more"),
+        ("lost_task", RunFailed, "nobody awaited it"),
+        ("dead_kernel", RunFailed, "kernel died"),
+        ("no_result", RunFailed, "left no result"),
+        ("endless_cell", RunFailed, "longer than 8 s"),
+    ],
+)
+def test_the_runner_counts_no_notebook_that_broke_and_keeps_it(tmp_path, tiny_notebooks, name, error, words):
+    with pytest.raises(error, match=words) as reported:
+        execute_notebook(name, {"results_dir": str(tmp_path)}, tmp_path, timeout_s=8)
+    assert "\n" not in str(reported.value)
+    [folder] = (tmp_path / "runs").iterdir()
+    assert (folder / "notebook.ipynb").exists()
+    assert Run.load(folder).manifest["status"] == "incomplete"

@@ -1,0 +1,75 @@
+"""Tokens of an event, from every source that a server has for them, and none where it has none."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from folders import TESTS
+from gptoss_bench.runs.request_table import event_table
+from streams import DONE, Timed, answer, counted, finish, role, row, trace, usage
+
+RECORDED = TESTS / "wire"
+
+
+def tokens(timed: list[Timed]) -> list[int | None]:
+    """Of the output-bearing events."""
+    events = event_table([trace(timed)])
+    return [None if pd.isna(count) else int(count) for count in events.loc[events["output"], "tokens"]]
+
+
+def test_tpot_is_exact_with_several_tokens_an_event() -> None:
+    """The first event brings 4 tokens (three channel marks and its own), the others 3 each, 30 ms apart."""
+    texts = [(40 + 30 * k, answer(usage=counted(4 + 3 * k))) for k in range(5)]
+    timed = [(10, role(usage=counted(0))), *texts, (170, finish()), (170, usage(17)), (170, DONE)]
+    assert tokens(timed) == [4, 3, 3, 3, 3]
+    assert row(trace(timed))["tpot_s"] == pytest.approx(0.120 / (17 - 4), abs=1e-15)
+
+
+def test_tokens_by_their_ids_include_the_marks_that_have_no_text() -> None:
+    marks = (30, role(token_ids=[200005, 35644, 200008]))
+    timed = [marks, (40, answer(token_ids=[1])), (50, answer(token_ids=[2, 3])), (60, finish()), (60, usage(7))]
+    assert tokens([*timed, (60, DONE)]) == [4, 2]
+
+
+def test_tokens_by_the_timings_of_llama_cpp() -> None:
+    timed = [(40 + 10 * k, answer(timings={"predicted_n": 4 + 2 * k, "predicted_ms": 9.0})) for k in range(3)]
+    seen = row(trace([*timed, (70, finish()), (70, DONE)]))
+    assert tokens([*timed, (70, DONE)]) == [4, 2, 2]
+    assert (seen["server_source"], seen["server_eval_tokens"], seen["server_eval_s"]) == ("llama.cpp", 8, 0.009)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        pytest.param([(60, usage(9))], id="fewer events than tokens"),
+        pytest.param([(60, usage(1))], id="more events than tokens"),
+        pytest.param([], id="no usage"),
+    ],
+)
+def test_tokens_that_nobody_states_are_unknown(end: list[Timed]) -> None:
+    timed = [(40, answer()), (50, answer(" two words")), (60, finish()), *end, (60, DONE)]
+    assert tokens(timed) == [None, None]
+    seen = row(trace(timed))
+    assert pd.isna(seen["tpot_s"])
+    assert seen["e2e_s"] == 0.050
+    assert pd.isna(seen["ttft_formula_s"]) == (not end)
+
+
+def test_a_running_count_that_falls_is_not_believed() -> None:
+    assert tokens([(40, answer(usage=counted(4))), (50, answer(usage=counted(3))), (60, DONE)]) == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "total"),
+    [
+        pytest.param("vllm-chat_stream_continuous_usage", 4, 48, id="usage in each chunk"),
+        pytest.param("vllm-chat_stream_return_token_ids", 4, 48, id="token ids"),
+    ],
+)
+def test_a_recorded_stream_tells_its_tokens(name: str, first: int, total: int) -> None:
+    lines = (RECORDED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    timed = [(record["t"] * 1e3, record["data"].encode()) for record in map(json.loads, lines)]
+    counts = tokens(timed)
+    assert (counts[0], sum(count or 0 for count in counts)) == (first, total)
+    assert row(trace(timed))["completion_tokens"] == total

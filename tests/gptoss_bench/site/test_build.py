@@ -1,0 +1,337 @@
+"""The site of the committed runs, in a real browser: it opens from disk, asks nobody, every link leads somewhere."""
+
+import base64
+import contextlib
+import io
+import re
+import shutil
+import socketserver
+import threading
+from pathlib import Path
+from urllib.parse import unquote
+
+import nbformat
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import published
+from gptoss_bench import paths
+from gptoss_bench.claims.model import VERDICTS
+from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.claims.verdicts import verdicts_from_table
+from gptoss_bench.cli.main import main
+from gptoss_bench.cli.site import with_evidence
+from gptoss_bench.figures.style import new_figure
+from gptoss_bench.runs.catalogue import latest_runs
+from gptoss_bench.runs.folder import Run
+from gptoss_bench.site.build import build_site
+from gptoss_bench.site.page import Frame, figure_question, linked, markdown_html, raw_html, render_page, take_pictures
+from gptoss_client.errors import RunFailed, UsageError
+from site_pages import Page, browse, console, look_at, needs_browser
+
+PUBLISHED = published.VERDICTS
+WIDTHS = [400, 1400]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("made") / "site"
+    assert main(["site", PUBLISHED, "--out", str(made)]) == 0
+    return made
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[str, Page]:
+    return {file.name: Page(file) for file in sorted(site.glob("*.html"))}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("browser") / "profile"
+
+
+def page_of(run: Run) -> str:
+    return f"{run.scenario}.html"
+
+
+def test_the_site_has_a_page_for_each_run_and_is_small_enough_to_clone(site, pages):
+    runs = with_evidence(latest_runs(paths.RESULTS, [PUBLISHED]), paths.RESULTS)
+    assert set(pages) == {"index.html", "method.html", "appendix.html", *map(page_of, runs)}
+    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 3e6
+
+
+def test_the_published_site_is_that_of_the_committed_runs(site):
+    made, kept = ({file.relative_to(top) for file in top.rglob("*") if file.is_file()} for top in (site, paths.SITE))
+    assert made == kept
+    for name in made:
+        if name.suffix not in (".png", ".parquet"):  # as the library of the day packs them
+            assert (site / name).read_bytes() == (paths.SITE / name).read_bytes(), f"{name}: make site"
+
+
+def test_every_link_leads_to_a_file_and_a_place_in_it(site, pages):
+    for name, page in pages.items():
+        assert len(page.ids) == len(set(page.ids)), name
+        for link in page.links:
+            assert not re.match(r"https?://(127\.|localhost)", link), (name, link)
+            if "://" in link:
+                continue
+            file, _, place = link.partition("#")
+            target = file or name
+            assert (site / target).is_file(), (name, link)
+            assert not place or unquote(place) in pages[target].ids, (name, link)
+
+
+def test_no_page_holds_a_script_or_a_formula_that_needs_one(pages):
+    for name, page in pages.items():
+        assert not {"script", "iframe", "object", "embed", "base"} & set(page.tags), name
+        assert not re.search(r"\$\$|\\\(|\\frac", page.text), name
+    assert "math" in pages["method.html"].tags
+
+
+def test_every_picture_says_in_words_what_it_shows(site, pages):
+    pictures = [picture for page in pages.values() for picture in page.pictures]
+    assert len(pictures) > 10
+    for picture in pictures:
+        assert (site / str(picture["src"])).stat().st_size < 200e3
+        assert re.search(r"\w+ \w+ .*Of run 2\d+T\d+Z-", str(picture["alt"])), picture
+    labelled = [picture for picture in pages["ollama-a10.html"].pictures if "TINY MODEL" in str(picture["alt"])]
+    assert labelled == pages["ollama-a10.html"].pictures
+
+
+def test_code_is_folded_and_all_of_the_notebook_is_there(pages):
+    book = nbformat.read(paths.RUNS / PUBLISHED / "notebook.ipynb", as_version=4)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    page = pages["verdicts.html"]
+    assert page.text.count('<details class="code">') == len(code)
+    assert "open" not in re.findall(r"<details([^>]*)>", page.text)
+    shown = "".join("".join(page.words).split())
+    for cell in code:
+        assert "".join(cell.source.split()) in shown
+
+
+def test_claim_and_evidence_lead_to_each_other(pages):
+    verdicts = verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts"))
+    front = pages["index.html"]
+    for verdict in verdicts:
+        number = verdict.claim_id.partition("-")[0]
+        [row] = re.findall(rf'<tr id="{number}">.*?</tr>', front.text, re.DOTALL)
+        assert f">{verdict.verdict}<" in row
+        if verdict.run_id:
+            name = page_of(Run.load(paths.RUNS / verdict.run_id))
+            assert f'href="{name}"' in row
+            assert f"index.html#{number}" in pages[name].links
+        elif not verdict.needs and verdict.kind != "opinion":
+            assert 'href="verdicts.html"' in row
+            assert f"index.html#{number}" in pages["verdicts.html"].links
+    assert any(verdict.run_id for verdict in verdicts)
+
+
+def test_the_appendix_hands_out_what_the_run_folders_hold(site, pages):
+    for run_id in Run.load(paths.RUNS / PUBLISHED).summary["runs"]:
+        folder, run = site / "tables" / run_id, Run.load(paths.RUNS / run_id)
+        assert (folder / "manifest.json").read_bytes() == (run.path / "manifest.json").read_bytes()
+        assert not (folder / "raw.parquet").exists()
+        if (run.path / "requests.parquet").exists():
+            written = pd.read_csv(folder / "requests.csv")
+            assert written.ttft_s.tolist() == run.requests.ttft_s.tolist()
+        assert {f"tables/{run_id}/{file.name}" for file in folder.iterdir()} <= set(pages["appendix.html"].links)
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    """A listening socket that keeps the first line of whatever asks it for something, and answers nothing."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        super().__init__(("127.0.0.1", 0), socketserver.StreamRequestHandler)
+
+    def finish_request(self, request, client_address) -> None:
+        request.settimeout(10)
+        with contextlib.suppress(OSError):
+            self.asked.append(request.recv(4096).decode("latin-1").partition("\r\n")[0])
+
+
+@pytest.fixture
+def proxy():
+    with Proxy() as made:
+        thread = threading.Thread(target=made.serve_forever, args=(0.05,))
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+def of_pages(asked: list[str]) -> list[str]:
+    """What the pages asked for. Chromium has errands of its own at its maker, whom no page names."""
+    return [line for line in asked if not re.match(r"\w+ (https?://)?[\w.-]+\.(google|googleapis|gvt1)\.com[:/]", line)]
+
+
+def through(proxy: Proxy) -> tuple[str, str]:
+    return f"--proxy-server=127.0.0.1:{proxy.server_address[1]}", "--proxy-bypass-list=<-loopback>"
+
+
+@needs_browser
+def test_a_request_and_a_word_on_the_console_would_be_seen(home, proxy, tmp_path):
+    control = tmp_path / "control.html"
+    control.write_text('<img src="http://pictures.invalid/a.png"><script>console.error("seen")</script>')
+    done = browse(control, home, *through(proxy), "--dump-dom")
+    assert [line for line in console(done) if "seen" in line]
+    assert [line for line in of_pages(proxy.asked) if "pictures.invalid" in line]
+
+
+@needs_browser
+def test_the_front_page_opens_from_disk(site, home, proxy, pages):
+    done = browse(site / "index.html", home, *through(proxy), "--dump-dom")
+    assert "</footer>" in done.stdout, done.stderr[-1000:]
+    assert console(done) == []
+    assert of_pages(proxy.asked) == []
+    assert not [name for name, page in pages.items() if re.search(r"(google|googleapis|gvt1)\.com", page.text)]
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_is_legible_on_a_telephone_and_a_wide_screen_and_asks_for_nothing(site, home, proxy, scheme):
+    preferred = f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}"
+    files = sorted(site.glob("*.html"))
+    seen, said = look_at(files, WIDTHS, home, preferred, *through(proxy))
+    assert said == []
+    assert of_pages(proxy.asked) == []
+    assert len(seen) == len(WIDTHS) * len(files)
+    for one in seen:
+        assert one["letters"] > 500, one
+        assert one["wide"] <= 0, one  # what is wide scrolls in its own box
+        assert one["smallest"] >= 12, one
+        assert one["faintest"] >= 4.5, one
+        assert one["broken"] == [], one
+        assert (one["ground"] > 0.5) is (scheme == "light")
+
+
+@needs_browser
+def test_a_page_prints(site, home, tmp_path):
+    target = tmp_path / "page.pdf"
+    browse(site / "index.html", home, f"--print-to-pdf={target}")
+    assert target.read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "<script>alert(1)</script>",
+        '<img src="https://example.org/a.png">',
+        '<img src="//example.org/a.png">',
+        "<style>@import 'a.css';</style>",
+        '<p onclick="alert(1)">',
+        '<iframe src="a.html"></iframe>',
+    ],
+)
+def test_a_notebook_that_would_ask_or_run_something_becomes_no_page(cell):
+    with pytest.raises(RunFailed, match="without a network"):
+        render_page([raw_html(cell)], Frame("a.html", "A"))
+    assert "&lt;script&gt;" in render_page([markdown_html("`<script>`")], Frame("a.html", "A"))
+
+
+def test_every_kind_of_output_is_shown(tmp_path):
+    figure, axes = new_figure(1, 1)
+    axes.set_title("a picture")
+    figure.savefig(svg := io.StringIO(), format="svg")
+    figure.savefig(png := io.BytesIO(), format="png")
+    data = [
+        {"image/svg+xml": svg.getvalue(), "text/plain": "Figure"},
+        {"image/png": base64.b64encode(png.getvalue()).decode(), "text/plain": "Figure"},
+        {"application/javascript": "alert(1)", "text/html": "<b>bold</b>", "text/plain": "plain"},
+        {"text/markdown": "**strong**", "text/plain": "plain"},
+        {"text/plain": "1 < 2"},
+    ]
+    outputs = [nbformat.v4.new_output("display_data", data=one) for one in data[:3]]
+    outputs += [nbformat.v4.new_output("execute_result", data=one, execution_count=1) for one in data[3:]]
+    outputs.append(nbformat.v4.new_output("stream", text="printed \x1b[31mred\x1b[0m"))
+    outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="bad <b>", traceback=["a", "b"]))
+    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("x", outputs=outputs)]
+    written = take_pictures(nbformat.v4.new_notebook(cells=cells), tmp_path / "pictures", "a", "Of run 1.")
+    (tmp_path / "a.html").write_text(render_page(cells, Frame("a.html", "A")))
+    page = Page(tmp_path / "a.html")
+    assert [picture["src"] for picture in page.pictures] == ["pictures/a-1.svg", "pictures/a-2.png"]
+    assert [picture["alt"] for picture in page.pictures] == ["Title Of run 1."] * 2 == [w["alt"] for w in written]
+    assert (tmp_path / "pictures" / "a-1.svg").read_text() == svg.getvalue()
+    for words in ("<b>bold</b>", "<strong>strong</strong>", "1 &lt; 2", "printed ", "ValueError: bad &lt;b&gt;"):
+        assert words in page.text
+    assert page.text.count("ValueError") == 1
+    assert "plain" not in page.words
+
+
+def test_every_verdict_that_there_is_has_its_meaning_in_the_method(pages):
+    for word in VERDICTS:
+        assert re.search(rf"<td>{word}</td>\s*<td>\w", pages["method.html"].text), word
+
+
+PIECES = st.lists(
+    st.sampled_from(["C01", "C011", "-", " ", "<b>", "</b>", "<a href='C01'>", "</a>", "<i id='C01'>", "x"])
+)
+
+
+@given(PIECES)
+def test_links_change_no_text_and_no_tag(pieces):
+    html = "".join(pieces)
+    made = linked(html, {"C01": "index.html#C01"})
+    assert re.sub(r'<a href="index.html#C01">C01</a>', "C01", made) == html
+
+
+def test_a_word_becomes_a_link_where_it_stands_alone():
+    html = "<title>C01</title><p id='C01'>C01, C01-x, C011</p><a href='b'>C01</a><style>C01</style><br/>C01"
+    assert linked(html, {"C01": "f"}).count('<a href="f">') == 2
+
+
+def test_a_figure_is_told_by_the_question_that_it_answers():
+    assert "first token" in figure_question("x = 1\nfigures.latency_distributions(session.requests, session.manifest)")
+    asked = figure_question("figures.published_beside_ours(published, summary, session.manifest)")
+    assert asked == "Do the published latency and TTFT come out again?"
+    for source in ("", "1 +", "print(1)", "page(table)", "figures.nothing(1)", "%config X"):
+        assert figure_question(source) == ""
+
+
+def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path):
+    runs = [run for run in latest_runs(paths.RESULTS, [PUBLISHED])]
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="something else than a site"):
+        build_site(runs, tmp_path)
+    front = build_site(runs, tmp_path / "site")
+    (front.parent / "old.html").write_text("old")
+    before = {file: file.read_bytes() for file in front.parent.rglob("*") if file.is_file() and file.stem != "old"}
+    build_site(runs, tmp_path / "site")
+    assert before == {file: file.read_bytes() for file in before}
+    assert not (front.parent / "old.html").exists()
+    assert [file.name for file in tmp_path.iterdir() if file.name.startswith("site")] == ["site"]
+
+
+def test_a_run_without_a_notebook_and_a_folder_without_verdicts_are_told_in_one_line(tmp_path, folder, capsys):
+    run = folder.finish({})
+    results = str(run.path.parents[1])
+    assert main(["site", "--results", results, "--out", str(tmp_path / "site")]) == 2
+    assert "make run" in capsys.readouterr().err
+    assert main(["site", run.run_id, "--results", results, "--out", str(tmp_path / "site")]) == 2
+    reported = capsys.readouterr().err
+    assert "no executed notebook" in reported
+    (tmp_path / "file").write_text("mine")
+    assert main(["site", PUBLISHED, "--out", str(tmp_path / "file")]) == 2
+    assert "name another folder" in capsys.readouterr().err
+    assert len(reported.splitlines()) == 1
+    assert not list(tmp_path.glob("site*"))
+
+
+def test_two_runs_of_one_scenario_get_a_page_each_and_one_that_was_interrupted_says_so(tmp_path):
+    [scenario] = [run for run in latest_runs(paths.RESULTS, Run.load(paths.RUNS / PUBLISHED).summary["runs"])
+                  if run.scenario == "transformers-bf16"]  # fmt: skip
+    twin = tmp_path / "runs" / "20260101T000000Z-transformers-bf16-000000"
+    shutil.copytree(scenario.path, twin)
+    manifest = (twin / "manifest.json").read_text().replace(scenario.run_id, twin.name)
+    manifest = manifest.replace('"status": "complete"', '"status": "running"')
+    (twin / "manifest.json").write_text(manifest)
+    front = build_site([scenario, Run.load(twin)], tmp_path / "site")
+    names = {file.stem for file in front.parent.glob("*.html")}
+    assert names == {"index", "method", "appendix", scenario.run_id, twin.name}
+    assert "incomplete" in (front.parent / f"{twin.name}.html").read_text()
+    assert "incomplete" not in (front.parent / f"{scenario.run_id}.html").read_text()
+    assert f"{len(load_claims())} claims" in " ".join(front.read_text().split())

@@ -1,0 +1,141 @@
+"""The page on one run: everything that is known stands on it, and what is not known says so in words."""
+
+import re
+import subprocess
+
+import pytest
+
+from gptoss_bench import paths
+from gptoss_bench.claims.verdicts import verdicts_from_table
+from gptoss_bench.cli.main import main
+from gptoss_bench.cli.readme import README
+from gptoss_bench.cli.report import page_of
+from gptoss_bench.runs.folder import Run, RunFolder
+from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.site.run_page import Price, run_page_markdown, run_page_table, usd_per_mtok
+from gptoss_bench.stats.summary import summarise
+from site_pages import Page, browse, console, needs_browser
+from streams import chat, trace
+
+[PUBLISHED] = re.findall(r"<!-- verdicts of (\S+) -->", README.read_text())
+RUNS = [Run.load(paths.RUNS / run_id) for run_id in Run.load(paths.RUNS / PUBLISHED).summary["runs"]]
+SECTIONS = ["The block", "The error bar", "What makes it untrustworthy", "Verdicts that rest on it", "Cost and energy"]
+MANIFEST = {
+    "run_id": "20260101T000000Z-load-000000",
+    "status": "complete",
+    "reason": None,
+    "label": None,
+    "start_utc": "2026-01-01T00:00:00+00:00",
+    "end_utc": "2026-01-01T00:01:00+00:00",
+    "code": {"version": "0.1.0", "commit": "abc", "dirty": True},
+    "machine": {"cpu": "a CPU", "cores": 2},
+    "endpoint": {"model": "m", "engine": "e"},
+}
+
+
+def summary(**more):
+    return summarise(*derive_tables([chat(40, 10, 6, n, sent_ms=101.0 * n) for n in range(20)]), concurrency=1) | more
+
+
+def section(page: str, name: str) -> str:
+    return page.partition(f"## {name}\n")[2].partition("\n## ")[0].strip()
+
+
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: run.scenario)
+def test_the_page_of_each_published_run_has_every_section(run):
+    page = page_of(run)
+    assert re.findall(r"^## (.+)$", page, re.MULTILINE) == SECTIONS
+    assert all(section(page, name) for name in SECTIONS)
+    assert not re.search(r"\b(nan|None)\b", page)
+    if run.manifest["label"]:
+        assert f"**{run.manifest['label']}**" in page
+    for verdict in verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts")):
+        if verdict.run_id == run.run_id:
+            assert f"| {verdict.claim_id.partition('-')[0]} | {verdict.says} |" in page
+
+
+def test_a_price_becomes_the_cost_of_a_million_tokens():
+    assert usd_per_mtok(Price(3.6, "2026-01-01"), 1000.0) == pytest.approx(1.0)
+    assert usd_per_mtok(Price(3.6, "2026-01-01"), None) is None
+    rate = summary()["output_tok_s_total"]
+    cost = section(run_page_markdown(MANIFEST, summary(), [], [], Price(3.6, "2026-01-01")), "Cost and energy")
+    assert f"{1000 / rate:.3g} USD at 3.6 USD an hour on 2026-01-01" in cost
+    tiny = run_page_markdown(MANIFEST | {"label": "TINY MODEL"}, summary(), [], [], Price(3.6, "2026-01-01"))
+    assert f"TINY MODEL: {1000 / rate:.3g} USD" in tiny
+    failed = summarise(
+        *derive_tables([trace([], 0, sent_ns=None, status=None, ending="connect", error="no")]), concurrency=1
+    )
+    assert "unknown: no rate of tokens" in run_page_markdown(MANIFEST, failed, [], [], Price(3.6, "2026-01-01"))
+
+
+def test_what_a_gpu_told_is_on_the_page_and_what_it_did_not_is_called_unknown():
+    reported = section(
+        run_page_markdown(MANIFEST, summary(power_w=312.04, energy_j_per_tok=0.1234), [], []), "Cost and energy"
+    )
+    assert "312.0 W" in reported
+    assert "0.123 J" in reported
+    silent = section(run_page_markdown(MANIFEST, summary(), [], []), "Cost and energy")
+    assert silent.count("unknown:") == 3
+
+
+def test_a_run_that_was_not_linted_is_not_called_clean():
+    assert "not linted" in run_page_markdown(MANIFEST, summary(), None, [])
+    assert "No rule fired." in run_page_markdown(MANIFEST, summary(), [], [])
+
+
+def test_a_cell_of_a_table_stays_one_cell():
+    assert run_page_table(("a", "b"), [("x|y", "one\ntwo")]).splitlines()[2] == r"| x\|y | one two |"
+
+
+def test_an_interrupted_run_says_so_and_decides_nothing(tmp_path):
+    folder = RunFolder.create(tmp_path, "load", parameters={})
+    folder.add(chat(40, 10, 6))
+    page = page_of(Run.load(folder.path))
+    assert "**This run is incomplete: it was interrupted.**" in page
+    assert "No claim is decided by this run alone." in page
+
+
+def test_both_pages_are_written_and_the_html_stands_alone(tmp_path, capsys):
+    [run] = [run for run in RUNS if run.scenario == "vllm-h100"]
+    price = ("--usd-per-hour", "4", "--price-of", "2026-01-01")
+    assert main(["report", run.run_id, "--out", str(tmp_path), *price]) == 0
+    files = [tmp_path / f"{run.run_id}.{ending}" for ending in ("md", "html")]
+    assert capsys.readouterr().out.split() == [str(file) for file in files]
+    page = Page(files[1])
+    assert "4 USD an hour on 2026-01-01" in files[0].read_text()
+    assert "".join(section(files[0].read_text(), "The block").strip("`").split()[1:]) in "".join(page.text.split())
+    assert page.links and all(link.startswith("#") for link in page.links)
+    assert not {"script", "img", "iframe"} & set(page.tags)
+
+
+@needs_browser
+def test_the_html_opens_from_disk_in_a_browser(tmp_path, capsys):
+    assert main(["report", str(RUNS[0].path), "--out", str(tmp_path)]) == 0
+    done = browse(tmp_path / f"{RUNS[0].run_id}.html", tmp_path / "profile", "--dump-dom")
+    assert "</footer>" in done.stdout
+    assert console(done) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        pytest.param([], "which run", id="none"),
+        pytest.param(["nothing"], "there is no run 'nothing'", id="unknown"),
+        pytest.param([PUBLISHED, "--usd-per-hour", "-1"], "above 0", id="price"),
+        pytest.param([PUBLISHED, "--usd-per-hour", "nan"], "above 0", id="no number"),
+    ],
+)
+def test_bad_input_is_told_in_one_line(given, words, capsys):
+    assert main(["report", *given]) == 2
+    reported = capsys.readouterr().err
+    assert words in reported
+    assert len(reported.splitlines()) == 1
+
+
+def test_make_hands_over_what_was_given():
+    def planned(*words: str) -> str:
+        return subprocess.run(["make", "-n", *words], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+
+    assert "gptoss_bench report a-run --usd-per-hour 3" in planned("report", "RUN=a-run", "PRICE=3")
+    assert "gptoss_bench site a-run b-run" in planned("site", "RUNS=a-run b-run")
+    assert "gptoss_bench run --profile" in " ".join(planned("run-bf16").split())

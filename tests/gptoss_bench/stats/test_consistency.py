@@ -1,0 +1,124 @@
+"""The arithmetic on printed figures: exact on the published ones, and able to say no."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.stats.consistency import CHECKS, ConsistencyCheck, PrintedFigures
+
+CLAIMS = {claim.claim_id: claim for claim in load_claims()}
+ARITHMETIC = {claim_id: claim for claim_id, claim in CLAIMS.items() if claim.judge == "arithmetic"}
+
+
+def figures(claim_id: str) -> dict[str, PrintedFigures]:
+    return {name: CLAIMS[source].printed for name, source in CLAIMS[claim_id].arguments["inputs"].items()}
+
+
+def check(claim_id: str, **changed: float) -> ConsistencyCheck:
+    """The check behind a claim, with some of the published values changed."""
+    inputs = figures(claim_id)
+    inputs |= {name: replace(inputs[name], value=value) for name, value in changed.items()}
+    relative = CLAIMS[claim_id].tolerance.relative
+    return CHECKS[CLAIMS[claim_id].arguments["check"]](**inputs, **({"tolerance": relative} if relative else {}))
+
+
+# What each check gives on the published figures, worked out by hand.
+COMPUTED = {
+    "C31-requests": 29.9 * 66.89,
+    "C32-concurrency": 8.561873,
+    "C33-max-tokens": 255.693714,
+    "C36-rate-is-consistent": 29.899835,
+    "C38-tokens-per-request": 255.693714,
+    "C39-progress-rate": 29.899835,
+    "C40-progress-time": 66.844920,
+    "C47-ttft-was-measured": 88 / 344,
+    "C48-prompt-tokens": 87.997129,
+}
+# For each, a figure changed so that it no longer fits the others.
+BROKEN = {
+    "C31-requests": {"printed": 2010},
+    "C32-concurrency": {"concurrency": 128},
+    "C33-max-tokens": {"cap": 255},
+    "C36-rate-is-consistent": {"printed": 30.1},
+    "C38-tokens-per-request": {"printed": 250.0},
+    "C39-progress-rate": {"printed": 29.70},
+    "C40-progress-time": {"printed": 67},
+    "C47-ttft-was-measured": {"ttft_p99": 3.700},
+    "C48-prompt-tokens": {"ttft_p90": 2.880},
+}
+
+
+def test_every_arithmetic_claim_is_worked_out_here():
+    assert ARITHMETIC.keys() == COMPUTED.keys() == BROKEN.keys()
+
+
+@pytest.mark.parametrize("claim_id", COMPUTED)
+def test_the_published_figures_agree_and_give_these_numbers(claim_id):
+    found = check(claim_id)
+    assert found.holds
+    assert found.computed == pytest.approx(COMPUTED[claim_id], rel=1e-7)
+    assert found.low <= found.computed <= found.high
+
+
+@pytest.mark.parametrize("claim_id", BROKEN)
+def test_a_figure_that_does_not_fit_is_noticed(claim_id):
+    assert not check(claim_id, **BROKEN[claim_id]).holds
+
+
+def test_the_bar_cannot_run_longer_than_the_test_that_it_is_inside_of():
+    assert not check("C39-progress-rate", wall=66.80).holds
+
+
+def test_little_bounds_the_mean_and_says_so_of_the_median():
+    steps = check("C32-concurrency").steps
+    assert "at most" in steps[0]
+    assert "4.69 s" in steps[1]
+    assert "3.2% above" in steps[2]
+    assert "below" in check("C32-concurrency", p50=8.0).steps[2]
+
+
+def test_the_missing_tokens_say_how_many_answers_were_cut():
+    steps = check("C38-tokens-per-request").steps
+    assert "613 are missing" in steps[1]
+    assert "at least 67%" in steps[2]
+
+
+def test_no_prompt_length_is_left_where_the_tails_disagree():
+    found = check("C48-prompt-tokens", ttft_p99=3.7)
+    assert not found.holds
+    assert found.steps[-1].endswith("none")
+
+
+@given(
+    prompt=st.integers(1, 2000),
+    cap=st.integers(16, 2000),
+    p90=st.floats(1, 50),
+    tail=st.floats(1, 3),
+    places=st.integers(3, 6),
+)
+def test_rounded_latencies_always_fit_the_formula_that_made_the_ttft(prompt, cap, p90, tail, places):
+    step = 10.0**-places
+
+    def printed(value: float) -> PrintedFigures:
+        return PrintedFigures(round(value, places), step * (1 + 1e-6))
+
+    share = prompt / (prompt + cap)
+    inputs = {
+        "ttft_p90": printed(share * p90),
+        "latency_p90": printed(p90),
+        "ttft_p99": printed(share * p90 * tail),
+        "latency_p99": printed(p90 * tail),
+        "cap": PrintedFigures(cap),
+    }
+    assert CHECKS["prompt_share"](**inputs, prompt=PrintedFigures(prompt)).holds
+    lengths = CHECKS["prompt_tokens"](**inputs, printed=PrintedFigures(prompt))
+    assert lengths.low <= prompt <= lengths.high
+
+
+@given(requests=st.integers(1, 10**6), wall=st.floats(0.5, 10**5))
+def test_a_rate_printed_from_requests_and_time_always_fits_them(requests, wall):
+    inputs = {"requests": PrintedFigures(requests), "wall": PrintedFigures(round(wall, 2), 0.01 * (1 + 1e-6))}
+    assert CHECKS["rate"](**inputs, printed=PrintedFigures(round(requests / wall, 1), 0.1 * (1 + 1e-6))).holds

@@ -1,0 +1,80 @@
+"""The printed block: every number that is known stands in it, and every other one is a dash."""
+
+import re
+
+import pytest
+
+from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.stats.summary import summarise
+from gptoss_bench.stats.text_report import result_block
+from gptoss_client.trace import Trace
+from streams import DONE, answer, chat, finish, trace
+
+TITLE = "embedded engine, TINY MODEL"
+FAILED = [trace([], n, sent_ns=None, status=None, ending="connect", error="refused") for n in range(3)]
+
+
+def block(traces: list[Trace], concurrency: int = 1) -> str:
+    return result_block(summarise(*derive_tables(traces), concurrency=concurrency), title_line=TITLE)
+
+
+def lines(text: str, label: str) -> list[list[str]]:
+    """The cells of each line that starts so."""
+    return [line.removeprefix(label).split() for line in text.splitlines() if line.startswith(label)]
+
+
+def replies(count: int) -> list[Trace]:
+    """One after the other, 101 ms apart: the first token after 40 ms, six tokens 10 ms apart, 91 ms in all."""
+    return [chat(40, 10, 6, n, sent_ms=101.0 * n) for n in range(count)]
+
+
+def test_the_block_of_a_whole_run() -> None:
+    text = block(replies(1000))
+    formula = 88 / 94 * 0.091
+    assert text.splitlines()[:2] == [TITLE, "=" * len(TITLE)]
+    assert lines(text, "Latency (s)") == [["0.091"] * 3] * 2  # once by each rule
+    assert lines(text, "TTFT, measured (s)") == [["0.040"] * 3] * 2
+    assert lines(text, "TTFT, by formula (s)") == [[f"{formula:.3f}"] * 3] * 2
+    assert lines(text, "  formula / measured") == [[f"{formula / 0.040:.1f}×"] * 3]
+    assert lines(text, "ITL (ms)") == [["10.000"] * 3]
+    assert lines(text, "Total wall-clock time") == [["100.99", "s"]]
+    assert lines(text, "Requests / second")[0][0] == f"{1000 / 100.99:.1f}"
+    assert lines(text, "Tokens / second")[0][0] == f"{6000 / 100.99:.1f}"
+    assert "1000 completed; 0 failed; 0 cancelled; 1000 stopped at the token limit" in text
+    assert "~" not in text
+
+
+def test_percentiles_that_are_not_resolved_are_marked_and_explained() -> None:
+    text = block(replies(100))
+    assert lines(text, "Latency (s)")[0] == ["0.091", "0.091", "~0.091"]
+    assert lines(text, "ITL (ms)") == [["10.000", "10.000", "~10.000"]]  # 500 gaps
+    assert "fewer than 10 samples" in text
+
+
+def test_both_rules_stand_side_by_side() -> None:
+    text = block([chat(10 * (n + 1), 10, 2, n, sent_ms=200.0 * n) for n in range(3)])
+    inclusive, exclusive = lines(text, "TTFT, measured (s)")
+    assert inclusive == ["~0.020", "~0.028", "~0.030"]
+    assert exclusive == ["~0.020", "~0.036", "~0.040"]  # beyond the slowest that there was
+    assert text.index("inclusive percentiles") < text.index("exclusive percentiles")
+
+
+@pytest.mark.parametrize("traces", [pytest.param([], id="no request"), pytest.param(FAILED, id="all failed")])
+def test_the_block_of_a_run_without_a_number_is_all_there(traces: list[Trace]) -> None:
+    whole, bare = block(replies(2)), block(traces)
+    labels = re.findall(r"^\S[^–~\d\n]*?(?=  )", whole, flags=re.MULTILINE)
+    assert len(labels) > 10
+    assert [label for label in labels if not lines(bare, label)] == []
+    assert lines(bare, "Latency (s)") == [["–"] * 3] * 2
+    assert lines(bare, "  formula / measured") == [["–"] * 3]
+    assert not re.search(r"nan|None|inf", bare)
+
+
+def test_a_rate_that_is_unknown_says_why() -> None:
+    untold = [trace([(40, answer()), (50, finish()), (50, DONE)], n, sent_ms=60.0 * n) for n in range(3)]
+    assert "–  tok/s, steady window of 0.13 s: the server does not tell the tokens of an event" in block(untold)
+
+
+def test_failures_are_named_by_class() -> None:
+    text = block([*replies(2), *FAILED, trace([], 9, status=503, sent_ms=300)])
+    assert "2 completed; 4 failed (connect 3, http_5xx 1); 0 cancelled" in text

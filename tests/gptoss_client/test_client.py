@@ -1,0 +1,207 @@
+"""One request becomes one trace, whatever the server does to it. Real sockets; every fault is a real one."""
+
+import asyncio
+import sys
+import time
+
+import httpx
+import pytest
+
+from gptoss_client.client import Client, Request
+from gptoss_client.errors import UsageError
+from gptoss_client.timestamps import keep_timestamping
+from gptoss_client.trace import Endpoint, Trace
+from scripted import END, HEAD, Exchange, chunk, ending, event, scripted, speak
+
+CLOCKS_NS = 1_000_000  # how far the two clocks may be read apart on a busy machine
+ASK = Request(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, body=b'{"model":"m"}')
+
+
+async def asked(answer, *, times: int = 1, timeout_s: float = 20.0) -> list[Trace]:
+    traces: list[Trace] = []
+    async with scripted(answer) as server, Client(server.endpoint, timeout_s=timeout_s) as client:
+        for _ in range(times):
+            await client.ask(ASK, traces.append)
+    return traces
+
+
+def test_a_whole_answer_is_kept_byte_for_byte_with_rising_stamps():
+    [trace] = asyncio.run(asked(speak))
+    assert (trace.ending, trace.status, trace.error, trace.retries) == ("complete", 200, None, 0)
+    body = b"".join(data for _, data in trace.pieces)
+    assert body.startswith(event(role="assistant", content="")) and body.endswith(ending(3))
+    timestamps = [trace.sent_ns, *(timestamp for timestamp, _ in trace.pieces), trace.done_ns]
+    assert timestamps == sorted(timestamps)
+    assert (trace.request_id, trace.phase, trace.prompt_id, trace.scheduled_ns) == (3, "measure", 1, 5)
+    assert trace.connect_s > 0
+
+
+def test_a_connection_that_is_kept_is_used_again():
+    first, second = asyncio.run(asked(speak, times=2))
+    assert first.connect_s > 0
+    assert second.connect_s == 0
+
+
+async def cut_in_a_chunk(exchange: Exchange) -> None:
+    await exchange.send(HEAD, chunk(event(content="Hel")), b"ff\r\ndata: {")
+    exchange.writer.close()
+
+
+async def reset_in_the_stream(exchange: Exchange) -> None:
+    await exchange.send(HEAD, chunk(event(content="Hel")))
+    await asyncio.sleep(0.05)
+    exchange.reset()
+
+
+async def not_http(exchange: Exchange) -> None:
+    await exchange.send(b"SSH-2.0-OpenSSH_9.2\r\n\r\n")
+    exchange.writer.close()
+
+
+async def bad_chunk_size(exchange: Exchange) -> None:
+    await exchange.send(HEAD, b"not a size\r\n")
+
+
+async def silence(exchange: Exchange) -> None:
+    await asyncio.sleep(30)
+
+
+async def silence_in_the_stream(exchange: Exchange) -> None:
+    await exchange.send(HEAD, chunk(event(content="Hel")))
+    await asyncio.sleep(30)
+
+
+async def refusal(exchange: Exchange) -> None:
+    await exchange.send(b'HTTP/1.1 429 Busy\r\nContent-Length: 17\r\n\r\n{"error": "full"}')
+
+
+@pytest.mark.parametrize(
+    ("answer", "ending", "status", "pieces"),
+    [
+        (cut_in_a_chunk, "cut", 200, True),
+        (reset_in_the_stream, "cut", 200, True),
+        (not_http, "malformed", None, False),
+        (bad_chunk_size, "malformed", 200, False),
+        (silence, "timeout", None, False),
+        (silence_in_the_stream, "timeout", 200, True),
+        (refusal, "complete", 429, True),
+    ],
+)
+def test_every_fault_ends_as_a_trace_of_its_class(answer, ending, status, pieces):
+    [trace] = asyncio.run(asked(answer, timeout_s=1.0))
+    assert (trace.ending, trace.status, bool(trace.pieces)) == (ending, status, pieces)
+    assert trace.sent_ns is not None
+    assert (trace.error is None) == (ending == "complete")
+
+
+def test_a_closed_port_is_a_failure_to_connect():
+    async def ask() -> Trace:
+        async with scripted(speak) as server:
+            endpoint = server.endpoint
+        async with Client(endpoint) as client:
+            return await client.ask(ASK, lambda trace: None)
+
+    trace = asyncio.run(ask())
+    assert (trace.ending, trace.sent_ns, trace.connect_s) == ("connect", None, None)
+
+
+def test_a_kept_connection_that_was_closed_is_opened_once_more():
+    async def close_while_saying_keep_alive(exchange: Exchange) -> None:
+        if exchange.number == 2:  # the second request comes over the first one's connection
+            exchange.reset()
+            return
+        await speak(exchange)
+
+    first, second = asyncio.run(asked(close_while_saying_keep_alive, times=2))
+    assert (first.ending, first.retries) == ("complete", 0)
+    assert (second.ending, second.retries) == ("complete", 1)
+    assert second.pieces and second.connect_s > 0
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.002, 0.05, 0.15])
+def test_cancelled_anywhere_it_is_recorded_once_and_the_cancellation_goes_on(wait_s):
+    async def slowly(exchange: Exchange) -> None:
+        await asyncio.sleep(0.1)
+        await exchange.send(HEAD)
+        for _ in range(50):
+            await exchange.send(chunk(event(content="x")))
+            await asyncio.sleep(0.1)
+        await exchange.send(chunk(ending(50)), END)
+
+    async def cancel() -> list[Trace]:
+        traces: list[Trace] = []
+        async with scripted(slowly) as server, Client(server.endpoint) as client:
+            task = asyncio.create_task(client.ask(ASK, traces.append))
+            await asyncio.sleep(0)  # the task has begun
+            await asyncio.sleep(wait_s)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        return traces
+
+    [trace] = asyncio.run(cancel())
+    assert trace.ending == "cancelled"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's receive stamps are Linux's")
+def test_a_stamp_is_the_arrival_and_not_the_reading_however_busy_the_client_is():
+    sent_ns: list[int] = []
+    keep_timestamping()
+    time.sleep(0.5)  # the kernel takes its time to begin
+
+    async def then_hold_the_loop(exchange: Exchange) -> None:
+        for part in (HEAD, chunk(event(content="Hel"))):
+            await exchange.send(part)
+            await asyncio.sleep(0.05)
+        sent_ns.append(time.perf_counter_ns())
+        exchange.writer.write(chunk(event(content="lo")))
+        time.sleep(0.3)  # noqa: ASYNC251 - the client shares this loop: it cannot read before this is over
+        sent_ns.append(time.perf_counter_ns())
+        await asyncio.sleep(0.05)  # read on its own, for bytes that are read together share the last one's stamp
+        await exchange.send(chunk(ending(2)), END)
+
+    [trace] = asyncio.run(asked(then_hold_the_loop))
+    assert trace.timestamp_source == "kernel"
+    assert len(trace.lags_ns) == len(trace.pieces)
+    before_ns, after_ns = sent_ns
+    (arrival_ns, data), lag_ns = trace.pieces[1], trace.lags_ns[1]
+    assert data == event(content="lo")
+    assert before_ns - CLOCKS_NS < arrival_ns < after_ns - CLOCKS_NS
+    assert arrival_ns + lag_ns >= after_ns
+
+
+def test_the_key_goes_into_the_header_and_nowhere_else(monkeypatch):
+    monkeypatch.setenv("GPTOSS_API_KEY", "sk-very-secret")
+    heads: list[bytes] = []
+
+    async def note(exchange: Exchange) -> None:
+        heads.append(exchange.head)
+        await refusal(exchange)
+
+    [trace] = asyncio.run(asked(note))
+    assert b"authorization: bearer sk-very-secret" in heads[0].lower()
+    assert "secret" not in repr(trace)
+
+
+def test_a_key_that_http_cannot_carry_is_refused_without_being_shown(monkeypatch):
+    monkeypatch.setenv("GPTOSS_API_KEY", "schlüssel\nx")
+    with pytest.raises(UsageError, match="GPTOSS_API_KEY") as reported:
+        Client(Endpoint(url="http://127.0.0.1:1", model="m", dialect="openai", engine="none"))
+    assert "schl" not in str(reported.value)
+
+
+def test_any_other_transport_of_httpx_takes_its_place():
+    async def body():
+        yield event(content="Hello") + ending(1)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=body())
+
+    async def ask() -> Trace:
+        endpoint = Endpoint(url="http://model.example", model="m", dialect="openai", engine="none")
+        async with Client(endpoint, transport=httpx.MockTransport(answer)) as client:
+            return await client.ask(ASK, lambda trace: None)
+
+    trace = asyncio.run(ask())
+    assert (trace.ending, trace.timestamp_source) == ("complete", "client")
+    assert b"Hello" in trace.pieces[0][1]

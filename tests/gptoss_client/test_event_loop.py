@@ -1,0 +1,126 @@
+"""Sockets watched together: who is read first, and what happens when a callback ends another's."""
+
+import asyncio
+import socket
+from contextlib import ExitStack
+
+import pytest
+
+from gptoss_client.event_loop import AT_ONCE, SocketPoller
+
+
+def pairs(stack: ExitStack, count: int) -> list[tuple[socket.socket, socket.socket]]:
+    made = [socket.socketpair() for _ in range(count)]
+    for ends in made:
+        for end in ends:
+            stack.enter_context(end)
+            end.setblocking(False)
+    return made
+
+
+async def rounds(until) -> None:
+    for _ in range(1000):
+        if until():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("nobody was called back")
+
+
+@pytest.mark.parametrize("streams", [1, AT_ONCE, 3 * AT_ONCE])
+def test_streams_that_wait_for_their_first_token_are_read_before_all_others(streams):
+    async def order() -> list[str]:
+        watch, called = SocketPoller.here(), []
+
+        def callback(name: str, sock: socket.socket):
+            def call() -> None:
+                called.append(name)
+                sock.recv(10)
+
+            return call
+
+        with ExitStack() as stack:
+            made = pairs(stack, streams + 1)
+            for at, (sock, _) in enumerate(made):
+                watch.add(sock, callback("first" if at == streams else "rest", sock))
+            watch.put(made[-1][0], first=True)
+            for _, peer in made:
+                peer.send(b"x")
+            await rounds(lambda: len(called) == len(made))
+            for at, (sock, _) in enumerate(made):
+                watch.remove(sock, first=at == streams)
+        return called
+
+    called = asyncio.run(order())
+    assert called.index("first") <= AT_ONCE
+    assert sorted(called) == ["first", *["rest"] * streams]
+
+
+def test_a_first_token_that_comes_while_the_others_are_read_waits_for_some_of_them_only():
+    async def order() -> list[int]:
+        watch, called = SocketPoller.here(), []
+        with ExitStack() as stack:
+            made = pairs(stack, 4 * AT_ONCE)
+            urgent, peer = pairs(stack, 1)[0]
+
+            def rest(at: int, sock: socket.socket):
+                def call() -> None:
+                    if not called:
+                        peer.send(b"x")
+                    called.append(at)
+                    sock.recv(10)
+
+                return call
+
+            for at, (sock, _) in enumerate(made):
+                watch.add(sock, rest(at, sock))
+            watch.add(urgent, lambda: called.append(-1) or urgent.recv(10))
+            watch.put(urgent, first=True)
+            for _, other in made:
+                other.send(b"x")
+            await rounds(lambda: len(called) == len(made) + 1)
+            watch.remove(urgent, first=True)
+            for sock, _ in made:
+                watch.remove(sock, first=False)
+        return called
+
+    assert asyncio.run(order()).index(-1) <= 2 * AT_ONCE
+
+
+def test_a_callback_may_end_another_that_was_ready_too():
+    async def called() -> int:
+        watch, calls = SocketPoller.here(), []
+        with ExitStack() as stack:
+            (one, far), (two, distant) = pairs(stack, 2)
+
+            def end_both() -> None:
+                calls.append(1)
+                for sock in (one, two):
+                    watch.remove(sock, first=False)
+
+            watch.add(one, end_both)
+            watch.add(two, end_both)
+            far.send(b"x")
+            distant.send(b"x")
+            await rounds(lambda: calls)
+            await asyncio.sleep(0.01)
+        return len(calls)
+
+    assert asyncio.run(called()) == 1
+
+
+def test_the_last_one_out_closes_the_descriptors_and_the_next_one_opens_new_ones():
+    async def watches() -> bool:
+        with ExitStack() as stack:
+            ((sock, peer),) = pairs(stack, 1)
+            heard: list[bytes] = []
+            former = SocketPoller.here()
+            for _ in range(2):
+                watch = SocketPoller.here()
+                watch.add(sock, lambda: heard.append(sock.recv(10)))
+                peer.send(b"x")
+                await rounds(lambda: heard)
+                watch.remove(sock, first=False)
+                heard.clear()
+            return former._first.closed and former._rest.closed and SocketPoller.here() is not former
+
+    assert asyncio.run(watches())

@@ -1,0 +1,220 @@
+"""The closed loop: what was planned is what was sent, and each planned request is one row, whatever happens."""
+
+import asyncio
+import json
+
+import pytest
+
+from gptoss_bench.runs.folder import Run
+from gptoss_client.errors import UsageError
+from gptoss_client.load import run_load
+from gptoss_client.plan import LoadPlan
+from gptoss_client.requests import request_body
+from gptoss_client.trace import Endpoint, Trace
+from scripted import END, HEAD, Exchange, chunk, ending, event, scripted, speak
+
+ENDPOINT = Endpoint(url="http://127.0.0.1:1", model="m", dialect="openai", engine="vllm")
+
+
+def requests_of(run: Run) -> dict[int, tuple[str, str]]:
+    assert run.requests.request_id.is_unique
+    return {row.request_id: (row.phase, row.outcome) for row in run.requests.itertuples()}
+
+
+async def loaded(folder, plan: LoadPlan, answer=speak, **more):
+    async with scripted(answer) as server:
+        with folder.noting_clock_steps():
+            done = await run_load(plan, server.endpoint, folder.add, **more)
+    assert done.clock_steps == 0
+    return done.reason, folder.finish({}), server
+
+
+def test_every_planned_request_is_one_row_and_warm_up_is_apart(folder):
+    plan = LoadPlan(concurrency=3, requests=10, warmup=4)
+    reason, run, server = asyncio.run(loaded(folder, plan))
+    assert reason is None
+    assert run.manifest["clock"]["steps"] == 0
+    assert requests_of(run) == {i: ("warmup" if i < 4 else "measure", "completed") for i in range(14)}
+    assert len(server.requests) == 14
+    assert (
+        run.requests[run.requests.phase == "warmup"].done_ns.max()
+        <= run.requests[run.requests.phase == "measure"].sent_ns.min()
+    )
+
+
+def test_the_loop_holds_its_concurrency_and_no_more(folder):
+    async def slowly(exchange: Exchange) -> None:
+        await asyncio.sleep(0.03)
+        await speak(exchange)
+
+    _, _, server = asyncio.run(loaded(folder, LoadPlan(concurrency=5, requests=25), slowly))
+    assert server.most_in_flight == 5
+
+
+def test_a_duration_ends_the_sending_and_lets_what_is_in_flight_end(folder):
+    plan = LoadPlan(concurrency=2, requests=None, duration_s=0.3)
+    reason, run, server = asyncio.run(loaded(folder, plan))
+    assert reason is None
+    assert set(run.requests.outcome) == {"completed"}
+    assert len(run.requests) == len(server.requests) >= 2
+
+
+def test_a_duration_counts_from_the_end_of_the_warm_up(folder):
+    async def slowly(exchange: Exchange) -> None:
+        await asyncio.sleep(0.4 if exchange.number == 1 else 0)
+        await speak(exchange)
+
+    plan = LoadPlan(concurrency=1, requests=None, duration_s=0.2, warmup=1)
+    _, run, _ = asyncio.run(loaded(folder, plan, slowly))
+    assert {"warmup", "measure"} == set(run.requests.phase)
+
+
+def test_progress_sees_each_trace_once_and_after_it_is_on_disk(folder):
+    seen: list[int] = []
+
+    def progress(trace: Trace) -> None:
+        on_disk = (folder.path / "traces.jsonl").read_text().splitlines()
+        assert json.loads(on_disk[-1])["request_id"] == trace.request_id
+        seen.append(trace.request_id)
+
+    asyncio.run(loaded(folder, LoadPlan(concurrency=2, requests=6), progress=progress, first_id=7))
+    assert sorted(seen) == list(range(7, 13))
+
+
+@pytest.mark.parametrize("after", [7, 38])
+def test_a_server_that_dies_leaves_an_incomplete_load_with_every_request_accounted_for(folder, after):
+    async def run() -> tuple[str | None, Run]:
+        async def die_at(exchange: Exchange) -> None:
+            if exchange.number == after:
+                server.die()
+                return
+            await asyncio.sleep(0.01)
+            await speak(exchange)
+
+        async with scripted(die_at) as server:
+            done = await run_load(LoadPlan(concurrency=4, requests=40), server.endpoint, folder.add)
+        return done.reason, folder.finish({}, "incomplete", done.reason)
+
+    reason, run = asyncio.run(run())
+    assert "stopped answering" in reason
+    rows = requests_of(run)
+    assert sorted(rows) == list(range(40))
+    outcomes = run.requests.outcome.value_counts()
+    assert outcomes["completed"] + outcomes["failed"] == 40
+    assert outcomes["completed"] >= after - 4
+    assert set(run.requests.failure.dropna()) <= {"cut", "connect"}
+    assert Run.load(run.path).manifest["status"] == "incomplete"
+
+
+@pytest.mark.parametrize("warmup", [0, 30])
+def test_a_load_that_is_stopped_keeps_what_ended_and_names_the_rest_cancelled(folder, warmup):
+    async def stop() -> None:
+        async def slowly(exchange: Exchange) -> None:
+            await asyncio.sleep(0.05)
+            await speak(exchange)
+
+        async with scripted(slowly) as server:
+            plan = LoadPlan(concurrency=2, requests=30, warmup=warmup)
+            task = asyncio.create_task(run_load(plan, server.endpoint, folder.add))
+            while len(server.requests) < 4:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    asyncio.run(stop())
+    run = folder.finish({}, "incomplete", "stopped")
+    rows = requests_of(run)
+    assert sorted(rows) == list(range(30 + warmup))
+    outcomes = [outcome for _, outcome in rows.values()]
+    assert set(outcomes) == {"completed", "cancelled"}
+    assert outcomes.count("completed") >= 2
+
+
+def test_in_stream_errors_and_cut_streams_are_failures_of_their_own_class(folder):
+    async def by_turns(exchange: Exchange) -> None:
+        if exchange.number == 1:
+            error = b'data: {"error": {"message": "out of blocks", "code": 500}}\n\ndata: [DONE]\n\n'
+            await exchange.send(HEAD, chunk(event(content="Hel")), chunk(error), END)
+        elif exchange.number == 2:
+            await exchange.send(HEAD, chunk(event(content="Hel")), END)
+        else:
+            await exchange.send(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nfull")
+
+    _, run, _ = asyncio.run(loaded(folder, LoadPlan(concurrency=1, requests=3), by_turns))
+    assert list(run.requests.failure) == ["in_stream_error", "cut", "http_5xx"]
+    assert "out of blocks" in run.requests.error.iloc[0]
+
+
+def bodies(server) -> list[dict]:
+    return [json.loads(body) for _, body in server.requests]
+
+
+def test_a_fixed_prompt_is_the_same_for_all(folder):
+    _, run, server = asyncio.run(loaded(folder, LoadPlan(concurrency=2, requests=5)))
+    assert len({body for _, body in server.requests}) == 1
+    assert set(run.requests.prompt_id) == {0}
+    assert bodies(server)[0]["stream_options"] == {"include_usage": True}
+
+
+def test_distinct_prompts_differ_from_their_first_word_on_and_are_equally_long(folder):
+    _, run, server = asyncio.run(loaded(folder, LoadPlan(concurrency=2, requests=5, prompts="distinct", salt=42)))
+    first = [body["messages"][0]["content"] for body in bodies(server)]
+    assert len(set(first)) == 5
+    assert len({len(text) for text in first}) == 1
+    assert len({text.split()[0] for text in first}) == 5
+    assert run.requests.prompt_id.is_unique
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"concurrency": 0},
+        {"concurrency": -3},
+        {"requests": 0},
+        {"requests": -1},
+        {"requests": None},
+        {"duration_s": 5.0},
+        {"requests": None, "duration_s": -1.0},
+        {"requests": None, "duration_s": float("inf")},
+        {"max_tokens": 0},
+        {"warmup": -1},
+        {"temperature": -0.1},
+        {"timeout_s": 0},
+        {"min_tokens": -1},
+        {"prompts": "random"},
+        {"prompt": "  "},
+    ],
+)
+def test_a_plan_that_makes_no_sense_is_refused_in_one_line(wrong):
+    with pytest.raises(UsageError) as reported:
+        LoadPlan(**wrong)
+    assert "\n" not in str(reported.value)
+
+
+def test_what_an_engine_does_not_know_is_refused_before_anything_is_sent(folder):
+    ollama = Endpoint(url="http://127.0.0.1:1", model="m", dialect="ollama", engine="ollama")
+    with pytest.raises(UsageError, match="ignore_eos"):
+        asyncio.run(run_load(LoadPlan(ignore_eos=True), ollama, folder.add))
+    assert (folder.path / "traces.jsonl").read_bytes() == b""
+
+
+def test_bodies_speak_the_dialect_of_the_server():
+    plan = LoadPlan(max_tokens=9, ignore_eos=True, min_tokens=9, token_counts=True, options={"seed": 1})
+    chat = json.loads(request_body(plan, ENDPOINT, 0))
+    assert (chat["max_tokens"], chat["ignore_eos"], chat["min_tokens"], chat["seed"]) == (9, True, 9, 1)
+    assert chat["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+    ollama = Endpoint(url="http://127.0.0.1:1", model="m", dialect="ollama", engine="ollama")
+    native = json.loads(request_body(LoadPlan(max_tokens=9, options={"num_ctx": 64}), ollama, 0))
+    assert native["options"] == {"num_predict": 9, "temperature": 0.0, "num_ctx": 64}
+    assert "max_tokens" not in native and native["stream"] is True
+
+
+def test_an_answer_in_many_pieces_is_still_one_answer(folder):
+    async def torn(exchange: Exchange) -> None:
+        body = event(role="assistant", content="") + event(content="Grüße 🦊") + ending(2)
+        await exchange.send(HEAD, *(chunk(body[i : i + 1]) for i in range(len(body))), END)
+
+    _, run, _ = asyncio.run(loaded(folder, LoadPlan(concurrency=1, requests=1), torn))
+    assert run.requests.answer_chars.iloc[0] == len("Grüße 🦊")
+    assert run.requests.completion_tokens.iloc[0] == 2

@@ -1,0 +1,381 @@
+"""The transport against servers that misbehave, over real sockets; and what it adds to none of it."""
+
+import asyncio
+import gc
+import itertools
+import shutil
+import ssl
+import subprocess
+
+import httpx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gptoss_client.client import Client, Request
+from gptoss_client.errors import UsageError
+from gptoss_client.load import SPARE_FILES, allow_connections, connect_all
+from gptoss_client.timestamps import WALL
+from gptoss_client.trace import Trace
+from gptoss_client.transport import ExchangeTimestamps, TimestampingTransport
+from scripted import END, HEAD, Answer, Exchange, Scripted, chunk, ending, event, scripted, speak
+
+ASK = Request(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, body=b'{"model":"m"}')
+SAID = event(content="Hi") + ending(1)
+PATIENCE_S = 20.0
+
+
+def plain(body: bytes, *headers: bytes, version: bytes = b"HTTP/1.1", status: bytes = b"200 OK") -> bytes:
+    return b"\r\n".join([version + b" " + status, *headers, b"", body])
+
+
+def counted(body: bytes, *headers: bytes, **first_line: bytes) -> bytes:
+    return plain(body, b"Content-Length: %d" % len(body), *headers, **first_line)
+
+
+def body_of(trace: Trace) -> bytes:
+    return b"".join(data for _, data in trace.pieces)
+
+
+async def asked(answer: Answer, *, times: int = 1, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None, **more):
+    """The traces of requests over one client, and the server that answered them."""
+    traces: list[Trace] = []
+    theirs, ours = tls or (None, False)
+    async with scripted(answer, theirs) as server, Client(server.endpoint, verify=ours, **more) as client:
+        for _ in range(times):
+            await client.ask(ASK, traces.append)
+    return traces, server
+
+
+def says(*parts: bytes, then: str = "nothing") -> Answer:
+    async def answer(exchange: Exchange) -> None:
+        await exchange.send(*parts)
+        if then == "close":
+            exchange.writer.close()
+        elif then == "half-close":
+            exchange.writer.write_eof()
+
+    return answer
+
+
+CHUNKED = HEAD + chunk(SAID) + END
+EXTENDED = HEAD + b"%x;a=1;b\r\n%s\r\n" % (len(SAID), SAID) + b"0;c\r\nX-Sum: 1\r\nX-T: 2\r\n\r\n"
+DATA_LIKE_THE_END = HEAD + b"".join(map(chunk, [b": 0\r\n\r\n", b"0\r\n\r\n", SAID])) + END
+
+
+@pytest.mark.parametrize(
+    ("answer", "connections"),
+    [
+        (says(CHUNKED), 1),
+        (says(EXTENDED), 1),
+        (says(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", CHUNKED), 1),
+        (says(counted(SAID)), 1),
+        (says(counted(SAID, b"Connection: close")), 2),
+        (says(counted(SAID, version=b"HTTP/1.0"), then="close"), 2),
+        (says(plain(SAID), then="close"), 2),
+        (says(plain(SAID), then="half-close"), 2),
+        (says(CHUNKED, then="close"), 2),
+        (says(CHUNKED + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nmore!"), 2),
+        (says(CHUNKED + b"what is this"), 2),
+    ],
+)
+def test_a_whole_answer_is_whole_and_a_connection_is_kept_only_where_it_may_be(answer, connections):
+    async def ask_twice() -> None:
+        async with scripted(answer) as server, Client(server.endpoint, timeout_s=PATIENCE_S) as client:
+            for _ in range(2):
+                trace = await client.ask(ASK, lambda trace: None)
+                assert (trace.ending, trace.status, trace.error, body_of(trace)) == ("complete", 200, None, SAID)
+                assert trace.sent_ns <= trace.pieces[0][0] <= trace.done_ns
+                await asyncio.sleep(0.02)  # whatever comes behind the end is there now
+            assert server.connections == connections
+
+    asyncio.run(ask_twice())
+
+
+def test_data_that_looks_like_the_end_is_data():
+    [trace], _ = asyncio.run(asked(says(DATA_LIKE_THE_END)))
+    assert (trace.ending, body_of(trace)) == ("complete", b": 0\r\n\r\n0\r\n\r\n" + SAID)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, len(DATA_LIKE_THE_END) - 1), max_size=6), st.sampled_from([CHUNKED, EXTENDED]))
+def test_any_split_of_the_bytes_on_the_wire_is_the_same_answer(cuts, wire):
+    async def torn(exchange: Exchange) -> None:
+        edges = [0, *sorted({cut % len(wire) for cut in cuts}), len(wire)]
+        for begin, end in itertools.pairwise(edges):
+            await exchange.send(wire[begin:end])
+            await asyncio.sleep(0.001)
+
+    traces, server = asyncio.run(asked(torn, times=2))
+    for trace in traces:
+        assert (trace.ending, body_of(trace)) == ("complete", SAID)
+        timestamps = [trace.sent_ns, *(timestamp for timestamp, _ in trace.pieces), trace.done_ns]
+        assert timestamps == sorted(timestamps)
+        assert len(trace.lags_ns) in (0, len(trace.pieces))
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "status", "words"),
+    [
+        (says(counted(b"\x1f\x8b", b"Content-Encoding: gzip")), "malformed", 200, "gzip"),
+        (says(counted(b"moved", b"Location: http://elsewhere/", status=b"307 Moved")), "malformed", 307, "elsewhere"),
+        (says(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000), "malformed", None, "64 KiB"),
+        (says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), "malformed", None,
+         "another protocol"),
+        (says(b"\x16\x03\x01\x02\x00\x01"), "malformed", None, "HTTP"),
+        (says(HEAD + chunk(SAID) + b"zz\r\n"), "malformed", 200, "chunk size"),
+        (says(HEAD + chunk(SAID), then="half-close"), "cut", 200, "in its body"),
+        (says(b"HTTP/1.1 200", then="half-close"), "cut", None, "in its head"),
+        (says(then="half-close"), "cut", None, "before its answer"),
+        (says(HEAD + chunk(SAID)), "timeout", 200, "nothing came for 0.3 s"),
+        (says(), "timeout", None, "no first token came for 1 s"),
+        (says(HEAD), "timeout", 200, "no first token came for 1 s"),
+    ],
+)  # fmt: skip
+def test_every_other_answer_is_a_failure_in_words_and_its_connection_is_closed(answer, kind, status, words):
+    async def ask() -> Trace:
+        async with (
+            scripted(answer) as server,
+            Client(server.endpoint, first_timeout_s=1.0, idle_timeout_s=0.3) as client,
+        ):
+            trace = await client.ask(ASK, lambda trace: None)
+            if trace.ending != "malformed" or status not in (200, 307):
+                await until_closed(server)
+            return trace
+
+    trace = asyncio.run(ask())
+    assert (trace.ending, trace.status) == (kind, status)
+    assert words in trace.error
+    assert trace.retries == 0
+
+
+async def until_closed(server: Scripted) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while server.open_connections:
+            await asyncio.sleep(0.01)
+
+
+def test_a_pause_is_not_the_sum_of_pauses():
+    async def slowly(exchange: Exchange) -> None:
+        await exchange.send(HEAD)
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await exchange.send(chunk(b": still here\n\n"))
+        await exchange.send(chunk(SAID), END)
+
+    [trace], _ = asyncio.run(asked(slowly, idle_timeout_s=0.5))
+    assert trace.ending == "complete"
+
+
+def test_an_answer_that_comes_before_the_request_is_out_counts_and_ends_the_connection():
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(counted(b"too large", status=b"413 Too Large"))
+        await asyncio.sleep(PATIENCE_S)
+
+    async def ask() -> tuple[Trace, bool]:
+        server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        transport, timestamps = TimestampingTransport(), ExchangeTimestamps()
+        async with httpx.AsyncClient(base_url=url, transport=transport, timeout=PATIENCE_S) as http:
+            response = await http.post("/", content=bytes(64 * 2**20), extensions={"timestamps": timestamps})
+            kept = bool(transport._free)
+        server.close()
+        return response, timestamps, kept
+
+    response, timestamps, kept = asyncio.run(ask())
+    assert (response.status_code, response.content, kept) == (413, b"too large", False)
+    assert timestamps.pieces
+
+
+class _Stepped:
+    """Awaits a coroutine and cancels it at its n-th suspension, if it has as many."""
+
+    def __init__(self, coroutine, at: int) -> None:
+        self.coroutine, self.at, self.cancelled = coroutine, at, False
+
+    def __await__(self):
+        steps = self.coroutine.__await__()
+        for step in range(1, 10**6):
+            try:
+                future = steps.send(None)
+            except StopIteration as end:
+                return end.value
+            if step == self.at:
+                self.cancelled = True
+                future.cancel()  # as a task does with what it waits for
+                steps.throw(asyncio.CancelledError())
+            yield future
+        raise AssertionError("it never ended")
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_cancelled_at_each_of_its_awaits_a_request_is_recorded_once_and_its_connection_closed(connected):
+    async def slowly(exchange: Exchange) -> None:
+        await asyncio.sleep(0.01)
+        await exchange.send(HEAD)
+        await asyncio.sleep(0.01)
+        await exchange.send(chunk(SAID))
+        await asyncio.sleep(0.01)
+        await exchange.send(END)
+
+    async def cancel_at(step: int) -> bool:
+        traces: list[Trace] = []
+        async with scripted(slowly) as server, Client(server.endpoint) as client:
+            if connected:
+                assert await client.connect()
+            stepped = _Stepped(client.ask(ASK, traces.append), step)
+            try:
+                await stepped
+            except asyncio.CancelledError:
+                assert stepped.cancelled
+                await until_closed(server)
+            assert [trace.ending for trace in traces] == ["cancelled" if stepped.cancelled else "complete"]
+        return stepped.cancelled
+
+    step = 1
+    while asyncio.run(cancel_at(step)):
+        step += 1
+    assert step > (2 if connected else 3)  # connect, head, end, and at last none of them
+
+
+def test_a_connection_opened_beforehand_is_the_one_that_is_used():
+    async def ask() -> Trace:
+        async with scripted(speak) as server, Client(server.endpoint) as client:
+            assert await client.connect()
+            assert await client.connect()
+            trace = await client.ask(ASK, lambda trace: None)
+            assert server.connections == 1
+            return trace
+
+    trace = asyncio.run(ask())
+    assert (trace.ending, trace.connect_s) == ("complete", 0.0)
+
+
+def test_connecting_to_nobody_is_no_error_and_stops_at_the_first():
+    async def connect() -> list[bool]:
+        async with scripted(speak) as server:
+            endpoint = server.endpoint
+        clients = [Client(endpoint) for _ in range(3)]
+        await connect_all(clients)
+        return [await client.connect() for client in clients]
+
+    assert asyncio.run(connect()) == [False] * 3
+
+
+def test_one_transport_serves_several_requests_at_once_and_live_streams_without_stamps():
+    async def ask() -> None:
+        async with scripted(speak) as server, httpx.AsyncClient(
+            base_url=server.endpoint.url, transport=TimestampingTransport(), trust_env=False
+        ) as http:  # fmt: skip
+            several = [ExchangeTimestamps() for _ in range(5)]
+            answers = await asyncio.gather(
+                *(http.post("/", content=b"{}", extensions={"timestamps": s}) for s in several)
+            )
+            assert {answer.status_code for answer in answers} == {200}
+            assert all(
+                answer.content.endswith(ending(3)) and timestamps.pieces
+                for answer, timestamps in zip(answers, several, strict=False)
+            )
+            async with http.stream("POST", "/", content=b"{}") as response:
+                assert (await anext(response.aiter_lines())).startswith("data:")
+
+    asyncio.run(ask())
+
+
+def test_a_stepped_wall_clock_leaves_the_moment_of_the_read(monkeypatch):
+    async def step(exchange: Exchange) -> None:
+        await exchange.send(HEAD, chunk(SAID))
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr(WALL, "offset_ns", WALL.offset_ns - 10**9)  # as if it had been taken before a step
+        await exchange.send(END)
+
+    [trace], _ = asyncio.run(asked(step))
+    assert (trace.timestamp_source, trace.lags_ns, trace.ending) == ("read", (), "complete")
+    assert trace.sent_ns < trace.pieces[0][0] < trace.done_ns
+
+
+def test_requests_leave_nothing_for_the_collector_that_is_off_while_a_load_runs():
+    async def ask() -> int:
+        async with scripted(speak) as server, Client(server.endpoint) as client:
+            await client.ask(ASK, lambda trace: None)
+            gc.collect()
+            gc.disable()
+            try:
+                for _ in range(50):
+                    await client.ask(ASK, lambda trace: None)
+                gc.set_debug(gc.DEBUG_SAVEALL)
+                gc.collect()
+                kinds = {type(thing) for thing in gc.garbage}
+            finally:
+                gc.set_debug(0)
+                gc.garbage.clear()
+                gc.enable()
+            return kinds
+
+    assert not asyncio.run(ask()) & {httpx.Response, httpx.Request, ExchangeTimestamps, Trace, asyncio.Future}
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """The server's side and ours, over a certificate of our own."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl command here to make a certificate with")
+    folder = tmp_path_factory.mktemp("tls")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(certificate, key)
+    return theirs, ssl.create_default_context(cafile=certificate)
+
+
+def test_over_tls_the_stamp_is_that_of_the_callback_and_the_connection_is_kept(tls):
+    traces, server = asyncio.run(asked(speak, times=2, tls=tls))
+    for trace in traces:
+        assert (trace.ending, trace.timestamp_source, trace.lags_ns) == ("complete", "data_received", ())
+        assert body_of(trace).endswith(ending(3))
+    assert server.connections == 1
+    assert (traces[0].connect_s > 0, traces[1].connect_s) == (True, 0.0)
+
+
+def test_over_tls_a_cut_is_a_cut_and_a_stranger_is_refused(tls):
+    [trace], _ = asyncio.run(asked(says(HEAD + chunk(SAID), then="close"), tls=tls))
+    assert (trace.ending, trace.status, body_of(trace)) == ("cut", 200, SAID)
+    theirs, _ = tls
+    [trace], _ = asyncio.run(asked(speak, tls=(theirs, ssl.create_default_context())))
+    assert trace.ending == "connect"
+    assert "certificate" in trace.error
+
+
+def test_4096_connections_are_opened_before_a_load_and_all_of_them_serve():
+    resource = pytest.importorskip("resource")
+    count = 4096
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard != resource.RLIM_INFINITY and hard < 2 * count + 2 * SPARE_FILES + 200:
+        pytest.skip(f"both sides of {count} connections need more open files than this system allows ({hard})")
+
+    async def ask() -> None:
+        allow_connections(2 * count)
+        async with scripted(speak) as server:
+            clients = [Client(server.endpoint) for _ in range(count)]
+            await connect_all(clients)
+            traces: list[Trace] = []
+            await asyncio.gather(*(client.ask(ASK, traces.append) for client in clients))
+            assert [trace.ending for trace in traces] == ["complete"] * count
+            assert {trace.connect_s for trace in traces} == {0.0}
+            assert server.connections == count
+            for client in clients:
+                await client.__aexit__(None, None, None)
+
+    asyncio.run(ask())
+
+
+def test_a_limit_on_open_files_that_cannot_be_raised_is_named():
+    with pytest.raises(UsageError, match="RLIMIT_NOFILE") as reported:
+        allow_connections(10**9)
+    assert "\n" not in str(reported.value)

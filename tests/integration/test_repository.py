@@ -1,0 +1,187 @@
+"""The frame holds: one list of dependencies, one front door, notebooks that are sources, nothing of one machine."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+
+import nbformat
+import papermill
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import published
+from gptoss_bench import paths
+from gptoss_bench.calibration.peers.table import load_bench
+from gptoss_bench.cli.readme import PICTURE, README, picture, with_bench, with_calibration, with_verdicts
+from gptoss_bench.notebook.profiles import check_parameters, notebook_parameters, read_profile
+from gptoss_bench.runs.folder import Run
+
+PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
+REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+LOCK = (paths.ROOT / "requirements.lock").read_text()
+NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
+SCENARIOS = {"ollama_a10", "vllm_h100", "transformers_bf16", "calibration", "verdicts"}
+
+
+def locked() -> dict[str, set[str]]:
+    pins: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", LOCK, re.MULTILINE):
+        pins.setdefault(canonicalize_name(name), set()).add(version)
+    return pins
+
+
+def test_every_dependency_is_locked_within_its_range_and_torch_nowhere():
+    pins = locked()
+    for text in REQUIREMENTS:
+        wanted = Requirement(text)
+        name = canonicalize_name(wanted.name)
+        if name == "torch":
+            assert name not in pins
+            continue
+        assert name in pins, f"{name} is not in requirements.lock: make lock"
+        assert all(wanted.specifier.contains(version) for version in pins[name]), f"{name}: make lock"
+
+
+def test_every_line_of_the_lock_is_hashed_and_names_no_address():
+    entries = re.split(r"\n(?=[a-z0-9])", LOCK)
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in LOCK
+    assert [name for name in locked() if name.startswith("nvidia")] in ([], ["nvidia-ml-py"])  # and no CUDA build
+
+
+def test_the_version_of_torch_that_make_installs_satisfies_the_package():
+    [version] = re.findall(r"^TORCH \?= torch==(\S+)$", (paths.ROOT / "Makefile").read_text(), re.MULTILINE)
+    [wanted] = [Requirement(text) for text in REQUIREMENTS if Requirement(text).name == "torch"]
+    assert wanted.specifier.contains(version)
+
+
+def test_conda_installs_this_package_and_pins_nothing_of_its_own():
+    environment = yaml.safe_load((paths.ROOT / "environment.yml").read_text())
+    python, pip, by_pip = environment["dependencies"]
+    assert python == f"python{PROJECT['requires-python']}"
+    assert (pip, by_pip) == ("pip", {"pip": ["-e .[dev]"]})
+
+
+def test_every_dependency_says_why_it_is_there():
+    text = (paths.ROOT / "pyproject.toml").read_text()
+    for requirement in REQUIREMENTS:
+        [line] = [line for line in text.splitlines() if line.strip().startswith(f'"{requirement}"')]
+        assert re.search(r"# \S+ \S+", line), f"no reason beside {requirement}"
+
+
+def test_make_alone_lists_every_target_with_a_line_of_words():
+    makefile = (paths.ROOT / "Makefile").read_text()
+    [phony] = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    shown = subprocess.run(["make"], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+    listed = dict(re.findall(r"^  make (\S+)\s+(\S.*)$", shown, re.MULTILINE))
+    assert set(listed) == set(phony.split())
+    assert set(phony.split()) >= {
+        "help",
+        "setup",
+        "doctor",
+        "run",
+        "run-a10",
+        "run-h100",
+        "run-bf16",
+        "site",
+        "report",
+        "lab",
+        "test",
+        "lint",
+        "bench",
+        "clean",
+    }
+
+
+def test_the_scenarios_are_there():
+    assert {path.stem for path in NOTEBOOKS} >= SCENARIOS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_a_source(path):
+    book = nbformat.read(path, as_version=4)
+    nbformat.validate(book)
+    code = [cell for cell in book.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert "widgets" not in book.metadata
+    assert len(code) <= 14
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
+    for cell in code:
+        tree = compile(cell.source, cell.id, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        assert not any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in tree.body)
+        assert len(cell.source.splitlines()) <= 16, cell.id
+        for word in ("ipywidgets", "asyncio.run", "tqdm", "!pip", "%pip"):
+            assert word not in cell.source
+
+
+@pytest.mark.parametrize("path", sorted(paths.PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_profile_fits_the_notebooks(path):
+    declared = [notebook_parameters(name) for name in SCENARIOS]
+    check_parameters(read_profile(path), declared, path.name)
+
+
+def test_one_name_means_one_type_in_all_notebooks():
+    types: dict[str, type] = {}
+    for name in SCENARIOS:
+        for parameter, default in notebook_parameters(name).items():
+            assert types.setdefault(parameter, type(default)) is type(default), parameter
+
+
+def test_no_path_of_a_machine_and_no_registry_is_in_the_tree():
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=paths.ROOT, capture_output=True, check=True).stdout
+    foreign = re.compile(rb"/home/\w+/|/roo[t]/|/Users/\w+/|://[^ ]*/(simple|packages)/")
+    guilty = []
+    for name in listed.decode().split("\0"):
+        file = paths.ROOT / name
+        if name and file.is_file() and name != "tests/test_frame.py" and foreign.search(file.read_bytes()):
+            guilty.append(name)
+    assert guilty == []
+
+
+def test_papermill_reads_the_parameters_of_every_notebook():
+    for path in NOTEBOOKS:
+        assert {"run_id", "results_dir"} <= set(papermill.inspect_notebook(str(path)))
+
+
+def test_the_readme_shows_the_verdicts_and_the_picture_of_runs_that_are_in_the_repository():
+    text = README.read_text()
+    [run_id] = re.findall(r"<!-- verdicts of (\S+) -->", text)
+    found = Run.load(paths.RUNS / run_id)
+    assert with_verdicts(text, found) == text
+    evidence = [Run.load(paths.RUNS / name) for name in found.summary["runs"]]
+    assert {run.scenario for run in evidence} == {"calibration", "ollama-a10", "vllm-h100", "transformers-bf16"}
+    assert {run.manifest["status"] for run in [found, *evidence]} == {"complete"}
+    [pictured] = [run for run in evidence if run.scenario == "vllm-h100"]
+    assert PICTURE.read_bytes() == picture(pictured.path / "notebook.ipynb")
+
+
+def test_the_readme_shows_the_ruler_that_is_in_the_repository():
+    text = README.read_text()
+    [run_id] = re.findall(r"<!-- calibration of (\S+) -->", text)
+    assert with_calibration(text, Run.load(paths.RUNS / run_id)) == text
+
+
+def test_the_readme_shows_the_bench_that_is_in_the_repository():
+    text = README.read_text()
+    [run_id] = re.findall(r"<!-- bench of (\S+) -->", text)
+    found = load_bench(paths.RESULTS / "bench" / run_id)
+    assert with_bench(text, found) == text
+    assert found.manifest["code"]["dirty"] is False
+
+
+def test_no_published_page_holds_a_warning_or_a_path_of_the_machine_it_was_made_on():
+    for book in (folder / "notebook.ipynb" for folder in published.folders()):
+        outputs = [output for cell in nbformat.read(book, as_version=4).cells for output in cell.get("outputs", [])]
+        said = [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+        assert said == [], book.parent.name
+        assert str(paths.ROOT) not in book.read_text(), book.parent.name
+
+
+def test_the_shell_begins_without_what_only_pictures_and_pages_need():
+    heavy = ("matplotlib", "seaborn", "IPython", "ipywidgets", "nbformat", "nbconvert", "PIL", "torch")
+    code = f"import sys, gptoss_bench.__main__; print([name for name in {heavy} if name in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"

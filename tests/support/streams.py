@@ -1,0 +1,106 @@
+"""Streams written message by message, and the traces that they would leave. Times are ms after the request was sent."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from gptoss_bench.runs.request_table import request_table
+from gptoss_client.trace import Trace
+
+MS = 1_000_000  # ns
+SENT_NS = 7_000_000_000
+QUEUED_NS = 2 * MS  # from scheduled to sent
+
+DONE = b"data: [DONE]\n\n"
+HTML = b"<html><title>502 Bad Gateway</title></html>"
+
+AFTER_FIRST_TOKEN = ["tpot_s", "e2e_s", "e2e_scheduled_s", "done_s", "ttft_formula_s"]  # only of completed requests
+
+Timed = tuple[float, bytes]
+
+
+def sse(message: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(message).encode() + b"\n\n"
+
+
+def line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"
+
+
+def delta(content: dict[str, Any], finish_reason: str | None = None, **beside: Any) -> bytes:
+    choice = {"index": 0, "delta": content, "finish_reason": finish_reason}
+    ids = {"token_ids": beside.pop("token_ids")} if "token_ids" in beside else {}
+    return sse({"object": "chat.completion.chunk", "choices": [choice | ids], **beside})
+
+
+def role(**beside: Any) -> bytes:
+    return delta({"role": "assistant", "content": ""}, **beside)
+
+
+def answer(text: str = " yes", **beside: Any) -> bytes:
+    return delta({"content": text}, **beside)
+
+
+def thought(text: str = " hm", **beside: Any) -> bytes:
+    return delta({"reasoning": text}, **beside)
+
+
+def finish(reason: str = "stop") -> bytes:
+    return delta({}, reason)
+
+
+def counted(completion: int, prompt: int = 88) -> dict[str, int]:
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def usage(completion: int, prompt: int = 88) -> bytes:
+    return sse({"choices": [], "usage": counted(completion, prompt)})
+
+
+def ollama(text: str = "", **fields: Any) -> bytes:
+    thinking = {"thinking": fields.pop("thinking")} if "thinking" in fields else {}
+    message = {"role": "assistant", "content": text, **thinking}
+    return line({"model": "gpt-oss:20b", "message": message, "done": False, **fields})
+
+
+def trace(timed: Iterable[Timed], request_id: int = 0, sent_ms: float = 0.0, **fields: Any) -> Trace:
+    """The trace of a request that was sent `sent_ms` after SENT_NS; the last piece ends it unless `fields` say else."""
+    sent_ns = SENT_NS + _ns(sent_ms)
+    pieces = tuple((sent_ns + _ns(ms), data) for ms, data in timed)
+    usual: dict[str, Any] = {
+        "phase": "measure",
+        "prompt_id": request_id,
+        "scheduled_ns": sent_ns - QUEUED_NS,
+        "sent_ns": sent_ns,
+        "connect_s": 0.0,
+        "status": 200,
+        "done_ns": pieces[-1][0] if pieces else None,
+    }
+    return Trace(request_id=request_id, pieces=pieces, **usual | fields)
+
+
+def chat(first_ms: float, gap_ms: float, tokens: int, request_id: int = 0, **fields: Any) -> Trace:
+    """A whole reply of one token an event: role, answers `gap_ms` apart, and 1 ms after the last one its end."""
+    texts = [(first_ms + at * gap_ms, answer()) for at in range(tokens)]
+    last_ms = texts[-1][0] + 1
+    end = [(last_ms, finish("length")), (last_ms, usage(tokens)), (last_ms, DONE)]
+    return trace([(first_ms, role()), *texts, *end], request_id, **fields)
+
+
+def two_slots() -> list[Trace]:
+    """Two slots, three requests each, of three tokens 20 ms apart, from 10 ms after the send; a reply takes 51 ms.
+
+    Slot A sends at 0, 60, 120 ms and slot B at 30, 90, 150 ms: the steady window is 40 to 171 ms.
+    """
+    return [chat(10, 20, 3, request_id, sent_ms=30.0 * request_id) for request_id in range(6)]
+
+
+def row(one: Trace) -> pd.Series:
+    """Its row in the request table."""
+    return request_table([one]).iloc[0]
+
+
+def _ns(ms: float) -> int:
+    return round(ms * MS)
