@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench truth-server`: a paced server that logs when each of its tokens truly left."""
+"""`python -m gptoss_bench reference-server`: a paced server that logs when each of its tokens truly left."""
 
 import argparse
 import sys
@@ -10,15 +10,15 @@ from gptoss_bench.calibration import CHOICES, ReferencePlan
 from gptoss_client import UsageError
 
 EXAMPLE = """example, 256 streams of 40 tokens/s under the eyes of the kit's client, from two shells:
-  python -m gptoss_bench truth-server --port 9000 --ttft-s 0.2 --itl-s 0.025 --log truth.parquet
-  python -m gptoss_bench load --url http://127.0.0.1:9000 --model truth -c 256 -n 512
+  python -m gptoss_bench reference-server --port 9000 --ttft-s 0.2 --itl-s 0.025 --log send_log.parquet
+  python -m gptoss_bench load --url http://127.0.0.1:9000 --model reference -c 256 -n 512
 
 It serves OpenAI's chat completions and Ollama's /api/chat until SIGINT or SIGTERM, then writes the log, one row an
-event, and says how late it was itself. Each event's id holds `truth-<number>`, the log's `stream`."""
+event, and says how late it was itself. Each event's id holds `reference-<number>`, the log's `stream`."""
 
 
 def add_parser(commands: Any) -> None:
-    """Add `truth-server` and its options, which are the fields of TruthPlan, to the subcommands."""
+    """Add `reference-server` and its options, which are the fields of ReferencePlan, to the subcommands."""
     parser = commands.add_parser(
         "reference-server",
         help="serve paced tokens and log when each truly left",

@@ -1,7 +1,7 @@
 """Makes a tiny gpt-oss with gpt-oss's own vocabulary, in the format that vLLM and transformers load.
 
-`python -m gptoss_bench.tiny_model.hf_checkpoint --out FOLDER` trains it for some minutes, has it speak, and writes beside the weights
-how it was made. vLLM takes gpt-oss in BF16 on a CPU, so nothing is quantised.
+`python -m gptoss_bench.tiny_model.hf_checkpoint --out FOLDER` trains it for some minutes, has it speak, and writes
+beside the weights how it was made. vLLM takes gpt-oss in BF16 on a CPU, so nothing is quantised.
 """
 
 import argparse

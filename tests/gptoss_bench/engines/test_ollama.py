@@ -188,7 +188,7 @@ def test_an_ollama_that_cannot_load_the_model_is_not_asked_again(tmp_path):
     words = "model requires more system memory (13.1 GiB) than is available (6.0 GiB)"
     source = f"""
 import asyncio, sys
-from gptoss_bench.engines.front_http import listen
+from gptoss_bench.engines.ollama_emulator.http import listen
 async def answer(exchange):
     await exchange.json(500, {{"error": "{words}"}})
 async def main():

@@ -94,9 +94,9 @@ def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_what_had_ended(tm
     source = """
 import sys, time
 from pathlib import Path
-from gptoss_bench.load_process import LoadProcess, Server
-from gptoss_bench.plan import Plan
-load = LoadProcess(Plan(concurrency=2, requests=500, max_tokens=24), Server(), results=Path(sys.argv[1]))
+from gptoss_bench.session import LoadProcess, Server
+from gptoss_client import LoadPlan
+load = LoadProcess(LoadPlan(concurrency=2, requests=500, max_tokens=24), Server(), results=Path(sys.argv[1]))
 print(load.pid, load.path, flush=True)
 time.sleep(600)
 """

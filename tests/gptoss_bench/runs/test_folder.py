@@ -82,8 +82,8 @@ def test_the_tables_can_be_made_again_from_the_raw(folder):
 WRITER = """
 import sys, time
 from pathlib import Path
-from gptoss_bench.store import RunFolder
-from gptoss_bench.trace import Trace
+from gptoss_bench.runs import RunFolder
+from gptoss_client import Trace
 folder = RunFolder.create(Path(sys.argv[1]), "test", parameters={}, run_id="killed")
 body = sys.stdin.buffer.read()
 for i in range(5):

@@ -15,7 +15,7 @@ from gptoss_client import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class ReferenceEngine:
-    """The paced server with `plan`, its log truth.parquet in `log_dir`."""
+    """The paced server with `plan`, its log send_log.parquet in `log_dir`."""
 
     plan: ReferencePlan
     log_dir: Path
@@ -29,7 +29,7 @@ class ReferenceEngine:
 
     def command(self, port: int) -> list[str]:
         """The server as a child of this Python."""
-        files = [f"--port={port}", f"--log={self.log_dir / 'reference.parquet'}"]
+        files = [f"--port={port}", f"--log={self.log_dir / 'send_log.parquet'}"]
         return [sys.executable, "-m", "gptoss_bench", "reference-server", *files, *reference_options(self.plan)]
 
     def environment(self, port: int) -> dict[str, str]:
@@ -44,7 +44,7 @@ class ReferenceEngine:
 def serve_reference(
     plan: ReferencePlan, log_dir: Path, *, dialect: str = "openai", port: int = 0, timeout_s: float = 60.0
 ) -> AbstractAsyncContextManager[Endpoint]:
-    """Serve `plan` for the length of the block; truth.parquet is in `log_dir` once it has ended.
+    """Serve `plan` for the length of the block; send_log.parquet is in `log_dir` once it has ended.
 
     The token that shows it ready is stream 0. Raises UsageError where the port is taken or no token comes back.
     """

@@ -107,7 +107,7 @@ def test_a_machine_without_a_gpu_and_an_engine_is_told_what_to_do(scenario):
         ({"open_files": (64, 4096)}, "open files", OK, "the load raises it itself"),
         ({"open_files": None}, "open files", OK, "no limit"),
         ({"clock": "hpet"}, "clock", NOTE, "by a system call"),
-        ({"clock": None}, "clock", NOTE, "not told"),
+        ({"clock": None}, "clock", NOTE, "not reported"),
         ({"kernel_timestamps": False}, "kernel stamps", NOTE, "a busy client reads late"),
     ],
 )
