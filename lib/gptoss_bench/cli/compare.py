@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench compare FIRST SECOND`: is the second faster, slower, the same, or can it not be told."""
+"""`python -m gptoss_bench compare FIRST SECOND`: print whether the second result is faster, slower or the same."""
 
 import argparse
 from pathlib import Path
@@ -12,38 +12,38 @@ from gptoss_client import UsageError
 EXAMPLE = """example:
   python -m gptoss_bench compare results/runs/20261124T090000Z-load-0a1b2c results/runs/20261124T091000Z-load-3d4e5f
 
-Each line has the difference relative to the first and its 95 % interval over requests. Two loads of one server may
-differ by more than that: requests of one load share its weather, see `load --until`."""
+Each line has the difference relative to the first result and its 95 % interval over requests. Two loads of one server
+can differ by more, because requests within a load are correlated: `load --until` repeats the load."""
 
 
 def add_parser(commands: Any) -> None:
-    """Add `compare` to the subcommands."""
+    """Add `compare` to the commands."""
     parser = commands.add_parser(
         "compare",
-        help="set two results side by side: same, faster, slower, or cannot tell",
-        description="Compare two run folders or result files of other tools, with intervals.",
+        help="compare two results: same, faster, slower or cannot tell",
+        description="Compare two run folders, or result files of other tools, with confidence intervals.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("first", type=Path, metavar="FIRST", help="run folder, or a tool's result")
-    parser.add_argument("second", type=Path, metavar="SECOND", help="what is held against it")
+    parser.add_argument("first", type=Path, metavar="FIRST", help="run folder, or result file of another tool")
+    parser.add_argument("second", type=Path, metavar="SECOND", help="result to compare with it")
     parser.add_argument(
         "--same",
         type=parse_share,
         default=SAME_MARGIN,
         metavar="SHARE",
-        help="difference that counts as none (default: 3%%)",
+        help="largest difference that counts as the same (default: 3%%)",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare and print. Raises UsageError where a result cannot be read or a file holds several."""
+    """Compare two results, print one line per quantity, and return the exit code."""
     sides = []
     for path in (args.first, args.second):
         results = read_results(path)
         if len(results) > 1:
-            raise UsageError(f"{path} holds {len(results)} results: compare takes one of each side")
+            raise UsageError(f"{path} holds {len(results)} results: compare takes one result per side")
         sides += results
     found = compare(*(side.side for side in sides), margin=args.same)
     print(f"first:  {sides[0].name}\nsecond: {sides[1].name}\n")

@@ -1,8 +1,7 @@
-"""`python -m gptoss_bench decode FILE`: a recorded response in; its events as JSON lines, then one of sums, out."""
+"""`python -m gptoss_bench decode FILE`: print the events of a recorded response as JSON lines, then their totals."""
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Iterator
@@ -17,47 +16,44 @@ _EXAMPLE = """example:
   python -m gptoss_bench decode body.txt
 or through a pipe: curl -sN … | python -m gptoss_bench decode -
 """
-_INNER = {"piece", "ended"}  # of an event: how it arrived, which a file does not tell, and what kind already says
+_LEFT_OUT = {"piece", "ended"}  # a file has no arrivals; `kind` implies `ended`
 
 
-def add_parser(commands: "argparse._SubParsersAction[Any]") -> None:
-    """Add the command `decode` to a subparsers object; its namespace carries `run`."""
+def add_parser(commands: Any) -> None:
+    """Add `decode` to the commands."""
     parser = commands.add_parser(
         "decode",
-        help="print a recorded response as one JSON object an event, then its text and counts",
-        description="Decode one response body (SSE, NDJSON or a JSON document), or a whole HTTP/1 response.",
+        help="print a recorded response, one JSON object per event",
+        description="Decode a response body (SSE, NDJSON or one JSON document) or a whole HTTP/1 response.",
         epilog=_EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("file", metavar="FILE", help="the recorded bytes; - is standard input")
+    parser.add_argument("file", metavar="FILE", help="recorded bytes; - for standard input")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what the file says. 0, also where the stream in it carries an error; UsageError: it cannot be read."""
-    body = _body(_read(args.file))
-    try:
-        for line in _lines(body):
-            # a lone surrogate is printed as the JSON escape that it came as
-            sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
-        sys.stdout.buffer.flush()
-    except BrokenPipeError:  # the reader has seen enough; Python would complain when it flushes at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Print the events and totals of a file, and return 0 even if the stream in it reports an error."""
+    for line in _lines(_body(_read(args.file))):
+        # A lone surrogate is printed as the JSON escape that the server sent.
+        sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
     return 0
 
 
 def _read(file: str) -> bytes:
     try:
         return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except (OSError, ValueError) as problem:  # ValueError: a NUL in the path
+    except (OSError, ValueError) as problem:  # ValueError: NUL in the path
         reason = problem.strerror if isinstance(problem, OSError) else problem
-        raise UsageError(f"cannot read {file}: {reason}; give a file with a response body, or -") from None
+        raise UsageError(
+            f"cannot read {file}: {reason}; give a file with a response, or - for standard input"
+        ) from None
 
 
 def _lines(body: bytes) -> Iterator[str]:
     events = decode_body([body])
     for index, event in enumerate(events):
-        yield _json({"event": index, "kind": event.kind, **_said(event)})
+        yield _json({"event": index, "kind": event.kind, **_fields(event)})
     whole = assemble_reply(events)
     error = whole.error
     if error is None and not body.strip():
@@ -77,9 +73,9 @@ def _lines(body: bytes) -> Iterator[str]:
     )
 
 
-def _said(event: Event) -> dict[str, Any]:
-    """The fields of an event that say something, in the order of their declaration."""
-    fields = {name: value for name, value in asdict(event).items() if name not in _INNER and value not in (None, "")}
+def _fields(event: Event) -> dict[str, Any]:
+    """Return the fields of an event that hold a value, in the order of their declaration."""
+    fields = {name: value for name, value in asdict(event).items() if name not in _LEFT_OUT and value not in (None, "")}
     if event.timings is not None:
         fields["timings"] = {name: value for name, value in fields["timings"].items() if value is not None}
     return fields
@@ -90,7 +86,7 @@ def _json(value: dict[str, Any]) -> str:
 
 
 def _body(data: bytes) -> bytes:
-    """The body of an HTTP/1 response, interim responses skipped and chunks joined; other bytes are a body already."""
+    """Return the body of the final HTTP/1 response in `data`, its chunks joined; other bytes are a body already."""
     head = b""
     while match := re.match(rb"HTTP/1\.\d (\d).*?(?:\r?\n\r?\n|\Z)", data, re.DOTALL):
         head, data = match[0], data[match.end() :]
@@ -101,7 +97,7 @@ def _body(data: bytes) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[bytes]:
-    """The chunks that are there: a cut inside one, or a size that is none, ends them."""
+    """Yield the chunks up to the end, a cut or an invalid size."""
     size_line = re.compile(rb"([0-9a-fA-F]+)[^\r\n]*\r?\n")
     at = 0
     while (match := size_line.match(data, at)) and (size := int(match[1], 16)):

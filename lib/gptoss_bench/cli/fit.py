@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench fit`: what a model needs on a card, part by part, and what fits beside it."""
+"""`python -m gptoss_bench fit`: print the memory that a model needs on a GPU, and the largest load that fits."""
 
 import argparse
 import json
@@ -14,38 +14,35 @@ EXAMPLE = """examples:
   python -m gptoss_bench fit --model ./my-finetune --gpu 24GiB
 
 Arithmetic, not a measurement: weights and cache are exact, the rest follows from stated assumptions. The exit code is 0
-whether the model fits or not; the JSON object says which."""
+whether the model fits or not; the output and the JSON object report which."""
 
 DTYPES = ("mxfp4", "fp8", "bf16", "fp32")
 GIB = 2**30
 
 
 def add_parser(commands: Any) -> None:
-    """Add `fit` to the subcommands."""
+    """Add `fit` to the commands."""
     parser = commands.add_parser(
         "fit",
-        help="what a model needs on a GPU, and the largest context and number of sequences that fit",
-        description="Hold a model's weights, cache and the rest of its need against a GPU's memory.",
+        help="compute what a model needs on a GPU, and the largest context and number of sequences that fit",
+        description="Compare the memory that a model needs, by part, with the memory of a GPU.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    words = "gpt-oss-20b, gpt-oss-120b, a folder with config.json (its safetensors are counted too), or a hub id"
-    parser.add_argument("--model", required=True, help=words)
-    parser.add_argument("--gpu", required=True, help="a card, named loosely (A10, h100 nvl), or an amount (22.49GiB)")
-    parser.add_argument("--context", type=int, help="tokens of each sequence (default: 8192, or the model's own fewer)")
-    parser.add_argument("--concurrency", type=int, default=1, help="sequences at once (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="one JSON object on stdout instead of the table")
+    models = "gpt-oss-20b, gpt-oss-120b, a folder with config.json (its safetensors are counted too) or a hub id"
+    parser.add_argument("--model", required=True, help=models)
+    parser.add_argument("--gpu", required=True, help="the name of a GPU (A10, h100 nvl) or an amount (22.49GiB)")
+    parser.add_argument(
+        "--context", type=int, help="tokens per sequence (default: 8192, or the model's limit if lower)"
+    )
+    parser.add_argument("--concurrency", type=int, default=1, help="concurrent sequences (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table or the object. Raises UsageError for a model, card, context or concurrency that is none."""
-    from gptoss_bench.memory import (  # reading a model costs imports that --help should not pay
-        disagreement,
-        parse_budget,
-        read_gpus,
-        read_model,
-    )
+    """Compute the fit, print it, and return the exit code."""
+    from gptoss_bench.memory import disagreement, parse_budget, read_gpus, read_model
 
     card = parse_budget(args.gpu, read_gpus(paths.GPUS.read_text(encoding="utf-8")))
     model = read_model(args.model)
@@ -67,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def answer(architecture: Any, gpu: str, budget_bytes: int, *, context: int, sequences: int) -> dict[str, Any]:
-    """Everything that `fit --json` holds, each quantity that depends on a dtype as {dtype: value}."""
+    """Return the object of `fit --json`; a quantity that depends on the dtype is {dtype: value}."""
     from gptoss_bench.memory import (
         eager_score_bytes,
         estimate_fit,
@@ -109,7 +106,7 @@ def answer(architecture: Any, gpu: str, budget_bytes: int, *, context: int, sequ
 
 
 def _packs(architecture: Any) -> bool:
-    """Whether MXFP4 can hold it at all: an odd model is still counted in the other dtypes."""
+    """Tell whether the shapes of a model can be packed as MXFP4; if not, the other dtypes are still computed."""
     try:
         architecture.allocations("mxfp4")
     except UsageError:
@@ -127,12 +124,12 @@ def _lines(found: dict[str, Any]) -> list[str]:
     def gib(name: str, sizes: dict[str, int]) -> str:
         return row(name, {dtype: f"{size / GIB:.2f}" for dtype, size in sizes.items()})
 
-    also = f"; the name also fits {', '.join(found['gpus_also_meant'])}" if found["gpus_also_meant"] else ""
+    also = f"; the name also matches {', '.join(found['gpus_also_meant'])}" if found["gpus_also_meant"] else ""
     sequences = f"{found['concurrency']} sequence{'s' * (found['concurrency'] > 1)} of {found['context']:,} tokens"
     lines = [
         f"{found['model']}: {found['parameters']:,} parameters by {found['source']}",
         f"{found['gpu']}: {found['budget_bytes'] / GIB:.2f} GiB{also}",
-        f"{sequences}; arithmetic, nothing was measured",
+        f"{sequences}; arithmetic, not measured",
         "",
         row("GiB", {dtype: dtype.upper() for dtype in dtypes}),
     ]
@@ -145,8 +142,6 @@ def _lines(found: dict[str, Any]) -> list[str]:
         row("largest number of sequences", {dtype: f"{n:,}" for dtype, n in found["largest_concurrency"].items()}),
     ]
     if checkpoint := found.get("checkpoint"):
-        words = (
-            checkpoint["disagreement"] or f"they hold {checkpoint['parameters']:,} parameters, as the config implies"
-        )
-        lines += ["", f"safetensors headers ({checkpoint['files']} files, {checkpoint['bytes']:,} bytes): {words}"]
+        result = checkpoint["disagreement"] or f"{checkpoint['parameters']:,} parameters, as the config implies"
+        lines += ["", f"safetensors headers ({checkpoint['files']} files, {checkpoint['bytes']:,} bytes): {result}"]
     return lines

@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench lint RUN-OR-FILE…`: what makes a result untrustworthy, this kit's or another tool's."""
+"""`python -m gptoss_bench lint RUN-OR-FILE…`: print what makes results of this kit or of other tools untrustworthy."""
 
 import argparse
 import json
@@ -14,31 +14,33 @@ EXAMPLE = """example:
   python -m gptoss_bench lint results/runs/20261124T090000Z-load-0a1b2c
   vllm bench serve … --save-result --result-filename bench.json && python -m gptoss_bench lint bench.json
 
-Exit code 3 where a rule of severity error fires. Of several results it is told as well what differs between them."""
+Exit code 3 if a rule of severity error fires. For several results, their differing conditions are printed too."""
 
 
 def add_parser(commands: Any) -> None:
-    """Add `lint` to the subcommands."""
+    """Add `lint` to the commands."""
     parser = commands.add_parser(
         "lint",
-        help="say what makes a result untrustworthy; exit code 3 for an error",
-        description="Judge run folders, and result files of other tools, by the same rules.",
+        help="check what makes a result untrustworthy; exit code 3 for an error",
+        description="Check run folders and result files of other tools by the same rules.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("results", type=Path, nargs="*", metavar="RUN-OR-FILE", help="run folder, or a tool's result")
-    parser.add_argument("--rules", action="store_true", help="list what can be found, and why it matters")
-    parser.add_argument("--json", action="store_true", help="print the findings as JSON, a list a result")
+    parser.add_argument(
+        "results", type=Path, nargs="*", metavar="RUN-OR-FILE", help="run folder, or result file of another tool"
+    )
+    parser.add_argument("--rules", action="store_true", help="list the rules and why they matter")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON, one list per result")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Judge and print; exit code 3 where an error was found. Raises UsageError where a result cannot be read."""
+    """Check the results, print the findings, and return 3 if one is an error, else 0."""
     if args.rules:
         print("\n".join(f"{rule:<30} {reason}" for rule, reason in REASONS.items()))
         return 0
     if not args.results:
-        raise UsageError("lint what? name a run folder or a tool's result file, or ask for the --rules")
+        raise UsageError("no result given: name a run folder or a result file, or use --rules to list the rules")
     judged = [judge_result(result) for path in args.results for result in read_results(path)]
     between = differing_conditions((one.name, one.manifest) for one in judged)
     if len(judged) > 1:

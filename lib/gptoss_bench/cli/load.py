@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench load`: one closed loop against one server, from a shell."""
+"""`python -m gptoss_bench load`: run one closed-loop load against one server."""
 
 import argparse
 import contextlib
@@ -25,58 +25,64 @@ EXAMPLE = """example, the write-up's own load:
   python -m gptoss_bench load --url http://127.0.0.1:8000 --model openai/gpt-oss-20b \\
       --concurrency 256 --requests 2000 --max-tokens 256 --prompt "Explain quantum mechanics in one paragraph."
 
-A key, where the server wants one, is read from the environment variable GPTOSS_API_KEY and kept nowhere."""
+The API key, if the server needs one, is read from the environment variable GPTOSS_API_KEY and never stored."""
 
 
 def add_parser(commands: Any) -> None:
-    """Add `load` and its options to the subcommands."""
+    """Add `load` to the commands."""
     parser = commands.add_parser(
         "load",
-        help="measure a server and leave a run folder",
-        description="Send a closed loop of streaming requests, print the result block, and leave a run folder.",
+        help="measure a server and write a run folder",
+        description="Send streaming requests in a closed loop, print the result block, and write a run folder.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--url", default="http://127.0.0.1:8000", help="root of the server (default: %(default)s)")
-    add("--model", required=True, help="name of the model, as the server knows it")
+    add("--url", default="http://127.0.0.1:8000", help="root URL of the server (default: %(default)s)")
+    add("--model", required=True, help="name of the model on the server")
     add("--dialect", choices=("auto", "openai", "ollama"), default="auto", help="default: ask the server")
     add("--concurrency", "-c", type=int, default=64, help="slots of the closed loop (default: %(default)s)")
     add("--requests", "-n", type=int, help="requests to send (default: 1024, unless --duration is given)")
-    add("--duration", type=float, metavar="S", help="send for so many seconds instead of a number of requests")
-    add("--warmup", type=int, default=0, help="requests before the measured ones, kept apart (default: %(default)s)")
+    add("--duration", type=float, metavar="S", help="send for this many seconds instead of a number of requests")
+    add(
+        "--warmup", type=int, default=0, help="requests before the measured ones, recorded apart (default: %(default)s)"
+    )
     add("--prompt", default=PUBLISHED_PROMPT, help="the user's message (default: %(default)r)")
     add("--system", default=PUBLISHED_SYSTEM, help="the system message, '' for none (default: %(default)r)")
-    add("--prompts", choices=("fixed", "distinct"), default="fixed", help="one for all, or none that a cache has seen")
-    add("--max-tokens", type=int, default=128, help="limit of each answer (default: %(default)s)")
-    add("--num-ctx", type=int, help="tokens of Ollama's context, which else goes by the GPU's memory")
+    add(
+        "--prompts",
+        choices=("fixed", "distinct"),
+        default="fixed",
+        help="one prompt for all requests, or a new one per request, which no cache has seen",
+    )
+    add("--max-tokens", type=int, default=128, help="output token limit per request (default: %(default)s)")
+    add(
+        "--num-ctx", type=int, help="context of Ollama in tokens (default: Ollama's, which depends on the GPU's memory)"
+    )
     add("--temperature", type=float, default=0.0, help="default: %(default)s")
-    add("--ignore-eos", action="store_true", help="go on to --max-tokens, where the engine knows how")
-    add("--min-tokens", type=int, help="least tokens of each answer, where the engine knows how")
+    add("--ignore-eos", action="store_true", help="generate up to --max-tokens, if the engine supports it")
+    add("--min-tokens", type=int, help="output token minimum per request, if the engine supports it")
     add("--token-counts", action="store_true", help="ask for a running token count in every event")
-    add("--timeout", type=float, default=600.0, metavar="S", help="of one request (default: %(default)s)")
-    add("--first-timeout", type=float, metavar="S", help="of the wait for the first event (default: none)")
-    add("--idle-timeout", type=float, metavar="S", help="of each wait between events (default: none)")
+    add("--timeout", type=float, default=600.0, metavar="S", help="timeout of a whole request (default: %(default)s)")
+    add("--first-timeout", type=float, metavar="S", help="timeout of the first event (default: none)")
+    add("--idle-timeout", type=float, metavar="S", help="timeout between events (default: none)")
     add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")
-    add("--sweep", default="", metavar="LIST", help="load again at these concurrencies afterwards, such as 1,4,16")
-    add("--sweep-waves", type=int, default=4, help="requests a slot at each of them (default: %(default)s)")
+    add("--sweep", default="", metavar="LIST", help="afterwards, load again at these concurrencies, such as 1,4,16")
+    add("--sweep-waves", type=int, default=4, help="requests per slot at each of them (default: %(default)s)")
     add(
         "--until",
         type=parse_share,
         metavar="SHARE",
-        help="repeat the load until rate, TTFT and TPOT are known to within this",
+        help="repeat the load until the intervals of rate, TTFT and TPOT are within this share, such as 3%%",
     )
-    add("--max-trials", type=int, default=9, help="most repetitions with --until (default: %(default)s)")
+    add("--max-trials", type=int, default=9, help="maximum number of loads with --until (default: %(default)s)")
     parser.set_defaults(run=run, loop_factory=new_loop)
 
 
 async def run(args: argparse.Namespace) -> int:
-    """Measure, print, and return the exit code. Raises UsageError and RunFailed in words.
-
-    With --until each trial is a run of its own, until `trials.narrow_enough` or --max-trials.
-    """
+    """Measure the server, print the result, and return the exit code; with --until each trial is a run of its own."""
     if args.until is not None and args.max_trials < FEWEST_TRIALS:
-        raise UsageError(f"--max-trials {args.max_trials} gives no interval: it takes {FEWEST_TRIALS} trials or more")
+        raise UsageError(f"--max-trials {args.max_trials} is too few for an interval: give {FEWEST_TRIALS} or more")
     requests = args.requests if args.requests is not None or args.duration is not None else 1024
     plan = LoadPlan(
         concurrency=args.concurrency,
@@ -103,7 +109,7 @@ async def run(args: argparse.Namespace) -> int:
         if narrow_enough(watched_quantities(done), args.until):
             break
         print()
-        # As new prompts as those of the first trial: no cache has seen them.
+        # The salt makes the prompts new to every cache, as those of the first trial were.
         done.append(await _trial(args, replace(plan, salt=plan.salt + len(done))))
     if args.until is not None:
         print("\n" + "\n".join(trial_text(watched_quantities(done), args.until)))
@@ -111,26 +117,26 @@ async def run(args: argparse.Namespace) -> int:
 
 
 async def _trial(args: argparse.Namespace, plan: LoadPlan) -> Mapping[str, Any]:
-    """One run folder; its summary."""
+    """Measure one run and return its summary."""
     dialect = None if args.dialect == "auto" else args.dialect
     async with serving(
         "load", "attached", plan=plan, url=args.url, model=args.model, dialect=dialect, results_dir=args.results,
         command="python -m gptoss_bench load",
     ) as session:  # fmt: skip
         try:
-            with _bar(plan) as progress:
+            with _progress_bar(plan) as progress:
                 await session.load(plan, progress)
         except RunFailed:
-            _print(session)
+            _print_result(session)
             raise
         session.finish()
-    _print(session)
+    _print_result(session)
     return session.summary
 
 
 @contextlib.contextmanager
-def _bar(plan: LoadPlan) -> Iterator[Progress]:
-    """A progress bar on stderr, silent where that is no terminal."""
+def _progress_bar(plan: LoadPlan) -> Iterator[Progress]:
+    """Show a progress bar on stderr, if that is a terminal."""
     levels = [level.requests or 0 for level in level_plans(plan)]
     total = None if plan.requests is None else plan.warmup + plan.requests + sum(levels)
     with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
@@ -141,7 +147,7 @@ def _bar(plan: LoadPlan) -> Iterator[Progress]:
         yield step
 
 
-def _print(session: Session) -> None:
+def _print_result(session: Session) -> None:
     print(result_block(session.summary, title_line=session.title))
     for finding in session.findings:
         print(f"{finding.severity}: {finding.evidence} [{finding.rule}]")

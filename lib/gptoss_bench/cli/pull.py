@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench pull`: a running Ollama fetches a model, with a progress bar."""
+"""`python -m gptoss_bench pull`: download a model through a running Ollama, with a progress bar."""
 
 import argparse
 from typing import Any
@@ -12,21 +12,21 @@ EXAMPLE = """example:
 
 
 def add_parser(commands: Any) -> None:
-    """Add `pull` and its options to the subcommands."""
+    """Add `pull` to the commands."""
     parser = commands.add_parser(
         "pull",
-        help="have a running Ollama fetch a model",
-        description="Have a running Ollama fetch a model through its API, and show how far it is.",
+        help="download a model through a running Ollama",
+        description="Download a model through the API of a running Ollama and show the progress.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--url", default=service_url(), help="root of the Ollama (default: %(default)s)")
-    parser.add_argument("--model", default=OLLAMA_DEFAULT_MODEL, help="default: %(default)s")
+    parser.add_argument("--url", default=service_url(), help="root URL of the Ollama (default: %(default)s)")
+    parser.add_argument("--model", default=OLLAMA_DEFAULT_MODEL, help="model to download (default: %(default)s)")
     parser.set_defaults(run=run)
 
 
 async def run(args: argparse.Namespace) -> int:
-    """Pull and return the exit code. Raises UsageError and RunFailed in words."""
+    """Download the model and return the exit code."""
     with tqdm(unit="B", unit_scale=True, unit_divisor=1000, disable=None) as bar:
 
         def progress(status: str, completed: int, total: int) -> None:
@@ -36,5 +36,5 @@ async def run(args: argparse.Namespace) -> int:
             bar.update(completed - bar.n if completed else 0)
 
         await pull(clean_url(args.url), args.model, progress)
-    print(f"{args.model} is there")
+    print(f"{args.model} is downloaded")
     return 0

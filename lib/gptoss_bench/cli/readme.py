@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench readme RUN`: what the README shows of runs - verdicts and their picture, ruler, bench."""
+"""`python -m gptoss_bench readme RUN`: write the verdicts, calibration or bench tables of a run into the README."""
 
 import argparse
 import base64
@@ -16,24 +16,27 @@ CALIBRATION_START, CALIBRATION_END = "<!-- calibration of {run_id} -->", "<!-- e
 BENCH_START, BENCH_END = "<!-- bench of {run_id} -->", "<!-- end of bench -->"
 README = paths.ROOT / "README.md"
 PICTURE = paths.RESULTS / "example.png"
-PICTURED = ("vllm-h100", "beside")  # the scenario, and the cell of its notebook whose figure is shown
+PICTURED = ("vllm-h100", "beside")  # scenario and notebook cell of the figure
 
 
 def add_parser(commands: Any) -> None:
-    """Add `readme` to the subcommands."""
+    """Add `readme` to the commands."""
     parser = commands.add_parser(
         "readme",
-        help="write the README's tables from a run of verdicts or of the ruler, or from a bench",
+        help="write the README's tables from a run of verdicts, a calibration or a bench",
         epilog="example: python -m gptoss_bench readme results/runs/20261124T090000Z-verdicts-0a1b2c",
     )
     parser.add_argument(
-        "verdicts", type=Path, metavar="RUN", help="folder of a run of verdicts.ipynb or ruler.ipynb, or of a bench"
+        "verdicts",
+        type=Path,
+        metavar="RUN",
+        help="folder of a run of verdicts.ipynb or calibration.ipynb, or of a bench",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Replace what stands between the two marks. Raises UsageError where the run or the marks are missing."""
+    """Replace the table between the two marks of its kind and return the exit code."""
     if is_bench(args.verdicts):
         measured = load_bench(args.verdicts)
         README.write_text(with_bench(README.read_text(encoding="utf-8"), measured), encoding="utf-8")
@@ -50,18 +53,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def with_verdicts(text: str, found: Run) -> str:
-    """The README's text with the table of this run between its marks, the run named in the first mark."""
+    """Return the README's text with the verdicts of this run between their marks."""
     table = verdict_markdown(verdicts_from_table(found.table("verdicts")))
     return _between(text, START, END, found.run_id, table)
 
 
 def with_calibration(text: str, found: Run) -> str:
-    """The README's text with the table of this ruler between its marks, and its limit in words."""
+    """Return the README's text with the table and the limit of this calibration between their marks."""
     return _between(text, CALIBRATION_START, CALIBRATION_END, found.run_id, calibration_markdown(found.table("levels")))
 
 
 def with_bench(text: str, found: PeerBench) -> str:
-    """The README's text with the tables of this bench between its marks, the bench named in the first mark."""
+    """Return the README's text with the tables of this bench between their marks."""
     return _between(text, BENCH_START, BENCH_END, found.path.name, found.markdown())
 
 
@@ -70,13 +73,13 @@ def _between(text: str, start: str, end: str, run_id: str, table: str) -> str:
     before, begun, rest = text.partition(opening)
     _, ended, after = rest.partition(end)
     if not (begun and ended):
-        raise UsageError(f"README.md has lost the marks {opening}… --> and {end}: put them where the table belongs")
+        raise UsageError(f"README.md has no marks {opening}… --> and {end}: add them where the table belongs")
     return f"{before}{start.format(run_id=run_id)}\n\n{table}\n\n{end}{after}"
 
 
 def picture(notebook: Path) -> bytes:
-    """The PNG that the pictured cell of an executed notebook shows. Raises UsageError where it shows none."""
-    import nbformat  # takes seconds, which no other command has to pay
+    """Return the PNG of the pictured cell of an executed notebook."""
+    import nbformat  # takes seconds to import: only this command pays for it
 
     for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.id == PICTURED[1]:

@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench rebuild RUN`: a run's derived files, made again from what came over the wire."""
+"""`python -m gptoss_bench rebuild RUN`: derive a run's tables, summary and findings again from its raw bytes."""
 
 import argparse
 import filecmp
@@ -13,27 +13,29 @@ from gptoss_client import UsageError
 
 
 def add_parser(commands: Any) -> None:
-    """Add `rebuild` to the subcommands."""
+    """Add `rebuild` to the commands."""
     parser = commands.add_parser(
         "rebuild",
-        help="derive a run's tables, summary and findings again from its raw data",
-        description="Write requests.parquet, events.parquet, summary.json and lint.json again from raw.parquet.",
+        help="derive a run's tables, summary and findings again from its raw bytes",
+        description="Derive requests.parquet, events.parquet, summary.json and lint.json again from raw.parquet.",
         epilog="example: python -m gptoss_bench rebuild --check results/runs/20261124T090000Z-load-0a1b2c",
     )
     parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a file would differ")
+    parser.add_argument(
+        "--check", action="store_true", help="compare and write nothing; exit code 1 if a file would differ"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write or compare, a line a file. Raises UsageError where the run has no raw data or cannot be written."""
+    """Write or compare the files, print one line per file, and return 1 if one differs, else 0."""
     found = Run.load(args.folder)
     if not args.check:
         try:
             names = rebuild_run(found, found.path)
         except OSError as error:
             raise UsageError(
-                f"cannot write to {found.path}: {error.strerror or error}; free space, or copy it"
+                f"cannot write to {found.path}: {error.strerror or error}; copy the run to a writable folder"
             ) from error
         print("\n".join(f"{name}: written" for name in names))
         return 0
@@ -45,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _difference(made: Path, kept: Path) -> str:
-    """In words, what of a kept file would be otherwise; empty where it is the same."""
+    """Return how a kept file differs from the newly made one, as text; empty if it does not."""
     if not kept.exists():
-        return "differs: it is not there"
+        return "differs: the file is missing"
     if filecmp.cmp(made, kept, shallow=False):
         return ""
     try:
@@ -55,16 +57,16 @@ def _difference(made: Path, kept: Path) -> str:
     except (ValueError, TypeError, AttributeError, KeyError):
         return "differs"
     groups = {
-        "now also": sorted(now.keys() - then.keys()),
-        "no longer": sorted(then.keys() - now.keys()),
-        "otherwise": sorted(name for name in now.keys() & then.keys() if now[name] != then[name]),
+        "added": sorted(now.keys() - then.keys()),
+        "removed": sorted(then.keys() - now.keys()),
+        "changed": sorted(name for name in now.keys() & then.keys() if now[name] != then[name]),
     }
     words = "; ".join(f"{group} {', '.join(names)}" for group, names in groups.items() if names)
-    return f"differs: {words}" if words else "differs in nothing but its form"
+    return f"differs: {words}" if words else "differs only in its formatting"
 
 
 def _parts(content: Any) -> dict[str, Any]:
-    """What a document is told apart by: the rules of lint.json, the names of summary.json."""
+    """Return the parts that are compared: the findings of lint.json by rule, the entries of summary.json by name."""
     if isinstance(content, list):
         return {str(finding["rule"]): finding for finding in content}
     return dict(content)

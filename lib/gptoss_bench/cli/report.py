@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench report`: one page on one run, as Markdown and as HTML that stands alone."""
+"""`python -m gptoss_bench report`: write one page on one run, as Markdown and as self-contained HTML."""
 
 import argparse
 import json
@@ -14,29 +14,33 @@ from gptoss_client import UsageError
 
 
 def add_parser(commands: Any) -> None:
-    """Add `report` and its options to the subcommands."""
+    """Add `report` to the commands."""
     parser = commands.add_parser(
         "report",
-        help="write one page on a run: the block, the error bar, the lint, the verdicts, cost and energy",
+        help="write one page on a run: result block, error bar, findings, verdicts, cost and energy",
         epilog="example: python -m gptoss_bench report 20261124T090000Z-vllm-h100-0a1b2c --usd-per-hour 3.5",
     )
-    parser.add_argument("run_id", nargs="?", default="", metavar="RUN", help="a run's id, or its folder")
-    parser.add_argument("--results", type=Path, default=paths.RESULTS, metavar="DIR", help="has runs/<run>")
-    parser.add_argument("--out", type=Path, default=paths.REPORTS, metavar="DIR", help="default: build/reports")
-    parser.add_argument("--usd-per-hour", type=float, metavar="USD", help="what the machine costs")
+    parser.add_argument("run_id", nargs="?", default="", metavar="RUN", help="id or folder of a run")
+    parser.add_argument(
+        "--results", type=Path, default=paths.RESULTS, metavar="DIR", help="folder that holds runs/<run>"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=paths.REPORTS, metavar="DIR", help="folder for the pages (default: build/reports)"
+    )
+    parser.add_argument("--usd-per-hour", type=float, metavar="USD", help="price of the machine per hour")
     today = f"{datetime.now(UTC):%Y-%m-%d}"
-    parser.add_argument("--price-of", default=today, metavar="DAY", help="the day of that price (default: today)")
+    parser.add_argument("--price-of", default=today, metavar="DAY", help="date of that price (default: today)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write both pages and print where they are. Raises UsageError in words."""
+    """Write both pages, print their paths, and return the exit code."""
     found = _run(args.results / "runs", args.run_id)
     if args.usd_per_hour is not None and not 0 < args.usd_per_hour < float("inf"):
-        raise UsageError(f"--usd-per-hour has to be above 0, not {args.usd_per_hour:g}")
+        raise UsageError(f"--usd-per-hour must be above 0, not {args.usd_per_hour:g}")
     price = None if args.usd_per_hour is None else Price(args.usd_per_hour, args.price_of)
     text = page_of(found, price)
-    # nbconvert takes seconds to import, which no other command has to pay
+    # nbconvert takes seconds to import: only this command pays for it.
     from gptoss_bench.site import Frame, markdown_html, render_page
 
     style = (paths.SITE_TEMPLATE / "style.css").read_text(encoding="utf-8")
@@ -48,12 +52,12 @@ def run(args: argparse.Namespace) -> int:
             file.write_text(content, encoding="utf-8")
             print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
     except OSError as error:
-        raise UsageError(f"cannot write to {args.out}: {error.strerror}; name another folder with --out") from error
+        raise UsageError(f"cannot write to {args.out}: {error.strerror}; choose another --out") from error
     return 0
 
 
 def page_of(found: Run, price: Price | None = None) -> str:
-    """The page of a run that was read from disk, its verdicts worked out from it alone."""
+    """Return the Markdown page of a run, with the verdicts that this run alone decides."""
     file = found.path / "lint.json"
     findings = json.loads(file.read_bytes()) if file.exists() else None
     record = RunRecord(found.run_id, found.scenario, found.manifest, found.summary)
@@ -63,11 +67,11 @@ def page_of(found: Run, price: Price | None = None) -> str:
 
 
 def _run(folder: Path, run_id: str) -> Run:
-    """The run of that id or in that folder. Raises UsageError with the ids that there are."""
+    """Read the run with that id or in that folder, or raise a UsageError that lists the runs."""
     given = Path(run_id)
     for path in [folder / run_id, given] if run_id else []:
         if (path / "manifest.json").exists():
             return Run.load(path)
-    asked = f"there is no run {run_id!r}" if run_id else "which run"
-    known = ", ".join(sorted(file.parent.name for file in folder.glob("*/manifest.json"))) or "none yet: make run"
-    raise UsageError(f"{asked}? name one with make report RUN=…, or by its id; there are: {known}")
+    problem = f"there is no run {run_id!r}" if run_id else "no run given"
+    ids = ", ".join(sorted(file.parent.name for file in folder.glob("*/manifest.json"))) or "none yet: run `make run`"
+    raise UsageError(f"{problem}: name one by its id, such as make report RUN=ID; runs: {ids}")

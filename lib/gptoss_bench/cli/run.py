@@ -1,4 +1,4 @@
-"""`python -m gptoss_bench run`: notebooks headlessly with a profile, then the table of verdicts."""
+"""`python -m gptoss_bench run`: execute notebooks with a profile's parameters and print the verdicts."""
 
 import argparse
 import shutil
@@ -11,7 +11,7 @@ from gptoss_bench import paths
 from gptoss_bench.claims import verdict_text, verdicts_from_table
 from gptoss_client import UsageError
 
-ALL = ("calibration", "ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
+SCENARIO_NOTEBOOKS = ("calibration", "ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
 
 EXAMPLE = """examples:
   python -m gptoss_bench run --profile notebooks/profiles/local.yaml
@@ -19,7 +19,7 @@ EXAMPLE = """examples:
 
 
 def add_parser(commands: Any) -> None:
-    """Add `run` and its options to the subcommands."""
+    """Add `run` to the commands."""
     parser = commands.add_parser(
         "run",
         help="execute notebooks with a profile's parameters",
@@ -27,22 +27,28 @@ def add_parser(commands: Any) -> None:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("notebooks", nargs="*", default=ALL, help=f"default: {' '.join(ALL)}")
+    parser.add_argument(
+        "notebooks", nargs="*", default=SCENARIO_NOTEBOOKS, help=f"default: {' '.join(SCENARIO_NOTEBOOKS)}"
+    )
     parser.add_argument("--profile", type=Path, required=True, help="YAML file of parameters")
-    parser.add_argument("-p", dest="pairs", action="append", default=[], metavar="NAME=VALUE", help="overrides one")
-    parser.add_argument("--results", type=Path, default=None, metavar="DIR", help="gets runs/<run> (default: results)")
+    parser.add_argument(
+        "-p", dest="pairs", action="append", default=[], metavar="NAME=VALUE", help="override one parameter"
+    )
+    parser.add_argument(
+        "--results", type=Path, default=None, metavar="DIR", help="folder that gets runs/<run> (default: results)"
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Execute, report and return the exit code. Raises UsageError and RunFailed in words."""
-    # papermill and its kin take a second to import: only this command pays for them.
+    """Execute the notebooks, print the verdicts and the paths, and return the exit code."""
+    # papermill and nbconvert take a second to import: only this command pays for them.
     from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
 
     results = (args.results or paths.RESULTS).absolute()
     given = read_profile(args.profile) | _pairs(args.pairs)
     declared = {name: notebook_parameters(name) for name in args.notebooks}
-    every = [*declared.values(), *(notebook_parameters(name) for name in ALL)]
+    every = [*declared.values(), *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
     check_parameters(given, every, args.profile.name)
     if args.results is not None:
         given["results_dir"] = str(results)
@@ -62,12 +68,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pairs(pairs: list[str]) -> dict[str, Any]:
-    """NAME=VALUE with the value read as YAML, as in a profile."""
+    """Parse NAME=VALUE pairs; a value is YAML, as in a profile."""
     parameters = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals:
-            raise UsageError(f"-p {pair}: write it as NAME=VALUE")
+            raise UsageError(f"-p {pair}: write NAME=VALUE")
         try:
             parameters[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
@@ -76,5 +82,5 @@ def _pairs(pairs: list[str]) -> dict[str, Any]:
 
 
 def _shown(path: Path) -> Path:
-    """Relative to where the user is, if that is above it."""
+    """Return the path relative to the working directory if it lies below, else as it is."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

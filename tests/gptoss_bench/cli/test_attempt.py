@@ -153,7 +153,7 @@ def test_a_random_checkpoint_is_written_and_loaded_and_nothing_is_overwritten(ca
         (["--budget", "A10", "--timeout-s", "inf"], "and finite"),
         (["--budget", "A10", "--timeout-s", "nan"], "and finite"),
         (["--budget", "A10", "--load"], "needs a folder with safetensors"),
-        (["--budget", "A10", "--figure", "x.txt"], "has to end in"),
+        (["--budget", "A10", "--figure", "x.txt"], "must end in"),
     ],
 )
 def test_an_attempt_that_makes_no_sense_is_one_line_and_exit_code_2(capsys, arguments, words):

@@ -32,7 +32,7 @@ def make(*words: str, ready) -> subprocess.CompletedProcess[str]:
 def test_without_an_address_the_target_says_what_to_type(tmp_path):
     done = make("run-endpoint", ready=tmp_path / "ready")
     assert done.returncode == 2
-    assert "run-endpoint: which server? make run-endpoint URL=http://HOST:PORT MODEL=NAME" in done.stdout
+    assert "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT MODEL=NAME" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["run-endpoint", "run-h100"])

@@ -284,7 +284,7 @@ def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_what_had_ende
     found = only_run(tmp_path)
     address = found.manifest["endpoint"]["url"].removeprefix("http://").split(":")
     if number == signal.SIGINT:
-        assert (code, err) == (1, "gptoss_bench: stopped; what had ended is kept\n")
+        assert (code, err) == (1, "gptoss_bench: stopped; completed requests were saved\n")
     else:
         assert code == -signal.SIGKILL
     deadline = time.monotonic() + 60

@@ -148,7 +148,7 @@ def test_a_pull_that_breaks_off_is_told(body, error, words):
 
 def test_the_shell_pulls_and_says_so(front, capsys):
     assert main(["pull", "--url", front.url, "--model", front.model]) == 0
-    assert capsys.readouterr().out == f"{front.model} is there\n"
+    assert capsys.readouterr().out == f"{front.model} is downloaded\n"
     assert main(["pull", "--url", front.url, "--model", "x"]) == 2
     assert main(["pull", "--url", "http://127.0.0.1:1", "--model", "x"]) == 2
     assert "start it with: ollama serve" in capsys.readouterr().err

@@ -120,7 +120,7 @@ def test_the_shell_draws_what_the_name_says(files, tmp_path, capsys, kind, start
 @pytest.mark.parametrize(
     ("results", "out", "said"),
     [
-        ("write-up.txt", "a.gif", "it ends with .svg, .png, .pdf"),
+        ("write-up.txt", "a.gif", "must end in .svg, .png, .pdf"),
         ("write-up.txt", "none/a.svg", "cannot write"),
         ("README.md", "a.svg", "is no result that can be read"),
         ("nothing", "a.svg", "cannot be read"),

@@ -81,8 +81,8 @@ def test_findings_that_an_older_kit_did_not_make_are_named(run, capsys):
     (run.path / "summary.json").write_text(json.dumps(run.summary))  # the same, written otherwise
     assert main(["rebuild", "--check", str(run.path)]) == 1
     reported = capsys.readouterr().out.splitlines()
-    words = f"now also {first['rule']}; no longer no-such-rule; otherwise {second['rule']}"
-    assert reported[2:] == ["summary.json: differs in nothing but its form", f"lint.json: differs: {words}"]
+    words = f"added {first['rule']}; removed no-such-rule; changed {second['rule']}"
+    assert reported[2:] == ["summary.json: differs only in its formatting", f"lint.json: differs: {words}"]
 
 
 def test_a_run_without_a_plan_has_its_tables_made_again(folder):

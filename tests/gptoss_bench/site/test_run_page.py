@@ -119,7 +119,7 @@ def test_the_html_opens_from_disk_in_a_browser(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        pytest.param([], "which run", id="none"),
+        pytest.param([], "no run given", id="none"),
         pytest.param(["nothing"], "there is no run 'nothing'", id="unknown"),
         pytest.param([PUBLISHED, "--usd-per-hour", "-1"], "above 0", id="price"),
         pytest.param([PUBLISHED, "--usd-per-hour", "nan"], "above 0", id="no number"),
