@@ -9,7 +9,7 @@ from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.notebook.live_overhead import agree, level_of
 from gptoss_bench.runs.folder import Run
-from gptoss_bench.session.load_process import LoadProcess, Server
+from gptoss_bench.session.load_process import LoadProcess, LoadTarget
 from gptoss_client.plan import LoadPlan
 from lab_pages import Lab, Tab, beside, lab
 from serving import below, command_of, wait_until, wait_until_gone
@@ -54,7 +54,7 @@ def test_a_run_is_started_watched_stopped_and_found_by_keyboard(where: Lab, brow
 
     tab.circles(more_than=tab.circles())
     tab.press("Stop")
-    tab.wait_for_words("stopped; what had ended is kept")
+    tab.wait_for_words("stopped; completed requests were saved")
     assert tab.page.get_by_role("button", name="Stop", exact=True).count() == 0  # no dead button is left
 
     [stopped] = [run for run in runs(tmp_path) if run.manifest["status"] == "incomplete"]
@@ -134,7 +134,7 @@ def test_the_error_bar_with_the_panel_open_is_that_of_a_load_that_nobody_watches
         start = tab.page.get_by_role("button", name="Start", exact=True)
         start.wait_for()
         for _ in range(2):
-            unwatched = LoadProcess(LoadPlan(**plan), Server(url=endpoint.url), results=tmp_path)
+            unwatched = LoadProcess(LoadPlan(**plan), LoadTarget(url=endpoint.url), results=tmp_path)
             wait_until(lambda load=unwatched: load.ended is not None, "the load had ended")
             start.click()
             wait_until(lambda: len(runs(tmp_path)) == 2 * len(pairs) + 2, "another run was begun")

@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 import published
 from gptoss_bench import paths
-from gptoss_bench.calibration.peers.table import load_bench
+from gptoss_bench.calibration.peers.table import load_peer_bench
 from gptoss_bench.cli.readme import PICTURE, README, picture, with_bench, with_calibration, with_verdicts
 from gptoss_bench.notebook.profiles import check_parameters, notebook_parameters, read_profile
 from gptoss_bench.runs.folder import Run
@@ -168,7 +168,7 @@ def test_the_readme_shows_the_ruler_that_is_in_the_repository():
 def test_the_readme_shows_the_bench_that_is_in_the_repository():
     text = README.read_text()
     [run_id] = re.findall(r"<!-- bench of (\S+) -->", text)
-    found = load_bench(paths.RESULTS / "bench" / run_id)
+    found = load_peer_bench(paths.RESULTS / "bench" / run_id)
     assert with_bench(text, found) == text
     assert found.manifest["code"]["dirty"] is False
 

@@ -1,54 +1,56 @@
 from .accuracy import (
-    ERROR_SHARE,
+    KIT_CLIENT,
+    STOCK_CLIENT,
+    TRUSTED_ERROR_SHARE,
     CalibrationLevel,
-    calibration_level,
     levels_table,
-    limit_text,
-    matched,
-    streams_of,
-    trusted_up_to,
-    ttft_errors,
+    match_events,
+    stream_numbers,
+    summarise_level,
+    trust_limit_text,
+    trusted_up_to_events_s,
+    ttft_errors_s,
 )
 from .decoding_speed import measure_decoding_speed
-from .peers.registry import PEERS, choose_peers
+from .peers.registry import PEERS_DIR, choose_peers
 from .peers.run import PEER_LOADS, compare_clients
-from .peers.table import PeerBench, create_bench, is_bench, load_bench, write_bench
+from .peers.table import PeerBench, create_peer_bench, is_peer_bench, load_peer_bench, write_peer_bench
 from .reference.engine import serve_reference
-from .reference.plan import CHOICES, ReferencePlan
-from .reference.send_log import lateness_ms, read_send_log, send_log_table, write_send_log
+from .reference.plan import REFERENCE_PLAN_CHOICES, ReferencePlan
+from .reference.send_log import read_send_log, send_log_table, server_lateness_ms, write_send_log
 from .reference.server import ReferenceServer
-from .self_test import OURS, STOCK, calibration_markdown, measure_levels
+from .self_test import calibration_markdown, measure_levels
 
 __all__ = [
-    "CHOICES",
-    "ERROR_SHARE",
-    "OURS",
-    "PEERS",
+    "KIT_CLIENT",
+    "PEERS_DIR",
     "PEER_LOADS",
-    "STOCK",
+    "REFERENCE_PLAN_CHOICES",
+    "STOCK_CLIENT",
+    "TRUSTED_ERROR_SHARE",
     "CalibrationLevel",
     "PeerBench",
     "ReferencePlan",
     "ReferenceServer",
-    "calibration_level",
     "calibration_markdown",
     "choose_peers",
     "compare_clients",
-    "create_bench",
-    "is_bench",
-    "lateness_ms",
+    "create_peer_bench",
+    "is_peer_bench",
     "levels_table",
-    "limit_text",
-    "load_bench",
-    "matched",
+    "load_peer_bench",
+    "match_events",
     "measure_decoding_speed",
     "measure_levels",
     "read_send_log",
     "send_log_table",
     "serve_reference",
-    "streams_of",
-    "trusted_up_to",
-    "ttft_errors",
-    "write_bench",
+    "server_lateness_ms",
+    "stream_numbers",
+    "summarise_level",
+    "trust_limit_text",
+    "trusted_up_to_events_s",
+    "ttft_errors_s",
+    "write_peer_bench",
     "write_send_log",
 ]

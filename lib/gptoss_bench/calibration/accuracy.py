@@ -17,7 +17,8 @@ from gptoss_bench.stats import CPU_SHARE, client_bound, known, percentile
 from gptoss_client import Trace
 
 NS_PER_S = 1e9
-ERROR_SHARE = 0.05  # of the median ITL
+KIT_CLIENT, STOCK_CLIENT = "gptoss_bench", "stock httpx"  # values of CalibrationLevel.client
+TRUSTED_ERROR_SHARE = 0.05  # of the median ITL
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class CalibrationLevel:
     client_bound: bool | None
 
 
-def streams_of(traces: Iterable[Trace]) -> pd.Series:
+def stream_numbers(traces: Iterable[Trace]) -> pd.Series:
     """By request_id, the number of the server's stream: it stands in the bytes of each reply."""
     found = {}
     for trace in traces:
@@ -69,7 +70,7 @@ def streams_of(traces: Iterable[Trace]) -> pd.Series:
     return pd.Series(found, dtype="int64", name="stream")
 
 
-def matched(events: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) -> pd.DataFrame:
+def match_events(events: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) -> pd.DataFrame:
     """One row an event that either side knows of these requests; `_merge` is "both" where both do.
 
     Columns beside those of the log: `request_id`, `arrival_ns`, `lag_ns`, `arrival_error_s` (arrival after the true
@@ -87,7 +88,7 @@ def matched(events: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) -> pd.D
     return found.reset_index(drop=True)
 
 
-def ttft_errors(requests: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) -> pd.Series:
+def ttft_errors_s(requests: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) -> pd.Series:
     """By request_id, the client's TTFT less the true one (s): from the request's arrival to the first token's send.
 
     So it holds both ends: a send that was stamped too early, and a first token that was seen too late.
@@ -98,7 +99,7 @@ def ttft_errors(requests: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) -
     return rows["ttft_s"] - rows.index.to_series().map(streams).map(true_s)
 
 
-def calibration_level(
+def summarise_level(
     client: str,
     planned: tuple[int, float],
     requests: pd.DataFrame,
@@ -107,7 +108,7 @@ def calibration_level(
     errors_s: pd.Series,
     cpu_share: float,
 ) -> CalibrationLevel:
-    """Sum up one load, `planned` as (streams, tokens/s of each); `found` is of `matched`, `errors_s` of TTFTs."""
+    """Sum up one load, `planned` as (streams, tokens/s of each); `found` is of `match_events`, `errors_s` of TTFTs."""
     both = found[found["_merge"] == "both"]
     span_s = (both["arrival_ns"].max() - requests["sent_ns"].min()) / NS_PER_S if len(both) else 0.0
     outputs = both[both["output"].eq(True)]
@@ -115,7 +116,7 @@ def calibration_level(
     lag = both["lag_ns"] / NS_PER_S if "lag_ns" in both else pd.Series(dtype="float64")
     errors = _spread(errors_s), _spread(both["itl_error_s"]), _spread(outputs["arrival_error_s"])
     worst = [spread.p99 for spread in errors if spread.p99 is not None]
-    right = itl_p50 is not None and bool(worst) and max(worst) <= ERROR_SHARE * itl_p50 * 1e3
+    right = itl_p50 is not None and bool(worst) and max(worst) <= TRUSTED_ERROR_SHARE * itl_p50 * 1e3
     lag_s = {"p99": percentile(lag, 99).value}
     gaps = known(both["itl_s"])
     seen = {
@@ -161,7 +162,7 @@ def levels_table(levels: Sequence[CalibrationLevel]) -> pd.DataFrame:
     return pd.DataFrame(rows).sort_values(["client", "offered_events_s"], ignore_index=True)
 
 
-def trusted_up_to(levels: Sequence[CalibrationLevel]) -> float | None:
+def trusted_up_to_events_s(levels: Sequence[CalibrationLevel]) -> float | None:
     """The events/s of the highest load up to which every level of one client was trusted; None: not even the lowest."""
     best = None
     for one in sorted(levels, key=lambda one: one.offered_events_s):
@@ -171,8 +172,8 @@ def trusted_up_to(levels: Sequence[CalibrationLevel]) -> float | None:
     return best
 
 
-def limit_text(client: str, limit: float | None) -> str:
-    """The limit of `trusted_up_to` as a sentence."""
+def trust_limit_text(client: str, limit: float | None) -> str:
+    """The limit of `trusted_up_to_events_s` as a sentence."""
     if limit is None:
         return f"{client}: its errors are too large already at the lowest load that was tried."
     return f"{client}: its errors are small enough up to {limit:,.0f} events/s, of the loads that were tried."

@@ -11,25 +11,25 @@ from typing import Any
 import pandas as pd
 
 from gptoss_bench.calibration.accuracy import (
-    ERROR_SHARE,
+    KIT_CLIENT,
+    STOCK_CLIENT,
+    TRUSTED_ERROR_SHARE,
     CalibrationLevel,
-    calibration_level,
-    matched,
-    streams_of,
-    ttft_errors,
+    match_events,
+    stream_numbers,
+    summarise_level,
+    ttft_errors_s,
 )
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log
-from gptoss_bench.calibration.stock_httpx import run_stock
+from gptoss_bench.calibration.stock_httpx import run_stock_httpx
 from gptoss_bench.runs import RunFolder
 from gptoss_bench.stats import CPU_SHARE
 from gptoss_client import Endpoint, LoadPlan, RunFailed, UsageError, run_load
 
-OURS, STOCK = "gptoss_bench", "stock httpx"
 
-
-async def measure_client(
+async def measure_level(
     streams: int, tokens_s: float, *, tokens: int = 40, waves: int = 1, stock: bool = True
 ) -> tuple[list[CalibrationLevel], Endpoint]:
     """Ours, and with `stock` stock httpx, under one load, one after the other against one server of TTFT 200 ms.
@@ -49,20 +49,20 @@ async def measure_client(
             done = await run_load(plan, endpoint, folder.add)
             our_share = _cpu_share(*began)
             began = (time.perf_counter(), time.process_time())
-            beside = await run_stock(plan, endpoint) if stock else None
+            beside = await run_stock_httpx(plan, endpoint) if stock else None
             stock_share = _cpu_share(*began)
         if done.reason is not None:
             raise RunFailed(done.reason)
         run = folder.finish({})
         log = read_send_log(where / "send_log.parquet").events
-        numbers = streams_of(run.traces())
+        numbers = stream_numbers(run.traces())
         requests = run.requests[run.requests["phase"] == "measure"]
         events = run.events[run.events["phase"] == "measure"]
         numbers = numbers[numbers.index.isin(requests["request_id"])]
     planned = (streams, tokens_s)
-    found = [_level(OURS, planned, (requests, events, numbers), log, our_share)]
+    found = [_level(KIT_CLIENT, planned, (requests, events, numbers), log, our_share)]
     if beside is not None:
-        found.append(_level(STOCK, planned, beside, log, stock_share))
+        found.append(_level(STOCK_CLIENT, planned, beside, log, stock_share))
     return found, endpoint
 
 
@@ -79,7 +79,7 @@ async def measure_levels(
         raise UsageError(f"levels must be pairs of [streams, tokens_per_s], not {levels!r}")
     found: list[CalibrationLevel] = []
     for streams, tokens_s in levels:
-        both, endpoint = await measure_client(
+        both, endpoint = await measure_level(
             int(streams), float(tokens_s), tokens=tokens, stock=streams <= stock_streams
         )
         found += both
@@ -96,9 +96,9 @@ def _level(
     cpu_share: float,
 ) -> CalibrationLevel:
     requests, events, numbers = tables
-    found = matched(events, numbers, log)
-    errors_s = ttft_errors(requests, numbers, log)
-    return calibration_level(client, planned, requests, found=found, errors_s=errors_s, cpu_share=cpu_share)
+    found = match_events(events, numbers, log)
+    errors_s = ttft_errors_s(requests, numbers, log)
+    return summarise_level(client, planned, requests, found=found, errors_s=errors_s, cpu_share=cpu_share)
 
 
 def _cpu_share(began_s: float, cpu_s: float) -> float:
@@ -116,7 +116,7 @@ def calibration_markdown(levels: pd.DataFrame) -> str:
     """The table of `calibrate.levels_table` in Markdown, by load; below it what our client failed, and why."""
     rows = levels.sort_values(["offered_events_s", "client"])
     lines = [HEAD, *(_row(one) for one in rows.itertuples())]
-    ours = levels[levels["client"] == "gptoss_bench"]
+    ours = levels[levels["client"] == KIT_CLIENT]
     failed = [_failure(one) for one in ours[~ours["trusted"]].itertuples()]
     trusted = "This kit's client was trusted at every load that was tried."
     return "\n".join([*lines, "", " ".join(failed) or trusted])
@@ -125,7 +125,7 @@ def calibration_markdown(levels: pd.DataFrame) -> str:
 def _row(one: Any) -> str:
     cells = (
         f"{one.streams} × {one.tokens_s:g}",
-        "this kit's" if one.client == "gptoss_bench" else one.client,
+        "this kit's" if one.client == KIT_CLIENT else one.client,
         f"{_ms(one.ttft_error_p50_ms)} / {_ms(one.ttft_error_p99_ms)}",
         _ms(one.itl_error_p99_ms),
         f"{one.cpu_share:.0%}",
@@ -139,7 +139,7 @@ def _failure(one: Any) -> str:
     return (
         f"At {one.streams} × {one.tokens_s:g} this kit's client was not trusted: at p99 its errors were "
         f"{_ms(one.ttft_error_p99_ms)} ms of TTFT and {_ms(one.itl_error_p99_ms)} ms of ITL, where "
-        f"{_ms(ERROR_SHARE * one.itl_p50_ms)} ms are allowed, and it took {one.cpu_share:.0%} of a core."
+        f"{_ms(TRUSTED_ERROR_SHARE * one.itl_p50_ms)} ms are allowed, and it took {one.cpu_share:.0%} of a core."
     )
 
 

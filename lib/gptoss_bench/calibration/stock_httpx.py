@@ -11,7 +11,7 @@ import pandas as pd
 from gptoss_client import Endpoint, LoadPlan, request_body, request_path
 
 
-async def run_stock(plan: LoadPlan, endpoint: Endpoint) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+async def run_stock_httpx(plan: LoadPlan, endpoint: Endpoint) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
     """A load of `plan.concurrency` requests at a time, after one wave of warm-up that is not kept.
 
     Returns request table (request_id, sent_ns, ttft_s), chunk table (request_id, event, arrival_ns, itl_s), and the

@@ -36,12 +36,12 @@ async def run(args: argparse.Namespace) -> int:
     from gptoss_bench import paths
     from gptoss_bench.calibration import (
         PEER_LOADS,
-        PEERS,
+        PEERS_DIR,
         choose_peers,
         compare_clients,
-        create_bench,
+        create_peer_bench,
         measure_decoding_speed,
-        write_bench,
+        write_peer_bench,
     )
     from gptoss_client import UsageError
 
@@ -53,15 +53,15 @@ async def run(args: argparse.Namespace) -> int:
     if unknown := [number for number in numbers if number not in load_of]:
         raise UsageError(f"--loads {unknown[0]}: there are loads 1 to {len(load_of)}")
     loads = [load_of[number] for number in numbers] or list(PEER_LOADS)
-    folder = create_bench(args.results or paths.RESULTS)
+    folder = create_peer_bench(args.results or paths.RESULTS)
     try:
         rows, absent = await compare_clients(
-            clients, loads, rounds=args.rounds, folder=args.peers or PEERS, say=partial(print, flush=True)
+            clients, loads, rounds=args.rounds, folder=args.peers or PEERS_DIR, say=partial(print, flush=True)
         )
     except BaseException:
         folder.rmdir()  # still empty
         raise
     facts = {"rounds": args.rounds, "absent": absent, "decoding": measure_decoding_speed()}
-    found = write_bench(folder, rows, loads, facts)
+    found = write_peer_bench(folder, rows, loads, facts)
     print(f"\n{found.markdown()}\n\nbench folder: {found.path}")
     return 0

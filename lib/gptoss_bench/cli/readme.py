@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_bench import paths
-from gptoss_bench.calibration import PeerBench, calibration_markdown, is_bench, load_bench
+from gptoss_bench.calibration import PeerBench, calibration_markdown, is_peer_bench, load_peer_bench
 from gptoss_bench.claims import verdict_markdown, verdicts_from_table
 from gptoss_bench.runs import Run
 from gptoss_client import UsageError
@@ -37,8 +37,8 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Replace the table between the two marks of its kind and return the exit code."""
-    if is_bench(args.verdicts):
-        measured = load_bench(args.verdicts)
+    if is_peer_bench(args.verdicts):
+        measured = load_peer_bench(args.verdicts)
         README.write_text(with_bench(README.read_text(encoding="utf-8"), measured), encoding="utf-8")
         return 0
     found = Run.load(args.verdicts)

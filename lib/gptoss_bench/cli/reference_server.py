@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gptoss_bench.calibration import CHOICES, ReferencePlan
+from gptoss_bench.calibration import REFERENCE_PLAN_CHOICES, ReferencePlan
 from gptoss_client import UsageError
 
 EXAMPLE = """example, 256 streams of 40 tokens/s measured by the kit's client, in two shells:
@@ -35,14 +35,18 @@ def add_parser(commands: Any) -> None:
             parser.add_argument(flag, action="store_true", help=text)
         else:
             parser.add_argument(
-                flag, type=type(option.default), default=option.default, choices=CHOICES.get(option.name), help=text
+                flag,
+                type=type(option.default),
+                default=option.default,
+                choices=REFERENCE_PLAN_CHOICES.get(option.name),
+                help=text,
             )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal, write the log, print the lateness, and return the exit code."""
-    from gptoss_bench.calibration import ReferenceServer, lateness_ms, send_log_table, write_send_log
+    from gptoss_bench.calibration import ReferenceServer, send_log_table, server_lateness_ms, write_send_log
 
     plan = ReferencePlan(**{option.name: getattr(args, option.name) for option in fields(ReferencePlan)})
     try:
@@ -59,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(
                 f"cannot write --log {args.log}: {error.strerror or error}; choose another file"
             ) from error
-    late = lateness_ms(events)
+    late = server_lateness_ms(events)
     reported = ", ".join(f"{name} {value:.3f} ms" for name, value in late.items() if value is not None)
     print(
         f"{len(events)} events of {len(server.streams)} streams; own lateness {reported or 'unknown'}", file=sys.stderr

@@ -8,20 +8,20 @@ from pathlib import Path
 import pandas as pd
 
 from gptoss_bench.calibration import (
-    ERROR_SHARE,
+    TRUSTED_ERROR_SHARE,
     CalibrationLevel,
     ReferencePlan,
-    calibration_level,
-    matched,
+    match_events,
     read_send_log,
     serve_reference,
-    streams_of,
-    ttft_errors,
+    stream_numbers,
+    summarise_level,
+    ttft_errors_s,
 )
 from gptoss_bench.notebook.follower import Follower
 from gptoss_bench.notebook.live_view import render_live_view
 from gptoss_bench.runs import Run
-from gptoss_bench.session import LoadProcess, Server
+from gptoss_bench.session import LoadProcess, LoadTarget
 from gptoss_client import LoadPlan, UsageError
 
 UNWATCHED, WATCHED = "nobody watches", "live view, twice a second"
@@ -47,7 +47,7 @@ async def measure_overhead(
         async with serve_reference(pace, where) as endpoint:
             runs = {}
             for name in (UNWATCHED, WATCHED):
-                load = LoadProcess(plan, Server(url=endpoint.url), results=where)
+                load = LoadProcess(plan, LoadTarget(url=endpoint.url), results=where)
                 following = asyncio.create_task(_follow(load)) if name == WATCHED else None
                 runs[name] = await load.wait()
                 if following is not None:
@@ -66,14 +66,14 @@ async def _follow(load: LoadProcess) -> None:
 def level_of(run: Run, log: pd.DataFrame, name: str, tokens_s: float) -> CalibrationLevel:
     """The errors of a run against a reference server whose log this is, in its measured phase."""
     requests, events = (table[table["phase"] == "measure"] for table in (run.requests, run.events))
-    streams = streams_of(run.traces())
+    streams = stream_numbers(run.traces())
     streams = streams[streams.index.isin(requests["request_id"])]
-    return calibration_level(
+    return summarise_level(
         name,
         (run.manifest["parameters"]["concurrency"], tokens_s),
         requests,
-        found=matched(events, streams, log),
-        errors_s=ttft_errors(requests, streams, log),
+        found=match_events(events, streams, log),
+        errors_s=ttft_errors_s(requests, streams, log),
         cpu_share=run.summary["client"]["cpu_share"],
     )
 
@@ -82,7 +82,7 @@ def agree(levels: Sequence[CalibrationLevel]) -> bool:
     """Whether no error differs at p99, between these levels, by more than the share of the ITL that is allowed."""
     if any(one.itl_p50_ms is None for one in levels):
         return False
-    allowed_ms = ERROR_SHARE * min(one.itl_p50_ms or 0.0 for one in levels)
+    allowed_ms = TRUSTED_ERROR_SHARE * min(one.itl_p50_ms or 0.0 for one in levels)
     for at in ("ttft_error", "itl_error"):
         found_ms = [getattr(one, at).p99 for one in levels]
         if any(ms is None for ms in found_ms) or max(found_ms) - min(found_ms) > allowed_ms:

@@ -31,7 +31,7 @@ class LoadCard:
         self.load = load
         self._beside = False
         self._view = w.HTML()
-        self._stop = w.Button(description="Stop", tooltip=f"stop {load.run_id}; what has ended is kept")
+        self._stop = w.Button(description="Stop", tooltip=f"stop {load.run_id}; completed requests are saved")
         self._stop.on_click(self._stopped)
         self.box = w.VBox([self._view, self._stop], layout=w.Layout(border="1px solid #8886", padding="6px"))
         LoadCard.kept.append(self)

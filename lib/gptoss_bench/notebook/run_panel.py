@@ -16,7 +16,7 @@ from gptoss_bench.notebook.follower import Follower
 from gptoss_bench.notebook.live_view import render_live_view
 from gptoss_bench.notebook.load_card import LOOK_S, LoadCard, alert, block, title
 from gptoss_bench.notebook.profiles import read_profile
-from gptoss_bench.session import LoadProcess, Server
+from gptoss_bench.session import LoadProcess, LoadTarget
 from gptoss_client import KNOWN_FIELDS, LoadPlan, UsageError
 
 ENGINES = {
@@ -34,7 +34,7 @@ LAUNCHED = ("context", "prefix_caching", "engine_flags")
 
 
 async def open_run_panel(
-    plan: LoadPlan, server: Server, *, results_dir: str = "", run_id: str = "", live: bool | None = None
+    plan: LoadPlan, server: LoadTarget, *, results_dir: str = "", run_id: str = "", live: bool | None = None
 ) -> Any:
     """The panel, filled in with these, where there is a frontend (or `live`); else run the load and show its last view.
 
@@ -61,7 +61,7 @@ class RunPanel:
     A panel that is made again, by running its cell once more, has the cards of the one before.
     """
 
-    def __init__(self, plan: LoadPlan, server: Server, results: Path) -> None:
+    def __init__(self, plan: LoadPlan, server: LoadTarget, results: Path) -> None:
         """Build the controls, filled in with a plan and a server."""
         import ipywidgets as w  # a headless run does without it
 
@@ -121,7 +121,7 @@ class RunPanel:
             options={"num_ctx": self.context.value} if kind == "ollama" and self.context.value else {},
         )
 
-    def server(self) -> Server:
+    def server(self) -> LoadTarget:
         """The server that is chosen. Raises UsageError where the URL is missing, or nothing is launched to be told."""
         model, kind = self.model.value.strip(), self.engine.value
         launch = {name: getattr(self, name).value for name in LAUNCHED}
@@ -129,12 +129,12 @@ class RunPanel:
             raise UsageError("context, prefix caching and flags are for an engine that is started: leave them empty")
         match kind:
             case "embedded":
-                return Server()
+                return LoadTarget()
             case "url":
                 if not self.url.value.strip():
                     raise UsageError("give the URL of the server, such as http://127.0.0.1:8000")
-                return Server(url=self._clean_url(), model=model)
-        return Server(model=model, engine=kind, **launch)
+                return LoadTarget(url=self._clean_url(), model=model)
+        return LoadTarget(model=model, engine=kind, **launch)
 
     def _clean_url(self) -> str:
         try:

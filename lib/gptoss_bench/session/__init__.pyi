@@ -1,17 +1,17 @@
 from .api import bench, bench_async, run_sync
-from .background_tasks import assert_no_lost_task, watch_background_tasks
+from .background_tasks import raise_background_errors, watch_background_tasks
 from .evaluate import findings_document, rebuild_run
-from .load_process import LoadProcess, Server
+from .load_process import LoadProcess, LoadTarget
 from .session import Session, serving
 
 __all__ = [
     "LoadProcess",
-    "Server",
+    "LoadTarget",
     "Session",
-    "assert_no_lost_task",
     "bench",
     "bench_async",
     "findings_document",
+    "raise_background_errors",
     "rebuild_run",
     "run_sync",
     "serving",

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import nest_asyncio2
 
 from gptoss_bench.runs import Run
-from gptoss_bench.session.load_process import LoadProcess, Server
+from gptoss_bench.session.load_process import LoadProcess, LoadTarget
 from gptoss_client import LoadPlan, UsageError
 
 
@@ -26,13 +26,13 @@ def bench(url: str = "", *, model: str = "", engine: str = "", results: Path | s
 async def bench_async(
     url: str = "", *, model: str = "", engine: str = "", results: Path | str | None = None, **plan: Any
 ) -> Run:
-    """The same, to be awaited. A task that is cancelled stops the load, and what has ended is kept."""
+    """The same, to be awaited. A task that is cancelled stops the load, and completed requests are saved."""
     unknown = sorted(set(plan) - set(LoadPlan.__dataclass_fields__))
     if unknown:
         raise UsageError(f"no such part of a plan: {unknown[0]}; there are {', '.join(LoadPlan.__dataclass_fields__)}")
     if plan.get("duration_s") is not None:
         plan.setdefault("requests", None)
-    server = Server(url=url, model=model, engine=engine)
+    server = LoadTarget(url=url, model=model, engine=engine)
     return await LoadProcess(LoadPlan(**plan), server, results=Path(results) if results else None).wait()
 
 

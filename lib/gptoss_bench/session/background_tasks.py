@@ -28,7 +28,7 @@ def watch_background_tasks() -> None:
     _watched.add(loop)
 
 
-def assert_no_lost_task() -> None:
+def raise_background_errors() -> None:
     """Raise RunFailed where a background task has failed unnoticed since the watch began."""
     gc.collect()  # asyncio tells of a lost error when the task is collected ...
     for task in [thing for thing in gc.get_objects() if isinstance(thing, asyncio.Task)]:

@@ -44,7 +44,7 @@ async def _until_stopped(job: dict[str, Any]) -> dict[str, Any]:
     try:
         await measuring
     except asyncio.CancelledError:
-        return {"ended": "stopped", "words": "stopped; what had ended is kept"}
+        return {"ended": "stopped", "words": "stopped; completed requests were saved"}
     except UsageError as error:
         return {"ended": "refused", "words": str(error)}
     except RunFailed as error:

@@ -19,7 +19,7 @@ SCENARIO = "explore"
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class LoadTarget:
     """What is to be loaded: the server at `url`, an `engine` (opening.KINDS) that is started, or the embedded one.
 
     With a `url` that one is attached to; without one and without an `engine` the embedded engine is started. The last
@@ -47,7 +47,7 @@ class LoadProcess:
 
     _started: ClassVar[WeakSet["LoadProcess"]] = WeakSet()
 
-    def __init__(self, plan: LoadPlan, server: Server, *, results: Path | None = None, run_id: str = "") -> None:
+    def __init__(self, plan: LoadPlan, server: LoadTarget, *, results: Path | None = None, run_id: str = "") -> None:
         """Start it. Raises UsageError where no process can be started."""
         results = (results or paths.RESULTS).absolute()
         self.plan = plan
@@ -89,7 +89,7 @@ class LoadProcess:
         return self._ended
 
     def stop(self) -> None:
-        """Ask it to end now; what has ended is kept. Returns at once: `ended` says when it has."""
+        """Ask it to end now; completed requests are saved. Returns at once: `ended` says when it has."""
         self._tell("stop")
 
     async def wait(self) -> Run:
@@ -138,7 +138,7 @@ class LoadProcess:
             return Ended(reported["ended"], reported["words"])
         except ValueError:
             code = self._process.returncode
-            return Ended("failed", f"the process of the load ended with code {code}; what had ended is kept")
+            return Ended("failed", f"the load process ended with code {code}; completed requests were saved")
 
 
 @contextlib.contextmanager

@@ -13,11 +13,11 @@ import pandas as pd
 from gptoss_bench import paths
 from gptoss_bench.engines import LaunchOptions, attach, check_options, open_engine, unload
 from gptoss_bench.runs import Finding, Run, RunFolder
-from gptoss_bench.session.background_tasks import assert_no_lost_task, watch_background_tasks
+from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
 from gptoss_bench.session.evaluate import evaluate, findings_document
 from gptoss_bench.session.probes import probe_server
 from gptoss_bench.session.sweep import run_sweep
-from gptoss_bench.stats import agreement_table, calibration_of, error_bar_text
+from gptoss_bench.stats import agreement_table, error_bar_text, select_calibration
 from gptoss_bench.telemetry import (
     PHASE_AFTER,
     PHASE_BEFORE,
@@ -169,7 +169,7 @@ class Session:
 
     def finish(self) -> Run:
         """Write the run and return it as it reads from disk. Raises RunFailed where a background task failed."""
-        assert_no_lost_task()
+        raise_background_errors()
         return self._end("complete", None)
 
     def _end(self, status: str, reason: str | None) -> Run:
@@ -222,7 +222,7 @@ async def serving(
                 )
                 endpoint = await stack.enter_async_context(engine_ready)
             folder.served_by(endpoint)
-            folder.manifest["calibration"] = calibration_here(results, folder.manifest["machine"])
+            folder.manifest["calibration"] = newest_calibration(results, folder.manifest["machine"])
             await telemetry_recorder.ready(endpoint)
             yield Session(folder, endpoint, telemetry_recorder)
         except asyncio.CancelledError:
@@ -233,11 +233,11 @@ async def serving(
             raise
 
 
-def calibration_here(results: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+def newest_calibration(results: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run on `machine` (of machine.machine) keeps of the newest complete ruler in `results`."""
     runs = [Run.load(file.parent) for file in sorted((results / "runs").glob("*-calibration-*/manifest.json"))]
     complete = [run for run in runs if run.manifest["status"] == "complete"]
-    return calibration_of(machine, [(run.run_id, run.manifest["machine"], run.summary) for run in complete])
+    return select_calibration(machine, [(run.run_id, run.manifest["machine"], run.summary) for run in complete])
 
 
 def _number(value: Any) -> float | None:

@@ -6,10 +6,10 @@ from .error_bar import (
     CPU_SHARE,
     LAG_SHARE,
     SHARED_READ_SHARE,
-    calibration_of,
     client_bound,
     client_error_bar,
     error_bar_text,
+    select_calibration,
 )
 from .percentiles import NS_PER_S, SAMPLES_BEYOND, bootstrap_interval, known, measured_rows, percentile, row_medians
 from .side_by_side import PERCENTILES, QUANTITIES, about_result, points_side_by_side
@@ -39,7 +39,6 @@ __all__ = [
     "agreement_table",
     "allowance_text",
     "bootstrap_interval",
-    "calibration_of",
     "client_bound",
     "client_error_bar",
     "client_server_agreement",
@@ -59,6 +58,7 @@ __all__ = [
     "result_block",
     "row_medians",
     "run_intervals",
+    "select_calibration",
     "summarise",
     "sweep_rows",
     "trial_text",

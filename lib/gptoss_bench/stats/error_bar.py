@@ -16,7 +16,7 @@ NOT_CALIBRATED = "this machine is not calibrated: run `make calibrate`"
 Words = Mapping[str, Any]
 
 
-def calibration_of(machine: Words, calibrations: Sequence[tuple[str, Words, Words]]) -> dict[str, Any]:
+def select_calibration(machine: Words, calibrations: Sequence[tuple[str, Words, Words]]) -> dict[str, Any]:
     """What a run keeps of the newest ruler that was laid on its machine, of (run_id, machine, summary), oldest first.
 
     {"run_id": None} where there is none; else its client's loads, by "events_s": "ttft_error_ms" and "itl_error_ms"

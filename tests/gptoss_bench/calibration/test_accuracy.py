@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 
 from gptoss_bench.calibration.accuracy import (
     ErrorSpread,
-    calibration_level,
     levels_table,
-    limit_text,
-    matched,
-    streams_of,
-    trusted_up_to,
-    ttft_errors,
+    match_events,
+    stream_numbers,
+    summarise_level,
+    trust_limit_text,
+    trusted_up_to_events_s,
+    ttft_errors_s,
 )
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import SEND_LOG_COLUMNS, read_send_log
-from gptoss_bench.calibration.self_test import calibration_markdown, measure_client, measure_levels
+from gptoss_bench.calibration.self_test import calibration_markdown, measure_level, measure_levels
 from gptoss_client.errors import UsageError
 from gptoss_client.load import run_load
 from gptoss_client.plan import LoadPlan
@@ -63,7 +63,7 @@ SEEN = {0: [1, 210.5, 230.25, 260.25], 1: [1, 201, 226, 253]}
 
 
 def test_each_error_is_the_clients_stamp_less_the_true_one():
-    found = matched(seen(SEEN), STREAMS, LOG)
+    found = match_events(seen(SEEN), STREAMS, LOG)
     assert (found["_merge"] == "both").all()
     assert set(found.stream) == {40, 41}, "streams of others are left out"
     arrival_ms = found.arrival_error_s.to_numpy() * 1e3
@@ -72,13 +72,13 @@ def test_each_error_is_the_clients_stamp_less_the_true_one():
         [np.nan, np.nan, 0, 2, np.nan, np.nan, -0.25, 0], nan_ok=True
     )
     assert found.late_s.to_numpy() == pytest.approx(0.001)
-    errors_s = ttft_errors(requests([0.2105, 0.203]), STREAMS, LOG)
+    errors_s = ttft_errors_s(requests([0.2105, 0.203]), STREAMS, LOG)
     assert errors_s.to_dict() == pytest.approx({0: 0.0005, 1: 0.003})
 
 
 def test_an_event_that_one_side_lacks_is_counted_and_never_matched():
     arrivals = {0: SEEN[0][:3], 1: [*SEEN[1], 260]}
-    found = matched(seen(arrivals), STREAMS, LOG)
+    found = match_events(seen(arrivals), STREAMS, LOG)
     assert found["_merge"].value_counts().to_dict() == {"both": 7, "left_only": 1, "right_only": 1}
     one = summed(found)
     assert (one.events, one.unmatched) == (7, 2)
@@ -87,20 +87,20 @@ def test_an_event_that_one_side_lacks_is_counted_and_never_matched():
 @given(st.permutations(range(8)), st.integers(0, 10**9))
 def test_neither_the_order_of_rows_nor_a_constant_delay_changes_a_gap(order, delay_ns):
     events = seen(SEEN).iloc[list(order)]
-    plain = matched(seen(SEEN), STREAMS, LOG)
-    shifted = matched(events.assign(arrival_ns=events.arrival_ns + delay_ns), STREAMS, LOG)
+    plain = match_events(seen(SEEN), STREAMS, LOG)
+    shifted = match_events(events.assign(arrival_ns=events.arrival_ns + delay_ns), STREAMS, LOG)
     assert shifted.itl_error_s.equals(plain.itl_error_s)
     assert (shifted.arrival_error_s - plain.arrival_error_s).to_numpy() * 1e9 == pytest.approx(delay_ns, abs=1)
 
 
 def summed(found, **changes):
     rows = requests([0.2105, 0.201])
-    reported = {"found": found, "errors_s": ttft_errors(rows, STREAMS, LOG), "cpu_share": 0.1}
-    return calibration_level("us", (2, 40.0), rows, **reported | changes)
+    reported = {"found": found, "errors_s": ttft_errors_s(rows, STREAMS, LOG), "cpu_share": 0.1}
+    return summarise_level("us", (2, 40.0), rows, **reported | changes)
 
 
 def test_a_level_sums_up_what_was_found():
-    one = summed(matched(seen(SEEN), STREAMS, LOG))
+    one = summed(match_events(seen(SEEN), STREAMS, LOG))
     assert one.events_s == pytest.approx(8 / 0.26025)
     assert one.offered_events_s == 80
     assert (one.ttft_error.p50, one.ttft_error.max) == pytest.approx((0.75, 1.0))
@@ -122,7 +122,7 @@ RIGHT = {0: [0.1, 210.5, 230.25, 260.25], 1: [0.1, 200.5, 225.5, 250.5]}
     ],
 )
 def test_a_client_that_is_too_wrong_or_needs_a_core_is_not_trusted(arrivals, cpu_share, trusted):
-    found = matched(seen(arrivals, lag_ns=9_000_000), STREAMS, LOG)
+    found = match_events(seen(arrivals, lag_ns=9_000_000), STREAMS, LOG)
     assert summed(found, cpu_share=cpu_share).trusted is trusted
 
 
@@ -131,34 +131,34 @@ def test_a_client_that_is_too_wrong_or_needs_a_core_is_not_trusted(arrivals, cpu
     [(1_000_000, 0.1, False), (1_500_000, 0.1, True), (1_000_000, 0.81, True), (None, 0.81, None)],
 )
 def test_the_rule_of_lag_is_told_beside_whatever_the_errors_are(lag_ns, cpu_share, bound):
-    found = matched(seen(RIGHT, lag_ns), STREAMS, LOG)
+    found = match_events(seen(RIGHT, lag_ns), STREAMS, LOG)
     assert summed(found, cpu_share=cpu_share).client_bound is bound
 
 
 def test_a_first_token_that_is_told_too_late_is_enough_not_to_be_trusted():
-    found = matched(seen(RIGHT), STREAMS, LOG)
-    late = ttft_errors(requests([0.2105, 0.204]), STREAMS, LOG)
+    found = match_events(seen(RIGHT), STREAMS, LOG)
+    late = ttft_errors_s(requests([0.2105, 0.204]), STREAMS, LOG)
     assert not summed(found, errors_s=late).trusted
 
 
 def test_nothing_matched_is_not_trusted_and_has_no_numbers():
-    one = summed(matched(seen(SEEN), STREAMS, LOG[:0]), errors_s=pd.Series(dtype="float64"))
+    one = summed(match_events(seen(SEEN), STREAMS, LOG[:0]), errors_s=pd.Series(dtype="float64"))
     assert (one.events, one.unmatched, one.events_s, one.trusted) == (0, 8, 0.0, False)
     assert one.ttft_error == one.itl_error == ErrorSpread(None, None, None)
 
 
 def test_a_level_above_one_that_failed_does_not_count():
-    one = summed(matched(seen(SEEN), STREAMS, LOG))
+    one = summed(match_events(seen(SEEN), STREAMS, LOG))
     at = [replace(one, offered_events_s=load, events_s=load - 1, trusted=good) for load, good in
           ((80.0, False), (10.0, True), (40.0, True), (160.0, True))]  # fmt: skip
-    assert trusted_up_to(at) == 39
-    assert trusted_up_to(at[:1]) is None
-    assert "39 events/s" in limit_text("us", 39.2)
-    assert "lowest load" in limit_text("us", None)
+    assert trusted_up_to_events_s(at) == 39
+    assert trusted_up_to_events_s(at[:1]) is None
+    assert "39 events/s" in trust_limit_text("us", 39.2)
+    assert "lowest load" in trust_limit_text("us", None)
 
 
 def test_the_table_has_a_column_for_each_percentile():
-    one = summed(matched(seen(SEEN), STREAMS, LOG))
+    one = summed(match_events(seen(SEEN), STREAMS, LOG))
     table = levels_table([replace(one, offered_events_s=90.0), one])
     assert list(table.offered_events_s) == [80, 90]
     assert {"ttft_error_p50_ms", "itl_error_p99_ms", "lag_max_ms", "server_late_p99_ms"} <= set(table)
@@ -167,11 +167,11 @@ def test_the_table_has_a_column_for_each_percentile():
 def test_the_stream_is_found_in_bytes_however_they_came():
     pieces = tuple((1, bytes([byte])) for byte in b'data: {"id":"chatcmpl-reference-00000123"')
     traces = [Trace(5, "measure", 0, 0, pieces=pieces), Trace(6, "measure", 0, 0)]
-    assert streams_of(traces).to_dict() == {5: 123}
+    assert stream_numbers(traces).to_dict() == {5: 123}
 
 
 def test_a_real_load_is_matched_in_every_event_by_both_clients():
-    (ours, stock), endpoint = asyncio.run(measure_client(3, 200.0, tokens=10, waves=2))
+    (ours, stock), endpoint = asyncio.run(measure_level(3, 200.0, tokens=10, waves=2))
     assert endpoint.label == "REFERENCE SERVER"
     for one in (ours, stock):
         assert (one.events, one.unmatched) == (6 * 14, 0)  # role, ten tokens, finish, usage, [DONE]
@@ -187,7 +187,7 @@ def test_a_reply_in_ollamas_dialect_and_torn_is_matched_too(folder, tmp_path):
     asyncio.run(load())
     run = folder.finish({})
     log = read_send_log(tmp_path / "send_log.parquet").events
-    found = matched(run.events, streams_of(run.traces()), log)
+    found = match_events(run.events, stream_numbers(run.traces()), log)
     assert (found["_merge"] == "both").all()
     assert found.arrival_error_s.min() > 0
     assert run.requests.failure.eq("cut").any()
@@ -200,7 +200,7 @@ def test_levels_that_make_no_sense_are_refused(levels):
 
 
 def test_the_readers_table_tells_which_loads_failed_and_by_how_much():
-    one = summed(matched(seen(SEEN), STREAMS, LOG))
+    one = summed(match_events(seen(SEEN), STREAMS, LOG))
     good = replace(one, client="gptoss_bench", trusted=True, offered_events_s=1.0)
     said = calibration_markdown(levels_table([good]))
     assert "trusted at every load" in said

@@ -25,7 +25,7 @@ from gptoss_bench.notebook.live_view import LivePoint, LiveView, Snapshot, rende
 from gptoss_bench.notebook.load_card import BESIDE, LoadCard
 from gptoss_bench.notebook.run_panel import RunPanel, open_run_panel
 from gptoss_bench.runs.folder import Run
-from gptoss_bench.session.load_process import LoadProcess, Server
+from gptoss_bench.session.load_process import LoadProcess, LoadTarget
 from gptoss_client.errors import RunFailed, UsageError
 from gptoss_client.plan import LoadPlan
 from serving import PATIENCE_S, below, script, wait_until, wait_until_gone
@@ -46,7 +46,7 @@ def ended(load: LoadProcess):
 
 
 def test_a_load_that_is_stopped_keeps_what_had_ended_and_leaves_no_process(tmp_path):
-    load = LoadProcess(ENDLESS, Server(), results=tmp_path)
+    load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
     wait_until(lambda: listed(load) >= 3, "three requests had ended")
     family = [load.pid, *below(load.pid)]
     follower = Follower(load.path, ENDLESS)
@@ -67,7 +67,7 @@ def test_a_load_that_is_stopped_keeps_what_had_ended_and_leaves_no_process(tmp_p
 
 
 def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp_path):
-    load = LoadProcess(replace(ENDLESS, requests=100_000), Server(), results=tmp_path)
+    load = LoadProcess(replace(ENDLESS, requests=100_000), LoadTarget(), results=tmp_path)
     wait_until(lambda: listed(load) >= 1, "a request had ended")
     load.stop()
     assert ended(load).how == "stopped"
@@ -79,7 +79,7 @@ def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp
 
 
 def test_a_stop_while_the_engine_starts_leaves_a_run_that_says_so_and_no_process(tmp_path):
-    load = LoadProcess(ENDLESS, Server(), results=tmp_path)
+    load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
     wait_until((load.path / "manifest.json").exists, "the run was begun")
     family = [load.pid, *descendants(load.pid)]
     load.stop()
@@ -94,9 +94,9 @@ def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_what_had_ended(tm
     source = """
 import sys, time
 from pathlib import Path
-from gptoss_bench.session import LoadProcess, Server
+from gptoss_bench.session import LoadProcess, LoadTarget
 from gptoss_client import LoadPlan
-load = LoadProcess(LoadPlan(concurrency=2, requests=500, max_tokens=24), Server(), results=Path(sys.argv[1]))
+load = LoadProcess(LoadPlan(concurrency=2, requests=500, max_tokens=24), LoadTarget(), results=Path(sys.argv[1]))
 print(load.pid, load.path, flush=True)
 time.sleep(600)
 """
@@ -110,7 +110,7 @@ time.sleep(600)
 
 
 def test_a_load_that_is_killed_says_so_and_its_folder_is_readable(tmp_path):
-    load = LoadProcess(ENDLESS, Server(), results=tmp_path)
+    load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
     wait_until(lambda: listed(load) >= 1, "a request had ended")
     family = below(load.pid)
     os.kill(load.pid, signal.SIGKILL)
@@ -120,7 +120,7 @@ def test_a_load_that_is_killed_says_so_and_its_folder_is_readable(tmp_path):
 
 
 def test_two_loads_run_beside_each_other(tmp_path):
-    loads = [LoadProcess(LoadPlan(**SMALL), Server(), results=tmp_path) for _ in range(2)]
+    loads = [LoadProcess(LoadPlan(**SMALL), LoadTarget(), results=tmp_path) for _ in range(2)]
     assert [load.beside for load in loads] == [True, True]
     assert [ended(load).how for load in loads] == ["complete", "complete"]
     assert len({load.run_id for load in loads}) == 2 and not loads[0].beside
@@ -177,7 +177,7 @@ def test_a_cancelled_await_stops_the_load(tmp_path):
 
 
 def panel(tmp_path, plan: LoadPlan = ENDLESS) -> RunPanel:
-    return RunPanel(plan, Server(), tmp_path)
+    return RunPanel(plan, LoadTarget(), tmp_path)
 
 
 def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
@@ -198,7 +198,7 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
         return [*seen, view.value]
 
     *_, last = asyncio.run(used())
-    assert "stopped; what had ended is kept" in last and "TINY MODEL" in last and "TTFT, measured (s)" in last
+    assert "stopped; completed requests were saved" in last and "TINY MODEL" in last and "TTFT, measured (s)" in last
     [path] = (tmp_path / "runs").iterdir()
     assert Run.load(path).summary["completed"] > 0
 
@@ -220,7 +220,7 @@ def test_a_panel_that_is_made_again_has_the_loads_that_go_on_and_two_of_them_are
         return [card.children[0].value for card in again.cards.children]
 
     for words in asyncio.run(used()):
-        assert "stopped; what had ended is kept" in words and BESIDE in words
+        assert "stopped; completed requests were saved" in words and BESIDE in words
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
@@ -238,7 +238,10 @@ def test_the_panel_shows_what_is_left_of_a_load_that_was_killed(tmp_path):
         return card.box.children[0].value
 
     words = asyncio.run(used())
-    assert "failed: the process of the load ended with code -9; what had ended is kept" in words and "<circle" in words
+    assert (
+        "failed: the process of the load ended with code -9; completed requests were saved" in words
+        and "<circle" in words
+    )
 
 
 def test_a_password_in_the_url_is_refused_and_stays_nowhere(tmp_path):
@@ -287,15 +290,15 @@ def test_a_profile_fills_in_the_controls(tmp_path):
     shown.profile.value = "smoke"
     assert (shown.plan().concurrency, shown.plan().requests, shown.plan().max_tokens) == (2, 8, 64)
     shown.profile.value = "h100"
-    assert shown.server() == Server(model="openai/gpt-oss-20b", engine="vllm")
+    assert shown.server() == LoadTarget(model="openai/gpt-oss-20b", engine="vllm")
     assert (shown.plan().concurrency, shown.plan().requests, shown.plan().token_counts) == (256, 2000, False)
     shown.profile.value = "a10"
-    assert shown.server() == Server(model="gpt-oss:20b", engine="ollama", context=8192)
+    assert shown.server() == LoadTarget(model="gpt-oss:20b", engine="ollama", context=8192)
     assert shown.plan().options == {"num_ctx": 8192}
     shown.profile.value = "vllm-cpu"
     assert shown.server().engine_flags == "--enforce-eager" and shown.plan().options == {}
     shown.profile.value = "local"
-    assert shown.server() == Server()
+    assert shown.server() == LoadTarget()
 
 
 def test_each_profile_fills_in_a_load_that_can_be_started(tmp_path):
@@ -310,13 +313,13 @@ def test_each_profile_fills_in_a_load_that_can_be_started(tmp_path):
 
 def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    shown = asyncio.run(open_run_panel(LoadPlan(**SMALL), Server(), results_dir=str(tmp_path), run_id="run-7"))
+    shown = asyncio.run(open_run_panel(LoadPlan(**SMALL), LoadTarget(), results_dir=str(tmp_path), run_id="run-7"))
     assert "5 of 5 requests" in shown.data and "<circle" in shown.data and "<button" not in shown.data
     assert "TINY MODEL: run-7" in shown.data
     assert Run.load(tmp_path / "runs" / "run-7").manifest["status"] == "complete"
     with pytest.raises(RunFailed, match="no request completed"):
         short = LoadPlan(concurrency=1, requests=1, timeout_s=0.001)
-        asyncio.run(open_run_panel(short, Server(), results_dir=str(tmp_path)))
+        asyncio.run(open_run_panel(short, LoadTarget(), results_dir=str(tmp_path)))
 
 
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 5)), min_size=1, max_size=40))

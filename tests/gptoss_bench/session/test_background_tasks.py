@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gptoss_bench.session.background_tasks import assert_no_lost_task, watch_background_tasks
+from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
 from gptoss_client.errors import RunFailed
 
 
@@ -19,7 +19,7 @@ def test_a_task_that_nobody_holds_and_one_that_a_name_holds_are_both_found():
         if not hold:
             del held
         await asyncio.sleep(0.01)
-        assert_no_lost_task()
+        raise_background_errors()
 
     for hold in (True, False):
         with pytest.raises(RunFailed, match="lost"):
@@ -37,6 +37,6 @@ def test_a_task_that_was_awaited_or_cancelled_is_not_lost():
         await asyncio.sleep(0)
         stopped.cancel()
         await asyncio.sleep(0)
-        assert_no_lost_task()
+        raise_background_errors()
 
     asyncio.run(run())

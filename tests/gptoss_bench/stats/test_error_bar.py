@@ -8,8 +8,14 @@ from gptoss_bench.figures.style import RED, finished, new_figure
 from gptoss_bench.runs.folder import RunFolder
 from gptoss_bench.runs.manifest import machine_facts
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.session.session import calibration_here
-from gptoss_bench.stats.error_bar import NOT_CALIBRATED, calibration_of, client_bound, client_error_bar, error_bar_text
+from gptoss_bench.session.session import newest_calibration
+from gptoss_bench.stats.error_bar import (
+    NOT_CALIBRATED,
+    client_bound,
+    client_error_bar,
+    error_bar_text,
+    select_calibration,
+)
 from gptoss_bench.stats.summary import summarise
 from gptoss_bench.stats.text_report import result_block
 from streams import chat
@@ -24,7 +30,7 @@ def level(events_s: float, ttft_ms: float | None = 0.1, *, trusted: bool = True)
 
 
 def laid(*rates: float, run_id: str = "a-calibration") -> dict:
-    return calibration_of(HERE, [(run_id, HERE, {"levels": [level(rate, rate) for rate in rates]})])
+    return select_calibration(HERE, [(run_id, HERE, {"levels": [level(rate, rate) for rate in rates]})])
 
 
 @given(st.lists(st.floats(1, 1e6), min_size=1, max_size=8, unique=True), st.floats(0, 2e6))
@@ -42,14 +48,14 @@ def test_a_run_takes_the_errors_of_the_next_busier_load(rates, events_s):
 
 @pytest.mark.parametrize("other", [{"cpu": "d"}, {"cores": 4}, {"system": "t"}, {"python": "3.12.0"}])
 def test_a_ruler_of_another_machine_says_nothing(other):
-    assert calibration_of(HERE, [("a", HERE | other, {"levels": [level(1)]})]) == {"run_id": None, "levels": []}
+    assert select_calibration(HERE, [("a", HERE | other, {"levels": [level(1)]})]) == {"run_id": None, "levels": []}
     assert client_error_bar(1.0, {"run_id": None, "levels": []})["why"] == NOT_CALIBRATED
     assert client_error_bar(1.0, None)["why"] == NOT_CALIBRATED
 
 
 def test_the_newest_ruler_of_this_machine_counts():
     calibrations = [("1", HERE, {"levels": [level(1)]}), ("2", HERE, {"levels": [level(2)]}), ("3", {}, {"levels": []})]
-    assert calibration_of(HERE, calibrations)["run_id"] == "2"
+    assert select_calibration(HERE, calibrations)["run_id"] == "2"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +76,7 @@ def test_an_error_bar_in_words():
     assert "TTFT 20 / 20 ms, ITL 20 / 20 ms (a-calibration at 20 events/s)" in error_bar_text(
         client_error_bar(10.0, laid(20.0))
     )
-    doubtful = calibration_of(HERE, [("r", HERE, {"levels": [level(20.0, None, trusted=False)]})])
+    doubtful = select_calibration(HERE, [("r", HERE, {"levels": [level(20.0, None, trusted=False)]})])
     assert "TTFT – / – ms" in error_bar_text(client_error_bar(10.0, doubtful))
     assert "does not trust" in error_bar_text(client_error_bar(10.0, doubtful))
     assert "make calibrate" in error_bar_text(client_error_bar(10.0, None))
@@ -99,11 +105,11 @@ def test_the_block_carries_both():
 
 
 def test_a_run_finds_the_ruler_that_lies_beside_it(tmp_path):
-    assert calibration_here(tmp_path, machine_facts())["run_id"] is None
+    assert newest_calibration(tmp_path, machine_facts())["run_id"] is None
     folder = RunFolder.create(tmp_path, "calibration", parameters={})
     calibration = folder.finish({"levels": [level(50.0)]})
     RunFolder.create(tmp_path, "calibration", parameters={})  # one that never ended
-    assert calibration_here(tmp_path, machine_facts())["run_id"] == calibration.run_id
+    assert newest_calibration(tmp_path, machine_facts())["run_id"] == calibration.run_id
 
 
 def test_a_summary_knows_its_event_rate():

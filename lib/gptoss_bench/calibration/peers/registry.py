@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gptoss_bench import paths
+from gptoss_bench.calibration.accuracy import KIT_CLIENT, STOCK_CLIENT
 from gptoss_bench.calibration.reference.stream import MODEL
 from gptoss_client import PUBLISHED_PROMPT, UsageError
 
-PEERS = paths.ROOT / "build" / "peers"  # made by `make setup-peers`: a venv for each name
-OWN_CLIENT = "gptoss_bench"
+PEERS_DIR = paths.ROOT / "build" / "peers"  # made by `make setup-peers`: a venv for each name
 _CLIENTS = paths.PACKAGE / "calibration" / "peers" / "clients"
 _WORDS = ("[UNK]", *PUBLISHED_PROMPT.rstrip(".").split(), ".")
 
@@ -36,10 +36,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A client. `kind` says how it is called and read, `package` what it is an installation of.
+    """One client: `kind` selects its command line and report reader, `package` is the distribution it is installed by.
 
-    `venv` is the folder below PEERS that it is installed in, None for this kit's own Python. `slow`: it takes so long
-    to start that `bench` runs it in one round only.
+    `venv` is its folder below PEERS_DIR, None for the Python of this kit. `slow` clients take long to start, so they
+    run in the first round only.
     """
 
     name: str
@@ -53,8 +53,8 @@ class Peer:
 # As many processes as there are cores: by default guidellm starts up to ten, which a small machine pays for twice.
 _GUIDELLM = {"GUIDELLM__MAX_WORKER_PROCESSES": str(os.cpu_count() or 1), "HF_HUB_OFFLINE": "1"}
 ALL_CLIENTS = (
-    Peer(OWN_CLIENT, "kit", "gptoss-bench"),
-    Peer("stock httpx", "stock_httpx", "httpx"),
+    Peer(KIT_CLIENT, "kit", "gptoss-bench"),
+    Peer(STOCK_CLIENT, "stock_httpx", "httpx"),
     Peer("aiohttp", "plain", "aiohttp", "aiohttp"),
     Peer("vLLM-style", "vllm", "aiohttp", "aiohttp"),
     Peer("guidellm", "guidellm", "guidellm", "guidellm", slow=True, environment=_GUIDELLM),
@@ -67,7 +67,7 @@ def choose_peers(names: Sequence[str]) -> list[Peer]:
     unknown = sorted(set(names) - {peer.name for peer in ALL_CLIENTS})
     if unknown:
         raise UsageError(f"no client {unknown[0]!r}: there are {', '.join(peer.name for peer in ALL_CLIENTS)}")
-    return [peer for peer in ALL_CLIENTS if not names or peer.name in names or peer.name == OWN_CLIENT]
+    return [peer for peer in ALL_CLIENTS if not names or peer.name in names or peer.name == KIT_CLIENT]
 
 
 def python_of(peer: Peer, peers: Path) -> Path:
@@ -75,7 +75,7 @@ def python_of(peer: Peer, peers: Path) -> Path:
     return Path(sys.executable) if peer.venv is None else peers / peer.venv / "bin" / "python"
 
 
-def peer_version(peer: Peer, peers: Path = PEERS) -> str:
+def peer_version(peer: Peer, peers: Path = PEERS_DIR) -> str:
     """The installed version. Raises UsageError in words where there is none."""
     python = python_of(peer, peers)
     if not python.exists():
@@ -88,7 +88,7 @@ def peer_version(peer: Peer, peers: Path = PEERS) -> str:
     return done.stdout.strip()
 
 
-def peer_command(peer: Peer, job: Job, peers: Path = PEERS) -> list[str]:
+def peer_command(peer: Peer, job: Job, peers: Path = PEERS_DIR) -> list[str]:
     """The command line of one run; what it reads is written to the job's folder first."""
     python = python_of(peer, peers)
     load = [job.url, str(job.out), *map(str, (job.streams, job.requests, job.tokens))]

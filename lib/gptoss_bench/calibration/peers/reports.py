@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gptoss_bench.calibration.accuracy import matched, streams_of, ttft_errors
+from gptoss_bench.calibration.accuracy import match_events, stream_numbers, ttft_errors_s
 from gptoss_bench.calibration.peers.registry import Job, Peer
 from gptoss_bench.runs import Run
 from gptoss_bench.stats import known, percentile
@@ -38,7 +38,7 @@ class PeerReport:
     loading_cpu_s: float | None = None
 
 
-def reported_by(peer: Peer, job: Job) -> PeerReport:
+def read_report(peer: Peer, job: Job) -> PeerReport:
     """Read what a run left. Raises RunFailed, in words, where that is nothing or of another shape."""
     try:
         if peer.kind == "aiperf":
@@ -69,7 +69,7 @@ def _kit(runs: Path) -> PeerReport:
     requests, events = run.requests, run.events
     return PeerReport(
         requests=requests[["request_id", "ttft_s"]],
-        streams=streams_of(run.traces()),
+        streams=stream_numbers(run.traces()),
         events=events[EVENT_COLUMNS],
         loading_cpu_s=run.summary["client"]["cpu_s"],
     )
@@ -153,17 +153,17 @@ def errors(reported: PeerReport, streams: int, log: pd.DataFrame) -> Errors:
     numbers = reported.streams.sort_values()
     numbers = numbers if reported.warm else numbers.iloc[streams:]
     requests = reported.requests[reported.requests["request_id"].isin(numbers.index)]
-    ttft = ttft_errors(requests, numbers, log)
+    ttft = ttft_errors_s(requests, numbers, log)
     if reported.events is not None:
         events = reported.events[reported.events["request_id"].isin(numbers.index)]
-        itl = matched(events, numbers, log)["itl_error_s"]
+        itl = match_events(events, numbers, log)["itl_error_s"]
     else:
         itl = _mean_errors(reported, numbers, log)
     itl_of = MEANS if reported.events is None else GAPS
     return Errors(len(requests), _ms(ttft, 50), _ms(ttft, 99), _ms(itl, 99), itl_of)
 
 
-def true_itl_ms(log: pd.DataFrame) -> float | None:
+def server_itl_p50_ms(log: pd.DataFrame) -> float | None:
     """The median gap between the sends of a stream's outputs (ms), None where there is none."""
     gaps_s = log[log["output"]].sort_values(["stream", "event"]).groupby("stream")["sent_ns"].diff() / NS_PER_S
     return _ms(gaps_s, 50)

@@ -15,11 +15,12 @@ from pathlib import Path
 import httpx
 import pandas as pd
 
-from gptoss_bench.calibration.peers.registry import OWN_CLIENT, Job, Peer, peer_command, peer_environment, peer_version
-from gptoss_bench.calibration.peers.reports import GAPS, Errors, PeerReport, errors, reported_by, true_itl_ms
+from gptoss_bench.calibration.accuracy import KIT_CLIENT
+from gptoss_bench.calibration.peers.registry import Job, Peer, peer_command, peer_environment, peer_version
+from gptoss_bench.calibration.peers.reports import GAPS, Errors, PeerReport, errors, read_report, server_itl_p50_ms
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
-from gptoss_bench.calibration.reference.send_log import lateness_ms, read_send_log
+from gptoss_bench.calibration.reference.send_log import read_send_log, server_lateness_ms
 from gptoss_bench.engines import descendants, supervisor
 from gptoss_client import RunFailed, UsageError, allow_connections
 
@@ -136,7 +137,7 @@ async def compare_clients(
         for load in loads:
             runs, log = await _under(load, [peer for peer in present if (load.name, peer.name) not in once], folder)
             once |= {
-                (load.name, ran.peer.name) for ran in runs if ran.wall_s > REPEAT_S and ran.peer.name != OWN_CLIENT
+                (load.name, ran.peer.name) for ran in runs if ran.wall_s > REPEAT_S and ran.peer.name != KIT_CLIENT
             }
             for ran in runs:
                 row = _row((number, load), ran, versions[ran.peer.name], base_s[ran.peer.name], log)
@@ -180,7 +181,7 @@ async def _run(peer: Peer, job: Job, folder: Path) -> _Ran:
             raise RunFailed(f"did not end within {LIMIT_S:.0f} s")
         if cost.code:
             raise RunFailed(f"exit code {cost.code}: {' '.join(log.read_text(errors='replace').split())[-SAID:]}")
-        reported = reported_by(peer, job)
+        reported = read_report(peer, job)
     except RunFailed as error:
         problem = str(error)
     return _Ran(peer, reported, first, end, cost.wall_s, cost.cpu_s, cost.memory_mib, problem)
@@ -212,8 +213,8 @@ def _row(at: tuple[int, PeerLoad], ran: _Ran, version: str, base_s: float, log: 
         itl_of=found.itl_of,
         tree_cpu_s=ran.tree_cpu_s,
         wall_s=ran.wall_s,
-        true_itl_p50_ms=true_itl_ms(own),
-        server_late_p99_ms=lateness_ms(own)["p99"],
+        true_itl_p50_ms=server_itl_p50_ms(own),
+        server_late_p99_ms=server_lateness_ms(own)["p99"],
         problem=ran.problem,
         **cost,
     )

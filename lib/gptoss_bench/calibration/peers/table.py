@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.calibration.peers.registry import OWN_CLIENT
+from gptoss_bench.calibration.accuracy import KIT_CLIENT
 from gptoss_bench.calibration.peers.reports import MEANS
 from gptoss_bench.calibration.peers.run import PeerLoad
 from gptoss_bench.files import replacing, write_json
@@ -29,7 +29,7 @@ LEAST_GAP_MS = 0.1  # between tokens closer than that a client that tells no gap
 MEASURED = ["ttft_p50_ms", "ttft_p99_ms", "itl_p99_ms", "cpu_s", "loading_cpu_s", "memory_mib", "true_itl_p50_ms"]
 
 
-def bench_medians(rows: pd.DataFrame) -> pd.DataFrame:
+def peer_medians(rows: pd.DataFrame) -> pd.DataFrame:
     """By load and client, in the order of `rows`: the medians over the rounds that gave numbers.
 
     Columns NUMBERS, `rounds` that gave numbers, `lost` requests of all rounds, `itl_of`, and the first `problem`.
@@ -47,32 +47,32 @@ def bench_medians(rows: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def best_peers(one_load: pd.DataFrame) -> dict[str, float | None]:
+def best_peer_ratios(one_load: pd.DataFrame) -> dict[str, float | None]:
     """By column, the smallest value of any peer over this kit's; None where one of the two is not known.
 
     `one_load` is `medians` of one load, by client. An error of ITL that is of means is not comparable and left out,
     as is that of a load whose true gaps are too short for it to tell anything.
     """
     found: dict[str, float | None] = dict.fromkeys(COLUMNS)
-    if OWN_CLIENT not in one_load.index:
+    if KIT_CLIENT not in one_load.index:
         return found
-    peers = one_load.drop(index=OWN_CLIENT)
+    peers = one_load.drop(index=KIT_CLIENT)
     for name in COLUMNS:
         rivals = peers
         if name == "itl_p99_ms":
             rivals = peers[(peers["itl_of"] != MEANS) & (one_load["true_itl_p50_ms"].max() >= LEAST_GAP_MS)]
-        best, ours = known(rivals[name]), known(one_load.loc[[OWN_CLIENT], name])
+        best, ours = known(rivals[name]), known(one_load.loc[[KIT_CLIENT], name])
         if len(best) and len(ours) and ours[0] > 0:
             found[name] = float(best.min() / ours[0])
     return found
 
 
-def bench_markdown(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
+def peer_bench_markdown(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """The table of each load, how this kit stands to the best peer, and what is to be known beside them.
 
     `facts` is the bench's manifest: `rounds`, `absent`, `versions`, `decoding`.
     """
-    whole = bench_medians(rows)
+    whole = peer_medians(rows)
     parts = []
     for load in whole.index.get_level_values("load").unique():
         parts.append(_one_load(str(load), whole.loc[load]))
@@ -82,14 +82,14 @@ def bench_markdown(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
 def _one_load(load: str, found: pd.DataFrame) -> str:
     lines = [f"| {load} | {' | '.join(COLUMNS.values())} |", "|---|" + "---|" * len(COLUMNS)]
     rows = found.reset_index().to_dict("records")
-    ours = next((row for row in rows if row["client"] == OWN_CLIENT), {})
+    ours = next((row for row in rows if row["client"] == KIT_CLIENT), {})
     for row in rows:
         if row["rounds"]:
             cells = [_cell(row[name], None if row is ours else ours.get(name)) for name in COLUMNS]
         else:
             cells = [_plain(row["problem"]), *[""] * (len(COLUMNS) - 1)]
         lines.append(f"| {row['client']} | {' | '.join(cells)} |")
-    ratios = best_peers(found)
+    ratios = best_peer_ratios(found)
     if any(ratio is not None for ratio in ratios.values()):
         cells = ["–" if ratio is None else f"**{short_number(ratio)} ×**" for ratio in ratios.values()]
         lines.append(f"| *best peer / this kit* | {' | '.join(cells)} |")
@@ -123,7 +123,7 @@ def _notes(whole: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
         f"{short_number(row['loading_us'])} at {row['load']}" for row in rows if pd.notna(row["loading_us"])
     ]:
         notes.append(
-            f"Of {OWN_CLIENT}'s CPU, so much an event while requests were under way, µs: {', '.join(loading)}."
+            f"Of {KIT_CLIENT}'s CPU, so much an event while requests were under way, µs: {', '.join(loading)}."
         )
     gaps_ms = whole["true_itl_p50_ms"].groupby(level="load", sort=False).median()
     for load, gap_ms in gaps_ms[gaps_ms < LEAST_GAP_MS].items():
@@ -161,10 +161,10 @@ class PeerBench:
 
     def markdown(self) -> str:
         """The tables and their notes."""
-        return bench_markdown(self.rows, self.manifest)
+        return peer_bench_markdown(self.rows, self.manifest)
 
 
-def create_bench(results: Path) -> Path:
+def create_peer_bench(results: Path) -> Path:
     """Make an empty folder for a bench. Raises UsageError where that is not allowed."""
     path = results / "bench" / new_run_id("bench")
     try:
@@ -174,7 +174,7 @@ def create_bench(results: Path) -> Path:
     return path
 
 
-def write_bench(path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], facts: Mapping[str, Any]) -> PeerBench:
+def write_peer_bench(path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], facts: Mapping[str, Any]) -> PeerBench:
     """Keep the rows, and then the manifest: `facts`, the loads, the machine and the code. Returns what was kept."""
     versions = rows.drop_duplicates("client").set_index("client")["version"].to_dict()
     manifest = {
@@ -193,10 +193,10 @@ def write_bench(path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], facts
         write_json(path / "manifest.json", manifest)
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror or error}; free space") from error
-    return load_bench(path)
+    return load_peer_bench(path)
 
 
-def load_bench(path: Path) -> PeerBench:
+def load_peer_bench(path: Path) -> PeerBench:
     """Read a bench. Raises UsageError where the folder holds none, or one of a newer kit."""
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
@@ -209,6 +209,6 @@ def load_bench(path: Path) -> PeerBench:
     return PeerBench(path, manifest, rows)
 
 
-def is_bench(path: Path) -> bool:
+def is_peer_bench(path: Path) -> bool:
     """Whether the folder holds a bench rather than a run."""
     return (path / "rows.csv").exists()

@@ -8,7 +8,7 @@ from typing import Any
 
 from gptoss_client import UsageError
 
-CHOICES = {
+REFERENCE_PLAN_CHOICES = {
     "role": ("early", "first", "never"),
     "reasoning": ("none", "reasoning", "reasoning_content", "both"),
     "usage": ("none", "final", "continuous"),
@@ -48,7 +48,7 @@ class ReferencePlan:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be served, in words."""
-        for name, allowed in CHOICES.items():
+        for name, allowed in REFERENCE_PLAN_CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         for entry in fields(self):

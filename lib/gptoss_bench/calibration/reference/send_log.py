@@ -73,7 +73,7 @@ def read_send_log(path: Path) -> SendLog:
     return SendLog(plan, found.to_pandas())
 
 
-def lateness_ms(events: pd.DataFrame) -> dict[str, float | None]:
+def server_lateness_ms(events: pd.DataFrame) -> dict[str, float | None]:
     """The server's own lateness, sent after due, p50, p99 and max in ms; None where nothing was sent."""
     if not len(events):
         return dict.fromkeys(("p50", "p99", "max"))

@@ -12,19 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptoss_bench.calibration.accuracy import KIT_CLIENT
 from gptoss_bench.calibration.decoding_speed import measure_decoding_speed
-from gptoss_bench.calibration.peers.registry import ALL_CLIENTS, OWN_CLIENT, Job, choose_peers, peer_version
-from gptoss_bench.calibration.peers.reports import GAPS, MEANS, PeerReport, errors, reported_by
+from gptoss_bench.calibration.peers.registry import ALL_CLIENTS, Job, choose_peers, peer_version
+from gptoss_bench.calibration.peers.reports import GAPS, MEANS, PeerReport, errors, read_report
 from gptoss_bench.calibration.peers.run import PeerLoad, PeerRow, compare_clients, run_tree
 from gptoss_bench.calibration.peers.table import (
-    bench_markdown,
-    bench_medians,
-    best_peers,
-    create_bench,
-    is_bench,
-    load_bench,
+    best_peer_ratios,
+    create_peer_bench,
+    is_peer_bench,
+    load_peer_bench,
+    peer_bench_markdown,
+    peer_medians,
     short_number,
-    write_bench,
+    write_peer_bench,
 )
 from gptoss_bench.calibration.reference.send_log import SEND_LOG_COLUMNS
 from gptoss_bench.cli.main import main
@@ -86,7 +87,7 @@ def test_the_reports_of_the_tools_are_read_by_the_id_of_the_reply(tmp_path):
     ]
     job = Job("http://x", 1, 2, 3, tmp_path)
     job.out.write_text(json.dumps({"benchmarks": [{"requests": {"successful": rows}}]}))
-    reported = reported_by(PEER["guidellm"], job)
+    reported = read_report(PEER["guidellm"], job)
     assert (reported.requests.ttft_s[0], reported.streams[0], reported.means[0], reported.events) == (
         0.212,
         7,
@@ -102,7 +103,7 @@ def test_the_reports_of_the_tools_are_read_by_the_id_of_the_reply(tmp_path):
     responses = [{"perf_ns": at, "packets": [{"value": value}]} for at, value in enumerate([*messages, "[DONE]"])]
     (tmp_path / "aiperf/profile_export.jsonl").write_text(json.dumps(known | {"metrics": metrics}))
     (tmp_path / "aiperf/profile_export_raw.jsonl").write_text(json.dumps(known | {"responses": responses}))
-    reported = reported_by(PEER["aiperf"], job)
+    reported = read_report(PEER["aiperf"], job)
     assert (reported.requests.ttft_s[0], reported.streams[0]) == (0.212, 8)
     assert reported.events.itl_s.dropna().to_dict() == {2: 0.025}
 
@@ -113,7 +114,7 @@ def test_a_report_of_another_shape_is_a_failure_in_words(tmp_path, name, content
     job = Job("http://x", 1, 2, 3, tmp_path)
     job.out.write_text(content)
     with pytest.raises(RunFailed, match="cannot be read"):
-        reported_by(PEER[name], job)
+        read_report(PEER[name], job)
 
 
 def row(client, **changes):
@@ -136,14 +137,14 @@ def frame(*rows):
 
 
 FAILED = dict.fromkeys(("ttft_p50_ms", "ttft_p99_ms", "itl_p99_ms", "cpu_s", "memory_mib"))
-FACTS = {"rounds": 3, "absent": {"aiperf": "not installed here (make setup-peers)"}, "versions": {OWN_CLIENT: "0.1.0"}}
+FACTS = {"rounds": 3, "absent": {"aiperf": "not installed here (make setup-peers)"}, "versions": {KIT_CLIENT: "0.1.0"}}
 
 
 def test_ratios_are_of_medians_over_the_rounds():
-    rows = frame(*(row(OWN_CLIENT, round=at, cpu_s=cpu) for at, cpu in enumerate((1.0, 2.0, 90.0))),
+    rows = frame(*(row(KIT_CLIENT, round=at, cpu_s=cpu) for at, cpu in enumerate((1.0, 2.0, 90.0))),
                  *(row("one", round=at, cpu_s=cpu) for at, cpu in enumerate((1.0, 10.0, 12.0))),
                  row("two", cpu_s=6.0, ttft_p50_ms=4.0))  # fmt: skip
-    text = bench_markdown(rows, FACTS)
+    text = peer_bench_markdown(rows, FACTS)
     assert "| one | 1 (1 ×) | 1 (1 ×) | 1 (1 ×) | 10 (5 ×) | 1 (1 ×) |" in text
     assert "| two | 4 (4 ×) |" in text
     assert "| *best peer / this kit* | **1 ×** | **1 ×** | **1 ×** | **3 ×** | **1 ×** |" in text
@@ -151,26 +152,26 @@ def test_ratios_are_of_medians_over_the_rounds():
 
 
 def test_a_mean_is_no_candidate_for_the_best_gap_and_is_named():
-    rows = frame(row(OWN_CLIENT), row("one", itl_p99_ms=7.0), row("means", itl_p99_ms=0.1, itl_of=MEANS))
-    assert best_peers(bench_medians(rows).loc["a load"])["itl_p99_ms"] == 7
-    assert "means keeps no gaps" in bench_markdown(rows, FACTS)
+    rows = frame(row(KIT_CLIENT), row("one", itl_p99_ms=7.0), row("means", itl_p99_ms=0.1, itl_of=MEANS))
+    assert best_peer_ratios(peer_medians(rows).loc["a load"])["itl_p99_ms"] == 7
+    assert "means keeps no gaps" in peer_bench_markdown(rows, FACTS)
 
 
 def test_where_tokens_come_at_once_no_error_of_itl_is_the_best():
-    rows = frame(row(OWN_CLIENT, true_itl_p50_ms=0.02), row("one", true_itl_p50_ms=0.02))
-    best = best_peers(bench_medians(rows).loc["a load"])
+    rows = frame(row(KIT_CLIENT, true_itl_p50_ms=0.02), row("one", true_itl_p50_ms=0.02))
+    best = best_peer_ratios(peer_medians(rows).loc["a load"])
     assert (best["itl_p99_ms"], best["ttft_p99_ms"]) == (None, 1)
-    assert "a load: the true gap is 20 µs" in bench_markdown(rows, FACTS)
+    assert "a load: the true gap is 20 µs" in peer_bench_markdown(rows, FACTS)
 
 
 def test_failures_and_losses_are_told_and_a_round_without_numbers_does_not_count():
-    rows = frame(row(OWN_CLIENT, lost=2, loading_cpu_s=0.5), row("one", **FAILED, problem="exit code 1: a|b\nc"),
+    rows = frame(row(KIT_CLIENT, lost=2, loading_cpu_s=0.5), row("one", **FAILED, problem="exit code 1: a|b\nc"),
                  row("two", **FAILED, problem="did not end"), row("two", round=2, cpu_s=4.0))  # fmt: skip
-    text = bench_markdown(rows, FACTS)
+    text = peer_bench_markdown(rows, FACTS)
     assert "| one | exit code 1: a b c |  |  |  |  |" in text
     assert "| two | 1 (1 ×) | 1 (1 ×) | 1 (1 ×) | 4 (4 ×) |" in text
     assert "two failed in some round at a load: did not end." in text
-    assert f"{OWN_CLIENT} at a load: 2 requests are missing from its report." in text
+    assert f"{KIT_CLIENT} at a load: 2 requests are missing from its report." in text
     assert "µs: 0.5 at a load." in text
 
 
@@ -180,11 +181,11 @@ def test_a_number_is_written_to_three_digits(value):
 
 
 def test_a_bench_reads_from_disk_as_it_was_written(tmp_path):
-    rows = frame(row(OWN_CLIENT), row("one", **FAILED, problem="did not end"))
+    rows = frame(row(KIT_CLIENT), row("one", **FAILED, problem="did not end"))
     loads = [PeerLoad("a load", 1, 0.0, 2)]
-    found = write_bench(create_bench(tmp_path), rows, loads, {"rounds": 1, "absent": {}})
-    assert is_bench(found.path) and load_bench(found.path).markdown() == found.markdown()
-    assert found.markdown() == bench_markdown(rows, found.manifest)
+    found = write_peer_bench(create_peer_bench(tmp_path), rows, loads, {"rounds": 1, "absent": {}})
+    assert is_peer_bench(found.path) and load_peer_bench(found.path).markdown() == found.markdown()
+    assert found.markdown() == peer_bench_markdown(rows, found.manifest)
     assert found.manifest["loads"][0]["streams"] == 1
     text = f"before {BENCH_START}\nold\n{BENCH_END} after"
     shown = with_bench(text, found)
@@ -192,9 +193,9 @@ def test_a_bench_reads_from_disk_as_it_was_written(tmp_path):
     assert with_bench(shown, found) == shown
     (found.path / "manifest.json").write_text('{"schema_version": 99}')
     with pytest.raises(UsageError, match="newer kit"):
-        load_bench(found.path)
+        load_peer_bench(found.path)
     with pytest.raises(UsageError, match="not a readable bench"):
-        load_bench(tmp_path)
+        load_peer_bench(tmp_path)
 
 
 def test_a_tree_costs_what_all_its_processes_do_also_those_that_lost_their_parent(tmp_path):
@@ -238,7 +239,7 @@ def test_a_command_that_is_not_there_is_a_failed_run(tmp_path):
 
 
 def test_clients_are_chosen_by_name_and_ours_is_always_there():
-    assert [peer.name for peer in choose_peers(["aiohttp"])] == [OWN_CLIENT, "aiohttp"]
+    assert [peer.name for peer in choose_peers(["aiohttp"])] == [KIT_CLIENT, "aiohttp"]
     assert len(choose_peers([])) == len(ALL_CLIENTS)
     with pytest.raises(UsageError, match="no client 'aiohtp'"):
         choose_peers(["aiohtp"])
@@ -274,7 +275,7 @@ def test_a_small_bench_joins_every_request_and_names_who_is_absent(tmp_path):
     said = []
     small = PeerLoad("small", 3, 0.002, 5, waves=2)
     rows, absent = asyncio.run(compare_clients(list(ALL_CLIENTS), [small], rounds=1, folder=tmp_path, say=said.append))
-    assert set(rows.client) == {OWN_CLIENT, "stock httpx"} and len(said) == 2
+    assert set(rows.client) == {KIT_CLIENT, "stock httpx"} and len(said) == 2
     assert set(absent) == {"aiohttp", "vLLM-style", "guidellm", "aiperf"}
     assert set(absent.values()) == {"not installed here (make setup-peers)"}
     for one in rows.itertuples():
@@ -288,7 +289,7 @@ def test_a_client_that_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_p
     program(tmp_path / "guidellm/bin/guidellm", "echo it cannot; exit 3")
     broken = replace(PEER["guidellm"], package="httpx")
     small = PeerLoad("small", 1, 0.0, 2, waves=2)
-    rows, _ = asyncio.run(compare_clients([PEER[OWN_CLIENT], broken], [small], rounds=1, folder=tmp_path, say=print))
+    rows, _ = asyncio.run(compare_clients([PEER[KIT_CLIENT], broken], [small], rounds=1, folder=tmp_path, say=print))
     assert rows.problem.isna().to_list() == [True, False] and rows.problem[1] == "exit code 3: it cannot"
     assert pd.isna(rows.cpu_s[1]) and rows.lost.to_list() == [0, 1]
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_bench.calibration.accuracy import streams_of
+from gptoss_bench.calibration.accuracy import stream_numbers
 from gptoss_bench.calibration.reference.engine import reference_options
 from gptoss_bench.calibration.reference.plan import BLOCK, ReferencePlan, due_ns, fault, tears
 from gptoss_bench.calibration.reference.send_log import read_send_log
@@ -116,7 +116,7 @@ def test_a_reply_is_whole_however_it_is_sent_and_its_log_has_each_event_once(tmp
     with served(tmp_path, **changes) as server:
         traces = server.ask(3, dialect)
     log = server.log
-    streams = streams_of(traces)
+    streams = stream_numbers(traces)
     assert list(streams) == [0, 1, 2]
     for trace in traces:
         reply = said(trace)
@@ -187,7 +187,7 @@ def test_faults_strike_exactly_the_requests_that_the_seed_names(tmp_path, dialec
     plan = ReferencePlan(**QUICK | rates)
     with served(tmp_path, **rates) as server:
         traces = server.ask(BLOCK, dialect, slots=4)
-    numbers = streams_of(traces)
+    numbers = stream_numbers(traces)
     endings = {
         numbers[trace.request_id]: request_outcome(trace, said(trace))
         for trace in traces

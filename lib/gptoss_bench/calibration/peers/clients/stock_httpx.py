@@ -6,7 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from gptoss_bench.calibration.stock_httpx import run_stock
+from gptoss_bench.calibration.stock_httpx import run_stock_httpx
 from gptoss_client import Endpoint, LoadPlan
 
 
@@ -16,7 +16,7 @@ def run(url: str, out: str, streams: str, requests: str, tokens: str) -> None:
     plan = LoadPlan(concurrency=int(streams), requests=measured, max_tokens=int(tokens))
     endpoint = Endpoint(url=url, model="reference", dialect="openai", engine="reference")
     cpu_s = time.process_time()
-    sent, events, numbers = asyncio.run(run_stock(plan, endpoint))
+    sent, events, numbers = asyncio.run(run_stock_httpx(plan, endpoint))
     cpu_s = time.process_time() - cpu_s
     tables = {"requests": sent.to_dict("list"), "events": events.to_dict("list")}
     reported = {"cpu_s": cpu_s, "warm": True, **tables, "streams": [numbers.index.tolist(), numbers.tolist()]}
