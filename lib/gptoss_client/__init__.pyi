@@ -6,14 +6,13 @@ from .event_loop import new_loop
 from .load import LoadResult, Progress, allow_connections, run_load
 from .outcome import request_outcome
 from .plan import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
-from .requests import KNOWN_FIELDS, request_body, request_path
+from .requests import request_body, request_path
 from .timestamps import ANCILLARY_BYTES, SO_TIMESTAMPNS, WALL, request_timestamps
 from .trace import Endpoint, Trace
 
 __all__ = [
     "ANCILLARY_BYTES",
     "KEY_VARIABLE",
-    "KNOWN_FIELDS",
     "PUBLISHED_PROMPT",
     "PUBLISHED_SYSTEM",
     "SO_TIMESTAMPNS",

@@ -10,14 +10,6 @@ from gptoss_client.trace import Endpoint
 # Said with each request, so that an Ollama set to forget sooner does not load anew between two of them.
 KEEP_ALIVE = "30m"
 
-# Fields beyond the common ones that an engine obeys. An engine that is not listed is sent what was asked for.
-KNOWN_FIELDS = {
-    "llama.cpp": {"ignore_eos", "token_counts"},
-    "transformers": set[str](),
-    "ollama": set[str](),
-    "vllm": {"ignore_eos", "min_tokens", "token_counts"},
-}
-
 
 def request_path(dialect: str) -> str:
     """Where a request of this dialect is posted, below the server's root."""
@@ -38,7 +30,8 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
         )
         if value
     }
-    unknown = sorted(set(wanted) - KNOWN_FIELDS.get(_family(endpoint), set(wanted)))
+    understood = () if endpoint.dialect == "ollama" else endpoint.request_fields
+    unknown = [] if understood is None else sorted(set(wanted) - set(understood))
     if unknown:
         raise UsageError(f"{endpoint.engine} does not know {' and '.join(unknown)}: leave it out for this engine")
     body: dict[str, Any] = {"model": endpoint.model, "messages": _messages(plan, prompt_id), "stream": True}
@@ -64,10 +57,6 @@ def _messages(plan: LoadPlan, prompt_id: int) -> list[dict[str, str]]:
         tag = f"{plan.salt % 10**6:06d}{prompt_id % 10**6:06d}"
         messages[0] = {"role": messages[0]["role"], "content": f"{tag} {messages[0]['content']}"}
     return messages
-
-
-def _family(endpoint: Endpoint) -> str:
-    return "ollama" if endpoint.dialect == "ollama" else endpoint.engine
 
 
 def _json(body: dict[str, Any]) -> bytes:

@@ -41,6 +41,8 @@ class Endpoint:
     "ollama" (/api/chat as NDJSON). `label` is what every figure must carry, such as "TINY MODEL". `keep_alive` is
     False where the server closes its connections while saying that it keeps them. `facts` holds whatever else the
     server said of itself, as JSON types. `ready_s` is launch to first token, None where we attached.
+    `request_fields` are the optional fields of a plan (ignore_eos, min_tokens, token_counts) that the server
+    understands; None where that is unknown, and then all are sent.
     """
 
     url: str
@@ -52,4 +54,5 @@ class Endpoint:
     label: str | None = None
     keep_alive: bool = True
     ready_s: float | None = None
+    request_fields: tuple[str, ...] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from gptoss_bench.engines import OLLAMA_DEFAULT_MODEL, clean_url, pull, service_url
+from gptoss_bench.engines import ENGINE_SPECS, clean_url, pull, service_url
 
 EXAMPLE = """example:
   python -m gptoss_bench pull --model gpt-oss:20b"""
@@ -20,8 +20,9 @@ def add_parser(commands: Any) -> None:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    model = ENGINE_SPECS["ollama"].default_model
     parser.add_argument("--url", default=service_url(), help="root URL of the Ollama (default: %(default)s)")
-    parser.add_argument("--model", default=OLLAMA_DEFAULT_MODEL, help="model to download (default: %(default)s)")
+    parser.add_argument("--model", default=model, help="model to download (default: %(default)s)")
     parser.set_defaults(run=run)
 
 

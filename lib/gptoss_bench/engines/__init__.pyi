@@ -1,17 +1,21 @@
-from .attached_server import REFERENCE, attach, clean_url, describe_reference
+from .attached_server import attach, clean_url, describe_reference
 from .doctor.checks import DOCTOR_ENGINES, DOCTOR_SCENARIOS, Need, can_run, examine, report_heading
 from .doctor.facts import gather_facts
 from .launch import launched
+from .launch_options import LaunchOptions, check_options
 from .llama_cpp import serve_tiny
-from .ollama import OLLAMA_DEFAULT_MODEL, pull, service_url, unload
-from .opening import LaunchOptions, check_options, open_engine
+from .ollama import pull, service_url, unload
+from .open import open_engine
+from .registry import ENGINE_SPECS, LAUNCHABLE_ENGINES, METRIC_SOURCES, REFERENCE_SERVER, understood_fields
 from .supervisor import descendants
 
 __all__ = [
     "DOCTOR_ENGINES",
     "DOCTOR_SCENARIOS",
-    "OLLAMA_DEFAULT_MODEL",
-    "REFERENCE",
+    "ENGINE_SPECS",
+    "LAUNCHABLE_ENGINES",
+    "METRIC_SOURCES",
+    "REFERENCE_SERVER",
     "LaunchOptions",
     "Need",
     "attach",
@@ -28,5 +32,6 @@ __all__ = [
     "report_heading",
     "serve_tiny",
     "service_url",
+    "understood_fields",
     "unload",
 ]

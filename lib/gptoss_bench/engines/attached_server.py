@@ -10,12 +10,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gptoss_bench.engines.llama_cpp import describe_llama
-from gptoss_bench.engines.ollama import describe_ollama
 from gptoss_bench.engines.questions import as_object, ask, asking, entries, same_model, with_facts
 from gptoss_bench.engines.readiness import first_token
-from gptoss_bench.engines.transformers import describe_transformers
-from gptoss_bench.engines.vllm import describe_vllm
+from gptoss_bench.engines.registry import ENGINE_SPECS, REFERENCE_SERVER, understood_fields
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, joined_labels
 from gptoss_client import KEY_VARIABLE, Endpoint, UsageError
 
@@ -42,7 +39,7 @@ async def attach(
     if dialect not in (None, *DIALECTS):
         raise UsageError(f"the dialect {dialect!r} is unknown: choose one of {', '.join(DIALECTS)}")
     engine, models = await identify(root)
-    if dialect == "ollama" and engine not in ("ollama", REFERENCE):
+    if dialect == "ollama" and engine not in ("ollama", REFERENCE_SERVER):
         raise UsageError(f"{root} is no Ollama server (it looks like {engine}): use the dialect openai")
     endpoint = Endpoint(
         url=root,
@@ -111,9 +108,6 @@ def _choose(url: str, engine: str, model: str, models: list[str]) -> str:
     return model
 
 
-REFERENCE = "reference-server"  # the kit's own paced server: what it yields measures the client, not a model
-
-
 async def identify(url: str) -> tuple[str, list[str]]:
     """Return the engine that answers at `url` and the models that it names (none where it does not tell).
 
@@ -126,7 +120,7 @@ async def identify(url: str) -> tuple[str, list[str]]:
         if listed.status in (401, 403):
             raise UsageError(f"{url} refuses access (HTTP {listed.status}): put its key into {KEY_VARIABLE}")
         models = [str(entry["id"]) for entry in entries(listed.body, "data") if "id" in entry]
-        if listed.server in ("llama.cpp", REFERENCE):
+        if listed.server in ("llama.cpp", REFERENCE_SERVER):
             return listed.server, models
         if "version" in (await ask(http, "/api/version")).body:
             tags = await ask(http, "/api/tags")
@@ -142,19 +136,12 @@ async def identify(url: str) -> tuple[str, list[str]]:
 
 async def describe(endpoint: Endpoint) -> Endpoint:
     """Return the endpoint with what its server says of itself. A question that it does not answer stays None."""
-    async with asking(endpoint.url) as http:
-        match endpoint.engine:
-            case "llama.cpp":
-                return await describe_llama(http, endpoint)
-            case "vllm":
-                return await describe_vllm(http, endpoint)
-            case "ollama":
-                return await describe_ollama(http, endpoint)
-            case "transformers":
-                return describe_transformers(endpoint)
-            case "reference-server":
-                return await describe_reference(http, endpoint)
+    spec = ENGINE_SPECS.get(endpoint.engine)
+    if spec is None:
         return endpoint
+    async with asking(endpoint.url) as http:
+        found = await spec.describe(http, endpoint)
+    return replace(found, request_fields=understood_fields(found.engine))
 
 
 async def describe_reference(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:

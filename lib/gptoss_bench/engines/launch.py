@@ -19,6 +19,7 @@ import httpx
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
 from gptoss_bench.engines.questions import asking, with_facts
 from gptoss_bench.engines.readiness import wait_for_first_token
+from gptoss_bench.engines.registry import ENGINE_SPECS, understood_fields
 from gptoss_bench.paths import BUILD
 from gptoss_client import Endpoint, UsageError
 
@@ -51,7 +52,11 @@ class Engine(Protocol):
 
 
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
-_OF_ENGINES = ("VLLM_", "OLLAMA_", "CUDA_VISIBLE", "OMP_NUM")
+_RECORDED_PREFIXES = (
+    "CUDA_VISIBLE",
+    "OMP_NUM",
+    *(prefix for spec in ENGINE_SPECS.values() for prefix in spec.environment_prefixes),
+)
 
 
 @asynccontextmanager
@@ -79,7 +84,8 @@ async def launched(
             async with asking(endpoint.url) as http:
                 found = await engine.describe(http, endpoint, process.written())
             how = {"command": portable(command), "environment": shown_environment(environment)}
-            yield replace(with_facts(found, how), ready_s=round(ready_s, 3))
+            fields = understood_fields(found.engine)
+            yield replace(with_facts(found, how), ready_s=round(ready_s, 3), request_fields=fields)
         finally:
             await process.stop()
 
@@ -106,6 +112,6 @@ def _last(value: str) -> str:
 
 def shown_environment(given: Mapping[str, str]) -> dict[str, str]:
     """The variables that steer an engine, ours and those that it inherits, without any that may be a secret."""
-    inherited = {name: value for name, value in os.environ.items() if name.startswith(_OF_ENGINES)}
+    inherited = {name: value for name, value in os.environ.items() if name.startswith(_RECORDED_PREFIXES)}
     merged = {**inherited, **given}
     return {name: value for name, value in sorted(merged.items()) if not _SECRET.search(name)}

@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 
 from gptoss_bench.engines.launch import executable
+from gptoss_bench.engines.launch_options import LaunchOptions
 from gptoss_bench.engines.ollama_emulator.messages import EMBEDDED_VERSION
 from gptoss_bench.engines.questions import Facts, as_object, ask, asking, entries, same_model, with_facts
-from gptoss_bench.engines.registry import version_note
+from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, joined_labels
 from gptoss_client import Endpoint, RunFailed, UsageError, request_headers
 
-OLLAMA_DEFAULT_MODEL = "gpt-oss:20b"
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
 FRONT = "llama.cpp behind an Ollama-API front"
 ADVICE = "install it from ollama.com"
@@ -28,11 +28,16 @@ ADVICE = "install it from ollama.com"
 class Ollama:
     """`ollama serve` with `slots` requests at a time; `context` None leaves its size to Ollama, which goes by VRAM."""
 
-    model: str = OLLAMA_DEFAULT_MODEL
+    model: str
     slots: int = 1
     context: int | None = None
     log_name: str = "ollama.log"
     cwd: Path | None = None
+
+    @classmethod
+    def from_options(cls, model: str, options: LaunchOptions) -> "Ollama":
+        """Return the engine with those of the options that it has."""
+        return cls(model, slots=options.slots, context=options.context)
 
     def prepare(self) -> Endpoint:
         """Raise UsageError where there is no ollama, or where it has not pulled the model."""
@@ -125,7 +130,7 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
         quantisation=details.get("quantization_level"),
         label=TINY_LABEL if embedded else joined_labels(endpoint.label, label),
     )
-    return with_facts(described, facts, *([] if embedded else [*version_note("ollama", version), *notes]))
+    return with_facts(described, facts, *([] if embedded else [*version_notes("ollama", version), *notes]))
 
 
 def offload(entry: Mapping[str, Any]) -> tuple[str | None, list[str], float | None]:

@@ -7,13 +7,13 @@ from pathlib import Path
 import httpx
 
 from gptoss_bench.engines.launch import executable
+from gptoss_bench.engines.launch_options import LaunchOptions
 from gptoss_bench.engines.model_files import count_parameters, hub_cache, local_model, require_disk_space_for
 from gptoss_bench.engines.questions import with_facts
-from gptoss_bench.engines.registry import version_note
+from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.runs import CPU_LABEL, installed_gpus, joined_labels, label_of
 from gptoss_client import Endpoint, UsageError
 
-TRANSFORMERS_DEFAULT_MODEL = "openai/gpt-oss-20b"
 ADVICE = "install it with make setup-transformers"
 
 
@@ -21,9 +21,14 @@ ADVICE = "install it with make setup-transformers"
 class Transformers:
     """`transformers serve MODEL` with its own defaults where nothing else is said; `flags` are added as they are."""
 
-    model: str = TRANSFORMERS_DEFAULT_MODEL
+    model: str
     flags: tuple[str, ...] = ()
     log_name: str = "transformers.log"
+
+    @classmethod
+    def from_options(cls, model: str, options: LaunchOptions) -> "Transformers":
+        """Return the engine with those of the options that it has."""
+        return cls(model, options.arguments)
 
     @property
     def cwd(self) -> Path | None:
@@ -68,15 +73,16 @@ class Transformers:
         dequantised = "dequantiz" in log
         notes = ["transformers says that it took the MXFP4 weights apart to BF16"] if dequantised else []
         found = with_facts(endpoint, {"dequantised": dequantised or None}, *notes)
-        return describe_transformers(replace(found, quantisation="BF16" if dequantised else found.quantisation))
+        found = replace(found, quantisation="BF16" if dequantised else found.quantisation)
+        return await describe_transformers(http, found)
 
 
-def describe_transformers(endpoint: Endpoint) -> Endpoint:
+async def describe_transformers(_http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
     """What can be said of any such server: it names no version of its own. A model in a folder here is counted."""
     folder = Path(endpoint.model.partition("@")[0])
     parameters = count_parameters(folder) if folder.is_absolute() else None
     labelled = replace(endpoint, label=endpoint.label or label_of(endpoint.model, parameters))
-    return with_facts(labelled, {"parameters": parameters}, *version_note("transformers", endpoint.version))
+    return with_facts(labelled, {"parameters": parameters}, *version_notes("transformers", endpoint.version))
 
 
 def installed_version(program: Path) -> str | None:

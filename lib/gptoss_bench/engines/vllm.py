@@ -10,13 +10,13 @@ from typing import Any
 import httpx
 
 from gptoss_bench.engines.launch import executable
+from gptoss_bench.engines.launch_options import PREFIX_CACHING, LaunchOptions
 from gptoss_bench.engines.model_files import count_parameters, local_model, require_disk_space_for
 from gptoss_bench.engines.questions import Facts, ask, entries, with_facts
-from gptoss_bench.engines.registry import version_note
+from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.runs import CPU_LABEL, joined_labels, label_of, tiny_label
 from gptoss_client import Endpoint, UsageError
 
-VLLM_DEFAULT_MODEL = "openai/gpt-oss-20b"
 ADVICE = "install it with make setup-vllm"
 
 
@@ -28,12 +28,17 @@ class Vllm:
     leaves that to vLLM, `flags` are added as they are.
     """
 
-    model: str = VLLM_DEFAULT_MODEL
+    model: str
     context: int | None = None
     prefix_caching: bool | None = None
     flags: tuple[str, ...] = ()
     log_name: str = "vllm.log"
     cwd: Path | None = None
+
+    @classmethod
+    def from_options(cls, model: str, options: LaunchOptions) -> "Vllm":
+        """Return the engine with those of the options that it has."""
+        return cls(model, options.context, PREFIX_CACHING[options.prefix_caching], options.arguments)
 
     def prepare(self) -> Endpoint:
         """Raise UsageError where there is no vllm, no such checkpoint, or no room on the disk to fetch it."""
@@ -82,7 +87,7 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
     facts = {"context": ours.get("max_model_len"), **read_log(log), **read_cache_config(metrics)}
     folder = Path(str(ours.get("root") or ""))
     parameters = count_parameters(folder) if folder.is_absolute() else None
-    notes = version_note("vllm", version)
+    notes = version_notes("vllm", version)
     if not metrics.count("vllm:"):
         notes.append("this vLLM shows no /metrics: its own timings are no witness of this run")
     on_cpu = CPU_LABEL if facts.get("device") == "cpu" else None

@@ -10,21 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_bench import paths
-from gptoss_bench.engines import clean_url
+from gptoss_bench.engines import ENGINE_SPECS, LAUNCHABLE_ENGINES, clean_url, understood_fields
 from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.follower import Follower
 from gptoss_bench.notebook.live_view import render_live_view
 from gptoss_bench.notebook.load_card import LOOK_S, LoadCard, alert, block, title
 from gptoss_bench.notebook.profiles import read_profile
 from gptoss_bench.session import LoadProcess, LoadTarget
-from gptoss_client import KNOWN_FIELDS, LoadPlan, UsageError
+from gptoss_client import LoadPlan, UsageError
 
 ENGINES = {
     "embedded engine, tiny model": "embedded",
     "a server that runs, at the URL": "url",
-    "start Ollama": "ollama",
-    "start vLLM": "vllm",
-    "start transformers": "transformers",
+    **{f"start {ENGINE_SPECS[name].title}": name for name in LAUNCHABLE_ENGINES},
 }
 NO_PROFILE = "(none)"
 # What a profile is for, where its parameters do not say: the notebooks that it is made for know.
@@ -109,6 +107,7 @@ class RunPanel:
                 f"the number of {self.by.value} must be {'whole' if by_requests else 'one'}, not {count:g}"
             )
         kind = self.engine.value
+        understood = understood_fields(kind)
         return LoadPlan(
             concurrency=self.concurrency.value,
             requests=int(count) if by_requests else None,
@@ -117,7 +116,7 @@ class RunPanel:
             prompt=self.prompt.value,
             prompts=self.prompts.value,
             max_tokens=self.max_tokens.value,
-            token_counts=self.token_counts.value and "token_counts" in KNOWN_FIELDS.get(kind, {"token_counts"}),
+            token_counts=self.token_counts.value and (understood is None or "token_counts" in understood),
             options={"num_ctx": self.context.value} if kind == "ollama" and self.context.value else {},
         )
 

@@ -197,17 +197,17 @@ async def serving(
     """Open a run folder and a server that is ready: attached to at `url`, embedded, or launched as `engine`.
 
     `context` (0: the engine's own), `prefix_caching` and `engine_flags` are how an engine is launched, see
-    `engines.Wish`; what Ollama has to load the model with is in the plan's options. The server is stopped when the
+    `engines.LaunchOptions`; Ollama loads the model with the options of the plan. The server is stopped when the
     block ends; the session can be finished after that. Raises UsageError where the folder or the server cannot be had.
     """
     watch_background_tasks()
     launch = {"context": context, "prefix_caching": prefix_caching, "engine_flags": engine_flags}
     parameters = {**asdict(plan), "engine": engine, "embedded": embedded, "url": url, "model": model, **launch}
     context = context or plan.options.get("num_ctx") or 0
-    wish = LaunchOptions(
+    options = LaunchOptions(
         max(plan.concurrency, *plan.sweep, 1), context or None, prefix_caching, engine_flags, plan.options
     )
-    check_options(engine, wish, started=not (url or embedded))
+    check_options(engine, options, started=not (url or embedded))
     results = Path(results_dir) if results_dir else paths.RESULTS
     async with AsyncExitStack() as stack:
         if url:
@@ -218,7 +218,7 @@ async def serving(
             if not url:
                 telemetry_recorder.telemetry.mark(PHASE_LOADING)
                 engine_ready = open_engine(
-                    engine, embedded=embedded, url="", model=model, log_dir=folder.path, wish=wish
+                    engine, embedded=embedded, url="", model=model, log_dir=folder.path, options=options
                 )
                 endpoint = await stack.enter_async_context(engine_ready)
             folder.served_by(endpoint)

@@ -68,7 +68,9 @@ def test_what_is_wrong_with_an_address_is_one_line_and_exit_2(tmp_path, capsys, 
     assert words in reported and reported.count("\n") == 1
 
 
-@pytest.mark.parametrize("engine", [Vllm(), Transformers(), Ollama(), LlamaCpp()], ids=lambda one: one.log_name)
+@pytest.mark.parametrize(
+    "engine", [Vllm("m"), Transformers("m"), Ollama("m"), LlamaCpp()], ids=lambda one: one.log_name
+)
 def test_a_port_that_is_taken_is_named_for_every_engine(tmp_path, monkeypatch, tiny, engine):
     for name in ("vllm", "transformers", "ollama"):
         (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")

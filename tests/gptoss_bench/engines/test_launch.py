@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from gptoss_bench.engines import launch
-from gptoss_bench.engines.opening import LaunchOptions, open_engine
+from gptoss_bench.engines.launch_options import LaunchOptions
+from gptoss_bench.engines.open import open_engine
 from gptoss_bench.paths import TINY_MODEL
 from serving import entered, usage_error_of
 
@@ -54,7 +55,7 @@ def on_path(tmp_path, monkeypatch):
 def test_an_engine_on_path_is_launched_with_its_own_command_line(tmp_path, on_path, kind, model):
     on_path(kind)
     server = open_engine(
-        kind, embedded=False, url="", model=model, log_dir=tmp_path, wish=LaunchOptions(slots=3, context=512)
+        kind, embedded=False, url="", model=model, log_dir=tmp_path, options=LaunchOptions(slots=3, context=512)
     )
     endpoint = asyncio.run(entered(server))
     assert (endpoint.model, endpoint.dialect) == (model, "ollama" if kind == "ollama" else "openai")
@@ -69,7 +70,7 @@ def test_an_engine_on_path_is_launched_with_its_own_command_line(tmp_path, on_pa
 def test_an_ollama_without_the_model_says_how_to_pull_it(tmp_path, on_path):
     on_path("ollama")
     server = open_engine(
-        "ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path, wish=LaunchOptions(context=512)
+        "ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path, options=LaunchOptions(context=512)
     )
     text = usage_error_of(entered(server))
     assert text.endswith("model 'gpt-oss:20b' not found; to fetch it: ollama pull gpt-oss:20b")

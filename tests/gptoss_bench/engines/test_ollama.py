@@ -11,10 +11,11 @@ import pytest
 from gptoss_bench.cli.main import main
 from gptoss_bench.engines.attached_server import attach
 from gptoss_bench.engines.launch import launched
+from gptoss_bench.engines.launch_options import LaunchOptions
 from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, pull, running_service, service_url
 from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
 from gptoss_bench.engines.ollama_emulator.http import Exchange, listen
-from gptoss_bench.engines.opening import LaunchOptions, open_engine
+from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.process import LOOPBACK
 from gptoss_client.errors import RunFailed
 from gptoss_client.plan import LoadPlan
@@ -97,8 +98,7 @@ def test_a_version_that_was_never_tried_works_and_is_noted():
     found = asyncio.run(attached({"size_vram": 14_000_000_000}, version="9.1.0"))
     assert found.label is None
     assert found.facts["notes"] == [
-        "ollama 9.1.0 is none of the versions that this kit was tried with "
-        "(0.11.x, 0.12.x, 0.24.x, 0.30.x, 0.33.x): names may differ"
+        "this kit was not tried with ollama 9.1.0, only with 0.11.x, 0.12.x, 0.24.x, 0.30.x, 0.33.x: names may differ"
     ]
 
 
@@ -180,7 +180,7 @@ def test_a_model_that_was_not_pulled_is_told_before_anything_starts(tmp_path, mo
     assert not (tmp_path / "logs").exists()
     manifest_of(tmp_path, "gpt-oss:20b").parent.mkdir(parents=True, exist_ok=True)
     manifest_of(tmp_path, "gpt-oss:20b").write_text("{}")
-    assert Ollama().prepare().model == "gpt-oss:20b"
+    assert Ollama("gpt-oss:20b").prepare().model == "gpt-oss:20b"
 
 
 def test_an_ollama_that_cannot_load_the_model_is_not_asked_again(tmp_path):
@@ -204,7 +204,7 @@ asyncio.run(main())
         def command(self, port: int) -> list[str]:
             return [sys.executable, "-c", source, str(port)]
 
-    text = usage_error_of(entered(launched(TooLarge(), tmp_path, timeout_s=600)))
+    text = usage_error_of(entered(launched(TooLarge("gpt-oss:20b"), tmp_path, timeout_s=600)))
     assert text.endswith(f"gave no token of gpt-oss:20b (HTTP 500): {words}")
 
 
@@ -230,8 +230,10 @@ def test_a_service_that_runs_already_is_used_and_nothing_is_started(front, tmp_p
     monkeypatch.setenv("OLLAMA_HOST", front.url.removeprefix("http://"))
     assert asyncio.run(running_service("gpt-oss:20b")) is None
     assert asyncio.run(running_service(front.model)) == front.url
-    wish = LaunchOptions(options={"num_ctx": 768})
-    server = open_engine("ollama", embedded=False, url="", model=front.model, log_dir=tmp_path / "logs", wish=wish)
+    options = LaunchOptions(request_options={"num_ctx": 768})
+    server = open_engine(
+        "ollama", embedded=False, url="", model=front.model, log_dir=tmp_path / "logs", options=options
+    )
     found = asyncio.run(entered(server))
     assert (found.url, found.ready_s, found.facts["context"]) == (front.url, None, 768)
     assert not (tmp_path / "logs").exists()

@@ -8,7 +8,7 @@ from tests.gptoss_bench.engines.test_attached_server import SPOKEN, api, attache
 
 from gptoss_bench import paths
 from gptoss_bench.engines.attached_server import attach
-from gptoss_bench.engines.opening import open_engine
+from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.engines.transformers import installed_version
 from gptoss_client.errors import UsageError
@@ -23,7 +23,7 @@ LISTED = {"paths": {"/v1/chat/completions": {}, "/load_model": {}}}
 def test_it_is_known_by_its_routes_and_whatever_it_lists_is_not_what_it_serves():
     found = asyncio.run(attached(api(200, SPOKEN, models=("cached/another",), **{"openapi.json": LISTED}), "m"))
     assert (found.engine, found.model, found.version) == ("transformers", "m", None)
-    assert found.facts["notes"] == ["transformers does not tell its version; this kit was tried with 5.23.x, 5.24.x"]
+    assert found.facts["notes"] == ["transformers does not report its version; this kit was tried with 5.23.x, 5.24.x"]
 
 
 def test_it_is_never_sent_a_field_that_it_refuses():

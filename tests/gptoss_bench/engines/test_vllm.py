@@ -7,7 +7,8 @@ import pytest
 from tests.gptoss_bench.engines.test_attached_server import SPOKEN, api, attached
 
 from gptoss_bench.engines.launch import portable, shown_environment
-from gptoss_bench.engines.opening import LaunchOptions, check_options, open_engine
+from gptoss_bench.engines.launch_options import LaunchOptions, check_options
+from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.vllm import Vllm, read_cache_config, read_log
 from gptoss_client.errors import UsageError
 from recordings import WIRE
@@ -61,9 +62,7 @@ def test_the_cache_is_told_by_metrics_in_tokens_or_in_blocks():
 def test_an_attached_vllm_of_another_version_works_and_that_is_noted():
     found = asyncio.run(attached(api(200, SPOKEN, version={"version": "0.99.1"})))
     assert (found.engine, found.version) == ("vllm", "0.99.1")
-    assert found.facts["notes"][0].startswith(
-        "vllm 0.99.1 is none of the versions that this kit was tried with (0.32.x)"
-    )
+    assert found.facts["notes"][0].startswith("this kit was not tried with vllm 0.99.1, only with 0.32.x")
 
 
 def test_the_command_line_says_what_was_wished_and_nothing_else(tmp_path, monkeypatch):
@@ -71,7 +70,7 @@ def test_the_command_line_says_what_was_wished_and_nothing_else(tmp_path, monkey
     (tmp_path / "vllm").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     address = ["--host", "127.0.0.1", "--port", "7"]
-    assert Vllm().command(7) == [str(tmp_path / "vllm"), "serve", "openai/gpt-oss-20b", *address]
+    assert Vllm("openai/gpt-oss-20b").command(7) == [str(tmp_path / "vllm"), "serve", "openai/gpt-oss-20b", *address]
     (tmp_path / "tiny").mkdir()
     (tmp_path / "tiny" / "config.json").write_text("{}")
     wished = Vllm(str(tmp_path / "tiny"), 512, False, ("--enforce-eager",)).command(7)[3:]
@@ -92,32 +91,32 @@ def test_no_secret_is_among_the_variables_that_are_recorded(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "wish", "started", "words"),
+    ("kind", "options", "started", "words"),
     [
         ("vllm", LaunchOptions(prefix_caching="yes"), True, "prefix_caching is 'on', 'off' or ''"),
         ("vllm", LaunchOptions(prefix_caching="off"), False, "are for an engine that is started here"),
         ("vllm", LaunchOptions(flags="--x"), False, "are for an engine that is started here"),
-        ("transformers", LaunchOptions(prefix_caching="off"), True, "cannot be told about prefix caching"),
+        ("transformers", LaunchOptions(prefix_caching="off"), True, "has no option for prefix caching"),
         ("ollama", LaunchOptions(flags="--x"), True, "ollama takes no flags"),
     ],
 )
-def test_a_wish_that_cannot_be_granted_is_refused(kind, wish, started, words):
+def test_options_that_an_engine_does_not_have_are_refused(kind, options, started, words):
     with pytest.raises(UsageError, match=re.escape(words)):
-        check_options(kind, wish, started=started)
+        check_options(kind, options, started=started)
 
 
 @pytest.mark.parametrize(
-    ("model", "wish", "words"),
+    ("model", "options", "words"),
     [
         ("./nowhere", LaunchOptions(), "./nowhere is no folder with a checkpoint: config.json is missing there"),
         ("build/nothing", LaunchOptions(), "build/nothing is no folder with a checkpoint"),
         ("m", LaunchOptions(flags="--a 'b"), "the engine's flags \"--a 'b\" cannot be read: No closing quotation"),
     ],
 )
-def test_what_cannot_be_started_is_said_before_anything_starts(tmp_path, monkeypatch, model, wish, words):
+def test_what_cannot_be_started_is_said_before_anything_starts(tmp_path, monkeypatch, model, options, words):
     (tmp_path / "vllm").write_text("#!/bin/sh\n")
     (tmp_path / "vllm").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    server = open_engine("vllm", embedded=False, url="", model=model, log_dir=tmp_path / "logs", wish=wish)
+    server = open_engine("vllm", embedded=False, url="", model=model, log_dir=tmp_path / "logs", options=options)
     assert words in usage_error_of(entered(server))
     assert not (tmp_path / "logs").exists()

@@ -9,7 +9,7 @@ import httpx
 
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.stream import MODEL
-from gptoss_bench.engines import REFERENCE, describe_reference, launched
+from gptoss_bench.engines import REFERENCE_SERVER, describe_reference, launched
 from gptoss_client import Endpoint
 
 
@@ -25,7 +25,7 @@ class ReferenceEngine:
 
     def prepare(self) -> Endpoint:
         """It is part of the kit: nothing can be missing."""
-        return Endpoint(url="", model=MODEL, dialect=self.dialect, engine=REFERENCE)
+        return Endpoint(url="", model=MODEL, dialect=self.dialect, engine=REFERENCE_SERVER)
 
     def command(self, port: int) -> list[str]:
         """The server as a child of this Python."""

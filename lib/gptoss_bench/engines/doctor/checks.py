@@ -1,10 +1,9 @@
 """What a machine can run and what it lacks for that: facts in, one line a check out, each with what mends it."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gptoss_bench.engines.registry import TRIED
+from gptoss_bench.engines.registry import ENGINE_SPECS, is_tried, release_of, tried_releases
 from gptoss_bench.memory import Architecture, estimate_fit, weights_bytes
 
 DOCTOR_SCENARIOS = {
@@ -17,7 +16,6 @@ TARGETS = {"local": "make run", "a10": "make run-a10", "h100": "make run-h100", 
 DOCTOR_ENGINES = {"a10": "ollama", "h100": "vllm"}
 CARDS = {"a10": "A10", "h100": "H100"}
 SIZES = {"a10": "Standard_NV36ads_A10_v5", "h100": "Standard_NC40ads_H100_v5"}
-SINCE = {"vllm": (0, 10, 1), "ollama": (0, 11, 0)}  # the first that know gpt-oss
 GET = {
     "ollama": "curl -fsSL https://ollama.com/install.sh | sh",
     "vllm": "make setup-vllm  (or its container, attached to: docker run --gpus all --ipc=host -p 8000:8000 "
@@ -165,18 +163,14 @@ def _engine(scenario: str, facts: MachineFacts) -> CheckResult:
     found = facts.programs.get(name)
     if found is None:
         return CheckResult("engine", LACKS, f"{name} is not on PATH and not in build/{name}", GET[name])
-    tried = ", ".join(f"{release}.x" for release in TRIED[name])
     words = f"{name} {found.version or 'of an unknown version'} ({found.where})"
-    if (release := _release(found.version)) and release < SINCE[name]:
+    if (release := release_of(found.version)) and release < ENGINE_SPECS[name].first_version:
         return CheckResult("engine", LACKS, f"{words} does not know gpt-oss yet", GET[name])
-    if found.version and any(found.version.startswith(f"{release}.") for release in TRIED[name]):
+    if is_tried(name, found.version):
         return CheckResult("engine", OK, words)
-    return CheckResult("engine", NOTE, f"{words}: this kit knows {tried}; names may differ in another")
-
-
-def _release(version: str | None) -> tuple[int, ...] | None:
-    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", version or "")
-    return tuple(map(int, found.groups())) if found else None
+    return CheckResult(
+        "engine", NOTE, f"{words}: this kit was tried with {tried_releases(name)}; names may differ in another"
+    )
 
 
 def _model(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:

@@ -10,9 +10,10 @@ import httpx
 import pytest
 
 from gptoss_bench.engines.attached_server import attach
+from gptoss_bench.engines.launch_options import LaunchOptions
 from gptoss_bench.engines.ollama import unload
 from gptoss_bench.engines.ollama_emulator.messages import keep_seconds
-from gptoss_bench.engines.opening import LaunchOptions, open_engine
+from gptoss_bench.engines.open import open_engine
 from gptoss_client.plan import LoadPlan
 from gptoss_client.requests import request_body
 from serving import below, command_of, get, held, post, said_by, wait_until, wait_until_gone
@@ -28,7 +29,7 @@ def front(tmp_path_factory):
         url="",
         model="",
         log_dir=tmp_path_factory.mktemp("front"),
-        wish=LaunchOptions(slots=2, context=1024),
+        options=LaunchOptions(slots=2, context=1024),
     )
     with held(server) as endpoint:
         yield endpoint

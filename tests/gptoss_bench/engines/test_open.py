@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from gptoss_bench.engines.attached_server import attach
+from gptoss_bench.engines.launch_options import LaunchOptions
 from gptoss_bench.engines.llama_cpp import serve_tiny
 from gptoss_bench.engines.ollama import unload
-from gptoss_bench.engines.opening import LaunchOptions, open_engine
+from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
 from gptoss_bench.engines.readiness import wait_for_first_token
 from gptoss_bench.engines.supervisor import descendants
@@ -98,7 +99,7 @@ def test_the_embedded_stand_in_is_gone_when_the_block_ends_in_an_exception(tmp_p
 
     async def fail() -> None:
         async with open_engine(
-            "vllm", embedded=True, url="", model="", log_dir=tmp_path, wish=LaunchOptions(slots=2)
+            "vllm", embedded=True, url="", model="", log_dir=tmp_path, options=LaunchOptions(slots=2)
         ) as endpoint:
             assert (endpoint.engine, endpoint.facts["slots"]) == ("llama.cpp", 2)
             seen.extend(serving_here() - before)
