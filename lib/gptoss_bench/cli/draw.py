@@ -37,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
     if ending not in PICTURE_FORMATS:
         raise UsageError(f"--out {args.out}: the name must end in {', '.join(PICTURE_FORMATS)}")
     # matplotlib and seaborn take a second to import: only this command pays for them.
-    from gptoss_bench.figures import results_beside
+    from gptoss_bench.figures import results_side_by_side
 
-    figure = results_beside([result for path in args.results for result in read_results(path)])
+    figure = results_side_by_side([result for path in args.results for result in read_results(path)])
     try:
         with replacing(args.out) as part:
             figure.savefig(part, format=ending.removeprefix("."), dpi=150)

@@ -1,6 +1,6 @@
-"""Draw one figure per question.
+"""Draw figures of runs, one function per figure.
 
-Tables and a manifest enter; a matplotlib figure with its caption and label leaves.
+Tables, a summary and a manifest enter; a matplotlib figure with its caption and label leaves.
 """
 
 import lazy_loader

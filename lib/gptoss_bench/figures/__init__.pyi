@@ -1,4 +1,4 @@
-from .calibration import ERROR_COLUMNS, cpu_by_load, error_by_load
+from .calibration import CALIBRATION_COLUMNS, cpu_by_load, error_by_load
 from .capacity import headroom_map, need_against_budget
 from .comparison import overlay_labels, request_timeline, runs_overlaid
 from .load import (
@@ -6,18 +6,18 @@ from .load import (
     decode_rates_by_source,
     gap_distribution,
     latency_distributions,
-    published_beside_ours,
-    timeline,
+    published_and_measured,
+    requests_in_flight,
 )
 from .machine import client_against_server, machine_timeline
 from .memory import attempt_against_budget, weights_by_module
-from .side_by_side import results_beside
-from .sinks import sink_shares, support_map
+from .side_by_side import results_side_by_side
+from .sinks import sink_shares, sink_support_map
 from .sweep import PublishedPoint, throughput_against_latency
 from .verdicts import ttft_over_latency, verdict_overview
 
 __all__ = [
-    "ERROR_COLUMNS",
+    "CALIBRATION_COLUMNS",
     "PublishedPoint",
     "attempt_against_budget",
     "client_against_server",
@@ -31,14 +31,14 @@ __all__ = [
     "machine_timeline",
     "need_against_budget",
     "overlay_labels",
-    "published_beside_ours",
+    "published_and_measured",
     "request_timeline",
-    "results_beside",
+    "requests_in_flight",
+    "results_side_by_side",
     "runs_overlaid",
     "sink_shares",
-    "support_map",
+    "sink_support_map",
     "throughput_against_latency",
-    "timeline",
     "ttft_over_latency",
     "verdict_overview",
     "weights_by_module",

@@ -1,4 +1,4 @@
-"""Runs overlaid, and one request drawn token by token."""
+"""Draw several runs on the same axes, and one request event by event."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,18 +7,16 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from gptoss_bench.figures.style import finished, new_figure
+from gptoss_bench.figures.style import EVENT_MARKS, LINES, client_bound_reasons, finish_figure, new_figure
 from gptoss_bench.runs import merged_labels
 from gptoss_bench.stats import measured_rows
 
 PANELS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "done_s": "Whole request"}
-SERVED = ("engine", "version", "model", "quantisation")
-LINES = ("-", "--", "-.", ":")
-KINDS = {"output": "o", "role": "|", "finish": "x", "usage": "+", "done": "d", "error": "X", "other": "."}
+ENDPOINT_FIELDS = ("engine", "version", "model", "quantisation")
 
 
 def runs_overlaid(requests: Mapping[str, pd.DataFrame], manifests: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Which run was faster, at which share of its requests? Both tables are by the name for the legend."""
+    """Draw the distributions of TTFT, TPOT and latency of several runs. Both mappings have the run's legend as key."""
     figure, panels = new_figure(width=11, height=3.8, columns=len(PANELS))
     for axes, (column, title) in zip(panels, PANELS.items(), strict=True):
         for at, (name, table) in enumerate(requests.items()):
@@ -30,38 +28,37 @@ def runs_overlaid(requests: Mapping[str, pd.DataFrame], manifests: Mapping[str, 
         axes.set_xlim(left=0)
     if panels[-1].get_legend_handles_labels()[0]:
         panels[-1].legend(fontsize=7, loc="lower right")
-    return finished(figure, shared_manifest(manifests))
+    return finish_figure(figure, shared_manifest(manifests))
 
 
 def overlay_labels(run_ids: Sequence[str]) -> list[str]:
-    """A letter for each run, for the legend of a figure."""
+    """Return a legend entry for each run: a letter and its run id."""
     return [f"{chr(ord('A') + at % 26)}: {run_id}" for at, run_id in enumerate(run_ids)]
 
 
 def request_timeline(events: pd.DataFrame, request_id: int, manifest: Mapping[str, Any]) -> Figure:
-    """When did each event of this request come, and after which gap? `events` is of `request_events`."""
+    """Draw when each event of a request arrived, and the gap before it. `events` is the table of `request_events`."""
     figure, axes = new_figure(height=3.0)
-    colours = dict(zip(KINDS, sns.color_palette(n_colors=len(KINDS)), strict=True))
+    colours = dict(zip(EVENT_MARKS, sns.color_palette(n_colors=len(EVENT_MARKS)), strict=True))
     for kind, rows in events.groupby("kind", sort=False):
-        mark, colour = KINDS.get(str(kind), "."), colours.get(str(kind), "black")
+        mark, colour = EVENT_MARKS.get(str(kind), "."), colours.get(str(kind), "black")
         axes.plot(rows["at_s"], rows["gap_s"] * 1e3, mark, label=kind, color=colour, markersize=5)
-    axes.set(title=f"Request {request_id}, event by event", ylabel="gap to the one before, ms")
+    axes.set(title=f"Request {request_id}, event by event", ylabel="gap to the previous event, ms")
     axes.set(xlabel="seconds since it was sent")
     axes.set_ylim(bottom=0)
     if len(events):
         axes.legend(fontsize=8)
-    return finished(figure, manifest)
+    return finish_figure(figure, manifest)
 
 
 def shared_manifest(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """A manifest for a figure of several runs: every label and every reason for doubt of any of them."""
+    """Return a manifest for a figure of several runs: every label, run id and CLIENT-BOUND reason of them."""
     every = list(manifests.values())
-    bound = [f"{each['run_id']}: {words}" for each in every for words in (each.get("client") or {}).get("bound") or []]
     first = dict(every[0]) if every else {}
-    same = len({tuple((each.get("endpoint") or {}).get(name) for name in SERVED) for each in every}) == 1
+    endpoints = {tuple((each.get("endpoint") or {}).get(name) for name in ENDPOINT_FIELDS) for each in every}
     return first | {
         "label": merged_labels(each.get("label") for each in every),
-        "endpoint": first.get("endpoint") if same else None,
+        "endpoint": first.get("endpoint") if len(endpoints) == 1 else None,
         "run_id": ", ".join(str(each["run_id"]) for each in every),
-        "client": {"error_bar": "", "bound": bound},
+        "client": {"error_bar": "", "bound": client_bound_reasons(every)},
     }

@@ -1,4 +1,4 @@
-"""The witnesses' figures: the machine through the phases of a run, and client against server."""
+"""Draw the telemetry of a run: GPU and host by phase, and the timings of the client against those of the server."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -9,77 +9,81 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from gptoss_bench.figures.load import plain_log_scale
-from gptoss_bench.figures.style import finished, new_figure
-from gptoss_bench.telemetry import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE
+from gptoss_bench.figures.style import (
+    AGREEMENT_MARKS,
+    GUIDE,
+    LINES,
+    PHASE_COLOURS,
+    RANGE_BAR,
+    finish_figure,
+    new_figure,
+    set_log_scale,
+)
+from gptoss_bench.memory import GIB
 
-GIB = 2**30
-NS = 1e9
-SHADES = {PHASE_BEFORE: "0.55", PHASE_AFTER: "tab:blue", PHASE_INFERENCE: "tab:orange"}  # the write-up's three
-MARKS = {True: ("o", "tab:green"), False: ("X", "tab:red"), None: ("D", "tab:gray")}
-MEMORY = (("memory_used", "machine", "-"), ("engine_rss", "engine", "--"), ("client_rss", "client", ":"))
-STYLES = ("-", "--", "-.", ":")
+NS_PER_S = 1e9
+HOST_MEMORY = (("memory_used", "machine", "-"), ("engine_rss", "engine", "--"), ("client_rss", "client", ":"))
 LEGEND: dict[str, Any] = {"fontsize": 8, "loc": "upper left", "ncols": 4}
 
 
 def machine_timeline(
     tables: Mapping[str, pd.DataFrame], summary: Mapping[str, Any], manifest: Mapping[str, Any]
 ) -> Figure:
-    """What did the GPU and the machine do before the model was loaded, after that, and during inference?
+    """Draw memory, utilisation, power and CPU of the machine before load, after load and during inference.
 
-    `tables` has "gpu" and "host" (`samples.TABLES`); `summary` is the run's.
+    `tables` has the telemetry tables "gpu" and "host"; `summary` is that of the run.
     """
-    seen = summary["telemetry"]
+    telemetry = summary["telemetry"]
     gpu, host = tables["gpu"], tables["host"]
-    start_ns = min([span["start_ns"] for span in seen["phases"]], default=0)
-    heights = 7.6 if len(gpu) else 5.0
-    figure, panels = new_figure(height=heights, rows=4 if len(gpu) else 3)
+    start_ns = min([span["start_ns"] for span in telemetry["phases"]], default=0)
+    figure, panels = new_figure(height=7.6 if len(gpu) else 5.0, rows=4 if len(gpu) else 3)
     if len(gpu):
-        _gpu_panels(panels[:2], gpu, seen["gpu"]["devices"], start_ns)
-        above = panels[2:]
+        _draw_gpus(panels[:2], gpu, telemetry["gpu"]["devices"], start_ns)
+        host_panels = panels[2:]
     else:
-        panels[0].text(
-            0.5, 0.35, seen["gpu"]["words"] or "no GPU was sampled", ha="center", transform=panels[0].transAxes
-        )
+        reason = telemetry["gpu"]["words"] or "no GPU was sampled"
+        panels[0].text(0.5, 0.35, reason, ha="center", transform=panels[0].transAxes)
         panels[0].set(yticks=[], ylabel="GPU")
-        above = panels[1:]
-    _host_panels(above, host, start_ns, manifest)
+        host_panels = panels[1:]
+    _draw_host(host_panels, host, start_ns, manifest)
     for panel in panels:
-        _shade(panel, seen["phases"], start_ns, named=panel is panels[0])
+        _mark_phases(panel, telemetry["phases"], start_ns, named=panel is panels[0])
         panel.yaxis.label.set_size(9)
     figure.align_ylabels(panels)
     panels[-1].set(xlabel="seconds since the sampler started")
-    cost = seen["cost"]["cores"]
-    note = f"sampling took {cost:.1%} of a core" if cost is not None else str(seen["words"] or "nothing was sampled")
-    whose = "The machine" if seen["engine_here"] else "The client's machine (the engine is on another)"
-    panels[0].set_title(f"{whose} through the phases of the run ({note})", fontsize=12, pad=54)
-    return finished(figure, manifest)
+    cost = telemetry["cost"]["cores"]
+    note = (
+        f"sampling took {cost:.1%} of a core" if cost is not None else str(telemetry["words"] or "nothing was sampled")
+    )
+    subject = "The machine" if telemetry["engine_here"] else "The client's machine (the engine is on another)"
+    panels[0].set_title(f"{subject} through the phases of the run ({note})", fontsize=12, pad=54)
+    return finish_figure(figure, manifest)
 
 
-def _gpu_panels(panels: Any, gpu: pd.DataFrame, devices: list[dict[str, Any]], start_ns: int) -> None:
+def _draw_gpus(panels: Any, gpu: pd.DataFrame, devices: list[dict[str, Any]], start_ns: int) -> None:
     memory, busy = panels
     power = busy.twinx()
-    for (index, rows), style in zip(gpu.groupby("gpu"), cycle(STYLES), strict=False):
-        at_s = (rows["timestamp_ns"] - start_ns) / NS
+    for (index, rows), style in zip(gpu.groupby("gpu"), cycle(LINES), strict=False):
+        at_s = (rows["timestamp_ns"] - start_ns) / NS_PER_S
         memory.plot(at_s, rows["memory_used_bytes"].astype("float64") / GIB, style, label=f"GPU {index}")
         busy.plot(at_s, rows["utilisation"], style, label=f"GPU {index}: utilisation")
-        power.plot(at_s, rows["power_w"], ":", color="0.25")
-        busy.plot([], [], ":", color="0.25", label=f"GPU {index}: power")
-    for total in {device["memory_total_bytes"] for device in devices} - {None}:
-        memory.axhline(total / GIB, linestyle="--", color="0.4", label="what it has")
+        power.plot(at_s, rows["power_w"], ":", color=GUIDE)
+        busy.plot([], [], ":", color=GUIDE, label=f"GPU {index}: power")
+    for total_bytes in {device["memory_total_bytes"] for device in devices} - {None}:
+        memory.axhline(total_bytes / GIB, linestyle="--", color=GUIDE, label="total")
     memory.set(ylabel="memory, GiB", ylim=(0, 1.35 * memory.get_ylim()[1]))
     busy.set(ylabel="utilisation", ylim=(0, 1.4))
     power.set(ylabel="W", ylim=(0, 1.35 * power.get_ylim()[1]))
     power.grid(visible=False)
     if gpu["power_w"].isna().all():
-        power.set(yticks=[], ylabel="power: not told")
+        power.set(yticks=[], ylabel="power: unknown")
     for panel in (memory, busy):
         panel.legend(**LEGEND)
 
 
-def _host_panels(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Mapping[str, Any]) -> None:
+def _draw_host(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Mapping[str, Any]) -> None:
     cpu, memory = panels
-    at_s = (host["timestamp_ns"] - start_ns) / NS
+    at_s = (host["timestamp_ns"] - start_ns) / NS_PER_S
     cores = manifest.get("machine", {}).get("cores") or 1
     lines = {
         "machine": (host["cpu_share"] * cores, "-"),
@@ -91,33 +95,33 @@ def _host_panels(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Mappi
         if values.notna().any():
             cpu.plot(at_s, values, style, label=name)
     cpu.set(ylabel=f"CPU, of {cores} cores", ylim=(0, 1.35 * cores))
-    for name, its, style in MEMORY:
+    for name, label, style in HOST_MEMORY:
         values = host[f"{name}_bytes"].astype("float64") / GIB
         if values.notna().any():
-            memory.plot(at_s, values, style, label=its)
+            memory.plot(at_s, values, style, label=label)
     memory.set(ylabel="memory, GiB", ylim=(0, 1.35 * memory.get_ylim()[1]))
     for panel in (cpu, memory):
         if panel.lines:
             panel.legend(**LEGEND)
 
 
-def _shade(panel: Axes, phases: list[dict[str, Any]], start_ns: int, *, named: bool) -> None:
+def _mark_phases(panel: Axes, phases: list[dict[str, Any]], start_ns: int, *, named: bool) -> None:
     for span in phases:
-        left, right = ((span[end] - start_ns) / NS for end in ("start_ns", "end_ns"))
-        if colour := SHADES.get(span["phase"]):
+        left, right = ((span[end] - start_ns) / NS_PER_S for end in ("start_ns", "end_ns"))
+        if colour := PHASE_COLOURS.get(span["phase"]):
             panel.axvspan(left, right, color=colour, alpha=0.16, linewidth=0)
         else:
             panel.axvline(left, color="0.8", linewidth=0.8)
     if named:
         look: dict[str, Any] = {"fontsize": 7.5, "rotation": 28, "ha": "left", "va": "bottom"}
-        for at_ns, words in phase_names(phases):
-            panel.text((at_ns - start_ns) / NS, 1.02, words, transform=panel.get_xaxis_transform(), **look)
+        for at_ns, name in phase_names(phases):
+            panel.text((at_ns - start_ns) / NS_PER_S, 1.02, name, transform=panel.get_xaxis_transform(), **look)
 
 
 def phase_names(phases: list[dict[str, Any]]) -> list[tuple[float, str]]:
-    """Where the name of each phase stands (ns) and what it is; those of phases too short to stand apart share a place.
+    """Return the place (ns) and text of the phase names; phases too short for a text of their own share one.
 
-    A phase that is short and was named before has no name again.
+    A short phase whose name was shown before gets no text.
     """
     if not phases:
         return []
@@ -132,32 +136,33 @@ def phase_names(phases: list[dict[str, Any]]) -> list[tuple[float, str]]:
             found[-1][1].append(span["phase"])
         else:
             found.append((middle_ns, [span["phase"]]))
-    return [(at_ns, " · ".join(words)) for at_ns, words in found]
+    return [(at_ns, " · ".join(names)) for at_ns, names in found]
 
 
 def client_against_server(summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Figure:
-    """Do both witnesses of a run's "agreement" tell the same times? Its counts are not drawn.
+    """Draw the times that the client measured against those that the server reports.
 
-    The bar is what the server says, which a histogram does to a bucket; the mark is the client.
+    The rows come from the summary's "agreement"; its counts and p90 are left out. A bar is the server's time, as wide
+    as its histogram bucket; a mark is the client's.
     """
     rows = [row for row in summary["agreement"] if row["unit"] == "s" and row["statistic"] != "p90"]
     figure, axes = new_figure(height=1.7 + 0.36 * max(len(rows), 1))
     if not rows:
-        words = (summary.get("server_metrics") or {}).get("words")
-        axes.text(0.5, 0.5, f"the server told no times: {words or 'none with its responses'}", ha="center")
+        reason = (summary.get("server_metrics") or {}).get("words") or "none with its responses"
+        axes.text(0.5, 0.5, f"the server reported no times: {reason}", ha="center")
         axes.set(xticks=[], yticks=[])
     for at, row in enumerate(rows):
         low, high = row["server_low"], row["server_high"]
         high = max(row["client"], 2 * low) if high is None else high
-        axes.barh(at, max(high - low, 0.01 * high), left=low, height=0.5, color="0.75", edgecolor="0.4")
-        shape, colour = MARKS[row["agrees"]]
+        axes.barh(at, max(high - low, 0.01 * high), left=low, height=0.5, color=RANGE_BAR, edgecolor=GUIDE)
+        shape, colour = AGREEMENT_MARKS[row["agrees"]]
         axes.errorbar(row["client"], at, xerr=row["error"], fmt=shape, color=colour, capsize=3, markersize=7)
     if rows:
         names = [f"{row['quantity']}, {row['statistic']}" for row in rows]
         axes.set(yticks=np.arange(len(rows)), yticklabels=names, xlabel="seconds", ylim=(len(rows) - 0.4, -0.6))
         ends = [end for row in rows for end in (row["client"], row["server_low"], row["server_high"]) if end]
         if max(ends) > 10 * min(ends):
-            plain_log_scale(axes, "x")
+            set_log_scale(axes, "x")
         else:
             axes.set(xlim=(0, 1.05 * max([*ends, *(row["client"] + row["error"] for row in rows)])))
     axes.set_title(
@@ -165,4 +170,4 @@ def client_against_server(summary: Mapping[str, Any], manifest: Mapping[str, Any
         "circle: agrees; cross: does not; diamond: not the same requests",
         fontsize=11,
     )
-    return finished(figure, manifest)
+    return finish_figure(figure, manifest)

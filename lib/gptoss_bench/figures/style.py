@@ -1,40 +1,89 @@
-"""The look of figures and tables: where the numbers come from, and a word across what is no measurement."""
+"""Define the look of every figure: colours, marks, hatches, axes, and the footer that names the run."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
+from gptoss_bench.claims import (
+    FASTER,
+    NOT_COMPARABLE,
+    NOT_TESTABLE,
+    OPINION,
+    OUTDATED,
+    REFUTED,
+    REPRODUCED,
+    SLOWER,
+)
 from gptoss_bench.runs import caption
+from gptoss_bench.telemetry import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE
 
 PALETTE = "colorblind"
-HATCHES = ("", "///", "...", "xxx", "---", "|||")  # of parts side by side, for print without colour
+DIVERGING, SEQUENTIAL = "PuOr_r", "Blues"  # colour maps
+HEATMAP: dict[str, Any] = {"cmap": DIVERGING, "vmin": -2, "vmax": 2, "cbar": False, "fmt": ""}  # -1 to 1 stay pale
 RED = "#b00020"
+EDGE = "0.2"  # outlines and separators; greys are strings from 0 (black) to 1 (white), as matplotlib takes them
+GUIDE = "0.3"  # limits and reference lines
+NOTE = "0.35"  # text of lesser weight
+CONNECTOR = "0.7"  # what joins the marks of one result
+BAND = "0.6"  # shaded ranges
+RANGE_BAR = "0.75"
+
+# Figures stay readable in print without colour: each series has a line, mark or hatch of its own.
+LINES = ("-", "--", "-.", ":")
+DASHED = (0, (4, 3))
+SERIES_MARKS = ("o", "s", "^", "D")
+HATCHES = ("", "///", "...", "xxx", "---", "|||")
+DURATION_HATCHES = ("//", "..", "")
+SOURCE_HATCHES = ("//", "", "..")
+PERCENTILE_MARKS = {"p50": "o", "p90": "s", "p99": "^"}
+PERCENTILE_LINES = {"p50": "-", "p99": "--"}
+EVENT_MARKS = {"output": "o", "role": "|", "finish": "x", "usage": "+", "done": "d", "error": "X", "other": "."}
+AGREEMENT_MARKS = {True: ("o", "tab:green"), False: ("X", "tab:red"), None: ("D", "tab:gray")}
+PHASE_COLOURS = {PHASE_BEFORE: "0.55", PHASE_AFTER: "tab:blue", PHASE_INFERENCE: "tab:orange"}
+VERDICT_LOOKS = {  # index in the palette, hatch
+    REPRODUCED: (2, ""),
+    REFUTED: (3, "xx"),
+    FASTER: (0, "++"),
+    SLOWER: (4, "--"),
+    OUTDATED: (1, "//"),
+    NOT_COMPARABLE: (8, "oo"),
+    NOT_TESTABLE: (7, ".."),
+    OPINION: (9, "\\\\"),
+}
+ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the box behind a text that crosses lines
 FOOTER_WIDTH = 150  # characters, of a figure 9 inches wide
 
 
 def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
-    """A figure and its axes (an array where there are several) in the kit's look: legible in print and in grey.
+    """Create a figure; return it and its axes, an array if there are several. Rows share their x axis.
 
-    Rows share their x axis.
+    `width` and `height` are in inches.
     """
     sns.set_theme(style="whitegrid", palette=PALETTE, context="notebook", rc={"figure.dpi": 110})
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", sharex=rows > 1)
 
 
-def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Figure:
-    """Add the footer, in red whether the client was the limit, and the run's label across the figure; shown once."""
+def finish_figure(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Figure:
+    """Add the caption of the run below, its CLIENT-BOUND warning above and its label across; return the figure closed.
+
+    A closed figure is shown once, as the value of its cell.
+    """
     client = manifest.get("client") or {"error_bar": "", "bound": []}
-    wide = round(FOOTER_WIDTH * figure.get_figwidth() / 9.0)
-    footer = [textwrap.fill(" · ".join(filter(None, (caption(manifest), note))), wide)]
-    footer += [textwrap.fill(client["error_bar"], wide)] if client["error_bar"] else []
-    figure.supxlabel("\n".join(footer), fontsize=7.5, color="0.35", x=0.01, ha="left")
+    width = round(FOOTER_WIDTH * figure.get_figwidth() / 9.0)
+    footer = [textwrap.fill(" · ".join(filter(None, (caption(manifest), note))), width)]
+    footer += [textwrap.fill(client["error_bar"], width)] if client["error_bar"] else []
+    figure.supxlabel("\n".join(footer), fontsize=7.5, color=NOTE, x=0.01, ha="left")
     if client["bound"]:
-        words = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client['bound'])}", round(0.75 * wide))
-        figure.suptitle(words, fontsize=9, color=RED, weight="bold", x=0.01, ha="left")
+        warning = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client['bound'])}", round(0.75 * width))
+        figure.suptitle(warning, fontsize=9, color=RED, weight="bold", x=0.01, ha="left")
     if label := manifest.get("label"):
         look: dict[str, Any] = {"color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
         look["fontsize"] = _label_size(len(label), *(72 * inches for inches in figure.get_size_inches()))
@@ -44,6 +93,56 @@ def finished(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Fig
 
 
 def _label_size(characters: int, width: float, height: float) -> float:
-    """Points of a label of so many bold characters, turned by 18 degrees, that stays in a figure of these points."""
+    """Return the font size (points) of a bold label, turned by 18 degrees, that stays inside a figure (points)."""
     length = 0.7 * characters  # in its own size
     return min(44.0, 0.95 * width / (0.95 * length + 0.4), 0.95 * height / (0.31 * length + 1.15))
+
+
+def client_bound_reasons(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return why each run was client-bound, after its run id, for a figure of several runs."""
+    return [
+        f"{manifest.get('run_id')}: {reason}"
+        for manifest in manifests
+        for reason in (manifest.get("client") or {}).get("bound") or []
+    ]
+
+
+def set_log_scale(axes: Axes, name: str, limits: tuple[float, float] | None = None) -> None:
+    """Make the "x" or "y" axis logarithmic with ticks in plain numbers: 1, 2 and 5 of each decade where they fit.
+
+    Call it after all data are drawn. Without `limits` the axis keeps its own.
+    """
+    axes.set(**{f"{name}scale": "log"})
+    if limits is not None:
+        axes.set(**{f"{name}lim": limits})
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    low, high = axes.get_xlim() if name == "x" else axes.get_ylim()
+    decades = np.log10(high / low) if 0 < low < high else 1.0
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < (2.0 if name == "x" else 3.0) else (1,), numticks=12))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def draw_stacked_bars(axes: Axes, parts: pd.DataFrame, texts: Sequence[str]) -> None:
+    """Draw one horizontal bar per row of `parts`, one piece per column, with its text at its end."""
+    ends = pd.Series(0.0, index=parts.index)
+    for (part, widths), colour, hatch in zip(parts.items(), sns.color_palette(PALETTE), HATCHES, strict=False):
+        look: dict[str, Any] = {"color": colour, "hatch": hatch, "edgecolor": "white", "linewidth": 0, "height": 0.6}
+        axes.barh(parts.index, widths, left=ends, label=str(part), **look)
+        ends = ends + widths
+    for row, (end, text) in enumerate(zip(ends, texts, strict=True)):
+        axes.annotate(text, (end, row), (5, 0), textcoords="offset points", va="center", bbox=ON_WHITE)
+    axes.invert_yaxis()
+    axes.legend(loc="upper right", fontsize=8)
+    axes.grid(visible=False, axis="y")
+
+
+def draw_guide(axes: Axes, value: float, text: str, *, vertical: bool = False) -> None:
+    """Draw a dashed line across the axes at `value`, with a text at its end."""
+    draw, place, coords, offset, side = (
+        (axes.axvline, (value, 1), ("data", "axes fraction"), (2, 3), "left")
+        if vertical
+        else (axes.axhline, (1, value), ("axes fraction", "data"), (-4, 4), "right")
+    )
+    draw(value, color=GUIDE, linewidth=1, linestyle=DASHED)
+    axes.annotate(text, place, offset, xycoords=coords, textcoords="offset points", fontsize=8.5, ha=side)

@@ -12,10 +12,10 @@ from folders import TESTS
 from gptoss_bench import paths
 from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.figures.comparison import shared_manifest
-from gptoss_bench.figures.load import gap_distribution, published_beside_ours
+from gptoss_bench.figures.load import gap_distribution, published_and_measured
 from gptoss_bench.figures.machine import machine_timeline, phase_names
 from gptoss_bench.figures.memory import weights_by_module
-from gptoss_bench.figures.style import HATCHES, finished, new_figure
+from gptoss_bench.figures.style import HATCHES, finish_figure, new_figure
 from gptoss_bench.lint.results import judge_result, read_results
 from gptoss_bench.memory.architecture import read_architectures
 from gptoss_bench.memory.gpus import read_gpus
@@ -63,7 +63,7 @@ def test_the_three_phases_of_a_gpu_are_one_timeline_with_its_title_whatever_the_
     shown = words(figure)
     assert any(text.startswith("The machine through the phases of the run") for text in shown)
     assert any(text.startswith("CLIENT-BOUND") for text in shown)
-    assert {PHASE_INFERENCE, "sweep", "power: not told", "what it has"} <= set(shown)
+    assert {PHASE_INFERENCE, "sweep", "power: unknown", "total"} <= set(shown)
 
 
 @given(
@@ -84,7 +84,7 @@ def test_the_names_of_phases_never_lie_on_each_other_and_none_is_lost(phases) ->
 def test_our_interval_stands_on_the_axis_of_the_published_value() -> None:
     requests, events = derive_tables([chat(40 + n % 9, 10, 6, n, sent_ms=200.0 * n) for n in range(40)])
     summary = summarise(requests, events, concurrency=1)
-    latency, ttft = published_beside_ours(PUBLISHED, summary, {}).axes
+    latency, ttft = published_and_measured(PUBLISHED, summary, {}).axes
     drawn = [tuple(y for _, y in path.vertices) for lines in ttft.collections for path in lines.get_paths()]
     assert tuple(summary["ttft_s"]["p50_interval"]) in [pytest.approx(ends) for ends in drawn]
     assert "8.84" in [text.get_text() for text in latency.texts]
@@ -96,7 +96,7 @@ def test_gaps_that_one_read_hid_are_counted_and_not_drawn_as_short_ones() -> Non
     requests, events = derive_tables([chat(40, 10, 6, n, sent_ms=200.0 * n) for n in range(10)])
     events.loc[events.itl_s.notna() & (events.request_id < 2), "itl_s"] = 0.0
     figure = gap_distribution(events, summarise(requests, events, concurrency=1), {})
-    assert "10 of 50 gaps lay within one read" in " ".join(figure.get_supxlabel().split())
+    assert "10 of 50 gaps lie within one read" in " ".join(figure.get_supxlabel().split())
     assert figure.axes[0].get_xlim()[0] > 1.0  # ms
 
 
@@ -130,7 +130,7 @@ def test_a_figure_of_several_runs_bears_every_label_once(labels, one) -> None:
 @pytest.mark.parametrize(("width", "height"), [(9.0, 1.9), (12.0, 4.0), (6.5, 7.6)])
 def test_the_label_across_a_figure_is_inside_it(label, width, height) -> None:
     figure, _ = new_figure(width=width, height=height)
-    finished(figure, {"label": label, "run_id": "r"})
+    finish_figure(figure, {"label": label, "run_id": "r"})
     figure.draw_without_rendering()
     [text] = [text for text in figure.texts if text.get_text() == label]
     box = text.get_window_extent()
@@ -140,11 +140,11 @@ def test_the_label_across_a_figure_is_inside_it(label, width, height) -> None:
 
 def test_the_published_block_is_the_one_of_the_claims_and_trips_the_first_rule() -> None:
     [block] = read_results(paths.PUBLISHED_BLOCK)
-    said = {claim.claim_id[4:]: claim.published.value for claim in load_claims() if claim.published}
+    printed = {claim.claim_id[4:]: claim.published.value for claim in load_claims() if claim.published}
     for at in ("p50", "p90", "p99"):
-        assert block.summary["done_s"][at] == said[f"latency-{at}"]
-        assert block.summary["ttft_s"][at] == said[f"ttft-{at}"]
-    assert block.summary["output_tok_s_total"] == said["token-rate"]
-    assert block.summary["wall_s"] == said["wall"]
+        assert block.summary["done_s"][at] == printed[f"latency-{at}"]
+        assert block.summary["ttft_s"][at] == printed[f"ttft-{at}"]
+    assert block.summary["output_tok_s_total"] == printed["token-rate"]
+    assert block.summary["wall_s"] == printed["wall"]
     assert {f.rule for f in judge_result(block).findings if f.severity == "error"} == {"ttft-is-a-fraction-of-latency"}
     assert paths.PUBLISHED_BLOCK.read_bytes() == (TESTS / "imported" / "write-up.txt").read_bytes()

@@ -1,4 +1,4 @@
-"""One server, measured by this kit and by three other tools, on one figure: what is drawn, not told, and noted."""
+"""Draw one server as measured by this kit and by three other tools: values, missing values and notes."""
 
 import gzip
 from pathlib import Path
@@ -11,7 +11,7 @@ from folders import TESTS
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.cli.main import main
-from gptoss_bench.figures.side_by_side import NOT_REPORTED, results_beside
+from gptoss_bench.figures.side_by_side import NOT_REPORTED, results_side_by_side
 from gptoss_bench.lint.results import Result, read_results
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.stats.side_by_side import PERCENTILES, QUANTITIES, points_side_by_side
@@ -55,7 +55,7 @@ def drawn(axes, result: int) -> dict[str, float]:
 
 
 def test_all_stand_on_the_same_axes_with_their_own_values(results) -> None:
-    panels = results_beside(results).axes
+    panels = results_side_by_side(results).axes
     assert [axes.get_title() for axes in panels] == list(QUANTITIES.values())
     ttft, itl, tpot, latency = ([drawn(axes, result) for result in range(4)] for axes in panels)
     for result in (KIT, GUIDELLM, AIPERF):
@@ -67,8 +67,8 @@ def test_all_stand_on_the_same_axes_with_their_own_values(results) -> None:
         assert latency[result] == pytest.approx({at: one.summary["done_s"][at] for at in PERCENTILES})
 
 
-def test_what_is_not_told_and_what_is_meant_otherwise_is_said_in_the_figure(results) -> None:
-    figure = results_beside(results)
+def test_what_is_not_reported_or_defined_otherwise_is_noted_in_the_figure(results) -> None:
+    figure = results_side_by_side(results)
     ttft, itl, *_ = figure.axes
     notes = {note: number for number, note in points_side_by_side(results).notes.items()}
     [of_ttft] = [number for note, number in notes.items() if note.startswith("TTFT is to the first chunk")]
@@ -85,7 +85,7 @@ def test_an_interval_is_where_it_is_known(results) -> None:
     points = points_side_by_side(results).points.set_index(["result", "quantity", "percentile"])
     assert points.loc[(KIT, "ttft_s", "p50"), ["low_s", "high_s"]].notna().all()
     assert points.loc[(KIT, "ttft_s", "p99"), ["low_s", "high_s"]].isna().all()  # not resolved
-    assert points.loc[(AIPERF, "ttft_s", "p50"), ["low_s", "high_s"]].isna().all()  # the file does not tell it
+    assert points.loc[(AIPERF, "ttft_s", "p50"), ["low_s", "high_s"]].isna().all()  # not in the file
     assert pd.isna(points.loc[(GUIDELLM, "itl_s", "p50"), "value_s"])
     for row in points.dropna(subset=["low_s"]).itertuples():
         assert row.low_s <= row.value_s <= row.high_s
@@ -100,9 +100,9 @@ def test_p90_and_p99_have_an_interval_where_requests_are_kept_and_enough() -> No
     assert 0.040 <= low <= value <= high <= 0.046
 
 
-def test_the_published_block_stands_beside_them_though_it_tells_less(results) -> None:
+def test_the_published_block_stands_beside_them_though_it_reports_less(results) -> None:
     [block] = read_results(FILES / "write-up.txt")
-    _, itl, tpot, latency = results_beside([*results, block]).axes
+    _, itl, tpot, latency = results_side_by_side([*results, block]).axes
     assert NOT_REPORTED in words(itl)
     assert NOT_REPORTED in words(tpot)
     assert drawn(latency, 4) == {"p50": 8.835, "p90": 11.235, "p99": 14.755}
@@ -118,7 +118,7 @@ def test_the_shell_draws_what_the_name_says(files, tmp_path, capsys, kind, start
 
 
 @pytest.mark.parametrize(
-    ("results", "out", "said"),
+    ("results", "out", "message"),
     [
         ("write-up.txt", "a.gif", "must end in .svg, .png, .pdf"),
         ("write-up.txt", "none/a.svg", "cannot write"),
@@ -126,8 +126,8 @@ def test_the_shell_draws_what_the_name_says(files, tmp_path, capsys, kind, start
         ("nothing", "a.svg", "cannot be read"),
     ],
 )
-def test_bad_usage_is_one_line(tmp_path, capsys, results, out, said) -> None:
+def test_bad_usage_is_one_line(tmp_path, capsys, results, out, message) -> None:
     assert main(["draw", str(FILES / results), "--out", str(tmp_path / out)]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert said in line
+    assert message in line
     assert list(tmp_path.iterdir()) == []

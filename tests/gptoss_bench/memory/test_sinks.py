@@ -7,7 +7,7 @@ from matplotlib.text import Text
 
 from gptoss_bench import paths
 from gptoss_bench.claims.schema import load_claims
-from gptoss_bench.figures.sinks import sink_shares, support_map
+from gptoss_bench.figures.sinks import sink_shares, sink_support_map
 from gptoss_bench.memory.sink_support import capability, choices, read_backends
 from gptoss_bench.memory.sinks import read_sinks
 from gptoss_bench.tiny_model.gguf_import import load_tiny
@@ -65,7 +65,7 @@ def test_the_summary_is_json_and_the_picture_says_what_it_is_of(reading):
 
 
 def test_the_map_has_a_row_for_each_backend():
-    figure = support_map(BACKENDS, {"A10": "8.6", "H100": "9.0"}, {})
+    figure = sink_support_map(BACKENDS, {"A10": "8.6", "H100": "9.0"}, {})
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "vLLM 0.10.1.1  Triton" in words
     assert "dropped" in words

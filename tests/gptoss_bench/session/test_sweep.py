@@ -10,7 +10,7 @@ from matplotlib.text import Text
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.cli.main import main
-from gptoss_bench.figures.load import timeline
+from gptoss_bench.figures.load import requests_in_flight
 from gptoss_bench.figures.sweep import NO_RATE, NO_SWEEP, PublishedPoint, throughput_against_latency
 from gptoss_bench.lint.rules.results import RESULT_RULES, check_requests
 from gptoss_bench.runs.folder import Run
@@ -70,7 +70,7 @@ def test_nothing_of_the_measured_load_is_moved_by_it(run) -> None:
     assert requests.done_ns.max() <= inference["end_ns"]
     assert run.requests.prompt_id.is_unique  # distinct prompts stay distinct over all levels
     assert run.manifest["parameters"]["sweep"] == list(LEVELS)
-    timeline(run.requests, run.manifest)  # of the load alone
+    requests_in_flight(run.requests, run.manifest)  # of the load alone
 
 
 def test_levels_are_no_warm_up(run) -> None:
@@ -106,7 +106,7 @@ def test_it_is_drawn_with_the_published_point_on_the_same_axes(run) -> None:
     low, high = latency.get_xlim()
     assert low < PUBLISHED.tok_s < high
     assert "published, H100, p50, by its formula" in [text.get_text() for text in ttft.get_legend().get_texts()]
-    assert "published: not told" in [text.get_text() for text in tpot.get_legend().get_texts()]
+    assert "published: not reported" in [text.get_text() for text in tpot.get_legend().get_texts()]
     assert "REFERENCE SERVER" in [text.get_text() for text in figure.findobj(Text)]
 
 

@@ -286,7 +286,7 @@ def test_a_word_becomes_a_link_where_it_stands_alone():
 
 def test_a_figure_is_told_by_the_question_that_it_answers():
     assert "first token" in figure_question("x = 1\nfigures.latency_distributions(session.requests, session.manifest)")
-    asked = figure_question("figures.published_beside_ours(published, summary, session.manifest)")
+    asked = figure_question("figures.published_and_measured(published, summary, session.manifest)")
     assert asked == "Do the published latency and TTFT come out again?"
     for source in ("", "1 +", "print(1)", "page(table)", "figures.nothing(1)", "%config X"):
         assert figure_question(source) == ""

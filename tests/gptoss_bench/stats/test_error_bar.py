@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_bench.figures.style import RED, finished, new_figure
+from gptoss_bench.figures.style import RED, finish_figure, new_figure
 from gptoss_bench.runs.folder import RunFolder
 from gptoss_bench.runs.manifest import machine_facts
 from gptoss_bench.runs.request_table import derive_tables
@@ -84,13 +84,13 @@ def test_an_error_bar_in_words():
 
 def test_figures_carry_the_error_bar_and_a_client_that_was_the_limit_in_red():
     figure, _ = new_figure()
-    finished(figure, {"client": {"error_bar": "the bar", "bound": ["it was busy 90% of the time"]}})
+    finish_figure(figure, {"client": {"error_bar": "the bar", "bound": ["it was busy 90% of the time"]}})
     assert "the bar" in figure.get_supxlabel()
     title = figure._suptitle
     assert title.get_text() == "CLIENT-BOUND: it was busy 90% of the time"
     assert title.get_color() == RED
     figure, _ = new_figure()
-    finished(figure, {"client": {"error_bar": "the bar", "bound": []}})
+    finish_figure(figure, {"client": {"error_bar": "the bar", "bound": []}})
     assert figure._suptitle is None
 
 
