@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_bench.cli.arguments import parse_share
-from gptoss_bench.lint import differing_conditions, judge_result, read_results
+from gptoss_bench.lint import check_result, differing_conditions, read_results
 from gptoss_bench.stats import SAME_MARGIN, Difference, compare
 from gptoss_client import UsageError
 
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     for finding in differing_conditions((side.name, side.manifest) for side in sides):
         print(f"\n{finding.severity}: {finding.evidence} [{finding.rule}]\n  {finding.advice}")
     for side in sides:
-        for finding in judge_result(side).findings:
+        for finding in check_result(side).findings:
             if finding.severity == "error":
                 print(f"\nerror in {side.name}: {finding.evidence} [{finding.rule}]")
     return 0

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from gptoss_bench.lint import REASONS, JudgedResult, differing_conditions, judge_result, read_results
+from gptoss_bench.lint import RULES, CheckedResult, check_result, differing_conditions, read_results
 from gptoss_bench.session import findings_document
 from gptoss_client import UsageError
 
@@ -37,14 +37,14 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check the results, print the findings, and return 3 if one is an error, else 0."""
     if args.rules:
-        print("\n".join(f"{rule:<30} {reason}" for rule, reason in REASONS.items()))
+        print("\n".join(f"{rule.id:<30} {rule.reason}" for rule in RULES))
         return 0
     if not args.results:
         raise UsageError("no result given: name a run folder or a result file, or use --rules to list the rules")
-    judged = [judge_result(result) for path in args.results for result in read_results(path)]
+    judged = [check_result(result) for path in args.results for result in read_results(path)]
     between = differing_conditions((one.name, one.manifest) for one in judged)
     if len(judged) > 1:
-        judged.append(JudgedResult("between them", {}, {}, between))
+        judged.append(CheckedResult("between them", {}, {}, between))
     if args.json:
         print(
             json.dumps([{"result": one.name, "findings": findings_document(one.findings)} for one in judged], indent=1)
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     return 3 if any(finding.severity == "error" for one in judged for finding in one.findings) else 0
 
 
-def _shown(one: JudgedResult) -> str:
+def _shown(one: CheckedResult) -> str:
     lines = [one.name]
     for finding in one.findings:
         lines += [f"  {finding.severity}: {finding.evidence} [{finding.rule}]", f"    {finding.advice}"]

@@ -1,5 +1,5 @@
-from .detect import parse_result
+from .detect import parse_results
 
 __all__ = [
-    "parse_result",
+    "parse_results",
 ]

@@ -18,7 +18,7 @@ KNOWN = (
 )
 
 
-def parse_result(text: str, name: str) -> list[ImportedResult]:
+def parse_results(text: str, name: str) -> list[ImportedResult]:
     """The results in a file of this text, one or more; which tool wrote it is seen from what is in it.
 
     Raises UsageError where it is none that is known, or lacks what such a file has; `name` is the file's.

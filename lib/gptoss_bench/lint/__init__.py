@@ -1,4 +1,4 @@
-"""Check a result for what makes it untrustworthy.
+"""Check whether a result can be trusted.
 
 A result of this kit or of another tool enters; findings with severity, evidence and advice leave.
 """

@@ -1,14 +1,14 @@
-from .check import REASONS, check_run
-from .results import JudgedResult, Result, judge_result, read_results, side_of
+from .check import RULES, CheckedResult, check_result, check_run
+from .results import Result, comparison_side, read_results
 from .rules.setup import differing_conditions
 
 __all__ = [
-    "REASONS",
-    "JudgedResult",
+    "RULES",
+    "CheckedResult",
     "Result",
+    "check_result",
     "check_run",
+    "comparison_side",
     "differing_conditions",
-    "judge_result",
     "read_results",
-    "side_of",
 ]

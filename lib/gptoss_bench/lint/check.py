@@ -1,64 +1,42 @@
-"""All rules that one result is held against, wherever it comes from: a run that ends, one on disk, another's file."""
-# MERGED: Why each finding of the linter makes a result untrustworthy, in a sentence for the reader. Pure.
+"""Check a result, of this kit or of another tool, against all rules of the linter."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
+from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.machine import MACHINE_RULES
-from gptoss_bench.lint.rules.results import RESULT_RULES, Rule, check_requests
-from gptoss_bench.lint.rules.setup import SETUP_RULES
+from gptoss_bench.lint.rules.results import RESULT_RULES
+from gptoss_bench.lint.rules.rule import Rule, SingleResultRule, apply_rules, severity_rank
+from gptoss_bench.lint.rules.setup import COMPARISON_RULES, NAMES_DIFFER, SETUP_RULES
 from gptoss_bench.runs import Finding
 
-RULES: tuple[Rule, ...] = (*RESULT_RULES, *MACHINE_RULES, *SETUP_RULES)
+SINGLE_RESULT_RULES: tuple[SingleResultRule, ...] = (*RESULT_RULES, *MACHINE_RULES, *SETUP_RULES)
+# Every rule that can make a finding, in the order in which they are listed: errors first.
+RULES: tuple[Rule, ...] = tuple(
+    sorted((*SINGLE_RESULT_RULES, NAMES_DIFFER, *COMPARISON_RULES), key=lambda rule: severity_rank(rule.severity))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedResult:
+    """The name, summary and manifest of a result, and its findings, errors first."""
+
+    name: str
+    summary: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    findings: list[Finding] = field(default_factory=list)
 
 
 def check_run(summary: Mapping[str, Any], requests: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Finding]:
-    """What makes a result untrustworthy, the gravest first. `manifest` holds what is known of how it was made."""
-    return check_requests({**summary, "manifest": manifest}, requests, RULES)
+    """Return the findings about a run, errors first. `requests` is the whole request table, warm-up included."""
+    return apply_rules(SINGLE_RESULT_RULES, Result("", summary, requests, manifest))
 
 
-REASONS = {
-    "ttft-is-a-fraction-of-latency": "A first token does not come at a fixed share of the whole time: such a TTFT was"
-    " computed, not seen.",
-    "littles-law": "Rate, latency and requests in flight bind each other: where they do not agree, one of them is of"
-    " other requests.",
-    "timestamps-out-of-order": "An event that came before its request, or before the one ahead of it, has a wrong"
-    " time.",
-    "failures": "Rates and latencies are then of those that survived, and the server was spared the rest.",
-    "role-chunk-counted": "The empty first chunk comes before any token does: a TTFT that ends there is too short.",
-    "gpu-lost": "What a GPU did after it fell silent is not known.",
-    "client-bound": "A late client sends late and may stamp late: part of the times is its own.",
-    "one-prompt": "With a prefix cache, all requests but the first are spared most of their prefill.",
-    "most-answers-truncated": "Answers that are cut at the limit have the limit's length, not the model's: latency and"
-    " rate follow it.",
-    "no-answer": "A request that spent its budget on reasoning has no time to its answer, and is missing in TTFA.",
-    "token-counts-disagree": "Every rate of tokens rests on their count.",
-    "concurrency-not-delivered": "The server was under less load than the figure says.",
-    "server-and-client-disagree": "Two witnesses of the same requests tell different times: one is wrong, or something"
-    " lies between them.",
-    "server-shared": "Others' requests took time and memory that these would have had.",
-    "partial-offload": "Layers outside the GPU run at the speed of the system's memory.",
-    "gpu-throttled": "A GPU that is held back by heat or power is slower than the same card elsewhere.",
-    "gpu-shared": "Another process took its memory and its time.",
-    "cold-load-inside": "Loading a model is no serving, and the first requests waited for it.",
-    "clock-step": "A stamp of the kernel is of the wall clock: an interval across a step is off by it.",
-    "wall-clock-used": "A clock that can be set while one measures gives no reliable difference.",
-    "quantisation-differs": "Other weights have another size and speed than the published ones.",
-    "cpu-stolen": "The machine's cores were with another guest for a part of the time.",
-    "engine-noted": "What an engine says of itself, or a version that was not tried, belongs beside its figures.",
-    "names-differ": "Another tool means something else by the same word.",
-    "mixed-versions": "Between two versions of an engine anything may have changed.",
-    "mixed-quantisation": "Other weights have another size and speed.",
-    "mixed-hardware": "The hardware decides before anything else does.",
-    "mixed-models": "Another model is another amount of work.",
-    "prompts-from-cache": "TTFT is then that of prompts which the server had already computed.",
-    "no-warmup": "The first requests may pay for loading, compiling and opening connections.",
-    "percentile-not-resolved": "Fewer than 10 samples lie beyond it: the next run will show another one.",
-    "percentile-rule-unnamed": "Rules for percentiles differ most where the samples are few.",
-    "ramp-and-tail-inside": "While slots fill and empty, the server is under less load than the figure says.",
-    "cpu-full": "Where all cores are busy, client and server wait for each other's.",
-    "no-server-metrics": "The times are the client's word alone.",
-    "no-machine-telemetry": "Whether GPU and machine were in order is not known.",
-}
+def check_result(result: Result) -> CheckedResult:
+    """Apply every rule for a single result, and note where another tool gives a name another meaning."""
+    findings = apply_rules(SINGLE_RESULT_RULES, result)
+    findings += [NAMES_DIFFER.finding(note) for note in result.notes]
+    return CheckedResult(result.name, result.summary, result.manifest, findings)

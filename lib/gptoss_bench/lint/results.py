@@ -1,26 +1,29 @@
-"""A result from disk, of this kit or of another tool, and all that the rules find in it."""
+"""Read any result from disk: the run of a run folder, or the results in a file of another tool."""
 
 import gzip
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.importers import parse_result
-from gptoss_bench.lint.check import check_run
-from gptoss_bench.runs import Finding, Run
+from gptoss_bench.importers import parse_results
+from gptoss_bench.runs import Run
 from gptoss_bench.stats import GAPS, Side
 from gptoss_client import UsageError
 
-GZIPPED = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What can be judged: a name to call it by, a summary as `summarise` makes it, requests, and how it was made."""
+    """A result that can be checked and compared: its name, summary, request table and manifest.
+
+    The summary has the keys of `summarise`. `notes` lists names to which another tool gives another meaning. `run` is
+    the run of this kit, None for a result of another tool.
+    """
 
     name: str
     summary: Mapping[str, Any]
@@ -31,46 +34,47 @@ class Result:
 
     @property
     def side(self) -> Side:
-        """As one side of a comparison; of a run its gaps are read, which may be many."""
-        return Side(self.summary, self.requests) if self.run is None else side_of(self.run)
+        """Return this result as one side of a comparison; for a run, the gaps between its events are read."""
+        return Side(self.summary, self.requests) if self.run is None else comparison_side(self.run)
+
+    def manifest_part(self, name: str) -> Mapping[str, Any]:
+        """Return a part of the manifest, empty if it is unknown."""
+        return self.manifest.get(name) or {}
+
+    @property
+    def engine_facts(self) -> Mapping[str, Any]:
+        """Return the facts of the engine in the manifest, empty if there are none."""
+        return self.manifest_part("endpoint").get("facts") or {}
+
+    @property
+    def server_counts(self) -> Mapping[str, Any]:
+        """Return how far the server's counters rose during the run, empty without server metrics."""
+        metrics: Mapping[str, Any] = self.summary.get("server_metrics") or {}
+        return metrics.get("counts") or {}
 
 
-def side_of(run: Run) -> Side:
-    """A run as one side of a comparison."""
+def comparison_side(run: Run) -> Side:
+    """Return a run as one side of a comparison."""
     return Side(run.summary, run.requests, run.event_columns(GAPS))
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedResult:
-    """A result's name, summary and manifest, and what was found in it, the gravest first."""
-
-    name: str
-    summary: Mapping[str, Any]
-    manifest: Mapping[str, Any]
-    findings: list[Finding] = field(default_factory=list)
-
-
 def read_results(path: Path) -> list[Result]:
-    """The results at a path: the run of a folder, or those in the file of a tool. Raises UsageError in words."""
+    """Read the result of a run folder, or all results of another tool's file. Raises UsageError if there is none."""
     if path.is_dir():
         run = Run.load(path)
         if "percentile_rule" not in run.summary:
-            raise UsageError(f"{path} has no figures to judge: it is of {run.scenario}, {run.manifest['status']}")
+            raise UsageError(
+                f"{path} has no figures to check: scenario {run.scenario}, {run.manifest['status']}; name another run"
+            )
         label = run.manifest.get("label")
         name = f"{run.run_id} ({label})" if label else run.run_id
         return [Result(name, run.summary, run.requests, run.manifest, run=run)]
     try:
         content = path.read_bytes()
-        text = (gzip.decompress(content) if content.startswith(GZIPPED) else content).decode("utf-8")
+        text = (gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    found = parse_result(text, path.name)
-    return [Result(f"{path.name}: {one.title}", one.summary, one.requests, one.manifest, one.notes) for one in found]
-
-
-def judge_result(result: Result) -> JudgedResult:
-    """Hold it against every rule; what a tool means by its names is noted."""
-    findings = check_run(result.summary, result.requests, result.manifest)
-    advice = "compare it under these names only"
-    findings += [Finding("names-differ", "note", note, advice) for note in result.notes]
-    return JudgedResult(result.name, result.summary, result.manifest, findings)
+        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    return [
+        Result(f"{path.name}: {found.title}", found.summary, found.requests, found.manifest, found.notes)
+        for found in parse_results(text, path.name)
+    ]

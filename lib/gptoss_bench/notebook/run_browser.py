@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from gptoss_bench import paths
 from gptoss_bench.figures import overlay_labels, request_timeline, runs_overlaid
-from gptoss_bench.lint import differing_conditions, side_of
+from gptoss_bench.lint import comparison_side, differing_conditions
 from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.live_view import BLUE, RED
 from gptoss_bench.runs import RUN_COLUMNS, Run, displayed_runs, raw_bytes, request_events, runs_table
@@ -130,7 +130,7 @@ def comparison_view(results: Path, run_ids: Sequence[str]) -> str:
         return _alert(f"{without[0]} has no requests to compare, or was not summarised")
     if len(runs) < 2:
         return ""
-    found = comparison_table({run_id: side_of(run) for run_id, run in runs.items()})
+    found = comparison_table({run_id: comparison_side(run) for run_id, run in runs.items()})
     requests = [run.requests for run in runs.values()]
     named = dict(zip(overlay_labels(list(runs)), requests, strict=True))
     figure = runs_overlaid(named, {run_id: run.manifest for run_id, run in runs.items()})

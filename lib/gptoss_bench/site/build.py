@@ -9,7 +9,7 @@ import nbformat
 
 from gptoss_bench import paths
 from gptoss_bench.claims import RunRecord, Verdict, judge_claims, load_claims, verdicts_from_table
-from gptoss_bench.lint import REASONS
+from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run
 from gptoss_bench.site.front import (
     APPENDIX,
@@ -77,11 +77,13 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
     links += [(METHOD, "Method"), (APPENDIX, "Appendix")]
     numbers = [verdict.claim_id.partition("-")[0] for verdict in verdicts]
     targets = {page.run.run_id: page.name for page in pages} | {at: f"{FRONT}#{at}" for at in numbers}
-    targets |= {rule: f"{METHOD}#{rule}" for rule in REASONS if "-" in rule}  # a common word is no name of a rule
+    targets |= {
+        rule.id: f"{METHOD}#{rule.id}" for rule in RULES if "-" in rule.id
+    }  # a common word is no name of a rule
     foot = "No page here runs a script or asks a server for anything."
 
     def write(name: str, title: str, cells: Sequence[Any]) -> None:
-        own = {FRONT: numbers, METHOD: list(REASONS)}.get(
+        own = {FRONT: numbers, METHOD: [rule.id for rule in RULES]}.get(
             name, [page.run.run_id for page in pages if page.name == name]
         )
         others = {word: target for word, target in targets.items() if word not in own}

@@ -10,7 +10,7 @@ from typing import Any
 
 from gptoss_bench import paths
 from gptoss_bench.claims import Claim, Verdict, verdict_counts, verdict_page
-from gptoss_bench.lint import REASONS
+from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run, caption
 from gptoss_bench.site.page import badge_html
 from gptoss_bench.stats import CPU_SHARE, LAG_SHARE, SAMPLES_BEYOND, SHARED_READ_SHARE
@@ -166,7 +166,7 @@ def method_page(calibration: str) -> str:
 def _rules() -> str:
     """What the linter finds, a row each, with a place of its own to link to."""
     rows = "".join(
-        f'<tr id="{rule}"><th scope="row">{rule}</th><td>{escape(why)}</td></tr>' for rule, why in REASONS.items()
+        f'<tr id="{rule.id}"><th scope="row">{rule.id}</th><td>{escape(rule.reason)}</td></tr>' for rule in RULES
     )
     return f'<table><thead><tr><th scope="col">finding</th><th scope="col">why</th></tr></thead>{rows}</table>'
 

@@ -69,4 +69,4 @@ def test_what_cannot_be_read_is_one_line_and_exit_code_2(name: str, capsys: pyte
 
 def test_a_run_without_figures_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", str(run_of("verdicts"))]) == 2
-    assert "has no figures to judge" in capsys.readouterr().err
+    assert "has no figures to check" in capsys.readouterr().err

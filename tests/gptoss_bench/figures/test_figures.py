@@ -16,7 +16,8 @@ from gptoss_bench.figures.load import gap_distribution, published_and_measured
 from gptoss_bench.figures.machine import machine_timeline, phase_names
 from gptoss_bench.figures.memory import weights_by_module
 from gptoss_bench.figures.style import HATCHES, finish_figure, new_figure
-from gptoss_bench.lint.results import judge_result, read_results
+from gptoss_bench.lint.check import check_result
+from gptoss_bench.lint.results import read_results
 from gptoss_bench.memory.architecture import read_architectures
 from gptoss_bench.memory.gpus import read_gpus
 from gptoss_bench.runs.labels import merged_labels
@@ -146,5 +147,5 @@ def test_the_published_block_is_the_one_of_the_claims_and_trips_the_first_rule()
         assert block.summary["ttft_s"][at] == printed[f"ttft-{at}"]
     assert block.summary["output_tok_s_total"] == printed["token-rate"]
     assert block.summary["wall_s"] == printed["wall"]
-    assert {f.rule for f in judge_result(block).findings if f.severity == "error"} == {"ttft-is-a-fraction-of-latency"}
+    assert {f.rule for f in check_result(block).findings if f.severity == "error"} == {"ttft-is-a-fraction-of-latency"}
     assert paths.PUBLISHED_BLOCK.read_bytes() == (TESTS / "imported" / "write-up.txt").read_bytes()

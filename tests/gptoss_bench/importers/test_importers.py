@@ -6,9 +6,10 @@ import json
 import pytest
 
 from folders import TESTS
-from gptoss_bench.importers.detect import parse_result
+from gptoss_bench.importers.detect import parse_results
 from gptoss_bench.importers.imported_result import ImportedResult
-from gptoss_bench.lint.results import Result, judge_result
+from gptoss_bench.lint.check import check_result
+from gptoss_bench.lint.results import Result
 from gptoss_client.errors import UsageError
 
 FILES = TESTS / "imported"
@@ -22,12 +23,12 @@ def text(name: str) -> str:
 
 
 def imported(name: str) -> ImportedResult:
-    [found] = parse_result(text(name), name)
+    [found] = parse_results(text(name), name)
     return found
 
 
 def rules(found: ImportedResult) -> dict[str, str]:
-    judged = judge_result(Result(found.title, found.summary, found.requests, found.manifest, found.notes))
+    judged = check_result(Result(found.title, found.summary, found.requests, found.manifest, found.notes))
     return {finding.rule: finding.severity for finding in judged.findings}
 
 
@@ -108,7 +109,7 @@ def test_the_published_block_is_read_and_its_ttft_is_an_error() -> None:
 
 
 def test_the_block_without_its_first_line_has_the_count_from_its_rate() -> None:
-    [found] = parse_result(text("write-up.txt").partition("RESULTS")[2], "block.txt")
+    [found] = parse_results(text("write-up.txt").partition("RESULTS")[2], "block.txt")
     assert found.summary["requests"] == 2000
     assert found.summary["concurrency_planned"] is None
 
@@ -124,7 +125,7 @@ def test_a_llama_bench_file_has_rates_with_intervals_over_its_repetitions() -> N
 
 def test_llama_bench_lines_are_read_as_its_list_is() -> None:
     lines = "\n".join(json.dumps(test) for test in json.loads(text("llama-bench.json")))
-    [found] = parse_result(lines, "bench.jsonl")
+    [found] = parse_results(lines, "bench.jsonl")
     assert found.summary == imported("llama-bench.json").summary
 
 
@@ -134,7 +135,7 @@ def test_llama_bench_lines_are_read_as_its_list_is() -> None:
 def test_layers_that_llama_bench_left_on_the_cpu_are_found(layers: int, experts: int, tripped: bool) -> None:
     tests = json.loads(text("llama-bench.json"))
     reported = {"model_type": "gpt-oss 20B MXFP4 MoE", "n_gpu_layers": layers, "n_cpu_moe": experts}
-    [found] = parse_result(json.dumps([{**test, **reported} for test in tests]), "bench.json")
+    [found] = parse_results(json.dumps([{**test, **reported} for test in tests]), "bench.json")
     assert ("partial-offload" in rules(found)) is tripped
 
 
@@ -151,14 +152,14 @@ def test_ollamas_own_times_are_read_and_a_load_inside_them_is_found(name: str, l
 
 
 def test_one_block_after_another_of_ollama_is_a_request_each() -> None:
-    [found] = parse_result(text("ollama-verbose-cold.txt") + "\n>>> again\n\n" + text("ollama-verbose.txt"), "two.txt")
+    [found] = parse_results(text("ollama-verbose-cold.txt") + "\n>>> again\n\n" + text("ollama-verbose.txt"), "two.txt")
     assert list(found.requests.completion_tokens) == [859, 93]
 
 
 @pytest.mark.parametrize("content", ["", "hello", "{}", "[]", "[1, 2]", '{"a": 1}\n{"b": 2}', "null"])
 def test_what_no_known_tool_wrote_is_refused_in_words(content: str) -> None:
     with pytest.raises(UsageError, match=r"x\.txt is no result that can be read"):
-        parse_result(content, "x.txt")
+        parse_results(content, "x.txt")
 
 
 @pytest.mark.parametrize(
@@ -170,4 +171,4 @@ def test_a_file_that_lacks_a_key_of_its_tool_is_refused_in_words(name: str, key:
     for part in content if isinstance(content, list) else [content]:
         del part[key]
     with pytest.raises(UsageError, match=f"KeyError: '{key}'"):
-        parse_result(json.dumps(content), name)
+        parse_results(json.dumps(content), name)

@@ -8,7 +8,7 @@ import pytest
 
 from gptoss_bench import paths
 from gptoss_bench.figures.comparison import request_timeline
-from gptoss_bench.lint.results import side_of
+from gptoss_bench.lint.results import comparison_side
 from gptoss_bench.notebook.run_browser import RunBrowser, comparison_view, open_run_browser
 from gptoss_bench.runs.catalogue import RUN_COLUMNS, displayed_runs
 from gptoss_bench.runs.catalogue import runs_table as read
@@ -122,7 +122,7 @@ def test_the_explorer_compares_what_is_chosen_and_exports_it(results):
 def test_the_published_runs_are_compared_in_the_words_of_the_shell():
     first, second = (path.name for path in sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2])
     shown = comparison_view(paths.RESULTS, [first, second])
-    sides = [side_of(Run.load(paths.RUNS / name)) for name in (first, second)]
+    sides = [comparison_side(Run.load(paths.RUNS / name)) for name in (first, second)]
     for one in compare(*sides):
         assert one.span and one.span in shown and f"<td>{one.word}</td>" in shown
     assert "[mixed-versions]" in shown and "[mixed-models]" in shown

@@ -1,4 +1,4 @@
-"""Hold the rules of the linter, one function per rule.
+"""Define the rules of the linter, each with its check, reason and advice.
 
-A summary, a request table and a manifest enter; a finding or nothing leaves.
+A result enters a rule; a finding or nothing leaves.
 """

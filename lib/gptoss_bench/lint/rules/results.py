@@ -1,199 +1,256 @@
-"""What makes a result untrustworthy, one function a rule: a summary and its request table in, findings out."""
+"""Rules on the requests and the summary of a result, such as Little's law."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.runs import Finding
+from gptoss_bench.lint.results import Result
+from gptoss_bench.lint.rules.rule import SingleResultRule, rule
 from gptoss_bench.stats import client_bound, known, measured_rows
 
-SAME_FRACTION = 0.005  # spread of TTFT / latency over requests below which one was computed from the other
-SAME_FRACTION_OF_PERCENTILES = 0.01  # percentiles of two lists come from slightly different requests
+SAME_FRACTION = 0.005  # relative spread of TTFT / latency over requests below which TTFT was computed from latency
+SAME_FRACTION_OF_PERCENTILES = 0.01  # wider: percentiles of two lists come from slightly different requests
 FEWEST_REQUESTS = 10
 LITTLE_ERROR = 0.05
 FAILURE_SHARE = 0.001
 DELIVERED_SHARE = 0.95
 
-Summary = Mapping[str, Any]
 
-
-def check_requests(summary: Summary, requests: pd.DataFrame, rules: Sequence["Rule"] = ()) -> list[Finding]:
-    """All findings about one run, the gravest first. `requests` is the whole request table, warm-up included.
-
-    `rules` are those of this room where none are given.
-    """
-    found = [finding for rule in rules or RESULT_RULES if (finding := rule(summary, requests)) is not None]
-    return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
-
-
-def fraction_of_latency(pairs: Sequence[tuple[float, float]]) -> Finding | None:
-    """The first rule for published percentiles: (TTFT, latency) in the same unit, two pairs or more.
-
-    Measured times to the first token do not stay one fraction of the latency from p50 to p99; computed ones do.
-    """
-    ratios = [ttft / latency for ttft, latency in pairs if latency > 0]
-    if len(ratios) < 2 or max(ratios) - min(ratios) >= SAME_FRACTION_OF_PERCENTILES * median(ratios):
-        return None
-    return _same_fraction(f"TTFT / latency is {' / '.join(f'{ratio:.4f}' for ratio in ratios)} at these percentiles")
-
-
-def _same_fraction(evidence: str) -> Finding:
-    advice = "this TTFT was computed from the latency: measure it, with streaming"
-    return Finding("ttft-is-a-fraction-of-latency", "error", evidence, advice)
-
-
-def _fraction(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    """Over the requests, or over the percentiles of a result that keeps no single request."""
-    rows = measured_rows(requests)
+@rule(
+    "ttft-is-a-fraction-of-latency",
+    "error",
+    reason="A first token does not arrive at a fixed share of the latency: such a TTFT was computed, not measured.",
+    advice="this TTFT was computed from the latency: measure it, with streaming",
+)
+def _ttft_is_a_fraction_of_latency(result: Result) -> str | None:
+    """Compare requests, or percentiles where the result has no single requests."""
+    rows, summary = measured_rows(result.requests), result.summary
     if rows.empty:
         pairs = [(summary["ttft_s"][at], summary["done_s"][at]) for at in ("p50", "p90", "p99")]
-        return fraction_of_latency([(ttft, latency) for ttft, latency in pairs if ttft is not None and latency])
+        return fraction_of_percentiles([(ttft, latency) for ttft, latency in pairs if ttft is not None and latency])
     ratios = pd.Series(known(rows["ttft_s"] / rows["done_s"]))
     low, middle, high = ratios.quantile([0.1, 0.5, 0.9])
     if len(ratios) < FEWEST_REQUESTS or high - low >= SAME_FRACTION * middle:
         return None
-    return _same_fraction(f"TTFT / latency is {middle:.4f} ± {(high - low) / 2:.1g} over {len(ratios)} requests")
+    return f"TTFT / latency is {middle:.4f} ± {(high - low) / 2:.1g} over {len(ratios)} requests"
 
 
-def _timestamps(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    rows = measured_rows(requests)
+def fraction_of_percentiles(pairs: Sequence[tuple[float, float]]) -> str | None:
+    """Return the evidence that TTFT was computed from latency, given (TTFT, latency) at two percentiles or more.
+
+    A measured TTFT is not the same fraction of the latency from p50 to p99; a computed one is.
+    """
+    ratios = [ttft / latency for ttft, latency in pairs if latency > 0]
+    if len(ratios) < 2 or max(ratios) - min(ratios) >= SAME_FRACTION_OF_PERCENTILES * median(ratios):
+        return None
+    return f"TTFT / latency is {' / '.join(f'{ratio:.4f}' for ratio in ratios)} at these percentiles"
+
+
+@rule(
+    "timestamps-out-of-order",
+    "error",
+    reason="An event before its request, or before the previous event, has a wrong timestamp.",
+    advice="check the clock that gives the timestamps",
+)
+def _timestamps_out_of_order(result: Result) -> str | None:
+    rows = measured_rows(result.requests)
     wrong = int(((rows["ttft_s"] <= 0) | (rows["done_s"] < rows["e2e_s"])).sum())
-    evidence = f"{wrong} requests have a token before they were sent or after they ended"
-    return Finding("timestamps-out-of-order", "error", evidence, "look at the clock of the stamps") if wrong else None
+    return f"{wrong} requests have a token before they were sent or after they ended" if wrong else None
 
 
-def _little(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    """Little's law over the whole run: in flight on average = completions per second × mean latency."""
-    rows = measured_rows(requests)
+@rule(
+    "littles-law",
+    "error",
+    reason="Rate × mean latency is the mean number of requests in flight: where it is not, one of them covers other"
+    " requests.",
+    advice="requests are missing, or much of the time went into requests that did not complete: check both",
+)
+def _littles_law(result: Result) -> str | tuple[str, str] | None:
+    """Compare the mean number in flight by timestamps with completions per second × mean latency, over the run."""
+    rows, summary = measured_rows(result.requests), result.summary
     if not summary["wall_s"] or not summary["completed"]:
         return None
     if rows.empty:
-        return _little_reported(summary)
+        return _littles_law_of_reported(result)
     in_flight = float((rows["done_ns"] - rows["sent_ns"]).sum()) / 1e9 / summary["wall_s"]
     by_law = summary["request_s"] * summary["done_s"]["mean"]
     if abs(in_flight - by_law) <= LITTLE_ERROR * in_flight:
         return None
-    evidence = f"{in_flight:.2f} requests in flight by their stamps, {by_law:.2f} by rate × latency"
-    advice = "requests are missing, or much of the time went into requests that did not complete: look at both"
-    return Finding("littles-law", "error", evidence, advice)
+    return f"{in_flight:.2f} requests in flight by their timestamps, {by_law:.2f} by rate × latency"
 
 
-def _little_reported(summary: Summary) -> Finding | None:
-    """Where no single request is kept: rate × mean latency cannot exceed what was to be in flight."""
-    mean_s, planned = summary["done_s"]["mean"], summary["concurrency_planned"]
-    if mean_s is None or planned is None or summary["request_s"] * mean_s <= (1 + LITTLE_ERROR) * planned:
+def _littles_law_of_reported(result: Result) -> tuple[str, str] | None:
+    """Without single requests, rate × mean latency can only be checked against the concurrency as an upper bound."""
+    mean_s, planned = result.summary["done_s"]["mean"], result.summary["concurrency_planned"]
+    if mean_s is None or planned is None:
         return None
-    evidence = f"rate × mean latency is {summary['request_s'] * mean_s:.2f}, with at most {planned} requests in flight"
-    return Finding("littles-law", "error", evidence, "rate and latency are not of the same requests: look at both")
+    in_flight = result.summary["request_s"] * mean_s
+    if in_flight <= (1 + LITTLE_ERROR) * planned:
+        return None
+    evidence = f"rate × mean latency is {in_flight:.2f}, with at most {planned} requests in flight"
+    return evidence, "rate and latency cover different requests: check both"
 
 
-def _one_prompt(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    """One prompt for all, and a prefix cache that may serve it; one that is off and served nothing cannot."""
-    rows = measured_rows(requests)
+@rule(
+    "failures",
+    "error",
+    reason="Rates and latencies then cover completed requests only, and failed requests left the server less work.",
+    advice="fix the cause and rerun: rates cover completed requests only",
+)
+def _failures(result: Result) -> str | None:
+    summary = result.summary
+    if summary["failed"] <= FAILURE_SHARE * summary["requests"]:
+        return None
+    classes = ", ".join(f"{name} {count}" for name, count in summary["failures"].items())
+    return f"{summary['failed']} of {summary['requests']} requests failed: {classes}"
+
+
+@rule(
+    "client-bound",
+    "warning",
+    reason="A busy client sends late and reads late: part of the measured times is its own delay.",
+    advice="gaps between tokens are partly the client's own: give it a core, or send less",
+)
+def _client_bound(result: Result) -> str | None:
+    found = client_bound(result.summary["client"], result.summary["itl_s"]["p50"])
+    return f"the client: {'; '.join(found)}" if found else None
+
+
+@rule(
+    "one-prompt",
+    "warning",
+    reason="With a prefix cache, the server computes the prefill of the first request only.",
+    advice="use distinct prompts for TTFT and prefill, or disable the prefix cache",
+)
+def _one_prompt(result: Result) -> str | None:
+    """A prefix cache that is disabled and served no tokens makes one prompt harmless."""
+    rows = measured_rows(result.requests)
     if len(rows) < 2 or rows["prompt_id"].nunique() != 1:
         return None
     cached = float(known(rows["cached_tokens"]).max(initial=0.0))
-    counts = (summary.get("server_metrics") or {}).get("counts", {})
+    counts = result.server_counts
     served = cached or counts.get("prefix_cache_hits") or counts.get("prompt_tokens_cached")
-    caching = (made(summary, "endpoint").get("facts") or {}).get("prefix_caching")
+    caching = result.engine_facts.get("prefix_caching")
     if caching is False and not served:
         return None
-    has = "the server has a prefix cache" if caching or served else "whether the server has a prefix cache is not known"
-    seen = f", from which up to {cached:.0f} tokens came" if cached else ""
-    advice = "use distinct prompts for TTFT and prefill, or switch the cache off"
-    return Finding("one-prompt", "warning", f"all {len(rows)} requests sent the same prompt, and {has}{seen}", advice)
+    has = "the server has a prefix cache" if caching or served else "whether the server has a prefix cache is unknown"
+    seen = f", which served up to {cached:.0f} tokens of a prompt" if cached else ""
+    return f"all {len(rows)} requests sent the same prompt, and {has}{seen}"
 
 
-def _failures(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    classes = ", ".join(f"{name} {count}" for name, count in summary["failures"].items())
-    evidence = f"{summary['failed']} of {summary['requests']} requests failed: {classes}"
-    finding = Finding("failures", "error", evidence, "mend the cause and run again: the rates are of the survivors")
-    return finding if summary["failed"] > FAILURE_SHARE * summary["requests"] else None
-
-
-def _truncated(summary: Summary, requests: pd.DataFrame) -> Finding | None:
+@rule(
+    "most-answers-truncated",
+    "warning",
+    reason="The length of truncated answers is the token limit, not the model's choice: latency and rate depend on the"
+    " limit.",
+    advice="raise max_tokens, or state that the limit is intended",
+)
+def _most_answers_truncated(result: Result) -> str | None:
+    summary = result.summary
     if summary["truncated"] is None:
-        return _truncated_by_mean(summary)
-    evidence = f"{summary['truncated']} of {summary['completed']} answers stopped at the token limit"
-    finding = Finding("most-answers-truncated", "warning", evidence, "raise max_tokens, or say that it is meant so")
-    return finding if summary["truncated"] > summary["completed"] / 2 else None
+        return _truncated_by_mean(result)
+    if summary["truncated"] <= summary["completed"] / 2:
+        return None
+    return f"{summary['truncated']} of {summary['completed']} answers stopped at the token limit"
 
 
-def _truncated_by_mean(summary: Summary) -> Finding | None:
-    """Where no answer's end is told: one that ended by itself is a token short of the limit, or more."""
-    mean, limit = summary["completion_tokens"]["mean"], made(summary, "parameters").get("max_tokens")
+def _truncated_by_mean(result: Result) -> str | None:
+    """Where the ends of answers are unknown: an answer that ended by itself is at least one token below the limit."""
+    mean, limit = result.summary["completion_tokens"]["mean"], result.manifest_part("parameters").get("max_tokens")
     if mean is None or limit is None or mean <= limit - 0.5:
         return None
-    evidence = f"the answers have {mean:.1f} tokens on average, at most {limit}: over half stopped at the token limit"
-    return Finding("most-answers-truncated", "warning", evidence, "raise max_tokens, or say that it is meant so")
+    return f"answers have {mean:.1f} tokens on average, at most {limit}: over half stopped at the token limit"
 
 
-def made(summary: Summary, name: str) -> Mapping[str, Any]:
-    """A part of the manifest, where the caller put that into the summary; empty where it is not told."""
-    found: Mapping[str, Any] = (summary.get("manifest") or {}).get(name) or {}
-    return found
+@rule(
+    "no-answer",
+    "warning",
+    reason="A request that spent its token budget on reasoning has no time to its answer and is missing in TTFA.",
+    advice="reasoning may have used up the budget: raise max_tokens or lower the reasoning effort",
+)
+def _no_answer(result: Result) -> str | None:
+    missing = result.summary["ttfa_missing"]
+    return f"{missing} of {result.summary['completed']} completed requests have no answer text" if missing else None
 
 
-def _no_answer(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    evidence = f"{summary['ttfa_missing']} of {summary['completed']} completed requests brought no answer text"
-    advice = "reasoning may have used up the budget: raise max_tokens or lower the effort"
-    return Finding("no-answer", "warning", evidence, advice) if summary["ttfa_missing"] else None
-
-
-def _token_counts(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    rows = measured_rows(requests)
+@rule(
+    "token-counts-disagree",
+    "warning",
+    reason="Every token rate depends on the number of tokens.",
+    advice="quote no token rate before the difference is explained",
+)
+def _token_counts_disagree(result: Result) -> str | None:
+    rows, counts = measured_rows(result.requests), result.server_counts
     by_timings = int((rows["server_eval_tokens"] != rows["completion_tokens"]).fillna(False).sum())
     by_events = int((rows["output_events"] > rows["completion_tokens"]).fillna(False).sum())
     parts = [
-        (by_timings, "the server's timings count other tokens than its usage"),
-        (by_events, "more events bore output than its usage counts tokens"),
+        (by_timings, "the server's timings and its usage count different tokens"),
+        (by_events, "more events have output than the usage counts tokens"),
     ]
-    words = [f"in {count} requests {what}" for count, what in parts if count]
-    counts = (summary.get("server_metrics") or {}).get("counts", {})
-    total, reported = summary["completion_tokens"]["sum"], counts.get("generation_tokens")
-    alone = counts.get("requests") == len(rows) == summary["completed"]
-    if alone and total is not None and reported is not None and reported != total:
-        words.append(f"the server's counter rose by {reported:.0f} tokens, the usage of all answers has {total}")
-    advice = "quote no token rate before it is explained"
-    return Finding("token-counts-disagree", "warning", "; ".join(words), advice) if words else None
+    evidence = [f"in {count} requests {what}" for count, what in parts if count]
+    total, reported = result.summary["completion_tokens"]["sum"], counts.get("generation_tokens")
+    no_other_client = counts.get("requests") == len(rows) == result.summary["completed"]
+    if no_other_client and total is not None and reported is not None and reported != total:
+        evidence.append(f"the server's counter rose by {reported:.0f} tokens, the usage of all answers has {total}")
+    return "; ".join(evidence) or None
 
 
-def _concurrency(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    planned, delivered = summary["concurrency_planned"], summary["concurrency_delivered"]
+@rule(
+    "concurrency-not-delivered",
+    "warning",
+    reason="The server had less load than the planned concurrency says.",
+    advice="the client is late: use fewer slots, or more clients",
+)
+def _concurrency_not_delivered(result: Result) -> str | None:
+    planned, delivered = result.summary["concurrency_planned"], result.summary["concurrency_delivered"]
     if delivered is None or planned is None or delivered >= DELIVERED_SHARE * planned:
         return None
-    evidence = f"{delivered:.1f} of {planned} requests in flight in the steady window"
-    return Finding("concurrency-not-delivered", "warning", evidence, "the client is late: fewer slots, or more clients")
+    return f"{delivered:.1f} of {planned} requests in flight in the steady window"
 
 
-def _client_bound(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    """METRICS' own rule: the client reads later than 5 % of the median gap at p99, or is busy 80 % of the time."""
-    found = client_bound(summary["client"], summary["itl_s"]["p50"])
-    advice = "gaps between tokens are partly the client's own: give it a core, or send less"
-    return Finding("client-bound", "warning", "the client: " + "; ".join(found), advice) if found else None
+@rule(
+    "no-warmup",
+    "note",
+    reason="The first requests may include loading, compiling and opening connections.",
+    advice="the first wave may include loading and compiling: add a warm-up",
+)
+def _no_warmup(result: Result) -> str | None:
+    """For a result of another tool the summary has the number of warm-up requests, None where it is unknown."""
+    cold = len(result.requests) > 0 and not result.requests["phase"].isin(("warmup", "cold")).any()
+    if "warmup_requests" in result.summary:
+        cold = result.summary["warmup_requests"] == 0
+    return "no request was sent before the measured ones" if cold else None
 
 
-def _warmup(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    evidence = "no request was sent before the measured ones"
-    advice = "the first wave may hold loading and compiling: add a warm-up"
-    cold = len(requests) > 0 and not requests["phase"].isin(("warmup", "cold")).any()
-    if "warmup_requests" in summary:  # another tool's, whose file may not tell
-        cold = summary["warmup_requests"] == 0
-    return Finding("no-warmup", "note", evidence, advice) if cold else None
+@rule(
+    "percentile-not-resolved",
+    "note",
+    reason="Fewer than 10 samples lie beyond the percentile: it will differ in the next run.",
+    advice="send more requests",
+)
+def _percentile_not_resolved(result: Result) -> str | None:
+    measured = {name: result.summary[name] for name in ("ttft_s", "itl_s", "done_s")}
+    names = [
+        f"{name} {at}"
+        for name, found in measured.items()
+        for at, resolved in found["resolved"].items()
+        if found["n"] and not resolved
+    ]
+    return f"fewer than 10 samples lie beyond {', '.join(names)}" if names else None
 
 
-def _resolution(summary: Summary, requests: pd.DataFrame) -> Finding | None:
-    asked = [(name, summary[name]) for name in ("ttft_s", "itl_s", "done_s") if summary[name]["n"]]
-    names = [f"{name} {at}" for name, found in asked for at, resolved in found["resolved"].items() if not resolved]
-    evidence = f"fewer than 10 samples lie beyond {', '.join(names)}"
-    return Finding("percentile-not-resolved", "note", evidence, "send more requests") if names else None
-
-
-Rule = Callable[[Summary, pd.DataFrame], Finding | None]
-RESULT_RULES: tuple[Rule, ...] = (
-    *(_fraction, _timestamps, _little, _failures),
-    *(_client_bound, _one_prompt, _truncated, _no_answer, _token_counts, _concurrency),
-    *(_warmup, _resolution),
+RESULT_RULES: tuple[SingleResultRule, ...] = (
+    _ttft_is_a_fraction_of_latency,
+    _timestamps_out_of_order,
+    _littles_law,
+    _failures,
+    _client_bound,
+    _one_prompt,
+    _most_answers_truncated,
+    _no_answer,
+    _token_counts_disagree,
+    _concurrency_not_delivered,
+    _no_warmup,
+    _percentile_not_resolved,
 )

@@ -1,11 +1,13 @@
-"""The rules of the witnesses, each with a summary that trips it, and one that trips none."""
+"""Rules on machine and server, each with a summary that breaks it and one that does not."""
 
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.machine import MACHINE_RULES
+from gptoss_bench.lint.rules.rule import apply_rules
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.stats.agreement import FIRST
 from gptoss_bench.telemetry.samples import PHASE_AFTER, PHASE_INFERENCE
@@ -15,7 +17,7 @@ ROW = {"statistic": "p50", "unit": "s", "client": 0.5, "server_low": 0.04, "serv
 
 
 def summary(**parts: Any) -> dict[str, Any]:
-    """What a quiet machine with one GPU and a server that agrees would leave."""
+    """Return the summary of a quiet machine with one GPU and a server that agrees."""
     gpu = {"throttled_share": {}, "by_phase": {PHASE_INFERENCE: {"other_processes_max": 0}}} | parts.get("gpu", {})
     host = {"steal_share": 0.0, "cpu_share": 0.4} | parts.get("host", {})
     made: dict[str, Any] = {
@@ -28,18 +30,18 @@ def summary(**parts: Any) -> dict[str, Any]:
 
 def findings(found: dict[str, Any]) -> dict[str, Any]:
     requests: pd.DataFrame = derive_tables(two_slots())[0]  # six requests
-    return {finding.rule: finding for rule in MACHINE_RULES if (finding := rule(found, requests))}
+    return {finding.rule: finding for finding in apply_rules(MACHINE_RULES, Result("", found, requests, {}))}
 
 
 def test_a_quiet_machine_trips_no_rule() -> None:
     assert findings(summary()) == {}
 
 
-def test_a_run_that_had_no_witness_trips_no_rule() -> None:
+def test_a_run_without_telemetry_breaks_no_rule() -> None:
     assert findings({}) == {}
 
 
-def test_a_witness_that_was_missing_is_noted() -> None:
+def test_missing_telemetry_is_noted() -> None:
     found = findings({"agreement": [], "server_metrics": {"words": "no /metrics"}, "telemetry": {"words": "it died"}})
     assert {name: one.severity for name, one in found.items()} == {
         "no-server-metrics": "note",
@@ -100,7 +102,7 @@ def test_what_is_not_known_or_too_little_is_no_finding(rule: str, parts: dict[st
     assert findings(summary(**parts)) == {}, rule
 
 
-def test_the_gpu_of_a_machine_that_only_asks_is_not_the_engines() -> None:
+def test_the_gpu_of_a_client_machine_is_not_the_engines() -> None:
     found = summary(gpu={"throttled_share": {"power cap": 1.0}})
     found["telemetry"]["engine_here"] = False
     assert findings(found) == {}
