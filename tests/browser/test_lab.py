@@ -7,7 +7,7 @@ from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.engines.supervisor import descendants
-from gptoss_bench.notebook.live_overhead import agree, level_of
+from gptoss_bench.notebook.live_overhead import errors_agree, level_of_run
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.load_process import LoadProcess, LoadTarget
 from gptoss_client.plan import LoadPlan
@@ -75,7 +75,7 @@ def test_a_second_run_beside_the_first_and_a_tab_closed_and_opened_again(where: 
     tab.command("notebook:run-all-cells")
     for _ in range(2):
         tab.page.get_by_role("button", name="Start", exact=True).click()
-    tab.wait_for_words("Another load ran beside this one")
+    tab.wait_for_words("Another load ran at the same time")
     seen = tab.circles()
     stops = tab.page.get_by_role("button", name="Stop", exact=True)
     assert stops.count() == 2
@@ -144,6 +144,6 @@ def test_the_error_bar_with_the_panel_open_is_that_of_a_load_that_nobody_watches
         tab.picture("explore-watched")
         assert tab.circles() > 0
     log = read_send_log(tmp_path / "send_log.parquet").events
-    found = [[level_of(Run.load(path), log, path.name, 40) for path in pair] for pair in pairs]
+    found = [[level_of_run(Run.load(path), log, path.name, 40) for path in pair] for pair in pairs]
     # A hiccup of the machine in one of them is no effect of watching.
-    assert any(agree(pair) and all(one.trusted for one in pair) for pair in found), found
+    assert any(errors_agree(pair) and all(one.trusted for one in pair) for pair in found), found

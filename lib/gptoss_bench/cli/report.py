@@ -9,7 +9,7 @@ from typing import Any
 from gptoss_bench import paths
 from gptoss_bench.claims import RunRecord, judge_claims, load_claims
 from gptoss_bench.runs import Run
-from gptoss_bench.site import Price, run_page_markdown
+from gptoss_bench.site import HourlyPrice, run_page_markdown
 from gptoss_client import UsageError
 
 
@@ -38,13 +38,13 @@ def run(args: argparse.Namespace) -> int:
     found = _run(args.results / "runs", args.run_id)
     if args.usd_per_hour is not None and not 0 < args.usd_per_hour < float("inf"):
         raise UsageError(f"--usd-per-hour must be above 0, not {args.usd_per_hour:g}")
-    price = None if args.usd_per_hour is None else Price(args.usd_per_hour, args.price_of)
+    price = None if args.usd_per_hour is None else HourlyPrice(args.usd_per_hour, args.price_of)
     text = page_of(found, price)
     # nbconvert takes seconds to import: only this command pays for it.
-    from gptoss_bench.site import Frame, markdown_html, render_page
+    from gptoss_bench.site import PageFrame, markdown_cell, render_page
 
     style = (paths.SITE_TEMPLATE / "style.css").read_text(encoding="utf-8")
-    html = render_page([markdown_html(text)], Frame(f"{found.run_id}.html", f"Run {found.run_id}", style=style))
+    html = render_page([markdown_cell(text)], PageFrame(f"{found.run_id}.html", f"Run {found.run_id}", style=style))
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         for ending, content in (("md", text), ("html", html)):
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def page_of(found: Run, price: Price | None = None) -> str:
+def page_of(found: Run, price: HourlyPrice | None = None) -> str:
     """Return the Markdown page of a run, with the verdicts that this run alone decides."""
     file = found.path / "lint.json"
     findings = json.loads(file.read_bytes()) if file.exists() else None

@@ -1,4 +1,4 @@
-"""Execute notebooks headlessly and show runs in JupyterLab.
+"""Execute notebooks without a browser and show runs in JupyterLab.
 
 Notebooks and profiles enter; executed copies, tables and interactive panels leave.
 """

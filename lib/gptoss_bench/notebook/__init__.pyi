@@ -1,21 +1,21 @@
 from .fit_panel import open_fit_panel
-from .live_overhead import OVERHEAD_COLUMNS, agree, measure_overhead
+from .live_overhead import OVERHEAD_COLUMNS, errors_agree, measure_overhead
 from .profiles import check_parameters, notebook_parameters, read_profile
 from .run_browser import open_run_browser
 from .run_panel import open_run_panel
 from .runner import execute_notebook
-from .tables import page
+from .tables import show_table
 
 __all__ = [
     "OVERHEAD_COLUMNS",
-    "agree",
     "check_parameters",
+    "errors_agree",
     "execute_notebook",
     "measure_overhead",
     "notebook_parameters",
     "open_fit_panel",
     "open_run_browser",
     "open_run_panel",
-    "page",
     "read_profile",
+    "show_table",
 ]

@@ -1,6 +1,6 @@
-"""What fits where, to play with in JupyterLab: a panel of controls over capacity.fit; a still figure elsewhere.
+"""Show which models fit which GPU: controls in JupyterLab, a figure elsewhere.
 
-A notebook that runs without anybody before it (papermill, nbval) gets the figure: a widget's output needs a browser.
+A notebook that papermill or nbval executes gets the figure, because a widget needs a browser.
 """
 
 import io
@@ -17,7 +17,7 @@ DTYPES = ("mxfp4", "fp8", "bf16")
 
 
 def has_frontend() -> bool:
-    """Whether a Jupyter server started this kernel for a document: such a server sets this variable, papermill not."""
+    """Return whether a Jupyter server started this kernel: the server sets this variable, papermill does not."""
     return "JPY_SESSION_NAME" in os.environ
 
 
@@ -32,47 +32,50 @@ def open_fit_panel(
     sequences: int = 1,
     live: bool | None = None,
 ) -> Any:
-    """The panel, set to these values, where there is a frontend (or `live`), else the figure that it would show."""
+    """Return a panel set to these values, or without a frontend the figure that it would show.
+
+    `live` overrides the detection of a frontend.
+    """
     if not (has_frontend() if live is None else live):
-        return _picture(models[model], gpus[gpu], manifest, context, sequences)
-    import ipywidgets  # a headless run does without it
+        return _figure(models[model], gpus[gpu], manifest, context, sequences)
+    import ipywidgets  # not needed without a frontend
 
     choose_model = ipywidgets.Dropdown(options=list(models), value=model, description="model")
     choose_gpu = ipywidgets.Dropdown(options=list(gpus), value=gpu, description="GPU")
-    most = max(each.max_position_embeddings for each in models.values())
-    contexts = sorted({context, most, *(2**power for power in range(10, 18) if 2**power <= most)})
+    longest = max(each.max_position_embeddings for each in models.values())
+    contexts = sorted({context, longest, *(2**power for power in range(10, 18) if 2**power <= longest)})
     choose_context = ipywidgets.SelectionSlider(options=contexts, value=context, description="context")
     choose_sequences = ipywidgets.BoundedIntText(value=sequences, min=1, max=4096, description="sequences")
-    picture, words = ipywidgets.Image(format="png"), ipywidgets.HTML()
+    picture, limits = ipywidgets.Image(format="png"), ipywidgets.HTML()
 
     def show(_: Any = None) -> None:
-        chosen, card = models[choose_model.value], gpus[choose_gpu.value]
+        chosen, on = models[choose_model.value], gpus[choose_gpu.value]
         tokens, many = min(choose_context.value, chosen.max_position_embeddings), choose_sequences.value
-        words.value = _words(chosen, card, tokens, many)
-        picture.value = _png(_picture(chosen, card, manifest, tokens, many))
+        limits.value = _limits_html(chosen, on, tokens, many)
+        picture.value = _png(_figure(chosen, on, manifest, tokens, many))
 
     controls = (choose_model, choose_gpu, choose_context, choose_sequences)
     for control in controls:
         control.observe(show, names="value")
     show()
-    return ipywidgets.VBox([ipywidgets.HBox(controls[:2]), ipywidgets.HBox(controls[2:]), words, picture])
+    return ipywidgets.VBox([ipywidgets.HBox(controls[:2]), ipywidgets.HBox(controls[2:]), limits, picture])
 
 
-def _fits(model: Architecture, card: Gpu, context: int, sequences: int) -> list[Fit]:
+def _fits(model: Architecture, gpu: Gpu, context: int, sequences: int) -> list[Fit]:
     return [
-        estimate_fit(model, each, card.name, card.memory_bytes, context=context, sequences=sequences) for each in DTYPES
+        estimate_fit(model, each, gpu.name, gpu.memory_bytes, context=context, sequences=sequences) for each in DTYPES
     ]
 
 
-def _picture(model: Architecture, card: Gpu, manifest: Mapping[str, Any], context: int, sequences: int) -> Figure:
-    return need_against_budget(_fits(model, card, context, sequences), manifest)
+def _figure(model: Architecture, gpu: Gpu, manifest: Mapping[str, Any], context: int, sequences: int) -> Figure:
+    return need_against_budget(_fits(model, gpu, context, sequences), manifest)
 
 
-def _words(model: Architecture, card: Gpu, context: int, sequences: int) -> str:
+def _limits_html(model: Architecture, gpu: Gpu, context: int, sequences: int) -> str:
     lines = []
     for each in DTYPES:
-        tokens = largest_context(model, each, card.memory_bytes, sequences=sequences)
-        many = largest_sequences(model, each, card.memory_bytes, context=context)
+        tokens = largest_context(model, each, gpu.memory_bytes, sequences=sequences)
+        many = largest_sequences(model, each, gpu.memory_bytes, context=context)
         lines.append(f"{each.upper()}: at most {tokens:,} tokens each, or {many:,} sequences of {context:,} tokens")
     return "<br>".join(lines)
 

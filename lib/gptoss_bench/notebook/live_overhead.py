@@ -1,4 +1,4 @@
-"""Whether watching disturbs: the client's errors in a load that nobody watches, beside those under the live view."""
+"""Measure the overhead of the live view: the client's errors in one load without it and with it."""
 
 import asyncio
 import tempfile
@@ -18,14 +18,14 @@ from gptoss_bench.calibration import (
     summarise_level,
     ttft_errors_s,
 )
-from gptoss_bench.notebook.follower import Follower
+from gptoss_bench.notebook.follower import RunFollower
 from gptoss_bench.notebook.live_view import render_live_view
 from gptoss_bench.runs import Run
 from gptoss_bench.session import LoadProcess, LoadTarget
 from gptoss_client import LoadPlan, UsageError
 
-UNWATCHED, WATCHED = "nobody watches", "live view, twice a second"
-LOOK_S = 0.5
+UNWATCHED, WATCHED = "no live view", "live view, twice a second"
+POLL_S = 0.5
 OVERHEAD_COLUMNS = ["client", "streams", "tokens_s", "ttft_error_p50_ms", "ttft_error_p99_ms", "itl_error_p99_ms"]
 OVERHEAD_COLUMNS += ["lag_p99_ms", "cpu_share", "trusted"]
 
@@ -33,13 +33,13 @@ OVERHEAD_COLUMNS += ["lag_p99_ms", "cpu_share", "trusted"]
 async def measure_overhead(
     streams: int, tokens_s: float, *, tokens: int = 40, waves: int = 3
 ) -> list[CalibrationLevel]:
-    """The same load twice against one server of TTFT 200 ms, each in a process of its own: unwatched, then watched.
+    """Run one load twice against a reference server of TTFT 200 ms, without and with a live view; return both levels.
 
-    The watcher is what the run panel does to its folder and draws, in this process. Raises UsageError where the load
-    makes no sense, RunFailed where it is not whole.
+    Each load has a process of its own; the live view runs in this one, as in the run panel. Raises UsageError for an
+    invalid load and RunFailed for an incomplete one.
     """
     if tokens_s <= 0:
-        raise UsageError(f"the tokens/s of a stream must be above 0, not {tokens_s}")
+        raise UsageError(f"tokens/s of a stream must be above 0, not {tokens_s}")
     pace = ReferencePlan(itl_s=1 / tokens_s, tokens=tokens)
     plan = LoadPlan(concurrency=streams, requests=streams * waves, warmup=streams, max_tokens=tokens, timeout_s=120)
     with tempfile.TemporaryDirectory() as scratch:
@@ -48,23 +48,23 @@ async def measure_overhead(
             runs = {}
             for name in (UNWATCHED, WATCHED):
                 load = LoadProcess(plan, LoadTarget(url=endpoint.url), results=where)
-                following = asyncio.create_task(_follow(load)) if name == WATCHED else None
+                view = asyncio.create_task(_show_live_view(load)) if name == WATCHED else None
                 runs[name] = await load.wait()
-                if following is not None:
-                    await following
+                if view is not None:
+                    await view
         log = read_send_log(where / "send_log.parquet").events
-        return [level_of(run, log, name, tokens_s) for name, run in runs.items()]
+        return [level_of_run(run, log, name, tokens_s) for name, run in runs.items()]
 
 
-async def _follow(load: LoadProcess) -> None:
-    follower = Follower(load.path, load.plan)
+async def _show_live_view(load: LoadProcess) -> None:
+    follower = RunFollower(load.path, load.plan)
     while load.ended is None:
-        render_live_view(await asyncio.to_thread(follower.look), load.run_id)
-        await asyncio.sleep(LOOK_S)
+        render_live_view(await asyncio.to_thread(follower.poll), load.run_id)
+        await asyncio.sleep(POLL_S)
 
 
-def level_of(run: Run, log: pd.DataFrame, name: str, tokens_s: float) -> CalibrationLevel:
-    """The errors of a run against a reference server whose log this is, in its measured phase."""
+def level_of_run(run: Run, log: pd.DataFrame, name: str, tokens_s: float) -> CalibrationLevel:
+    """Return the errors of the measured phase of a run, against the send log of its reference server."""
     requests, events = (table[table["phase"] == "measure"] for table in (run.requests, run.events))
     streams = stream_numbers(run.traces())
     streams = streams[streams.index.isin(requests["request_id"])]
@@ -78,8 +78,8 @@ def level_of(run: Run, log: pd.DataFrame, name: str, tokens_s: float) -> Calibra
     )
 
 
-def agree(levels: Sequence[CalibrationLevel]) -> bool:
-    """Whether no error differs at p99, between these levels, by more than the share of the ITL that is allowed."""
+def errors_agree(levels: Sequence[CalibrationLevel]) -> bool:
+    """Return whether the p99 errors of TTFT and ITL differ by at most the trusted share of the ITL."""
     if any(one.itl_p50_ms is None for one in levels):
         return False
     allowed_ms = TRUSTED_ERROR_SHARE * min(one.itl_p50_ms or 0.0 for one in levels)

@@ -1,11 +1,11 @@
-"""The live view of a load as a piece of HTML with hand-made SVG, light enough to be drawn twice a second. Pure."""
+"""Render the live view of a load as HTML with SVG plots, fast enough for two frames a second. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 WIDTH, HEIGHT = 292, 116
-TOP, BOTTOM, LEFT, RIGHT = 32, 98, 3, 288  # of the frame in which values are drawn
+TOP, BOTTOM, LEFT, RIGHT = 32, 98, 3, 288  # the area of the plot
 BLUE, GREY, RED = "#1f8dd6", "#808080", "#e0314b"  # readable on white and on JupyterLab's dark theme
 
 Series = Sequence[tuple[float, float]]
@@ -13,7 +13,7 @@ Series = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class LivePoint:
-    """One request that has ended, `at_s` after the first was sent: its TTFT, its median ITL, its latest read."""
+    """One request that has ended, `at_s` after the first was sent: TTFT, median ITL, and largest lag of the client."""
 
     at_s: float
     ttft_s: float | None
@@ -23,7 +23,7 @@ class LivePoint:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What was counted at one look, `at_s` after the first request was sent."""
+    """Counts of one poll, `at_s` after the first request was sent."""
 
     at_s: float
     failed: int
@@ -32,10 +32,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class LiveView:
-    """A load so far. `total` None: it goes by time; `share` is how much of it is over, 0 to 1.
+    """The state of a load. `total` is None if the load ends by time; `share` is its progress, 0 to 1.
 
-    `in_flight` is what a closed loop keeps on its way now, `flights` what the stamps of the requests say of earlier
-    moments. Like `tok_s`, which goes by whole seconds, it ends where a request that is not known yet may count.
+    `in_flight` is the current number of a closed loop; `in_flight_over_time` is computed from the timestamps of ended
+    requests. It ends, like `tok_s` (by whole seconds), where a request that is still running may count.
     """
 
     done: int
@@ -48,35 +48,40 @@ class LiveView:
     left_s: float | None
     points: tuple[LivePoint, ...]
     tok_s: tuple[tuple[float, float], ...]
-    flights: tuple[tuple[float, float], ...]
-    looks: tuple[Snapshot, ...]
+    in_flight_over_time: tuple[tuple[float, float], ...]
+    snapshots: tuple[Snapshot, ...]
 
 
-def render_live_view(live: LiveView, title: str, words: str = "") -> str:
-    """Title, progress with rate and time left, and a small plot of each quantity."""
-    memory = [(look.at_s, look.gpu_memory_bytes / 2**30) for look in live.looks if look.gpu_memory_bytes]
+def render_live_view(live: LiveView, title: str, status: str = "") -> str:
+    """Return HTML with the title, the progress, and a small plot of each quantity."""
+    memory = [(each.at_s, each.gpu_memory_bytes / 2**30) for each in live.snapshots if each.gpu_memory_bytes]
     shown: list[tuple[str, Series, bool]] = [
-        ("TTFT, ms", _of(live, lambda point: point.ttft_s), True),
-        ("median ITL of each, ms", _of(live, lambda point: point.itl_s), True),
+        ("TTFT, ms", _series_ms(live, lambda point: point.ttft_s), True),
+        ("median ITL per request, ms", _series_ms(live, lambda point: point.itl_s), True),
         ("tokens/s", live.tok_s, False),
-        ("client's latest read of each, ms late", _of(live, lambda point: point.lag_s), True),
-        ("requests in flight", live.flights, False),
-        ("requests failed", [(look.at_s, look.failed) for look in live.looks], False),
+        ("client lag, largest per request, ms", _series_ms(live, lambda point: point.lag_s), True),
+        ("requests in flight", live.in_flight_over_time, False),
+        ("requests failed", [(each.at_s, each.failed) for each in live.snapshots], False),
         *([("GPU memory, GiB", memory, False)] if memory else []),
     ]
     last_s = max((at_s for _, series, _ in shown for at_s, _ in series), default=0.0) or 1.0
     plots = [_plot(title, series, last_s, dots=dots) for title, series, dots in shown]
     return (
         f'<div class="gptoss-live" style="font-family:sans-serif;font-size:13px">'
-        f"<div><b>{escape(title)}</b> {escape(words)}</div>{_bar(live)}<div>{progress_words(live)}</div>"
+        f"<div><b>{escape(title)}</b> {escape(status)}</div>{_bar(live)}<div>{progress_text(live)}</div>"
         f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(plots)}</div></div>'
     )
 
 
-def progress_words(live: LiveView) -> str:
-    """The counts, rate and time left on one line."""
+def alert_html(message: object) -> str:
+    """Return a message that a screen reader announces at once."""
+    return f'<span role="alert" style="color:{RED}">{escape(str(message))}</span>'
+
+
+def progress_text(live: LiveView) -> str:
+    """Return counts, rate and time left on one line."""
     if not live.done and not live.in_flight:
-        return f"waiting for the server and a first answer, {live.waited_s:.0f} s"
+        return f"waiting for the server and a first response, {live.waited_s:.0f} s"
     parts = [f"{live.done} of {live.total} requests" if live.total else f"{live.done} requests"]
     if live.request_s:
         parts.append(f"{live.request_s:.3g} a second")
@@ -87,7 +92,7 @@ def progress_words(live: LiveView) -> str:
     return " · ".join(parts)
 
 
-def _of(live: LiveView, value: Callable[[LivePoint], float | None]) -> Series:
+def _series_ms(live: LiveView, value: Callable[[LivePoint], float | None]) -> Series:
     return [(point.at_s, found * 1e3) for point in live.points if (found := value(point)) is not None]
 
 
@@ -99,19 +104,19 @@ def _bar(live: LiveView) -> str:
 
 
 def _plot(title: str, series: Series, last_s: float, *, dots: bool) -> str:
-    """Values over time up to `last_s`, both from 0 on, with the largest at the axis; no values where none came yet."""
+    """Return one plot of values over time. Both axes start at 0; the largest value is written at the axis."""
     text = _text(LEFT, 12, 12, title)
     marks = ""
     if series:
-        most = max(value for _, value in series) or 1.0
+        largest = max(value for _, value in series) or 1.0
         width, height = RIGHT - LEFT - 4, BOTTOM - TOP
-        places = [(LEFT + 2 + width * at / last_s, BOTTOM - height * value / most) for at, value in series]
+        places = [(LEFT + 2 + width * at / last_s, BOTTOM - height * value / largest) for at, value in series]
         if dots:
             marks = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.8" fill="{BLUE}"/>' for x, y in places)
         else:
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             marks = f'<polyline points="{line}" fill="none" stroke="{BLUE}" stroke-width="1.6"/>'
-        text += _text(LEFT, 26, 11, _number(most)) + _text(RIGHT, 26, 11, f"last {_number(series[-1][1])}", "end")
+        text += _text(LEFT, 26, 11, _number(largest)) + _text(RIGHT, 26, 11, f"last {_number(series[-1][1])}", "end")
         text += _text(LEFT, 111, 11, "0") + _text(RIGHT, 111, 11, f"{last_s:.1f} s", "end")
     frame = f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="{GREY}" stroke-width="0.8"/>'
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(title)}">{frame}{marks}{text}</svg>'
@@ -122,6 +127,6 @@ def _number(value: float) -> str:
 
 
 def _text(x: int, y: int, size: int, text: str, anchor: str = "start") -> str:
-    """In the colour of the text around it, which is that of the theme."""
+    # currentColor is the colour of the surrounding text, which follows the theme.
     place = f'x="{x}" y="{y}" font-size="{size}" text-anchor="{anchor}"'
     return f'<text {place} fill="currentColor">{escape(text)}</text>'

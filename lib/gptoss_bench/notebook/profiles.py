@@ -1,4 +1,4 @@
-"""A profile: the parameters that a machine gives the notebooks, checked before anything runs."""
+"""Read the profile of a machine and check its notebook parameters before anything runs."""
 
 import ast
 import difflib
@@ -17,14 +17,14 @@ Parameters = dict[str, Any]
 
 
 def notebook_parameters(notebook: str) -> Parameters:
-    """Name and default of each parameter that a notebook declares in its tagged cell."""
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what it would log is raised as well
-    found = papermill.inspect_notebook(str(notebook_path(notebook)))
-    return {name: ast.literal_eval(entry["default"]) for name, entry in found.items()}
+    """Return name and default of each parameter that a notebook declares in its tagged cell."""
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it raises the same errors
+    declared = papermill.inspect_notebook(str(notebook_path(notebook)))
+    return {name: ast.literal_eval(entry["default"]) for name, entry in declared.items()}
 
 
 def notebook_path(notebook: str) -> Path:
-    """The source of a notebook, by its bare name. Raises UsageError where there is none of that name."""
+    """Return the path of a notebook by its name. Raises UsageError if there is none of that name."""
     path = paths.NOTEBOOKS / f"{Path(notebook).stem}.ipynb"
     if not path.exists():
         known = sorted(file.stem for file in paths.NOTEBOOKS.glob("*.ipynb"))
@@ -33,7 +33,7 @@ def notebook_path(notebook: str) -> Path:
 
 
 def read_profile(path: Path) -> Parameters:
-    """The mapping that a YAML profile holds. Raises UsageError where it is missing or no mapping."""
+    """Read the parameters of a YAML profile. Raises UsageError if it is missing or not a mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -49,7 +49,7 @@ def read_profile(path: Path) -> Parameters:
 
 
 def check_parameters(given: Mapping[str, Any], declared: Iterable[Parameters], source: str) -> None:
-    """Raise UsageError naming the first key that no notebook declares, or whose value has another type."""
+    """Raise UsageError for the first parameter that no notebook declares, or that has a value of another type."""
     known: Parameters = {}
     for parameters in declared:
         known |= parameters
@@ -61,7 +61,7 @@ def check_parameters(given: Mapping[str, Any], declared: Iterable[Parameters], s
         if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool):
             raise UsageError(
                 f"{source}: {name} must be of type {type(default).__name__}, as in {name}: {default!r}, "
-                f"and not {value!r} ({type(value).__name__})"
+                f"not {value!r} ({type(value).__name__})"
             )
 
 

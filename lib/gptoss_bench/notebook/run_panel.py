@@ -1,7 +1,7 @@
-"""The run panel of explore.ipynb: choose a server and a load, start it, watch it, stop it.
+"""Show the run panel of explore.ipynb: choose a server and a load, start it, watch it, stop it.
 
-The load runs in a process of its own (load_process.py). Without a frontend there are no controls: the load is run to
-its end, and what the live view showed last stands where it was.
+The load runs in a process of its own. Without a frontend there are no controls: the load runs to its end, and its last
+live view is shown.
 """
 
 import asyncio
@@ -12,31 +12,31 @@ from typing import Any
 from gptoss_bench import paths
 from gptoss_bench.engines import ENGINE_SPECS, LAUNCHABLE_ENGINES, clean_url, understood_fields
 from gptoss_bench.notebook.fit_panel import has_frontend
-from gptoss_bench.notebook.follower import Follower
-from gptoss_bench.notebook.live_view import render_live_view
-from gptoss_bench.notebook.load_card import LOOK_S, LoadCard, alert, block, title
+from gptoss_bench.notebook.follower import RunFollower
+from gptoss_bench.notebook.live_view import alert_html, render_live_view
+from gptoss_bench.notebook.load_card import POLL_S, LoadCard, result_block_html, run_title
 from gptoss_bench.notebook.profiles import read_profile
 from gptoss_bench.session import LoadProcess, LoadTarget
 from gptoss_client import LoadPlan, UsageError
 
 ENGINES = {
     "embedded engine, tiny model": "embedded",
-    "a server that runs, at the URL": "url",
+    "a running server, at the URL": "url",
     **{f"start {ENGINE_SPECS[name].title}": name for name in LAUNCHABLE_ENGINES},
 }
 NO_PROFILE = "(none)"
-# What a profile is for, where its parameters do not say: the notebooks that it is made for know.
+# The engine that a profile is made for, because its parameters do not name one.
 PROFILE_ENGINES = {"a10": "ollama", "h100": "vllm", "vllm-cpu": "vllm", "endpoint": "url"}
-TAKEN = ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "token_counts")
-LAUNCHED = ("context", "prefix_caching", "engine_flags")
+PROFILE_LOAD_FIELDS = ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "token_counts")
+LAUNCH_FIELDS = ("context", "prefix_caching", "engine_flags")
 
 
 async def open_run_panel(
     plan: LoadPlan, server: LoadTarget, *, results_dir: str = "", run_id: str = "", live: bool | None = None
 ) -> Any:
-    """The panel, filled in with these, where there is a frontend (or `live`); else run the load and show its last view.
+    """Return the panel with these values, or without a frontend run the load as `run_id` and return its last view.
 
-    Without a frontend it raises UsageError and RunFailed as the load does, and the run is `run_id`.
+    `live` overrides the detection of a frontend. Without one it raises UsageError and RunFailed as the load does.
     """
     results = Path(results_dir) if results_dir else paths.RESULTS
     if has_frontend() if live is None else live:
@@ -44,67 +44,74 @@ async def open_run_panel(
     from IPython.display import HTML
 
     load = LoadProcess(plan, server, results=results, run_id=run_id)
-    follower, waiting = Follower(load.path, plan), asyncio.create_task(load.wait())
+    follower, waiting = RunFollower(load.path, plan), asyncio.create_task(load.wait())
     while not waiting.done():
-        await asyncio.wait([waiting], timeout=LOOK_S)
-        follower.look()
+        await asyncio.wait([waiting], timeout=POLL_S)
+        follower.poll()
     run = await waiting
-    still = render_live_view(follower.end(run), title(run), "complete")
-    return HTML(still + block(run))  # type: ignore[no-untyped-call]
+    view = render_live_view(follower.final_view(run), run_title(run), "complete")
+    return HTML(view + result_block_html(run))  # type: ignore[no-untyped-call]
 
 
 class RunPanel:
-    """The controls, and below them a card for each load that this kernel started; `box` is what a cell shows.
+    """The controls, and below them a card for each load of this kernel; `box` is the widget.
 
-    A panel that is made again, by running its cell once more, has the cards of the one before.
+    A new panel, made by running its cell again, also shows the cards of the panels before it.
     """
 
     def __init__(self, plan: LoadPlan, server: LoadTarget, results: Path) -> None:
-        """Build the controls, filled in with a plan and a server."""
-        import ipywidgets as w  # a headless run does without it
+        import ipywidgets as w  # not needed without a frontend
 
         wide = {"style": {"description_width": "10em"}, "layout": w.Layout(width="34em", max_width="98%")}
         chosen = "url" if server.url else server.engine or "embedded"
         count = plan.requests if plan.requests is not None else plan.duration_s
-        by = "requests" if plan.requests is not None else "seconds"
+        unit = "requests" if plan.requests is not None else "seconds"
         profiles = [NO_PROFILE, *sorted(file.stem for file in paths.PROFILES.glob("*.yaml"))]
         self._results = results
         self.profile = w.Dropdown(options=profiles, description="profile", **wide)
         self.engine = w.Dropdown(options=ENGINES, value=chosen, description="engine", **wide)
         self.url = w.Text(value=server.url, placeholder="http://127.0.0.1:8000", description="URL", **wide)
-        self.model = w.Text(value=server.model, placeholder="the only one there is", description="model", **wide)
+        self.model = w.Text(value=server.model, placeholder="the only model of the server", description="model", **wide)
         self.prompt = w.Textarea(value=plan.prompt, description="prompt", rows=3, **wide)
         self.prompts = w.Dropdown(options=["fixed", "distinct"], value=plan.prompts, description="prompts", **wide)
         self.concurrency = w.IntText(value=plan.concurrency, description="concurrency", **wide)
-        self.count = w.FloatText(value=count, description="length", **wide)
-        self.by = w.Dropdown(options=["requests", "seconds"], value=by, description="length is in", **wide)
+        self.length = w.FloatText(value=count, description="length", **wide)
+        self.length_unit = w.Dropdown(options=["requests", "seconds"], value=unit, description="unit of length", **wide)
         self.warmup = w.IntText(value=plan.warmup, description="warm-up requests", **wide)
         self.max_tokens = w.IntText(value=plan.max_tokens, description="max. tokens", **wide)
         self.token_counts = w.Checkbox(value=plan.token_counts, description="token_counts in every event", **wide)
-        self.context = w.IntText(value=server.context, description="context (0: its own)", **wide)
-        caching = {"its own default": "", "on": "on", "off": "off"}
+        self.context = w.IntText(value=server.context, description="context (0: default)", **wide)
+        caching = {"the engine's default": "", "on": "on", "off": "off"}
         self.prefix_caching = w.Dropdown(
             options=caching, value=server.prefix_caching, description="prefix caching", **wide
         )
-        self.engine_flags = w.Text(value=server.engine_flags, description="engine's flags", **wide)
+        self.engine_flags = w.Text(value=server.engine_flags, description="engine flags", **wide)
         self.start = w.Button(description="Start", button_style="primary", tooltip="run this load")
-        self.words = w.HTML()
-        self.cards = w.VBox([card.box for card in LoadCard.of(results)])
+        self.message = w.HTML()
+        self.cards = w.VBox([card.box for card in LoadCard.under(results)])
         of_server = (self.engine, self.url, self.model, self.context, self.prefix_caching, self.engine_flags)
-        of_load = (self.prompt, self.prompts, self.concurrency, self.count, self.by, self.warmup, self.max_tokens)
+        of_load = (
+            self.prompt,
+            self.prompts,
+            self.concurrency,
+            self.length,
+            self.length_unit,
+            self.warmup,
+            self.max_tokens,
+        )
         columns = ([self.profile, *of_server], [*of_load, self.token_counts])
         form = w.HBox([w.VBox(column) for column in columns], layout=w.Layout(flex_flow="row wrap"))
-        self.box = w.VBox([form, w.HBox([self.start, self.words]), self.cards])
+        self.box = w.VBox([form, w.HBox([self.start, self.message]), self.cards])
         self.profile.observe(self._fill_in, names="value")
         self.start.on_click(self._start)
 
     def plan(self) -> LoadPlan:
-        """What the controls say. Raises UsageError where that makes no sense."""
-        count = self.count.value
-        by_requests = self.by.value == "requests"
+        """Return the load of the controls. Raises UsageError for an invalid value."""
+        count = self.length.value
+        by_requests = self.length_unit.value == "requests"
         if not math.isfinite(count) or (by_requests and count != int(count)):
             raise UsageError(
-                f"the number of {self.by.value} must be {'whole' if by_requests else 'one'}, not {count:g}"
+                f"the number of {self.length_unit.value} must be {'whole' if by_requests else 'finite'}, not {count:g}"
             )
         kind = self.engine.value
         understood = understood_fields(kind)
@@ -121,11 +128,16 @@ class RunPanel:
         )
 
     def server(self) -> LoadTarget:
-        """The server that is chosen. Raises UsageError where the URL is missing, or nothing is launched to be told."""
+        """Return the chosen server.
+
+        Raises UsageError if the URL is missing, or launch options are set for a server that is not launched.
+        """
         model, kind = self.model.value.strip(), self.engine.value
-        launch = {name: getattr(self, name).value for name in LAUNCHED}
+        launch = {name: getattr(self, name).value for name in LAUNCH_FIELDS}
         if kind in ("embedded", "url") and any(launch.values()):
-            raise UsageError("context, prefix caching and flags are for an engine that is started: leave them empty")
+            raise UsageError(
+                "context, prefix caching and flags apply only to an engine that is started: leave them empty"
+            )
         match kind:
             case "embedded":
                 return LoadTarget()
@@ -139,7 +151,7 @@ class RunPanel:
         try:
             return clean_url(self.url.value)
         except UsageError:
-            if "@" in self.url.value:  # a password that stays in the field could be saved with the notebook
+            if "@" in self.url.value:  # a password left in the field could be saved with the notebook
                 self.url.value = ""
             raise
 
@@ -147,29 +159,29 @@ class RunPanel:
         try:
             LoadCard(LoadProcess(self.plan(), self.server(), results=self._results))
         except UsageError as error:
-            self.words.value = alert(str(error))
+            self.message.value = alert_html(error)
             return
-        self.words.value = ""
-        self.cards.children = [card.box for card in LoadCard.of(self._results)]
+        self.message.value = ""
+        self.cards.children = [card.box for card in LoadCard.under(self._results)]
 
     def _fill_in(self, change: dict[str, Any]) -> None:
-        """Take over what a profile says of the controls; of the load, what it does not name stays."""
+        """Fill in the values of a profile; load fields that it does not name stay."""
         if change["new"] == NO_PROFILE:
             return
         try:
-            reported = read_profile(paths.PROFILES / f"{change['new']}.yaml")
+            profile = read_profile(paths.PROFILES / f"{change['new']}.yaml")
         except UsageError as error:
-            self.words.value = alert(str(error))
+            self.message.value = alert_html(error)
             return
-        for name in TAKEN:
-            if name in reported:
-                getattr(self, name).value = reported[name]
-        if "requests" in reported:
-            self.count.value, self.by.value = reported["requests"], "requests"
-        self.url.value, self.model.value = reported.get("url", ""), reported.get("model", "")
-        self.context.value, self.prefix_caching.value = reported.get("context", 0), reported.get("prefix_caching", "")
-        self.engine_flags.value = reported.get("engine_flags", "")
-        if reported.get("embedded") is True:
+        for name in PROFILE_LOAD_FIELDS:
+            if name in profile:
+                getattr(self, name).value = profile[name]
+        if "requests" in profile:
+            self.length.value, self.length_unit.value = profile["requests"], "requests"
+        self.url.value, self.model.value = profile.get("url", ""), profile.get("model", "")
+        self.context.value, self.prefix_caching.value = profile.get("context", 0), profile.get("prefix_caching", "")
+        self.engine_flags.value = profile.get("engine_flags", "")
+        if profile.get("embedded") is True:
             self.engine.value = "embedded"
         else:
             self.engine.value = "url" if self.url.value else PROFILE_ENGINES.get(change["new"], self.engine.value)

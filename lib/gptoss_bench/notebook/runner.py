@@ -1,4 +1,4 @@
-"""Notebooks run headlessly: papermill executes one into its run folder, and what it left decides whether it counts."""
+"""Execute a notebook with papermill into its run folder, and check that it wrote a complete run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,13 @@ from gptoss_bench.runs import Run, new_run_id
 from gptoss_client import RunFailed, UsageError
 
 CELL_TIMEOUT_S = 3600
-# nbconvert's page asks a CDN for these; an empty address leaves each of them out.
+# nbconvert's page loads these from a CDN; an empty address leaves them out.
 CDN_TRAITS = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
 
 
 @dataclass(frozen=True, slots=True)
-class Executed:
-    """One executed notebook and the run that it left."""
+class ExecutedNotebook:
+    """An executed notebook, its HTML page, and the run that it wrote."""
 
     run: Run
     notebook: Path
@@ -30,11 +30,11 @@ class Executed:
 
 def execute_notebook(
     notebook: str, parameters: dict[str, Any], results: Path, *, timeout_s: int = CELL_TIMEOUT_S
-) -> Executed:
-    """Run one notebook; a run counts when every cell ran and the last one wrote its result.
+) -> ExecutedNotebook:
+    """Execute one notebook and return its run; a run is complete if every cell ran and the last one wrote its result.
 
-    `timeout_s` bounds each cell. Raises UsageError where a cell raised one, and RunFailed in every other case; the
-    notebook as far as it came lies in the run folder.
+    `timeout_s` limits each cell. Raises UsageError if a cell raised one, and RunFailed for every other failure; the
+    notebook stays in the run folder with the outputs so far.
     """
     source = notebook_path(notebook)
     run_id = new_run_id(source.stem.replace("_", "-"))
@@ -54,29 +54,29 @@ def execute_notebook(
             log_output=False,
             autosave_cell_every=10,
             start_timeout=120,
-            # It warns at each start that loopback is not encrypted, and calls its own shutdown an error.
+            # At other levels it warns that loopback is not encrypted, and logs its own shutdown as an error.
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             execution_timeout=timeout_s,
         )
     except papermill.PapermillExecutionError as error:
-        words = f"{error.evalue} [{source.name}, cell {error.cell_index + 1}; see {target}]"
-        raise (UsageError(words) if error.ename == "UsageError" else RunFailed(f"{error.ename}: {words}")) from error
+        message = f"{error.evalue} [{source.name}, cell {error.cell_index + 1}; see {target}]"
+        raise (
+            UsageError(message) if error.ename == "UsageError" else RunFailed(f"{error.ename}: {message}")
+        ) from error
     except CellTimeoutError as error:
         raise RunFailed(f"{source.name}: a cell ran longer than {timeout_s} s; see {target}") from error
     except DeadKernelError as error:
-        raise RunFailed(
-            f"{source.name}: the kernel died, killed from outside or out of memory; see {target}"
-        ) from error
-    # papermill calls the cells of a killed or interrupted notebook "completed": only the run's own word counts.
+        raise RunFailed(f"{source.name}: the kernel died: it was killed or ran out of memory; see {target}") from error
+    # papermill reports the cells of a killed notebook as "completed", so the status of the run decides.
     run = Run.load(folder)
     if run.manifest["status"] != "complete":
-        raise RunFailed(f"{source.name} ran to its end and left no result; see {target}")
+        raise RunFailed(f"{source.name} ran to its end but wrote no result; see {target}")
     _make_portable(target)
-    return Executed(run, target, _to_html(target))
+    return ExecutedNotebook(run, target, _to_html(target))
 
 
 def _make_portable(path: Path) -> None:
-    """Take out what belongs to this machine or breaks on GitHub: paths, and the state of widgets."""
+    """Remove paths of this machine, and widget state, which GitHub cannot show."""
     book = nbformat.read(path, as_version=4)
     book.metadata.pop("widgets", None)
     for name in ("input_path", "output_path"):

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Show a table in a notebook: on GitHub, in JupyterLab and as text, with missing values left empty."""
 
 import re
 from collections.abc import Callable
@@ -9,11 +9,11 @@ import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A table to read. Its alignment is in its cells, for GitHub shows a notebook without its style sheets."""
+class ReadableTable:
+    """A table as notebooks show it. Alignment is set in each cell, because GitHub ignores style sheets."""
 
     table: pd.DataFrame
-    number: str = ""
+    number_format: str = ""
 
     def _repr_html_(self) -> str:
         side = "right" if all(map(pd.api.types.is_numeric_dtype, self.table.dtypes)) else "left"
@@ -22,21 +22,20 @@ class Page:
         return re.sub(r"<(td|th)>", rf'<\1 style="text-align: {side}; vertical-align: top">', html)
 
     def __repr__(self) -> str:
-        """For what shows no HTML."""
         return self._formatted(self.table.to_string, max_colwidth=60)
 
     def _formatted(self, write: Callable[..., str], **more: Any) -> str:
-        numbers = {name: self._number for name in self.table.select_dtypes("number" if self.number else "float")}
+        columns = self.table.select_dtypes("number" if self.number_format else "float")
         index = not isinstance(self.table.index, pd.RangeIndex)
-        return write(formatters=numbers, na_rep="", index=index, **more)
+        return write(formatters=dict.fromkeys(columns, self._number), na_rep="", index=index, **more)
 
     def _number(self, value: Any) -> str:
-        return "" if pd.isna(value) else (self.number or "{:.4g}").format(value)
+        return "" if pd.isna(value) else (self.number_format or "{:.4g}").format(value)
 
 
-def page(table: pd.DataFrame, number: str = "") -> Page:
-    """A table to read, without row numbers; a missing value is left empty.
+def show_table(table: pd.DataFrame, number_format: str = "") -> ReadableTable:
+    """Return a table to show as the value of a cell.
 
-    Every number is formatted with `number`, such as "{:,}"; without it fractions get four significant figures.
+    Every number is formatted with `number_format`, such as "{:,}"; without it fractions get four significant figures.
     """
-    return Page(table, number)
+    return ReadableTable(table, number_format)

@@ -1,6 +1,6 @@
-"""Turn executed notebooks into pages that open from disk.
+"""Turn runs and their executed notebooks into pages that open from disk.
 
-Run folders enter; a folder of HTML pages without scripts, or one page on one run, leaves.
+Run folders enter; a folder of HTML pages without scripts, or a Markdown report on one run, leaves.
 """
 
 import lazy_loader

@@ -1,12 +1,12 @@
 from .build import build_site
-from .page import Frame, markdown_html, render_page
-from .run_page import Price, run_page_markdown
+from .page import PageFrame, markdown_cell, render_page
+from .run_page import HourlyPrice, run_page_markdown
 
 __all__ = [
-    "Frame",
-    "Price",
+    "HourlyPrice",
+    "PageFrame",
     "build_site",
-    "markdown_html",
+    "markdown_cell",
     "render_page",
     "run_page_markdown",
 ]

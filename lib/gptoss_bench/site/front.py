@@ -1,4 +1,4 @@
-"""What the site says around the notebooks: the table of verdicts, the runs, the method, the appendix. HTML out."""
+"""Write the pages of the site that are not notebooks: front page with verdicts, method, appendix. HTML out."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ FRONT, METHOD, APPENDIX = "index.html", "method.html", "appendix.html"
 
 @dataclass(frozen=True, slots=True)
 class RunPage:
-    """A run and the page that shows it; `pictures` as take_pictures returns them, `downloads` relative to the site."""
+    """A run and its page; `pictures` as extract_pictures returns them, `downloads` relative to the site."""
 
     run: Run
     name: str
@@ -29,8 +29,8 @@ class RunPage:
     downloads: Sequence[Path] = field(default=())
 
 
-def front_page(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Sequence[RunPage]) -> str:
-    """The front page: counts, the runs as cards, and every claim with its verdict and a link to its evidence."""
+def front_page_html(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Sequence[RunPage]) -> str:
+    """Return the front page: counts, runs, and every claim with its verdict and a link to its evidence."""
     counts = "".join(
         f"<li>{badge_html(f'{count} {word}', word)} {_numbers(verdicts, word)}</li>"
         for word, count in verdict_counts(verdicts).items()
@@ -40,16 +40,15 @@ def front_page(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Sequ
     warning = ""
     if labels:
         warning = (
-            f"<p>{' '.join(badge_html(label, 'label') for label in labels)} Runs that carry such a label say nothing "
-            "about "
-            "the speed of the published hardware, and decide no published figure.</p>"
+            f"<p>{' '.join(badge_html(label, 'label') for label in labels)} Runs with such a label do not show the "
+            "speed of the published hardware and decide no published figure.</p>"
         )
     cards = "".join(_card(page) for page in pages)
     return f"""<h1>gpt-oss, measured again</h1>
 <p>In August 2025 the write-up <em>OpenAI OSS Model on Azure</em> published how fast gpt-oss-20b runs with Ollama on an
-A10 and with vLLM on an H100, and that transformers in BF16 does not fit an A10. These pages measure the same things
-again and say of each of its {len(verdicts)} claims what became of it. How a verdict is reached is told by the
-<a href="{METHOD}">method</a>; manifests and tables are in the <a href="{APPENDIX}">appendix</a>.</p>
+A10 and with vLLM on an H100, and that transformers in BF16 does not fit an A10. These pages repeat the measurements
+and give a verdict on each of its {len(verdicts)} claims. The <a href="{METHOD}">method</a> explains how a verdict is
+reached; the <a href="{APPENDIX}">appendix</a> has the manifests and tables.</p>
 <ul class="counts">{counts}</ul>
 {warning}
 <h2 id="runs">The runs</h2>
@@ -59,7 +58,7 @@ again and say of each of its {len(verdicts)} claims what became of it. How a ver
 
 
 def _numbers(verdicts: Iterable[Verdict], word: str) -> str:
-    """The numbers of the claims with that verdict, each a link to its row."""
+    """Return the numbers of the claims with that verdict, each a link to its row."""
     numbers = [verdict.claim_id.partition("-")[0] for verdict in verdicts if verdict.verdict == word]
     return " ".join(f'<a href="#{number}">{number}</a>' for number in numbers)
 
@@ -92,7 +91,7 @@ def _verdict_table(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: 
             f'<td data-label="{name}">{cell}</td>' if name and cell else f"<td>{cell}</td>"
             for name, cell in cells.items()
         )
-        # A number in a heading of its row links to itself, so that it can be passed on.
+        # The number of a row links to the row, so that a reader can copy the address.
         head = f'<th scope="row"><a href="#{number}">{number}</a></th><td>{escape(row["claim"])}</td>'
         rows.append(f'<tr id="{number}">{head}{body}</tr>')
     names = ("", "claim", "published", "found", "verdict", "evidence")
@@ -101,11 +100,11 @@ def _verdict_table(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: 
 
 
 def _source(verdict: Verdict, pages: Mapping[str, RunPage], own: RunPage | None) -> str:
-    """The link from a verdict to the page that it rests on: of its run, or of the notebook that worked it out."""
+    """Return a link from a verdict to the page of its evidence: its run, or the notebook of the verdicts."""
     page = pages.get(verdict.run_id or "") or own
     if page is None or verdict.needs or verdict.kind == "opinion":
         return ""
-    words = "the run" if verdict.run_id == page.run.run_id else "worked out in the notebook of the verdicts"
+    words = "the run" if verdict.run_id == page.run.run_id else "computed in the notebook of the verdicts"
     return f'<br><a href="{page.name}">{words}</a>'
 
 
@@ -120,39 +119,39 @@ def _test(claim: Claim | None) -> str:
     )
 
 
-def about_run(run: Run) -> str:
-    """The lines below the title of a run's page: where it ran, whether it is whole, where its manifest is."""
+def run_header_html(run: Run) -> str:
+    """Return the lines below the title of a run's page: label, status, caption and links."""
     manifest = run.manifest
-    whole = (
+    status = (
         "" if manifest["status"] == "complete" else badge_html(f"{manifest['status']}: {manifest['reason']}", "problem")
     )
     label = badge_html(manifest["label"], "label") if manifest["label"] else ""
     return (
-        f"<p>{label} {whole} <small>{escape(caption(manifest | {'label': None}))}</small></p>"
-        f'<p><a href="#claims">Claims that rest on it</a> · '
+        f"<p>{label} {status} <small>{escape(caption(manifest | {'label': None}))}</small></p>"
+        f'<p><a href="#claims">Claims decided by it</a> · '
         f'<a href="{APPENDIX}#{run.run_id}">manifest and tables</a></p>'
     )
 
 
-def claims_of_run(run: Run, verdicts: Iterable[Verdict]) -> str:
-    """The way back: the claims whose evidence is this run, each with its verdict and its place on the front page."""
-    heading = "Claims that are worked out here" if run.scenario == "verdicts" else "Claims that rest on this run"
-    resting = []
+def run_claims_html(run: Run, verdicts: Iterable[Verdict]) -> str:
+    """Return the claims whose evidence is this run, each with its verdict and a link to the front page."""
+    heading = "Claims computed here" if run.scenario == "verdicts" else "Claims decided by this run"
+    decided = []
     for v in verdicts:
-        own = run.scenario == "verdicts" and not (v.run_id or v.needs or v.kind == "opinion")
-        if own or v.run_id == run.run_id or run.run_id in v.evidence:
-            resting.append(v)
+        computed = run.scenario == "verdicts" and not (v.run_id or v.needs or v.kind == "opinion")
+        if computed or v.run_id == run.run_id or run.run_id in v.evidence:
+            decided.append(v)
     items = "".join(
         f'<li><a href="{FRONT}#{number}">{number}</a> {escape(v.says)} {badge_html(v.verdict, v.verdict)}</li>'
-        for v in resting
+        for v in decided
         for number in [v.claim_id.partition("-")[0]]
     )
     return f'<h2 id="claims">{heading}</h2>' + (f"<ul>{items}</ul>" if items else "<p>None.</p>")
 
 
-def method_page(calibration: str) -> str:
-    """The method in Markdown, its limits as the code has them; `ruler` is the page of the ruler."""
-    words = {
+def method_markdown(calibration: str) -> str:
+    """Return the method as Markdown with the limits of the code; `calibration` is the page of the calibration."""
+    limits = {
         "beyond": SAMPLES_BEYOND,
         "lag_share": f"{LAG_SHARE:.0%}",
         "cpu_share": f"{CPU_SHARE:.0%}",
@@ -160,24 +159,24 @@ def method_page(calibration: str) -> str:
         "calibration": calibration,
         "rules": _rules(),
     }
-    return Template((paths.SITE_TEMPLATE / "method.md").read_text(encoding="utf-8")).substitute(words)
+    return Template((paths.SITE_TEMPLATE / "method.md").read_text(encoding="utf-8")).substitute(limits)
 
 
 def _rules() -> str:
-    """What the linter finds, a row each, with a place of its own to link to."""
+    """Return the rules of the linter as a table, one row with an id per rule."""
     rows = "".join(
         f'<tr id="{rule.id}"><th scope="row">{rule.id}</th><td>{escape(rule.reason)}</td></tr>' for rule in RULES
     )
     return f'<table><thead><tr><th scope="col">finding</th><th scope="col">why</th></tr></thead>{rows}</table>'
 
 
-def appendix_page(pages: Iterable[RunPage], sizes: Mapping[Path, int], largest: int) -> str:
-    """Each run's manifest and the files to take along; `sizes` in bytes, and that of the `largest` table allowed."""
+def appendix_html(pages: Iterable[RunPage], sizes: Mapping[Path, int], largest: int) -> str:
+    """Return the appendix: manifest and downloads of each run. `sizes` and the limit `largest` are in bytes."""
     parts = ["<h1>Appendix: manifests and tables</h1>"]
     parts.append(
-        "<p>All stamps (<code>*_ns</code>) are nanoseconds on the monotonic clock of one machine, all durations "
-        "(<code>*_s</code>) are seconds. A value that is not known is empty, never 0. The raw bytes of the "
-        f"responses, and tables of more than {largest / 1e6:g} MB, are in the run folders.</p>"
+        "<p>Timestamps (<code>*_ns</code>) are nanoseconds on the monotonic clock of one machine; durations "
+        "(<code>*_s</code>) are seconds. An unknown value is empty, never 0. The raw bytes of the responses, and "
+        f"tables of more than {largest / 1e6:g} MB, are in the run folders.</p>"
     )
     for page in pages:
         manifest = page.run.manifest

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from gptoss_bench.calibration.accuracy import CalibrationLevel, ErrorSpread, levels_table
-from gptoss_bench.notebook.live_overhead import OVERHEAD_COLUMNS, UNWATCHED, WATCHED, agree, measure_overhead
+from gptoss_bench.notebook.live_overhead import OVERHEAD_COLUMNS, UNWATCHED, WATCHED, errors_agree, measure_overhead
 from gptoss_client.errors import UsageError
 
 SMALL = ErrorSpread(0.01, 0.02, 0.03)
@@ -20,7 +20,7 @@ def test_the_error_bar_is_the_same_with_and_without_a_live_view():
         levels = asyncio.run(measure_overhead(4, 40, tokens=16))
         assert [one.client for one in levels] == [UNWATCHED, WATCHED]
         assert [one.unmatched for one in levels] == [0, 0] and levels[0].events == levels[1].events > 4 * 3 * 16
-        if agree(levels) and all(one.trusted for one in levels):
+        if errors_agree(levels) and all(one.trusted for one in levels):
             break
     else:
         pytest.fail(f"watching changed the errors:\n{levels_table(levels)[OVERHEAD_COLUMNS]}")
@@ -28,10 +28,10 @@ def test_the_error_bar_is_the_same_with_and_without_a_live_view():
 
 @pytest.mark.parametrize("name", ["ttft_error", "itl_error"])
 def test_two_levels_agree_within_the_share_of_the_gap_that_an_error_may_have(name):
-    assert agree([LEVEL, replace(LEVEL, **{name: ErrorSpread(0.01, 1.26, 2.0)})])  # 5 % of 25 ms, from 0.02 on
-    assert not agree([LEVEL, replace(LEVEL, **{name: ErrorSpread(0.01, 1.28, 2.0)})])
-    assert not agree([LEVEL, replace(LEVEL, **{name: ErrorSpread(None, None, None)})])
-    assert not agree([LEVEL, replace(LEVEL, itl_p50_ms=None)])
+    assert errors_agree([LEVEL, replace(LEVEL, **{name: ErrorSpread(0.01, 1.26, 2.0)})])  # 5 % of 25 ms, from 0.02 on
+    assert not errors_agree([LEVEL, replace(LEVEL, **{name: ErrorSpread(0.01, 1.28, 2.0)})])
+    assert not errors_agree([LEVEL, replace(LEVEL, **{name: ErrorSpread(None, None, None)})])
+    assert not errors_agree([LEVEL, replace(LEVEL, itl_p50_ms=None)])
 
 
 def test_a_pace_that_makes_no_sense_is_refused():

@@ -34,7 +34,7 @@ def test_a_wrong_key_or_type_is_named(given, words):
 
 
 @pytest.mark.parametrize("content", ["- a\n- b\n", "just words", "a: [1", "\xff\xfe"])
-def test_a_file_that_is_no_profile_is_told_in_one_line(tmp_path, content):
+def test_a_file_that_is_no_profile_gives_one_line(tmp_path, content):
     file = tmp_path / "mine.yaml"
     file.write_bytes(content.encode("latin-1"))
     with pytest.raises(UsageError, match=r"mine\.yaml") as reported:

@@ -1,4 +1,4 @@
-"""The results explorer: the table of what is on disk, a difference with its interval, one request down to its bytes."""
+"""The run browser: the table of runs on disk, a difference with its interval, one request down to its bytes."""
 
 import asyncio
 import base64
@@ -9,7 +9,7 @@ import pytest
 from gptoss_bench import paths
 from gptoss_bench.figures.comparison import request_timeline
 from gptoss_bench.lint.results import comparison_side
-from gptoss_bench.notebook.run_browser import RunBrowser, comparison_view, open_run_browser
+from gptoss_bench.notebook.run_browser import RunBrowser, comparison_html, open_run_browser
 from gptoss_bench.runs.catalogue import RUN_COLUMNS, displayed_runs
 from gptoss_bench.runs.catalogue import runs_table as read
 from gptoss_bench.runs.folder import Run, RunFolder
@@ -95,33 +95,33 @@ def saved(html: str, name: str) -> bytes:
     return base64.b64decode(data)
 
 
-def test_the_explorer_compares_what_is_chosen_and_exports_it(results):
-    explorer = RunBrowser(results)
-    assert len(explorer.runs.children) == 4
-    assert saved(explorer.table.value, "runs.csv").decode().splitlines()[0] == ",".join(RUN_COLUMNS)
-    explorer.words.value = "complete scripted" if "scripted" in explorer.table.value else "1 error"
-    explorer.by.value, explorer.ascending.value = "run", True
-    first, second = (tick.description for tick in explorer.runs.children)
+def test_the_browser_compares_chosen_runs_and_exports_the_result(results):
+    browser = RunBrowser(results)
+    assert len(browser.runs.children) == 4
+    assert saved(browser.table.value, "runs.csv").decode().splitlines()[0] == ",".join(RUN_COLUMNS)
+    browser.filter.value = "complete scripted" if "scripted" in browser.table.value else "1 error"
+    browser.sort_by.value, browser.ascending.value = "run", True
+    first, second = (tick.description for tick in browser.runs.children)
     assert first < second
-    for tick in explorer.runs.children:
+    for tick in browser.runs.children:
         tick.value = True
-    assert explorer.chosen == [first, second]
-    assert "95 % intervals" in explorer.comparison.value and "same parameters" in explorer.comparison.value
-    assert "itl_s" in explorer.comparison.value and "[mixed-" not in explorer.comparison.value
-    assert "cannot tell: one side has 6 requests that tell it; it takes 10" in explorer.comparison.value
-    assert b"<svg" in saved(explorer.comparison.value, "runs.svg")
-    explorer.request.value = 2
-    assert b"data: [DONE]" in saved(explorer.timeline.value, f"{first}-request-2.txt")
-    explorer.request.value = 99
-    assert "keeps no bytes of a request 99" in explorer.timeline.value
-    explorer.words.value = ""
-    explorer.runs.children[-1].value = True
-    assert 'role="alert"' in explorer.comparison.value
+    assert browser.chosen == [first, second]
+    assert "95 % intervals" in browser.comparison.value and "same parameters" in browser.comparison.value
+    assert "itl_s" in browser.comparison.value and "[mixed-" not in browser.comparison.value
+    assert "cannot tell: one side has 6 requests that tell it; it takes 10" in browser.comparison.value
+    assert b"<svg" in saved(browser.comparison.value, "runs.svg")
+    browser.request.value = 2
+    assert b"data: [DONE]" in saved(browser.request_detail.value, f"{first}-request-2.txt")
+    browser.request.value = 99
+    assert "keeps no bytes of a request 99" in browser.request_detail.value
+    browser.filter.value = ""
+    browser.runs.children[-1].value = True
+    assert 'role="alert"' in browser.comparison.value
 
 
-def test_the_published_runs_are_compared_in_the_words_of_the_shell():
+def test_the_published_runs_are_compared_as_the_command_does():
     first, second = (path.name for path in sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2])
-    shown = comparison_view(paths.RESULTS, [first, second])
+    shown = comparison_html(paths.RESULTS, [first, second])
     sides = [comparison_side(Run.load(paths.RUNS / name)) for name in (first, second)]
     for one in compare(*sides):
         assert one.span and one.span in shown and f"<td>{one.word}</td>" in shown

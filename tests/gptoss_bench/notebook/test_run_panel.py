@@ -20,9 +20,9 @@ from nbclient import NotebookClient
 import gptoss_bench
 from gptoss_bench import bench, bench_async
 from gptoss_bench.engines.supervisor import descendants
-from gptoss_bench.notebook.follower import Follower, _changes
+from gptoss_bench.notebook.follower import RunFollower, _in_flight_changes
 from gptoss_bench.notebook.live_view import LivePoint, LiveView, Snapshot, render_live_view
-from gptoss_bench.notebook.load_card import BESIDE, LoadCard
+from gptoss_bench.notebook.load_card import OVERLAP_WARNING, LoadCard
 from gptoss_bench.notebook.run_panel import RunPanel, open_run_panel
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.load_process import LoadProcess, LoadTarget
@@ -49,8 +49,8 @@ def test_a_load_that_is_stopped_keeps_what_had_ended_and_leaves_no_process(tmp_p
     load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
     wait_until(lambda: listed(load) >= 3, "three requests had ended")
     family = [load.pid, *below(load.pid)]
-    follower = Follower(load.path, ENDLESS)
-    seen = follower.look()
+    follower = RunFollower(load.path, ENDLESS)
+    seen = follower.poll()
     assert seen.done >= 3 and seen.total == 2000 and seen.in_flight == 2 and seen.points
     load.stop()
     load.stop()
@@ -62,7 +62,7 @@ def test_a_load_that_is_stopped_keeps_what_had_ended_and_leaves_no_process(tmp_p
     completed = int((run.requests.outcome == "completed").sum())
     assert completed >= seen.done - seen.failed
     assert run.summary["completed"] == completed
-    whole = follower.end(run)
+    whole = follower.final_view(run)
     assert whole.done == (run.requests.outcome != "cancelled").sum() < whole.total and whole.left_s is None
 
 
@@ -74,7 +74,7 @@ def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp
     run = Run.load(load.path)
     assert len(run.requests) == len(list(run.traces())) == 100_000
     assert run.requests.error.eq("not sent: the load was stopped").sum() > 99_000
-    whole = Follower(load.path, load.plan).end(run)
+    whole = RunFollower(load.path, load.plan).final_view(run)
     assert whole.done == (run.requests.outcome != "cancelled").sum() and not whole.in_flight
 
 
@@ -114,7 +114,7 @@ def test_a_load_that_is_killed_says_so_and_its_folder_is_readable(tmp_path):
     wait_until(lambda: listed(load) >= 1, "a request had ended")
     family = below(load.pid)
     os.kill(load.pid, signal.SIGKILL)
-    assert ended(load).how == "failed" and "kept" in load.ended.words
+    assert ended(load).how == "failed" and "completed requests were saved" in load.ended.words
     wait_until_gone(family)
     assert len(Run.load(load.path).requests) >= 1
 
@@ -193,7 +193,7 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
                 seen |= {view.value} if "<circle" in view.value else set()
             stop.click()
             assert stop.disabled
-            await asyncio.gather(*(card.following for card in LoadCard.of(tmp_path)))
+            await asyncio.gather(*(card.following for card in LoadCard.under(tmp_path)))
         assert card.children == (view,)  # no dead button is left
         return [*seen, view.value]
 
@@ -203,7 +203,7 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
     assert Run.load(path).summary["completed"] > 0
 
 
-def test_a_panel_that_is_made_again_has_the_loads_that_go_on_and_two_of_them_are_told_apart(tmp_path):
+def test_a_new_panel_shows_the_loads_that_run_and_warns_of_two_at_the_same_time(tmp_path):
     async def used() -> list[str]:
         panel(tmp_path).start.click()
         again = panel(tmp_path)  # its cell was run once more, or the tab was closed and opened again
@@ -216,11 +216,11 @@ def test_a_panel_that_is_made_again_has_the_loads_that_go_on_and_two_of_them_are
                 await asyncio.sleep(0.2)
             for card in (first, second):
                 card.children[1].click()
-            await asyncio.gather(*(card.following for card in LoadCard.of(tmp_path)))
+            await asyncio.gather(*(card.following for card in LoadCard.under(tmp_path)))
         return [card.children[0].value for card in again.cards.children]
 
     for words in asyncio.run(used()):
-        assert "stopped; completed requests were saved" in words and BESIDE in words
+        assert "stopped; completed requests were saved" in words and OVERLAP_WARNING in words
     assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
@@ -228,7 +228,7 @@ def test_the_panel_shows_what_is_left_of_a_load_that_was_killed(tmp_path):
     async def used() -> str:
         shown = panel(tmp_path)
         shown.start.click()
-        [card] = LoadCard.of(tmp_path)
+        [card] = LoadCard.under(tmp_path)
         async with asyncio.timeout(PATIENCE_S):
             while not listed(card.load):
                 await asyncio.sleep(0.05)
@@ -238,47 +238,44 @@ def test_the_panel_shows_what_is_left_of_a_load_that_was_killed(tmp_path):
         return card.box.children[0].value
 
     words = asyncio.run(used())
-    assert (
-        "failed: the process of the load ended with code -9; completed requests were saved" in words
-        and "<circle" in words
-    )
+    assert "failed: the load process ended with code -9; completed requests were saved" in words and "<circle" in words
 
 
 def test_a_password_in_the_url_is_refused_and_stays_nowhere(tmp_path):
     shown = panel(tmp_path)
     shown.engine.value, shown.url.value = "url", "http://me:hunter2@127.0.0.1:9"
     shown.start.click()
-    assert "GPTOSS_API_KEY alone" in shown.words.value
-    assert "hunter2" not in shown.words.value + shown.url.value and not list(tmp_path.iterdir())
+    assert "GPTOSS_API_KEY alone" in shown.message.value
+    assert "hunter2" not in shown.message.value + shown.url.value and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
         ("concurrency", 0, "concurrency must be 1 or more, not 0"),
-        ("count", 2.5, "the number of requests must be whole, not 2.5"),
-        ("count", math.inf, "the number of requests must be whole, not inf"),
-        ("context", 4096, "context, prefix caching and flags are for an engine that is started"),
-        ("count", 0, "requests must be 1 or more, not 0"),
+        ("length", 2.5, "the number of requests must be whole, not 2.5"),
+        ("length", math.inf, "the number of requests must be whole, not inf"),
+        ("context", 4096, "context, prefix caching and flags apply only to an engine that is started"),
+        ("length", 0, "requests must be 1 or more, not 0"),
         ("max_tokens", -1, "max_tokens must be 1 or more, not -1"),
         ("prompt", "  ", "the prompt is empty"),
         ("engine", "url", "give the URL of the server"),
     ],
 )
-def test_the_panel_refuses_a_bad_entry_in_words_and_starts_nothing(tmp_path, name, value, words):
+def test_the_panel_shows_why_it_refuses_a_value_and_starts_nothing(tmp_path, name, value, words):
     shown = panel(tmp_path)
     getattr(shown, name).value = value
     shown.start.click()
-    assert words in shown.words.value and 'role="alert"' in shown.words.value
+    assert words in shown.message.value and 'role="alert"' in shown.message.value
     assert shown.cards.children == () and not (tmp_path / "runs").exists()
 
 
-def test_the_panel_says_what_the_server_says(tmp_path):
+def test_the_panel_shows_why_a_server_does_not_answer(tmp_path):
     async def used() -> str:
         shown = panel(tmp_path)
         shown.engine.value, shown.url.value = "url", "http://127.0.0.1:9"
         shown.start.click()
-        await asyncio.gather(*(card.following for card in LoadCard.of(tmp_path)))
+        await asyncio.gather(*(card.following for card in LoadCard.under(tmp_path)))
         return shown.cards.children[0].children[0].value
 
     assert "nothing answers at http://127.0.0.1:9" in asyncio.run(used())
@@ -286,7 +283,7 @@ def test_the_panel_says_what_the_server_says(tmp_path):
 
 def test_a_profile_fills_in_the_controls(tmp_path):
     shown = panel(tmp_path, LoadPlan(concurrency=3, requests=None, duration_s=7.0))
-    assert (shown.count.value, shown.by.value) == (7.0, "seconds") and shown.plan().duration_s == 7.0
+    assert (shown.length.value, shown.length_unit.value) == (7.0, "seconds") and shown.plan().duration_s == 7.0
     shown.profile.value = "smoke"
     assert (shown.plan().concurrency, shown.plan().requests, shown.plan().max_tokens) == (2, 8, 64)
     shown.profile.value = "h100"
@@ -305,7 +302,7 @@ def test_each_profile_fills_in_a_load_that_can_be_started(tmp_path):
     for name in panel(tmp_path).profile.options[1:]:
         shown = panel(tmp_path)
         shown.profile.value = name
-        assert shown.plan().requests and not shown.words.value
+        assert shown.plan().requests and not shown.message.value
         if name == "endpoint":
             shown.url.value = "http://127.0.0.1:9"
         shown.server()
@@ -326,7 +323,7 @@ def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, mo
 def test_the_curve_of_requests_in_flight_is_their_mean_over_each_step(spans_s):
     sent_ns = pd.Series([int(begin * 1e9) for begin, _ in spans_s], dtype="Int64")
     done_ns = sent_ns + pd.Series([int(took * 1e9) for _, took in spans_s], dtype="Int64")
-    changes = _changes(pd.DataFrame({"sent_ns": sent_ns, "done_ns": done_ns}), 0)
+    changes = _in_flight_changes(pd.DataFrame({"sent_ns": sent_ns, "done_ns": done_ns}), 0)
     for step in range(4 * 36):
         begin, end = step * 250_000_000, (step + 1) * 250_000_000
         overlap_ns = (done_ns.clip(begin, end) - sent_ns.clip(begin, end)).sum()
@@ -336,8 +333,8 @@ def test_the_curve_of_requests_in_flight_is_their_mean_over_each_step(spans_s):
 
 def test_the_live_view_has_every_quantity_and_gpu_memory_where_there_is_a_gpu():
     points = (LivePoint(1.0, 0.2, 0.01, 0.0001), LivePoint(2.0, None, None, None))
-    looks = (Snapshot(1.0, 0, None), Snapshot(2.0, 1, 3 << 30))
-    seen = LiveView(2, 4, 0.5, 1, 2, 0.0, 1.0, 2.0, points, ((0.0, 40.0),), ((0.0, 2.0), (0.25, 1.0)), looks)
+    snapshots = (Snapshot(1.0, 0, None), Snapshot(2.0, 1, 3 << 30))
+    seen = LiveView(2, 4, 0.5, 1, 2, 0.0, 1.0, 2.0, points, ((0.0, 40.0),), ((0.0, 2.0), (0.25, 1.0)), snapshots)
     shown = render_live_view(seen, "run", "running")
     assert "2 of 4 requests · 1 a second · about 2 s left · 2 in flight" in shown and "1 failed" in shown
     titles = re.findall('aria-label="([^"]*)"', shown)
@@ -346,7 +343,7 @@ def test_the_live_view_has_every_quantity_and_gpu_memory_where_there_is_a_gpu():
     assert "width:50.0%" in shown and "NaN" not in shown and "nan" not in shown
 
 
-def test_the_live_view_escapes_what_it_is_told():
+def test_the_live_view_escapes_its_title():
     nothing = LiveView(0, None, 0.0, 0, 0, 1.0, None, None, (), (), (), ())
     assert "<script" not in render_live_view(nothing, "<script>alert(1)</script>")
 

@@ -95,7 +95,7 @@ def test_the_runner_counts_a_notebook_that_wrote_its_result(tmp_path, tiny_noteb
         ("bad_input", UsageError, "concurrency must be 1 or more"),
         ("lost_task", RunFailed, "nobody awaited it"),
         ("dead_kernel", RunFailed, "kernel died"),
-        ("no_result", RunFailed, "left no result"),
+        ("no_result", RunFailed, "wrote no result"),
         ("endless_cell", RunFailed, "longer than 8 s"),
     ],
 )

@@ -27,7 +27,15 @@ from gptoss_bench.figures.style import new_figure
 from gptoss_bench.runs.catalogue import latest_runs
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.site.build import build_site
-from gptoss_bench.site.page import Frame, figure_question, linked, markdown_html, raw_html, render_page, take_pictures
+from gptoss_bench.site.page import (
+    PageFrame,
+    add_links,
+    extract_pictures,
+    figure_description,
+    html_cell,
+    markdown_cell,
+    render_page,
+)
 from gptoss_client.errors import RunFailed, UsageError
 from site_pages import Page, browse, console, look_at, needs_browser
 
@@ -196,8 +204,8 @@ def test_the_front_page_opens_from_disk(site, home, proxy, pages):
 def test_every_page_is_legible_on_a_telephone_and_a_wide_screen_and_asks_for_nothing(site, home, proxy, scheme):
     preferred = f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}"
     files = sorted(site.glob("*.html"))
-    seen, said = look_at(files, WIDTHS, home, preferred, *through(proxy))
-    assert said == []
+    seen, messages = look_at(files, WIDTHS, home, preferred, *through(proxy))
+    assert messages == []
     assert of_pages(proxy.asked) == []
     assert len(seen) == len(WIDTHS) * len(files)
     for one in seen:
@@ -229,8 +237,8 @@ def test_a_page_prints(site, home, tmp_path):
 )
 def test_a_notebook_that_would_ask_or_run_something_becomes_no_page(cell):
     with pytest.raises(RunFailed, match="without a network"):
-        render_page([raw_html(cell)], Frame("a.html", "A"))
-    assert "&lt;script&gt;" in render_page([markdown_html("`<script>`")], Frame("a.html", "A"))
+        render_page([html_cell(cell)], PageFrame("a.html", "A"))
+    assert "&lt;script&gt;" in render_page([markdown_cell("`<script>`")], PageFrame("a.html", "A"))
 
 
 def test_every_kind_of_output_is_shown(tmp_path):
@@ -250,11 +258,15 @@ def test_every_kind_of_output_is_shown(tmp_path):
     outputs.append(nbformat.v4.new_output("stream", text="printed \x1b[31mred\x1b[0m"))
     outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="bad <b>", traceback=["a", "b"]))
     cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("x", outputs=outputs)]
-    written = take_pictures(nbformat.v4.new_notebook(cells=cells), tmp_path / "pictures", "a", "Of run 1.")
-    (tmp_path / "a.html").write_text(render_page(cells, Frame("a.html", "A")))
+    written = extract_pictures(nbformat.v4.new_notebook(cells=cells), tmp_path / "pictures", "a", "Of run 1.")
+    (tmp_path / "a.html").write_text(render_page(cells, PageFrame("a.html", "A")))
     page = Page(tmp_path / "a.html")
     assert [picture["src"] for picture in page.pictures] == ["pictures/a-1.svg", "pictures/a-2.png"]
-    assert [picture["alt"] for picture in page.pictures] == ["Title Of run 1."] * 2 == [w["alt"] for w in written]
+    assert (
+        [picture["alt"] for picture in page.pictures]
+        == ["A figure of the section Title. Of run 1."] * 2
+        == [w["alt"] for w in written]
+    )
     assert (tmp_path / "pictures" / "a-1.svg").read_text() == svg.getvalue()
     for words in ("<b>bold</b>", "<strong>strong</strong>", "1 &lt; 2", "printed ", "ValueError: bad &lt;b&gt;"):
         assert words in page.text
@@ -275,27 +287,29 @@ PIECES = st.lists(
 @given(PIECES)
 def test_links_change_no_text_and_no_tag(pieces):
     html = "".join(pieces)
-    made = linked(html, {"C01": "index.html#C01"})
+    made = add_links(html, {"C01": "index.html#C01"})
     assert re.sub(r'<a href="index.html#C01">C01</a>', "C01", made) == html
 
 
 def test_a_word_becomes_a_link_where_it_stands_alone():
     html = "<title>C01</title><p id='C01'>C01, C01-x, C011</p><a href='b'>C01</a><style>C01</style><br/>C01"
-    assert linked(html, {"C01": "f"}).count('<a href="f">') == 2
+    assert add_links(html, {"C01": "f"}).count('<a href="f">') == 2
 
 
-def test_a_figure_is_told_by_the_question_that_it_answers():
-    assert "first token" in figure_question("x = 1\nfigures.latency_distributions(session.requests, session.manifest)")
-    asked = figure_question("figures.published_and_measured(published, summary, session.manifest)")
-    assert asked == "Do the published latency and TTFT come out again?"
+def test_a_figure_is_described_by_its_docstring():
+    assert "first token" in figure_description(
+        "x = 1\nfigures.latency_distributions(session.requests, session.manifest)"
+    )
+    asked = figure_description("figures.published_and_measured(published, summary, session.manifest)")
+    assert asked == "The published latency and TTFT beside the measured ones, by percentile."
     for source in ("", "1 +", "print(1)", "page(table)", "figures.nothing(1)", "%config X"):
-        assert figure_question(source) == ""
+        assert figure_description(source) == ""
 
 
 def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path):
     runs = [run for run in latest_runs(paths.RESULTS, [PUBLISHED])]
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="something else than a site"):
+    with pytest.raises(UsageError, match="is not empty and has no site"):
         build_site(runs, tmp_path)
     front = build_site(runs, tmp_path / "site")
     (front.parent / "old.html").write_text("old")
@@ -306,7 +320,7 @@ def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path)
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith("site")] == ["site"]
 
 
-def test_a_run_without_a_notebook_and_a_folder_without_verdicts_are_told_in_one_line(tmp_path, folder, capsys):
+def test_a_run_without_a_notebook_and_a_folder_without_verdicts_give_one_line(tmp_path, folder, capsys):
     run = folder.finish({})
     results = str(run.path.parents[1])
     assert main(["site", "--results", results, "--out", str(tmp_path / "site")]) == 2

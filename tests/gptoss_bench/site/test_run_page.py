@@ -12,14 +12,20 @@ from gptoss_bench.cli.readme import README
 from gptoss_bench.cli.report import page_of
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.site.run_page import Price, run_page_markdown, run_page_table, usd_per_mtok
+from gptoss_bench.site.run_page import HourlyPrice, markdown_table, run_page_markdown, usd_per_mtok
 from gptoss_bench.stats.summary import summarise
 from site_pages import Page, browse, console, needs_browser
 from streams import chat, trace
 
 [PUBLISHED] = re.findall(r"<!-- verdicts of (\S+) -->", README.read_text())
 RUNS = [Run.load(paths.RUNS / run_id) for run_id in Run.load(paths.RUNS / PUBLISHED).summary["runs"]]
-SECTIONS = ["The block", "The error bar", "What makes it untrustworthy", "Verdicts that rest on it", "Cost and energy"]
+SECTIONS = [
+    "Result block",
+    "Error bar",
+    "Findings of the linter",
+    "Verdicts decided by this run",
+    "Cost and energy",
+]
 MANIFEST = {
     "run_id": "20260101T000000Z-load-000000",
     "status": "complete",
@@ -55,20 +61,20 @@ def test_the_page_of_each_published_run_has_every_section(run):
 
 
 def test_a_price_becomes_the_cost_of_a_million_tokens():
-    assert usd_per_mtok(Price(3.6, "2026-01-01"), 1000.0) == pytest.approx(1.0)
-    assert usd_per_mtok(Price(3.6, "2026-01-01"), None) is None
+    assert usd_per_mtok(HourlyPrice(3.6, "2026-01-01"), 1000.0) == pytest.approx(1.0)
+    assert usd_per_mtok(HourlyPrice(3.6, "2026-01-01"), None) is None
     rate = summary()["output_tok_s_total"]
-    cost = section(run_page_markdown(MANIFEST, summary(), [], [], Price(3.6, "2026-01-01")), "Cost and energy")
-    assert f"{1000 / rate:.3g} USD at 3.6 USD an hour on 2026-01-01" in cost
-    tiny = run_page_markdown(MANIFEST | {"label": "TINY MODEL"}, summary(), [], [], Price(3.6, "2026-01-01"))
+    cost = section(run_page_markdown(MANIFEST, summary(), [], [], HourlyPrice(3.6, "2026-01-01")), "Cost and energy")
+    assert f"{1000 / rate:.3g} USD at 3.6 USD per hour on 2026-01-01" in cost
+    tiny = run_page_markdown(MANIFEST | {"label": "TINY MODEL"}, summary(), [], [], HourlyPrice(3.6, "2026-01-01"))
     assert f"TINY MODEL: {1000 / rate:.3g} USD" in tiny
     failed = summarise(
         *derive_tables([trace([], 0, sent_ns=None, status=None, ending="connect", error="no")]), concurrency=1
     )
-    assert "unknown: no rate of tokens" in run_page_markdown(MANIFEST, failed, [], [], Price(3.6, "2026-01-01"))
+    assert "unknown: no token rate" in run_page_markdown(MANIFEST, failed, [], [], HourlyPrice(3.6, "2026-01-01"))
 
 
-def test_what_a_gpu_told_is_on_the_page_and_what_it_did_not_is_called_unknown():
+def test_what_a_gpu_reports_is_on_the_page_and_the_rest_is_called_unknown():
     reported = section(
         run_page_markdown(MANIFEST, summary(power_w=312.04, energy_j_per_tok=0.1234), [], []), "Cost and energy"
     )
@@ -84,7 +90,7 @@ def test_a_run_that_was_not_linted_is_not_called_clean():
 
 
 def test_a_cell_of_a_table_stays_one_cell():
-    assert run_page_table(("a", "b"), [("x|y", "one\ntwo")]).splitlines()[2] == r"| x\|y | one two |"
+    assert markdown_table(("a", "b"), [("x|y", "one\ntwo")]).splitlines()[2] == r"| x\|y | one two |"
 
 
 def test_an_interrupted_run_says_so_and_decides_nothing(tmp_path):
@@ -102,8 +108,8 @@ def test_both_pages_are_written_and_the_html_stands_alone(tmp_path, capsys):
     files = [tmp_path / f"{run.run_id}.{ending}" for ending in ("md", "html")]
     assert capsys.readouterr().out.split() == [str(file) for file in files]
     page = Page(files[1])
-    assert "4 USD an hour on 2026-01-01" in files[0].read_text()
-    assert "".join(section(files[0].read_text(), "The block").strip("`").split()[1:]) in "".join(page.text.split())
+    assert "4 USD per hour on 2026-01-01" in files[0].read_text()
+    assert "".join(section(files[0].read_text(), "Result block").strip("`").split()[1:]) in "".join(page.text.split())
     assert page.links and all(link.startswith("#") for link in page.links)
     assert not {"script", "img", "iframe"} & set(page.tags)
 
@@ -125,7 +131,7 @@ def test_the_html_opens_from_disk_in_a_browser(tmp_path, capsys):
         pytest.param([PUBLISHED, "--usd-per-hour", "nan"], "above 0", id="no number"),
     ],
 )
-def test_bad_input_is_told_in_one_line(given, words, capsys):
+def test_bad_input_gives_one_line(given, words, capsys):
     assert main(["report", *given]) == 2
     reported = capsys.readouterr().err
     assert words in reported
