@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from gptoss_bench.claims.conditions import gpus_of_newest_run, made_with
 from gptoss_bench.claims.model import NOT_TESTABLE, OPINION, REFUTED, REPRODUCED, Claim, Evidence, Verdict
 from gptoss_bench.claims.run_deciders import RUN_DECIDERS
-from gptoss_bench.memory import catalogue_entry, estimate_fit
+from gptoss_bench.memory import estimate_fit
 from gptoss_bench.stats import CHECKS
 from gptoss_client import UsageError
 
@@ -72,8 +72,8 @@ def fits(
 
     A run's attempt to load the same weights into as much memory overrules the arithmetic.
     """
-    model = catalogue_entry(evidence.architectures, architecture)
-    have = catalogue_entry(evidence.gpus, device).memory_bytes if device else int(claim.printed.value * 1e9)
+    model = evidence.architectures[architecture]
+    have = evidence.gpus[device].memory_bytes if device else int(claim.printed.value * 1e9)
     fit = estimate_fit(model, dtype, device or claim.published.text, have, context=context)
     words = (
         f"{dtype.upper()} weights {fit.weights_bytes / 1e9:.2f} GB + cache {fit.kv_bytes / 1e9:.2f} at {context} tokens"
@@ -97,7 +97,7 @@ def fits(
 
 def inserted_token(claim: Claim, evidence: Evidence, *, architecture: str, tensor: str) -> Verdict:
     """Whether something is a token put into the sequence: refuted where the weights hold it as a learned `tensor`."""
-    layers = catalogue_entry(evidence.architectures, architecture).allocations("bf16")
+    layers = evidence.architectures[architecture].allocations("bf16")
     learned = [allocation for allocation in layers if allocation.name.endswith(tensor)]
     if not learned:
         return claim.verdict(REPRODUCED, f"{architecture} has no weights named {tensor}")

@@ -2,18 +2,16 @@
 
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
-from functools import cache
 from typing import Any
 
 import pandas as pd
 
-from gptoss_bench import paths
 from gptoss_bench.claims.deciders import DECIDERS
 from gptoss_bench.claims.model import DECIDED, VERDICTS, Claim, Evidence, RunRecord, Verdict, format_number
 from gptoss_bench.claims.schema import load_claims, parse_claims
-from gptoss_bench.memory import Architecture, Gpu, read_architectures, read_gpus
+from gptoss_bench.memory import architectures, gpu_catalogue
 
 __all__ = [
     "Claim",
@@ -34,7 +32,7 @@ HELD = "\u00a0"  # a space at which textwrap does not break
 
 def judge_claims(claims: Sequence[Claim], runs: Iterable[RunRecord] = ()) -> list[Verdict]:
     """Exactly one verdict a claim, in the order of the claims."""
-    evidence = Evidence({claim.claim_id: claim for claim in claims}, tuple(runs), *_catalogues())
+    evidence = Evidence({claim.claim_id: claim for claim in claims}, tuple(runs), architectures(), gpu_catalogue())
     return [DECIDERS[claim.judge](claim, evidence, **claim.arguments) for claim in claims]
 
 
@@ -107,12 +105,6 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
         head = f"{verdict.claim_id.partition('-')[0]:<5}{verdict.verdict:<{words}}  "
         lines += [head + body[0].replace(HELD, " "), *(margin + line.replace(HELD, " ") for line in body[1:])]
     return "\n".join([*lines, "", *textwrap.wrap(_counted(verdicts), max(24, width))])
-
-
-@cache
-def _catalogues() -> tuple[Mapping[str, Architecture], Mapping[str, Gpu]]:
-    """The two tables that the kit brings along."""
-    return read_architectures(paths.ARCHITECTURES.read_text()), read_gpus(paths.GPUS.read_text())
 
 
 def verdict_markdown(verdicts: Iterable[Verdict]) -> str:

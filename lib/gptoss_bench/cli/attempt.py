@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from gptoss_bench import paths
 from gptoss_client import UsageError
 
 EXAMPLE = """examples:
@@ -59,11 +58,11 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Attempt to load the model, print the outcome, draw it, and return the exit code."""
-    from gptoss_bench.memory import KILLED, attempt_load, parse_budget, read_gpus, read_model
+    from gptoss_bench.memory import SIGKILL_EXIT_CODE, attempt_allocation, parse_budget, read_model
 
     if args.figure and args.figure.suffix not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--figure {args.figure}: the name must end in .png, .svg or .pdf")
-    allowed = parse_budget(args.budget, read_gpus(paths.GPUS.read_text(encoding="utf-8")))
+    allowed = parse_budget(args.budget)
     model = read_model(args.model)
     device = args.device or ("cuda" if shutil.which("nvidia-smi") else "cpu")
     folder = model.folder if model.headers else None
@@ -72,30 +71,32 @@ def run(args: argparse.Namespace) -> int:
     if args.load and not folder:
         raise UsageError("--load needs a folder with safetensors: give one as --model, or add --random-weights FOLDER")
     if folder and (args.load or device == "cuda"):
-        from gptoss_bench.memory import attempt_loading, loading_order
+        from gptoss_bench.memory import attempt_checkpoint_load, loading_order
 
         steps = loading_order(model.architecture)
-        done = attempt_loading(
+        done = attempt_checkpoint_load(
             folder, model.architecture, allowed.bytes, args.dtype, device=device, timeout_s=args.timeout_s
         )
     else:
         steps = model.architecture.allocations(args.dtype)
-        done = attempt_load(model.architecture, allowed.bytes, args.dtype, device=device, timeout_s=args.timeout_s)
+        done = attempt_allocation(
+            model.architecture, allowed.bytes, args.dtype, device=device, timeout_s=args.timeout_s
+        )
     found = done.summary() | {"budget": allowed.name}
     print(json.dumps(found, indent=1) if args.json else "\n".join(_lines(found)))
     if args.figure:
         _draw(done, steps, args.figure)
     if done.outcome == "killed":
-        return KILLED if done.exit_code == KILLED else 1
+        return SIGKILL_EXIT_CODE if done.exit_code == SIGKILL_EXIT_CODE else 1
     return 0 if done.outcome in ("fits", "out of memory") else 1
 
 
 def _random_weights(architecture: Any, folder: Path) -> Path:
-    from gptoss_bench.memory import write_checkpoint
+    from gptoss_bench.memory import write_random_checkpoint
 
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"--random-weights {folder} is not empty: name a new folder")
-    write_checkpoint(architecture, folder, architecture.quantisation or "bf16")
+    write_random_checkpoint(architecture, folder, architecture.quantisation or "bf16")
     return folder
 
 

@@ -7,7 +7,7 @@ import yaml
 
 from gptoss_bench import paths
 from gptoss_bench.engines import DOCTOR_ENGINES, DOCTOR_SCENARIOS, Need, can_run, examine, gather_facts, report_heading
-from gptoss_bench.memory import Architecture, read_architectures
+from gptoss_bench.memory import Architecture, architectures
 
 PROMPT_TOKENS = 256  # per request, more than the published prompt has
 ALL_SCENARIOS = "all"
@@ -54,6 +54,5 @@ def _need(scenario: str, model: str) -> Need:
 
 
 def _architecture(model: str) -> Architecture | None:
-    known = read_architectures(paths.ARCHITECTURES.read_text(encoding="utf-8"))
     name = model.rpartition("/")[2].lower().replace(":", "-")
-    return next((each for key, each in known.items() if name.startswith(key)), None)
+    return next((each for key, each in architectures().items() if name.startswith(key)), None)

@@ -4,8 +4,6 @@ import argparse
 import json
 from typing import Any
 
-from gptoss_bench import paths
-from gptoss_bench.memory import REST
 from gptoss_client import UsageError
 
 EXAMPLE = """examples:
@@ -42,9 +40,9 @@ def add_parser(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute the fit, print it, and return the exit code."""
-    from gptoss_bench.memory import disagreement, parse_budget, read_gpus, read_model
+    from gptoss_bench.memory import describe_header_mismatch, parse_budget, read_model
 
-    card = parse_budget(args.gpu, read_gpus(paths.GPUS.read_text(encoding="utf-8")))
+    card = parse_budget(args.gpu)
     model = read_model(args.model)
     most = model.architecture.max_position_embeddings
     context = min(8192, most) if args.context is None else args.context
@@ -56,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             "parameters": model.headers.parameters,
             "bytes": model.headers.bytes,
             "bytes_by_dtype": dict(model.headers.bytes_by_dtype),
-            "disagreement": disagreement(model.headers, model.architecture),
+            "disagreement": describe_header_mismatch(model.headers, model.architecture),
         }
     found |= {"source": model.source, "gpus_also_meant": list(card.others)}
     print(json.dumps(found, indent=1) if args.json else "\n".join(_lines(found)))
@@ -75,7 +73,6 @@ def answer(architecture: Any, gpu: str, budget_bytes: int, *, context: int, sequ
     )
 
     dtypes = [dtype for dtype in DTYPES if dtype != "mxfp4" or _packs(architecture)]
-    assert set(dtypes) <= set(REST)
     fits = {
         dtype: estimate_fit(architecture, dtype, gpu, budget_bytes, context=context, sequences=sequences)
         for dtype in dtypes

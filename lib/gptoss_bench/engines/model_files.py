@@ -5,8 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
-from gptoss_bench.memory import read_architectures, totals, weights_bytes
-from gptoss_bench.paths import ARCHITECTURES, ROOT
+from gptoss_bench.memory import architectures, checkpoint_totals, weights_bytes
+from gptoss_bench.paths import ROOT
 from gptoss_client import UsageError
 
 
@@ -39,8 +39,7 @@ def is_fetched(model: str) -> bool:
 
 def require_disk_space_for(model: str) -> None:
     """Raise UsageError where a gpt-oss would have to be fetched and does not fit on the disk."""
-    known = read_architectures(ARCHITECTURES.read_text(encoding="utf-8"))
-    architecture = known.get(model.rpartition("/")[2])
+    architecture = architectures().get(model.rpartition("/")[2])
     if architecture is None or is_fetched(model):
         return
     where = hub_cache()
@@ -63,7 +62,7 @@ def lacking(model: str, need_bytes: float, free_bytes: float, where: Path) -> st
 def count_parameters(folder: Path) -> int | None:
     """Return the number of weights in a folder's *.safetensors, from their headers; None where none is whole."""
     try:
-        found = totals(folder)
+        found = checkpoint_totals(folder)
     except UsageError:
         return None
     return None if found is None else found.parameters

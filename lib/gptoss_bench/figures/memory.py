@@ -17,8 +17,8 @@ from gptoss_bench.figures.style import (
 )
 from gptoss_bench.memory import (
     GIB,
-    HOW,
-    LOADER_HOW,
+    LIMIT_BY_DEVICE,
+    LOADER_LIMIT_BY_DEVICE,
     Allocation,
     Architecture,
     Attempt,
@@ -36,10 +36,10 @@ PARTS = {  # of a bar, with their modules; the last three modules are too small 
 }
 ARITHMETIC = "arithmetic from config.json, nothing was measured"
 SETTINGS = {  # by Attempt.how: what the figure states about the attempt
-    HOW["cpu"]: "simulated budget: CPU address-space limit, true shapes, no GPU",
-    HOW["cuda"]: "budget: memory fraction of the first CUDA GPU, true shapes",
-    LOADER_HOW["cpu"]: "transformers' loader under a CPU address-space limit, no GPU",
-    LOADER_HOW["cuda"]: "transformers' loader, memory fraction of the first CUDA GPU",
+    LIMIT_BY_DEVICE["cpu"]: "simulated budget: CPU address-space limit, true shapes, no GPU",
+    LIMIT_BY_DEVICE["cuda"]: "budget: memory fraction of the first CUDA GPU, true shapes",
+    LOADER_LIMIT_BY_DEVICE["cpu"]: "transformers' loader under a CPU address-space limit, no GPU",
+    LOADER_LIMIT_BY_DEVICE["cuda"]: "transformers' loader, memory fraction of the first CUDA GPU",
 }
 
 
@@ -88,7 +88,7 @@ def attempt_against_budget(attempt: Attempt, allocations: Sequence[Allocation], 
         axes.plot(at, taken[at], "o", ms=15, mfc="none", mec=orange, mew=2.2, label="predicted end")
     if attempt.reached is not None:
         axes.plot(made, taken[made], "X", ms=9, color=red, mew=0, label=f"real end: {attempt.outcome}")
-        axes.annotate(attempt.reached.words, (made, taken[made]), (12, -16), textcoords="offset points")
+        axes.annotate(attempt.reached.label, (made, taken[made]), (12, -16), textcoords="offset points")
     layers = [step for step in allocations if step.name.endswith("self_attn.sinks")][::2]  # the first of a layer
     axes.set_xticks([allocations.index(step) for step in layers], [str(step.stage) for step in layers])
     axes.set(xlabel="allocations in the order of loading, by layer", ylabel="GiB")

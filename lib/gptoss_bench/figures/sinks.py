@@ -9,14 +9,14 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from gptoss_bench.figures.style import GUIDE, HEATMAP, LINES, PALETTE, SEQUENTIAL, finish_figure, new_figure
-from gptoss_bench.memory import Backend, Reading, capability
+from gptoss_bench.memory import SinkBackend, SinkEffect, parse_compute_capability
 from gptoss_bench.runs import TINY_LABEL
 
 COMPUTED = f"a real computation of the {TINY_LABEL} in FP32 on the CPU"
 SUPPORT_SHADES = {"yes": 1.0, "with TRTLLM": 0.5, "dropped": -1.0, "no": -0.5, "": 0.0}
 
 
-def sink_shares(reading: Reading, manifest: Mapping[str, Any]) -> Figure:
+def sink_shares(reading: SinkEffect, manifest: Mapping[str, Any]) -> Figure:
     """Draw the share of attention that each head gives to its sink, and what is left for the tokens."""
     figure, (heads, rows) = new_figure(height=3.9, columns=2)
     layers, count, tokens = reading.share.shape
@@ -43,7 +43,7 @@ def sink_shares(reading: Reading, manifest: Mapping[str, Any]) -> Figure:
 
 
 def sink_support_map(
-    backends: Sequence[Backend], capabilities: Mapping[str, str], manifest: Mapping[str, Any]
+    backends: Sequence[SinkBackend], capabilities: Mapping[str, str], manifest: Mapping[str, Any]
 ) -> Figure:
     """Draw which backend supports attention sinks on which GPU.
 
@@ -55,7 +55,7 @@ def sink_support_map(
         if row not in answers.index:
             answers.loc[row] = ""
         for column, text in zip(answers.columns, capabilities.values(), strict=True):
-            if each.runs_on(capability(text)):
+            if each.runs_on(parse_compute_capability(text)):
                 answers.loc[row, column] = each.sinks
     figure, axes = new_figure(width=10.0, height=0.3 * len(answers) + 1.2)
     shades = answers.map(SUPPORT_SHADES.__getitem__)

@@ -1,7 +1,7 @@
 """Compute the memory that a model needs, and load it for real.
 
-A model configuration and a GPU enter; bytes by part, whether it fits, and the outcome of a real attempt to load it
-leave.
+A model configuration and a GPU enter. Bytes by part, whether they fit, and the outcome of a real attempt to load the
+weights leave.
 """
 
 import lazy_loader

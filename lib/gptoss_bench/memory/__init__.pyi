@@ -1,4 +1,5 @@
-from .architecture import REST, Allocation, Architecture, catalogue_entry, read_architectures
+from .architecture import Allocation, Architecture, architectures
+from .attempt import LIMIT_BY_DEVICE, SIGKILL_EXIT_CODE, Attempt
 from .capacity import (
     GIB,
     Fit,
@@ -18,60 +19,58 @@ from .capacity import (
     running_totals,
     weights_bytes,
 )
-from .checkpoint import disagreement, totals
-from .gpus import Gpu, parse_budget, read_gpus
-from .load_attempt import HOW, KILLED, Attempt, attempt_load
-from .loader import LOADER_HOW, attempt_loading, loading_order
-from .models import meta_tensors, read_model
-from .random_checkpoint import write_checkpoint
-from .sink_support import Backend, capability, read_backends
-from .sinks import Reading, read_sinks
-from .transformers_mxfp4 import completed, setup_here, unpacking_case
+from .checkpoint import checkpoint_totals, describe_header_mismatch
+from .gpus import Gpu, gpu_catalogue, parse_budget
+from .models import meta_device_tensors, read_model
+from .random_checkpoint import write_random_checkpoint
+from .sink_support import SinkBackend, parse_compute_capability, sink_backends
+from .sinks import SinkEffect, measure_sink_effect
+from .tensor_allocation import attempt_allocation
+from .transformers_loader import LOADER_LIMIT_BY_DEVICE, attempt_checkpoint_load, loading_order
+from .transformers_mxfp4 import installed_setup, predict_mxfp4_decision, with_required_packages
 
 __all__ = [
     "GIB",
-    "HOW",
-    "KILLED",
-    "LOADER_HOW",
-    "REST",
+    "LIMIT_BY_DEVICE",
+    "LOADER_LIMIT_BY_DEVICE",
+    "SIGKILL_EXIT_CODE",
     "Allocation",
     "Architecture",
     "Attempt",
-    "Backend",
     "Fit",
     "FitResult",
     "Gpu",
-    "Reading",
-    "attempt_load",
-    "attempt_loading",
+    "SinkBackend",
+    "SinkEffect",
+    "architectures",
+    "attempt_allocation",
+    "attempt_checkpoint_load",
     "bytes_by_module",
-    "capability",
-    "catalogue_entry",
-    "completed",
+    "checkpoint_totals",
     "dequantisation_bytes",
-    "disagreement",
+    "describe_header_mismatch",
     "eager_score_bytes",
     "estimate_fit",
     "first_not_to_fit",
     "fit_grid",
     "fit_summary",
+    "gpu_catalogue",
+    "installed_setup",
     "kv_bytes",
     "largest_context",
     "largest_sequences",
     "layer_bytes",
     "loading_order",
-    "meta_tensors",
+    "measure_sink_effect",
+    "meta_device_tensors",
     "parameters_by_module",
     "parse_budget",
-    "read_architectures",
-    "read_backends",
-    "read_gpus",
+    "parse_compute_capability",
+    "predict_mxfp4_decision",
     "read_model",
-    "read_sinks",
     "running_totals",
-    "setup_here",
-    "totals",
-    "unpacking_case",
+    "sink_backends",
     "weights_bytes",
-    "write_checkpoint",
+    "with_required_packages",
+    "write_random_checkpoint",
 ]

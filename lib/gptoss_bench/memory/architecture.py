@@ -1,27 +1,23 @@
-"""A model's config to its tensors: the ordered list of everything that loading its weights has to allocate.
+"""List the tensors that the weights of a model config consist of, in the order of loading.
 
-Names, shapes and order are those of `GptOssForCausalLM` in transformers; a test holds them against it.
+Names, shapes and order are those of `GptOssForCausalLM` in transformers; a test compares them.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from functools import cache
 from math import prod
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
+from gptoss_bench import paths
+from gptoss_bench.memory.catalogue import Catalogue
+from gptoss_bench.memory.dtypes import ELEMENT_BY_DTYPE, ELEMENT_BYTES, MXFP4_BLOCK_BYTES, MXFP4_BLOCK_WEIGHTS
 from gptoss_client import UsageError
 
-ITEM_BYTES = {"bfloat16": 2, "float32": 4, "uint8": 1, "float8_e4m3fn": 1}
-# What a dtype keeps everything but the experts' weights in; mxfp4 packs those weights alone. fp8 is the bound from
-# below: one byte for every weight and no scales, where engines leave embeddings, norms and sinks wider.
-REST = {"bf16": "bfloat16", "fp32": "float32", "mxfp4": "bfloat16", "fp8": "float8_e4m3fn"}
-# MXFP4: 32 weights of 4 bits share one scale byte, so 17 bytes hold 32 weights: 4.25 bits each.
-BLOCK_WEIGHTS = 32
-BLOCK_BYTES = 16
-
 SLIDING, FULL = "sliding_attention", "full_attention"
-# The largest values taken for sane: some ten times what any published model has.
-LIMITS = {
+# The largest accepted values: about ten times those of any published model.
+LARGEST_VALUES = {
     "vocab_size": 10_000_000,
     "hidden_size": 1_000_000,
     "intermediate_size": 1_000_000,
@@ -38,11 +34,11 @@ LIMITS = {
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """One tensor of the weights. `parameters` counts weights; a packed tensor has more of them than elements."""
+    """One tensor of the weights. `parameters` counts weights; a packed tensor has more weights than elements."""
 
     name: str  # as in the model: model.layers.13.mlp.experts.gate_up_proj
-    place: str  # in words, counted from 1: "layer 14 of 24"
-    stage: int  # 0 the embedding, 1 to L the layers, L + 1 what follows them
+    place: str  # counted from 1, such as "layer 14 of 24"
+    stage: int  # 0: embedding, 1 to L: layers, L + 1: last norm and head
     module: str
     shape: tuple[int, ...]
     element: str
@@ -50,19 +46,19 @@ class Allocation:
 
     @property
     def bytes(self) -> int:
-        """Bytes that the tensor takes."""
-        return prod(self.shape) * ITEM_BYTES[self.element]
+        """Return the size of the tensor."""
+        return prod(self.shape) * ELEMENT_BYTES[self.element]
 
     @property
-    def words(self) -> str:
-        """Where loading stands at this tensor, such as "layer 14 of 24, experts.gate_up_proj"."""
+    def label(self) -> str:
+        """Return the tensor's place and short name, such as "layer 14 of 24, experts.gate_up_proj"."""
         within = self.name.split(".", 3)[3] if self.name.startswith("model.layers.") else self.name
         return f"{self.place}, {within.removeprefix('mlp.')}"
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """The numbers of a gpt-oss config that decide its size; the fields are named as in config.json."""
+    """The fields of a gpt-oss config.json that decide its size, under the same names."""
 
     name: str
     vocab_size: int
@@ -79,57 +75,61 @@ class Architecture:
     layer_types: tuple[str, ...]
     attention_bias: bool
     tie_word_embeddings: bool
-    quantisation: str | None  # of the published checkpoint: "mxfp4" or None
+    quantisation: str | None  # of the checkpoint: "mxfp4" or None
 
     @classmethod
     def from_config(cls, name: str, config: Mapping[str, Any]) -> Self:
-        """Read what a config.json of model_type gpt_oss holds; other fields are ignored.
+        """Read a config.json of model_type gpt_oss; ignore other fields.
 
-        Raises UsageError where a field is missing or absurd, or the quantisation is not one we know.
+        Raises UsageError if a field is missing or out of range, or the quantisation is not supported.
         """
         if config.get("model_type") != "gpt_oss":
-            raise UsageError(f"{name}: model_type is {config.get('model_type')!r}, only 'gpt_oss' is counted here")
+            raise UsageError(f"{name}: model_type is {config.get('model_type')!r}, only 'gpt_oss' is supported")
         needed = {field.name for field in fields(cls)} - {"name", "quantisation"}
         if missing := sorted(needed - config.keys()):
-            raise UsageError(f"{name}: the config lacks {', '.join(missing)}; give the model's own config.json")
-        for field, most in LIMITS.items():
+            raise UsageError(f"{name}: the config is missing {', '.join(missing)}; pass the model's own config.json")
+        for field, most in LARGEST_VALUES.items():
             value = config[field]
             if type(value) is not int or not 1 <= value <= most:
-                raise UsageError(f"{name}: {field} is {value!r}, it has to be a whole number from 1 to {most:,}")
+                raise UsageError(f"{name}: {field} is {value!r}, it must be a whole number from 1 to {most:,}")
         for field in ("attention_bias", "tie_word_embeddings"):
             if type(config[field]) is not bool:
-                raise UsageError(f"{name}: {field} is {config[field]!r}, it has to be true or false")
+                raise UsageError(f"{name}: {field} is {config[field]!r}, it must be true or false")
         _check_layer_types(name, config["layer_types"], config["num_hidden_layers"])
         if config["num_experts_per_tok"] > config["num_local_experts"]:
-            raise UsageError(f"{name}: num_experts_per_tok is larger than num_local_experts; look at both")
+            raise UsageError(f"{name}: num_experts_per_tok is larger than num_local_experts; correct the config")
         if config["num_attention_heads"] % config["num_key_value_heads"]:
-            raise UsageError(f"{name}: num_attention_heads is no multiple of num_key_value_heads; look at both")
+            raise UsageError(
+                f"{name}: num_attention_heads is not a multiple of num_key_value_heads; correct the config"
+            )
         packing = config.get("quantization_config") or {}
         if not isinstance(packing, Mapping):
-            raise UsageError(f"{name}: quantization_config is {packing!r}, it has to be an object with quant_method")
+            raise UsageError(f"{name}: quantization_config is {packing!r}, it must be an object with quant_method")
         quantisation = packing.get("quant_method")
         if quantisation not in (None, "mxfp4"):
-            raise UsageError(f"{name}: quantisation {quantisation!r} is unknown; mxfp4 or none is counted here")
+            raise UsageError(
+                f"{name}: quantisation {quantisation!r} is not supported; use a checkpoint with mxfp4 or none"
+            )
         values = {field: config[field] for field in needed - {"layer_types"}}
         return cls(name=name, layer_types=tuple(config["layer_types"]), quantisation=quantisation, **values)
 
     def allocations(self, dtype: str) -> tuple[Allocation, ...]:
-        """Every tensor of the weights in the order of loading: embedding, layers, last norm, head.
+        """Return every tensor of the weights in the order of loading: embedding, layers, last norm, head.
 
-        `dtype` is "bf16", "fp32", "fp8", or "mxfp4" (the experts' weights packed, the rest BF16).
-        Raises UsageError for another dtype, and for rows that MXFP4 cannot cut into blocks of 32.
+        `dtype` is "bf16", "fp32", "fp8", or "mxfp4" (expert weights packed, the rest BF16).
+        Raises UsageError for another dtype, and for sizes that MXFP4 cannot divide into blocks of 32.
         """
-        if dtype not in REST:
-            raise UsageError(f"dtype {dtype!r} is unknown; choose one of {', '.join(REST)}")
-        if dtype == "mxfp4" and (self.hidden_size % BLOCK_WEIGHTS or self.intermediate_size % BLOCK_WEIGHTS):
-            raise UsageError(f"{self.name}: hidden and intermediate size must be multiples of 32 for mxfp4")
+        if dtype not in ELEMENT_BY_DTYPE:
+            raise UsageError(f"dtype {dtype!r} is unknown; choose one of {', '.join(ELEMENT_BY_DTYPE)}")
+        if dtype == "mxfp4" and any(size % MXFP4_BLOCK_WEIGHTS for size in (self.hidden_size, self.intermediate_size)):
+            raise UsageError(f"{self.name}: hidden_size and intermediate_size must be multiples of 32 for mxfp4")
         return tuple(self._tensors(dtype))
 
     def _tensors(self, dtype: str) -> Iterator[Allocation]:
         depth, table = self.num_hidden_layers, (self.vocab_size, self.hidden_size)
 
         def whole(name: str, place: str, stage: int, module: str, shape: tuple[int, ...]) -> Allocation:
-            return Allocation(name, place, stage, module, shape, REST[dtype], prod(shape))
+            return Allocation(name, place, stage, module, shape, ELEMENT_BY_DTYPE[dtype], prod(shape))
 
         yield whole("model.embed_tokens.weight", "embedding", 0, "embedding", table)
         for layer in range(depth):
@@ -161,35 +161,31 @@ class Architecture:
 
 
 def _packed(tensor: Allocation) -> Iterator[Allocation]:
-    """An expert tensor (experts, in, out) as the checkpoint packs it: blocks along `in`, then their scales."""
+    """Yield the two tensors that pack an expert tensor (experts, in, out): blocks along `in`, then their scales."""
     experts, rows, columns = tensor.shape
-    scales = (experts, columns, rows // BLOCK_WEIGHTS)
+    scales = (experts, columns, rows // MXFP4_BLOCK_WEIGHTS)
     at = (tensor.place, tensor.stage, tensor.module)
-    yield Allocation(tensor.name + "_blocks", *at, (*scales, BLOCK_BYTES), "uint8", tensor.parameters)
+    yield Allocation(tensor.name + "_blocks", *at, (*scales, MXFP4_BLOCK_BYTES), "uint8", tensor.parameters)
     yield Allocation(tensor.name + "_scales", *at, scales, "uint8", 0)
 
 
 def _check_layer_types(name: str, kinds: Any, depth: int) -> None:
     if not isinstance(kinds, list | tuple) or len(kinds) != depth:
-        raise UsageError(f"{name}: layer_types has to list {depth} layers, as num_hidden_layers says")
+        raise UsageError(f"{name}: layer_types must list {depth} layers, the value of num_hidden_layers")
     if strange := [kind for kind in kinds if kind not in (SLIDING, FULL)]:
-        raise UsageError(f"{name}: layer_types holds {strange[0]!r}; only {SLIDING} and {FULL} are known")
+        raise UsageError(f"{name}: layer_types holds {strange[0]!r}; only {SLIDING} and {FULL} are supported")
 
 
-Named = TypeVar("Named")
+@cache
+def architectures() -> Catalogue[Architecture]:
+    """Return the architectures of the kit's architectures.json by name."""
+    return read_architectures(paths.ARCHITECTURES.read_text(encoding="utf-8"))
 
 
-def read_architectures(text: str) -> dict[str, Architecture]:
-    """The kit's architectures.json: {name: {"config": a config.json, ...}}. Raises UsageError for a bad config."""
+def read_architectures(text: str) -> Catalogue[Architecture]:
+    """Parse {name: {"config": the fields of a config.json}}. Raises UsageError for anything else."""
     try:
         configs = {name: entry["config"] for name, entry in json.loads(text).items()}
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise UsageError(f"this is not an architectures.json ({error}); give {{name: {{config: ...}}}}") from error
-    return {name: Architecture.from_config(name, config) for name, config in configs.items()}
-
-
-def catalogue_entry(catalogue: Mapping[str, Named], name: str) -> Named:
-    """The entry of that name. Raises UsageError listing the names that there are."""
-    if name not in catalogue:
-        raise UsageError(f"{name!r} is not known here; choose one of: {', '.join(catalogue)}")
-    return catalogue[name]
+        raise UsageError(f"architectures.json is not {{name: {{config: ...}}}} ({error}); correct the file") from error
+    return Catalogue({name: Architecture.from_config(name, config) for name, config in configs.items()})

@@ -1,9 +1,7 @@
-"""From an architecture to bytes: its weights by dtype, its KV cache by context; and the cards to hold them against.
+"""Compute the bytes of a model's weights, KV cache and activations, and whether they fit on a device.
 
-Exact arithmetic on whole bytes, nothing is measured here. GB is 10^9 bytes, GiB is 2^30.
+Exact arithmetic on whole bytes; nothing is measured. GB is 10^9 bytes, GiB is 2^30 bytes.
 """
-# MERGED: What a model needs on a card, part by part, and whether the card has it: now, at most context, at most se
-# MERGED: Many fits at once: every model, dtype, card and load, and what of it a run keeps.
 
 from bisect import bisect_right
 from collections import Counter
@@ -14,15 +12,31 @@ from itertools import accumulate
 from math import prod
 from typing import Any
 
-from gptoss_bench.memory.architecture import FULL, REST, Allocation, Architecture
+from gptoss_bench.memory.architecture import FULL, Allocation, Architecture
+from gptoss_bench.memory.dtypes import ELEMENT_BY_DTYPE, ELEMENT_BYTES
 from gptoss_client import UsageError
 
 GIB = 2**30
-KV_ITEM_BYTES = 2  # a cached key or value is BF16 or F16
+MAX_SEQUENCES = 1_000_000
+KV_ELEMENT_BYTES = ELEMENT_BYTES["bfloat16"]  # F16 has the same size
+ACTIVATION_ELEMENT_BYTES = ELEMENT_BYTES["bfloat16"]
+LOGIT_ELEMENT_BYTES = ELEMENT_BYTES["float32"]
+# Prompt tokens per forward pass: vLLM's default on GPUs below 70 GiB.
+STEP_TOKENS = 2048
+# Assumptions. CUDA context: what the driver keeps for a process that has opened a device and loaded the kernels of
+# its libraries. Workspace: what those libraries and the rounding of the allocator take in addition. Both depend on
+# driver and engine; vLLM takes more.
+CUDA_CONTEXT_BYTES = GIB // 2
+WORKSPACE_BYTES = GIB // 4
+# transformers unpacks one tensor of experts at a time, in chunks of rows of 16 packed bytes. In addition to the result
+# it holds, for each packed byte, this many bytes for all rows and for the rows of the chunk. Measured with torch's
+# profiler on the CPU (test_capacity.py measures again); a CUDA device may differ.
+UNPACK_CHUNK_ROWS = 32768 * 1024
+UNPACK_ALL, UNPACK_CHUNK, UNPACK_COPY = 0.25, 14.0, 4.25
 
 
 def parameters_by_module(architecture: Architecture) -> dict[str, int]:
-    """Parameters of each kind of module, over all layers; the values sum to the model's total."""
+    """Return the parameters of each kind of module over all layers; the values sum to the model's total."""
     counts: Counter[str] = Counter()
     for allocation in architecture.allocations("bf16"):
         counts[allocation.module] += allocation.parameters
@@ -30,7 +44,7 @@ def parameters_by_module(architecture: Architecture) -> dict[str, int]:
 
 
 def bytes_by_module(architecture: Architecture, dtype: str) -> dict[str, int]:
-    """Bytes of each kind of module, over all layers; the values sum to the weights."""
+    """Return the bytes of each kind of module over all layers; the values sum to the weights."""
     counts: Counter[str] = Counter()
     for allocation in architecture.allocations(dtype):
         counts[allocation.module] += allocation.bytes
@@ -39,19 +53,19 @@ def bytes_by_module(architecture: Architecture, dtype: str) -> dict[str, int]:
 
 @lru_cache(maxsize=256)
 def weights_bytes(architecture: Architecture, dtype: str) -> int:
-    """Bytes of all weights."""
+    """Return the bytes of all weights."""
     return sum(allocation.bytes for allocation in architecture.allocations(dtype))
 
 
 def layer_bytes(architecture: Architecture, dtype: str) -> int:
-    """Bytes of the weights of one layer; all layers are alike."""
+    """Return the bytes of the weights of one layer; all layers have the same size."""
     return sum(allocation.bytes for allocation in architecture.allocations(dtype) if allocation.stage == 1)
 
 
 def decode_bytes(architecture: Architecture, dtype: str) -> int:
-    """Bytes of weights that one decoded token reads at batch 1.
+    """Return the bytes of weights that one decoded token reads at batch size 1.
 
-    Of the experts only those chosen, of the embedding one row (all of it where it is the head as well).
+    Only the chosen experts are read, and one row of the embedding (all of it if it is also the head).
     """
     counts = bytes_by_module(architecture, dtype)
     experts = counts["expert weights"] + counts["expert biases"]
@@ -62,50 +76,34 @@ def decode_bytes(architecture: Architecture, dtype: str) -> int:
 
 
 def kv_bytes(architecture: Architecture, context: int, *, trimmed: bool = True) -> int:
-    """Bytes of the KV cache of one sequence of `context` tokens.
+    """Return the bytes of the KV cache of one sequence of `context` tokens.
 
-    A sliding layer looks back `sliding_window` tokens and, where the engine trims, keeps no more than those.
-    Raises UsageError for a context that the model does not have.
+    A sliding layer attends to the last `sliding_window` tokens; if the engine trims, it keeps only those.
+    Raises UsageError for a context that the model does not support.
     """
     most = architecture.max_position_embeddings
     if not 1 <= context <= most:
         raise UsageError(f"context {context} is not possible with {architecture.name}; choose 1 to {most}")
-    token = 2 * architecture.num_key_value_heads * architecture.head_dim * KV_ITEM_BYTES  # a key and a value
+    token = 2 * architecture.num_key_value_heads * architecture.head_dim * KV_ELEMENT_BYTES  # a key and a value
     full = architecture.layer_types.count(FULL)
     kept = min(context, architecture.sliding_window) if trimmed else context
     return token * (full * context + (architecture.num_hidden_layers - full) * kept)
 
 
 def running_totals(allocations: Sequence[Allocation]) -> tuple[int, ...]:
-    """Bytes that are taken once each allocation, in order, has been made."""
+    """Return the bytes in use after each allocation, in order."""
     return tuple(accumulate(allocation.bytes for allocation in allocations))
 
 
 def first_not_to_fit(allocations: Sequence[Allocation], budget_bytes: int) -> Allocation | None:
-    """The allocation at which loading in order overruns the budget; None where all of them fit."""
+    """Return the allocation at which loading in order exceeds the budget; None if all fit."""
     taken = zip(allocations, running_totals(allocations), strict=True)
     return next((allocation for allocation, total in taken if total > budget_bytes), None)
 
 
-# Assumptions: what the driver keeps for a process that has opened a device with its libraries' kernels, and what
-# those libraries and the allocator's rounding take besides. Both differ by driver and engine; vLLM takes more.
-CUDA_CONTEXT_BYTES = GIB // 2
-WORKSPACE_BYTES = GIB // 4
-# Tokens of a prompt that go through the model at once: vLLM's default on cards below 70 GiB.
-STEP_TOKENS = 2048
-ACTIVATION_ITEM_BYTES = 2
-LOGIT_ITEM_BYTES = 4
-# transformers unpacks one tensor of experts at a time, by rows of 16 packed bytes. Beside its result it holds, for
-# each packed byte, this many bytes of all rows and of the rows at hand. Counted by torch's profiler on the CPU
-# (tests/test_capacity.py counts again); a CUDA device may differ.
-UNPACK_ROWS = 32768 * 1024
-UNPACK_ALL, UNPACK_CHUNK, UNPACK_COPY = 0.25, 14.0, 4.25
-MOST_SEQUENCES = 1_000_000
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is needed, by name. `dequantisation` is held while weights are unpacked, the last three while serving."""
+    """Bytes needed by each part. `dequantisation` is held while weights are unpacked, the last three while serving."""
 
     weights: int
     cuda_context: int
@@ -116,18 +114,18 @@ class Parts:
 
     @property
     def loading(self) -> int:
-        """At the worst moment of loading: the unpacking of the last tensor."""
+        """Return the peak of loading: the unpacking of the last tensor."""
         return self.weights + self.cuda_context + self.dequantisation
 
     @property
     def serving(self) -> int:
-        """With every sequence at its full context."""
+        """Return the peak of serving: every sequence at its full context."""
         return self.weights + self.cuda_context + self.kv_cache + self.activations + self.workspace
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One model at one dtype, context and number of sequences, against what one device has."""
+    """The need of one model at one dtype, context and number of sequences, compared with one device."""
 
     model: str
     device: str
@@ -139,41 +137,41 @@ class Fit:
 
     @property
     def weights_bytes(self) -> int:
-        """Weights alone."""
+        """Return the bytes of the weights."""
         return self.parts.weights
 
     @property
     def kv_bytes(self) -> int:
-        """The cache of all sequences."""
+        """Return the bytes of the KV cache of all sequences."""
         return self.parts.kv_cache
 
     @property
     def allowance_bytes(self) -> int:
-        """What serving needs beside weights and cache: CUDA context, activations, workspace."""
+        """Return what serving needs besides weights and cache: CUDA context, activations, workspace."""
         return self.parts.serving - self.parts.weights - self.parts.kv_cache
 
     @property
     def need_bytes(self) -> int:
-        """The larger of what loading and what serving needs."""
+        """Return the larger of the needs of loading and serving."""
         return max(self.parts.loading, self.parts.serving)
 
     @property
     def headroom_bytes(self) -> int:
-        """What is left of the device; below zero it is what is missing."""
+        """Return the free bytes of the device; below zero: the missing bytes."""
         return self.have_bytes - self.need_bytes
 
     @property
     def share(self) -> float:
-        """Need over have: above 1 it does not fit."""
+        """Return need divided by available bytes; above 1 the model does not fit."""
         return self.need_bytes / self.have_bytes
 
     @property
     def fits(self) -> bool:
-        """Whether all of the need goes on the device."""
+        """Return whether the device has the bytes needed."""
         return self.need_bytes <= self.have_bytes
 
     def summary(self) -> dict[str, Any]:
-        """All of it as JSON types."""
+        """Return all fields as JSON types."""
         return asdict(self) | {
             "need_bytes": self.need_bytes,
             "headroom_bytes": self.headroom_bytes,
@@ -182,30 +180,33 @@ class Fit:
 
 
 def activation_bytes(architecture: Architecture, context: int, sequences: int) -> int:
-    """The tensors of one layer for one step of `STEP_TOKENS`, and a row of FP32 logits for each sequence.
+    """Return the bytes of one layer's tensors for one step of `STEP_TOKENS`, and of FP32 logits for each sequence.
 
-    Residual stream and its norm; queries, keys, values and the attention's output; gate, up, their product and the
-    down projection of each chosen expert. A fused attention kernel is taken for granted: see `eager_score_bytes`.
+    Counted are the residual stream and its norm; queries, keys, values and the output of attention; gate, up, their
+    product and the down projection of each chosen expert. Assumes a fused attention kernel: see `eager_score_bytes`.
     """
     tokens = min(context * sequences, STEP_TOKENS)
     queries = architecture.num_attention_heads * architecture.head_dim
     keys = architecture.num_key_value_heads * architecture.head_dim
     attention = 2 * architecture.hidden_size + 2 * queries + 2 * keys
     expert = 3 * architecture.intermediate_size + architecture.hidden_size
-    token = (attention + architecture.num_experts_per_tok * expert) * ACTIVATION_ITEM_BYTES
-    return tokens * token + sequences * architecture.vocab_size * LOGIT_ITEM_BYTES
+    token = (attention + architecture.num_experts_per_tok * expert) * ACTIVATION_ELEMENT_BYTES
+    return tokens * token + sequences * architecture.vocab_size * LOGIT_ELEMENT_BYTES
 
 
 def eager_score_bytes(architecture: Architecture, context: int) -> int:
-    """One score matrix of eager attention over a whole prompt, its sink column included; eager code holds several."""
-    return architecture.num_attention_heads * context * (context + 1) * ACTIVATION_ITEM_BYTES
+    """Return the bytes of one score matrix of eager attention over a prompt, sink column included.
+
+    Eager code holds several of them.
+    """
+    return architecture.num_attention_heads * context * (context + 1) * ACTIVATION_ELEMENT_BYTES
 
 
 @lru_cache(maxsize=256)
 def dequantisation_bytes(architecture: Architecture, dtype: str) -> int:
-    """What transformers holds beside its result while it unpacks the largest MXFP4 tensor of the model to BF16.
+    """Return the extra bytes that transformers holds while it unpacks the model's largest MXFP4 tensor to BF16.
 
-    Zero where nothing is unpacked: the checkpoint is not packed, or stays so.
+    Zero if nothing is unpacked: the checkpoint is not packed, or stays packed.
     """
     if architecture.quantisation != "mxfp4" or dtype not in ("bf16", "fp32"):
         return 0
@@ -213,12 +214,11 @@ def dequantisation_bytes(architecture: Architecture, dtype: str) -> int:
     return max(unpacking_bytes(each.shape) for each in packed)
 
 
-def unpacking_bytes(shape: Sequence[int], rows_at_once: int = UNPACK_ROWS) -> int:
-    """The same for one packed tensor of this shape (…, blocks, 16), itself and its scales included."""
+def unpacking_bytes(shape: Sequence[int], chunk_rows: int = UNPACK_CHUNK_ROWS) -> int:
+    """Return the same for one packed tensor of shape (…, blocks, 16), the tensor and its scales included."""
     rows, width = prod(shape[:-1]), shape[-1]
-    at_hand = min(rows, rows_at_once)
-    beside = max(UNPACK_ALL * rows + UNPACK_CHUNK * at_hand, UNPACK_COPY * rows)
-    return int(width * (rows + beside)) + rows
+    extra = max(UNPACK_ALL * rows + UNPACK_CHUNK * min(rows, chunk_rows), UNPACK_COPY * rows)
+    return int(width * (rows + extra)) + rows
 
 
 def estimate_fit(
@@ -230,9 +230,12 @@ def estimate_fit(
     context: int,
     sequences: int = 1,
 ) -> Fit:
-    """Hold one model against one device. Raises UsageError for an unknown dtype, context or number of sequences."""
-    if not 1 <= sequences <= MOST_SEQUENCES:
-        raise UsageError(f"{sequences} sequences at once are not possible; choose 1 to {MOST_SEQUENCES}")
+    """Compare what one model needs with what one device has.
+
+    Raises UsageError for an unknown dtype, an impossible context or an impossible number of sequences.
+    """
+    if not 1 <= sequences <= MAX_SEQUENCES:
+        raise UsageError(f"{sequences} concurrent sequences are not possible; choose 1 to {MAX_SEQUENCES}")
     parts = Parts(
         weights=weights_bytes(architecture, dtype),
         cuda_context=CUDA_CONTEXT_BYTES,
@@ -245,7 +248,7 @@ def estimate_fit(
 
 
 def largest_context(architecture: Architecture, dtype: str, have_bytes: int, *, sequences: int = 1) -> int:
-    """The longest context, up to the model's own, with which `sequences` sequences fit; 0 where none does."""
+    """Return the longest context, up to the model's own, at which `sequences` sequences fit; 0 if none does."""
 
     def need(context: int) -> int:
         return estimate_fit(architecture, dtype, "", have_bytes, context=context, sequences=sequences).need_bytes
@@ -254,17 +257,17 @@ def largest_context(architecture: Architecture, dtype: str, have_bytes: int, *, 
 
 
 def largest_sequences(architecture: Architecture, dtype: str, have_bytes: int, *, context: int) -> int:
-    """How many sequences of `context` tokens fit at once, up to `MOST_SEQUENCES`; 0 where not even one does."""
+    """Return how many sequences of `context` tokens fit at once, up to `MAX_SEQUENCES`."""
 
     def need(sequences: int) -> int:
         return estimate_fit(architecture, dtype, "", have_bytes, context=context, sequences=sequences).need_bytes
 
-    return bisect_right(range(1, MOST_SEQUENCES + 1), have_bytes, key=need)
+    return bisect_right(range(1, MAX_SEQUENCES + 1), have_bytes, key=need)
 
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """What is left on one device under one load, and how many sequences of its context would fit there at most."""
+    """One cell of a fit grid, and the largest number of sequences of its context that would fit."""
 
     fit: Fit
     largest_sequences: int
@@ -276,26 +279,33 @@ def fit_grid(
     devices: Iterable[tuple[str, int]],
     loads: Sequence[tuple[int, int]],
 ) -> list[FitResult]:
-    """Each model at each dtype under each load of (context, sequences) on each device, given as name and bytes."""
-    cards = list(devices)
-    found = [
+    """Compute the fit of each model at each dtype, load and device.
+
+    Args:
+        architectures: the models.
+        dtypes: as in `Architecture.allocations`.
+        devices: (name, bytes) of each device.
+        loads: (context in tokens, sequences) of each load.
+    """
+    devices = list(devices)
+    fits = [
         estimate_fit(model, dtype, name, have, context=context, sequences=sequences)
         for model in architectures
         for dtype in dtypes
         for context, sequences in loads
-        for name, have in cards
+        for name, have in devices
     ]
     models = {model.name: model for model in architectures}
     return [
-        FitResult(one, largest_sequences(models[one.model], one.dtype, one.have_bytes, context=one.context))
-        for one in found
+        FitResult(fit, largest_sequences(models[fit.model], fit.dtype, fit.have_bytes, context=fit.context))
+        for fit in fits
     ]
 
 
 def fit_summary(
     architectures: Iterable[Architecture], fits: Iterable[Fit], contexts: Sequence[int]
 ) -> dict[str, dict[str, Any]]:
-    """What a run keeps of all this, as JSON types.
+    """Return what a run's summary stores of architectures and fits, as JSON types.
 
     "architectures": {name: {"parameters", "weights_bytes": {dtype}, "kv_bytes": {context as text}}};
     "fits": {device: {name: {dtype: bool}}}.
@@ -303,12 +313,12 @@ def fit_summary(
     described = {
         each.name: {
             "parameters": sum(parameters_by_module(each).values()),
-            "weights_bytes": {dtype: weights_bytes(each, dtype) for dtype in REST},
+            "weights_bytes": {dtype: weights_bytes(each, dtype) for dtype in ELEMENT_BY_DTYPE},
             "kv_bytes": {str(context): kv_bytes(each, context) for context in contexts},
         }
         for each in architectures
     }
     fitting: dict[str, Any] = {}
-    for one in fits:
-        fitting.setdefault(one.device, {}).setdefault(one.model, {})[one.dtype] = one.fits
+    for fit in fits:
+        fitting.setdefault(fit.device, {}).setdefault(fit.model, {})[fit.dtype] = fit.fits
     return {"architectures": described, "fits": fitting}

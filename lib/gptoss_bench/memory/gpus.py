@@ -1,5 +1,4 @@
-"""TODO docstring."""
-# MERGED: A GPU as somebody would write it, or an amount of memory, to what it has: "A10", "h100 nvl", "22.49GiB".
+"""Read the GPU catalogue, and parse a GPU name or an amount of memory ("A10", "h100 nvl", "22.49GiB")."""
 
 import csv
 import difflib
@@ -7,17 +6,25 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
+from gptoss_bench import paths
+from gptoss_bench.memory.catalogue import Catalogue
 from gptoss_client import UsageError
+
+UNIT_BYTES = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNIT_BYTES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+MEMORY_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?I?B)", re.IGNORECASE)
+LARGEST_BUDGET_BYTES = 2**60
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A card as it is sold, and the total that nvidia-smi was seen to print for it, where one was seen."""
+    """One GPU as it is sold."""
 
     name: str
     memory_nominal_gb: int
-    total_mib: int | None
+    total_mib: int | None  # as printed by nvidia-smi; None: unknown
     bandwidth_gb_s: float | None
     compute_capability: str
     azure_sizes: str
@@ -25,13 +32,19 @@ class Gpu:
 
     @property
     def memory_bytes(self) -> int:
-        """The seen total, else the nominal GB taken as 10^9 bytes, which is less than cards turn out to have."""
+        """Return the total by nvidia-smi, else the nominal GB as 10^9 bytes, which is less than real GPUs have."""
         return self.memory_nominal_gb * 10**9 if self.total_mib is None else self.total_mib * 2**20
 
 
-def read_gpus(text: str) -> dict[str, Gpu]:
-    """The kit's gpus.csv by name, in its order. Raises UsageError for a row that is not a card."""
-    return {gpu.name: gpu for gpu in map(_gpu, csv.DictReader(io.StringIO(text)))}
+@cache
+def gpu_catalogue() -> Catalogue[Gpu]:
+    """Return the GPUs of the kit's gpus.csv by name, in the order of the file."""
+    return read_gpus(paths.GPUS.read_text(encoding="utf-8"))
+
+
+def read_gpus(text: str) -> Catalogue[Gpu]:
+    """Parse a table with the columns of gpus.csv. Raises UsageError for an invalid row."""
+    return Catalogue({gpu.name: gpu for gpu in map(_gpu, csv.DictReader(io.StringIO(text)))})
 
 
 def _gpu(row: Mapping[str, str]) -> Gpu:
@@ -46,69 +59,60 @@ def _gpu(row: Mapping[str, str]) -> Gpu:
             source=row["source"],
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"gpus.csv: the row of {row.get('name')!r} is not a card ({error}); look at it") from error
-
-
-UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
-AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?I?B)", re.IGNORECASE)
-MOST_BYTES = 2**60
+        raise UsageError(f"gpus.csv: the row of {row.get('name')!r} is invalid ({error}); correct it") from error
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much memory there is, and whose. `others` are cards that the same words fit as well."""
+    """An amount of memory, and the GPU that it belongs to, if any."""
 
     name: str
     bytes: int
     gpu: Gpu | None = None
-    others: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()  # further GPUs that match the same text
 
 
-def parse_budget(text: str, gpus: Mapping[str, Gpu]) -> Budget:
-    """An amount such as "22.49GiB", or a card of `gpus`, named loosely. Raises UsageError where it is neither.
+def parse_budget(text: str) -> Budget:
+    """Parse an amount such as "22.49GiB", or a loosely written GPU name. Raises UsageError if it is neither.
 
-    A card fits where each word of `text` is a word of its name or one of its Azure sizes; of several the first in
-    the table is taken, so that "A10" is the bare card and not a fraction of it.
+    A GPU matches if each word of `text` is a word of its name or one of its Azure sizes. The first match in the
+    catalogue is taken, so that "A10" is the whole GPU and not a fraction of it.
     """
-    if amount := AMOUNT.fullmatch(text.strip()):
+    if amount := MEMORY_AMOUNT.fullmatch(text.strip()):
         number, unit = amount.groups()
-        size = int(float(number) * UNITS[unit.upper()])
-        if not 0 < size <= MOST_BYTES:
-            raise UsageError(f"{text} is no amount of memory that a device has; give one above zero, such as 22.49GiB")
+        size = int(float(number) * UNIT_BYTES[unit.upper()])
+        if not 0 < size <= LARGEST_BUDGET_BYTES:
+            raise UsageError(f"{text} is not a possible amount of memory; pass one above zero, such as 22.49GiB")
         return Budget(text.strip(), size)
-    fitting = next(filter(None, (_fitting(words, gpus) for words in _readings(text))), [])
-    if not fitting:
-        raise UsageError(f"no card is known as {text!r}{_nearest(text, gpus)}; or give an amount such as 22.49GiB")
-    first, *others = fitting
+    matches = next(filter(None, map(_matching_gpus, _tokenisations(text))), [])
+    if not matches:
+        raise UsageError(f"unknown GPU {text!r}{_suggestion(text)}; or pass an amount such as 22.49GiB")
+    first, *others = matches
     return Budget(first.name, first.memory_bytes, first, tuple(gpu.name for gpu in others))
 
 
-def short_name(gpu: Gpu) -> str:
-    """A card's name as a figure has room for it."""
-    return gpu.name.removeprefix("NVIDIA ").partition(" (")[0]
+def _matching_gpus(wanted: frozenset[str]) -> list[Gpu]:
+    gpus = gpu_catalogue().values()
+    return [gpu for gpu in gpus if wanted and wanted <= _name_words(f"{gpu.name} {gpu.azure_sizes}")]
 
 
-def _fitting(wanted: frozenset[str], gpus: Mapping[str, Gpu]) -> list[Gpu]:
-    return [gpu for gpu in gpus.values() if wanted and wanted <= _words(f"{gpu.name} {gpu.azure_sizes}")]
-
-
-def _readings(text: str) -> list[frozenset[str]]:
-    """The words as written, then cut at hyphens (H100-NVL), then between letters and digits as well (RTX4090)."""
+def _tokenisations(text: str) -> list[frozenset[str]]:
+    """Return the words as written, then split at hyphens (H100-NVL), then also between letters and digits (RTX4090)."""
     written = text.lower().split()
     cut = [part for word in written for part in re.split(r"[-/]", word)]
     pieces = [part for word in cut for part in re.findall(r"[a-z_]+|[0-9]+", word)]
     return [frozenset(words) - {""} for words in (written, cut, pieces)]
 
 
-def _words(text: str) -> frozenset[str]:
-    """Words in small letters; "A10-24Q" gives itself and its parts, so that A10 finds it."""
+def _name_words(text: str) -> frozenset[str]:
+    """Return the words in lower case; "A10-24Q" gives itself and its parts, so that A10 matches it."""
     whole = re.findall(r"[a-z0-9_/-]+", text.lower())
     return frozenset(whole) | frozenset(part for word in whole for part in re.split(r"[-/]", word) if part)
 
 
-def _nearest(text: str, gpus: Mapping[str, Gpu]) -> str:
-    said = {word: gpu.name for gpu in reversed(list(gpus.values())) for word in (gpu.name.lower(), *_words(gpu.name))}
-    close = difflib.get_close_matches(text.lower(), said, n=1, cutoff=0.6)
-    close = close or difflib.get_close_matches(text.lower().rpartition(" ")[2], said, n=1, cutoff=0.6)
-    return f", did you mean {said[close[0]]!r}?" if close else f"; there are {', '.join(gpus)}"
+def _suggestion(text: str) -> str:
+    names = list(gpu_catalogue())
+    name_of = {word: name for name in reversed(names) for word in (name.lower(), *_name_words(name))}
+    close = difflib.get_close_matches(text.lower(), name_of, n=1, cutoff=0.6)
+    close = close or difflib.get_close_matches(text.lower().rpartition(" ")[2], name_of, n=1, cutoff=0.6)
+    return f", did you mean {name_of[close[0]]!r}?" if close else f"; known GPUs: {', '.join(names)}"

@@ -1,7 +1,6 @@
-"""A checkpoint of true names, shapes and dtypes with random weights: what a loader is tried on where no model is.
+"""Write a checkpoint with the names, shapes and dtypes of a real model and random weights, to test a loader.
 
-It is written as a stream, one safetensors file for each stage of the model, so that its size is bounded by the disk
-alone. What such a model says is noise.
+It is written as a stream, one safetensors file per stage of the model, so that only the disk limits its size.
 """
 
 import json
@@ -14,23 +13,23 @@ from pathlib import Path
 
 import numpy as np
 
-from gptoss_bench.memory.architecture import ITEM_BYTES, Allocation, Architecture
+from gptoss_bench.memory.architecture import Allocation, Architecture
+from gptoss_bench.memory.dtypes import ELEMENT_BYTES, SAFETENSORS_NAMES
 from gptoss_client import UsageError
 
-NAMES = {"bfloat16": "BF16", "float32": "F32", "uint8": "U8"}
 PATTERN_BYTES = 4 * 2**20
-# What modules the published checkpoints keep in BF16, as their config.json lists them.
-KEPT = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
-SCALES = (118, 124)  # exponents 2^-9 to 2^-4: products of the order that trained weights have
+# The modules that the published checkpoints keep in BF16, as listed in their config.json.
+UNQUANTISED_MODULES = ["model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]
+SCALE_RANGE = (118, 124)  # exponents 2^-9 to 2^-4: the order of magnitude of trained weights
 
 
-def write_checkpoint(architecture: Architecture, folder: Path, dtype: str = "mxfp4", *, seed: int = 0) -> int:
-    """Write config.json, the safetensors files and their index; returns the bytes of all weights.
+def write_random_checkpoint(architecture: Architecture, folder: Path, dtype: str = "mxfp4", *, seed: int = 0) -> int:
+    """Write config.json, the safetensors files and their index; return the bytes of all weights.
 
-    `dtype` is "mxfp4", "bf16" or "fp32". Raises UsageError for another one and where the folder cannot be written.
+    `dtype` is "mxfp4", "bf16" or "fp32". Raises UsageError for another dtype, or if the folder cannot be written.
     """
     if dtype not in ("mxfp4", "bf16", "fp32"):
-        raise UsageError(f"a checkpoint in {dtype!r} is not written here; choose mxfp4, bf16 or fp32")
+        raise UsageError(f"cannot write a checkpoint in {dtype!r}; choose mxfp4, bf16 or fp32")
     steps = architecture.allocations(dtype)
     stages = [list(group) for _, group in groupby(steps, key=lambda step: step.stage)]
     files = [f"model-{number:05}-of-{len(stages):05}.safetensors" for number in range(1, len(stages) + 1)]
@@ -45,7 +44,9 @@ def write_checkpoint(architecture: Architecture, folder: Path, dtype: str = "mxf
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
         (folder / "config.json").write_text(json.dumps(_config(architecture, dtype), indent=1))
     except OSError as error:
-        raise UsageError(f"cannot write a checkpoint to {folder}: {error.strerror or error}; free space") from error
+        raise UsageError(
+            f"cannot write a checkpoint to {folder}: {error.strerror or error}; free space or choose another folder"
+        ) from error
     return total
 
 
@@ -53,17 +54,21 @@ def _config(architecture: Architecture, dtype: str) -> dict[str, object]:
     config = asdict(architecture) | {"model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"]}
     del config["name"], config["quantisation"]
     if dtype == "mxfp4":
-        config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": KEPT}
+        config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": UNQUANTISED_MODULES}
     return config | {"dtype": "float32" if dtype == "fp32" else "bfloat16"}
 
 
 def _write(path: Path, tensors: list[Allocation], draw: np.random.Generator) -> None:
     header, at = {}, 0
     for tensor in tensors:
-        entry = {"dtype": NAMES[tensor.element], "shape": tensor.shape, "data_offsets": (at, at + tensor.bytes)}
+        entry = {
+            "dtype": SAFETENSORS_NAMES[tensor.element],
+            "shape": tensor.shape,
+            "data_offsets": (at, at + tensor.bytes),
+        }
         header[tensor.name], at = entry, at + tensor.bytes
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # the data begins on a multiple of 8
+    text += b" " * (-len(text) % 8)  # the data starts at a multiple of 8
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for tensor in tensors:
@@ -72,15 +77,15 @@ def _write(path: Path, tensors: list[Allocation], draw: np.random.Generator) -> 
 
 
 def _pieces(tensor: Allocation, draw: np.random.Generator) -> Iterator[bytes]:
-    """The bytes of one tensor: a drawn pattern, over and over."""
-    items = min(prod(tensor.shape), PATTERN_BYTES // ITEM_BYTES[tensor.element])
+    """Yield the bytes of one tensor: a random pattern, repeated."""
+    items = min(prod(tensor.shape), PATTERN_BYTES // ELEMENT_BYTES[tensor.element])
     if tensor.element == "uint8":
-        low, high = SCALES if tensor.name.endswith("_scales") else (0, 256)
+        low, high = SCALE_RANGE if tensor.name.endswith("_scales") else (0, 256)
         pattern = draw.integers(low, high, items, dtype=np.uint8).tobytes()
     else:
         norms = tensor.module == "norms"
         values = np.ones(items, np.float32) if norms else draw.normal(0, 0.02, items).astype(np.float32)
-        # BF16 is the upper half of a float32; these are little-endian, as safetensors is.
+        # BF16 is the upper half of a float32; both are little-endian, like safetensors.
         pattern = (
             values.tobytes() if tensor.element == "float32" else (values.view("<u4") >> 16).astype("<u2").tobytes()
         )

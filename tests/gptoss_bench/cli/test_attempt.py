@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_bench import paths
 from gptoss_bench.cli.main import main
-from gptoss_bench.memory.architecture import FULL, SLIDING, read_architectures
+from gptoss_bench.memory.architecture import FULL, SLIDING, architectures
+from gptoss_bench.memory.attempt import explain_signal
 from gptoss_bench.memory.capacity import weights_bytes
-from gptoss_bench.memory.load_attempt import killed_words
-from gptoss_bench.memory.loader import attempt_loading, first_not_to_load, loading_order
-from gptoss_bench.memory.random_checkpoint import write_checkpoint
-from gptoss_bench.memory.transformers_mxfp4 import FAILS, setup_here, unpacking_case
+from gptoss_bench.memory.random_checkpoint import write_random_checkpoint
+from gptoss_bench.memory.transformers_loader import attempt_checkpoint_load, first_not_to_load, loading_order
+from gptoss_bench.memory.transformers_mxfp4 import FAILS, installed_setup, predict_mxfp4_decision
 from gptoss_client.errors import UsageError
 
 if not sys.platform.startswith("linux"):
@@ -26,7 +25,7 @@ if not sys.platform.startswith("linux"):
 
 GIB = 2**30
 MB = 10**6
-PUBLISHED = read_architectures(paths.ARCHITECTURES.read_text())["gpt-oss-20b"]
+PUBLISHED = architectures()["gpt-oss-20b"]
 # Layers of some 54 MB: large beside what Python and torch take while they load.
 MIDDLE = replace(
     PUBLISHED,
@@ -43,7 +42,7 @@ MIDDLE = replace(
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "middle"
-    write_checkpoint(MIDDLE, folder)
+    write_random_checkpoint(MIDDLE, folder)
     return folder
 
 
@@ -94,19 +93,19 @@ def test_a_child_that_is_killed_makes_exit_code_137_and_is_told():
 
 
 def test_who_killed_is_told_by_the_kernels_own_count():
-    assert "most likely" in killed_words(137, None, None)
-    assert "by the kernel's out-of-memory killer" in killed_words(137, 3, 4)
-    assert "counted no such kill" in killed_words(137, 3, 3)
-    assert "signal 11" in killed_words(139, 3, 3)
+    assert "most likely" in explain_signal(137, None, None)
+    assert "by the kernel's out-of-memory killer" in explain_signal(137, 3, 4)
+    assert "counted no such kill" in explain_signal(137, 3, 3)
+    assert "signal 11" in explain_signal(139, 3, 3)
 
 
 @pytest.mark.parametrize(("budget_mb", "layer"), [(150, 1), (300, 3), (420, 5)])
 def test_transformers_own_loader_ends_where_it_was_predicted(checkpoint, budget_mb, layer):
-    done = attempt_loading(checkpoint, MIDDLE, budget_mb * MB, device="cpu")
+    done = attempt_checkpoint_load(checkpoint, MIDDLE, budget_mb * MB, device="cpu")
     assert (done.outcome, done.exit_code) == ("out of memory", 1)
     assert "can't allocate memory" in done.error
     assert done.predicted.place == f"layer {layer} of 8"
-    assert done.layers_apart in (0, 1), done.reached.words
+    assert done.layers_apart in (0, 1), done.reached.label
     assert done.usage_bytes["resident_peak_bytes"] > 0
 
 
@@ -132,7 +131,7 @@ def test_the_loaders_order_is_by_name_and_it_needs_room_to_unpack():
 
 def test_a_random_checkpoint_is_written_and_loaded_and_nothing_is_overwritten(capsys, tmp_path):
     tiny = replace(MIDDLE, name="tiny", vocab_size=64, hidden_size=32, intermediate_size=32, num_local_experts=4)
-    write_checkpoint(tiny, tmp_path / "tiny")
+    write_random_checkpoint(tiny, tmp_path / "tiny")
     for file in (tmp_path / "tiny").glob("*.safetensors"):
         file.unlink()
     made = tmp_path / "made"
@@ -146,7 +145,7 @@ def test_a_random_checkpoint_is_written_and_loaded_and_nothing_is_overwritten(ca
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--budget", "lots"], "no card is known"),
+        (["--budget", "lots"], "unknown GPU"),
         (["--budget", "A10", "--dtype", "int3"], "choose one of"),
         (["--budget", "A10", "--device", "tpu"], "choose one of cpu, cuda"),
         (["--budget", "A10", "--timeout-s", "0"], "above zero"),
@@ -165,36 +164,36 @@ def test_an_attempt_that_makes_no_sense_is_one_line_and_exit_code_2(capsys, argu
 
 def test_a_folder_without_weights_is_refused(tmp_path):
     with pytest.raises(UsageError, match="no safetensors"):
-        attempt_loading(tmp_path, MIDDLE, GIB, device="cpu")
+        attempt_checkpoint_load(tmp_path, MIDDLE, GIB, device="cpu")
 
 
 @pytest.mark.parametrize(("written", "dtype"), [("mxfp4", "fp8"), ("bf16", "mxfp4")])
 def test_what_the_loader_cannot_make_is_refused(tmp_path, written, dtype):
     tiny = replace(MIDDLE, vocab_size=64, hidden_size=32, intermediate_size=32, num_local_experts=4)
-    write_checkpoint(tiny, tmp_path, written)
+    write_random_checkpoint(tiny, tmp_path, written)
     found = replace(tiny, quantisation="mxfp4" if written == "mxfp4" else None)
     with pytest.raises(UsageError, match="choose bf16"):
-        attempt_loading(tmp_path, found, GIB, dtype, device="cpu")
+        attempt_checkpoint_load(tmp_path, found, GIB, dtype, device="cpu")
 
 
 def test_packed_weights_that_nothing_keeps_packed_are_neither_success_nor_failure(tmp_path):
     tiny = replace(MIDDLE, name="tiny", vocab_size=64, hidden_size=32, intermediate_size=32, num_local_experts=4)
-    write_checkpoint(tiny, tmp_path)
-    done = attempt_loading(tmp_path, tiny, 4 * GIB, "mxfp4", device="cpu")
-    expected = unpacking_case(setup_here()).outcome
+    write_random_checkpoint(tiny, tmp_path)
+    done = attempt_checkpoint_load(tmp_path, tiny, 4 * GIB, "mxfp4", device="cpu")
+    expected = predict_mxfp4_decision(installed_setup()).outcome
     if expected == FAILS:
         assert (done.outcome, done.exit_code) == ("error", 1)
         assert "ccelerate" in done.error
     else:
         assert (done.outcome, done.exit_code) == ("unpacked", 1)
-        assert "no more than a warning" in done.error
+        assert "with only a warning" in done.error
     assert done.layers_apart is None
 
 
 def test_a_loader_that_meets_a_broken_checkpoint_says_why(tmp_path):
     tiny = replace(MIDDLE, name="tiny", vocab_size=64, hidden_size=32, intermediate_size=32, num_local_experts=4)
-    write_checkpoint(tiny, tmp_path)
+    write_random_checkpoint(tiny, tmp_path)
     (tmp_path / "config.json").write_text("{")
-    done = attempt_loading(tmp_path, tiny, 4 * GIB, device="cpu")
+    done = attempt_checkpoint_load(tmp_path, tiny, 4 * GIB, device="cpu")
     assert (done.outcome, done.exit_code, done.layers_apart) == ("error", 1, None)
     assert done.error

@@ -9,15 +9,15 @@ import pytest
 
 from gptoss_bench import paths
 from gptoss_bench.cli.main import main
-from gptoss_bench.memory.architecture import FULL, SLIDING, read_architectures
+from gptoss_bench.memory.architecture import FULL, SLIDING, architectures
 from gptoss_bench.memory.capacity import kv_bytes
 from gptoss_bench.memory.models import read_model
-from gptoss_bench.memory.random_checkpoint import write_checkpoint
+from gptoss_bench.memory.random_checkpoint import write_random_checkpoint
 
 CATALOGUE = json.loads(paths.ARCHITECTURES.read_text())
 CONFIG = CATALOGUE["gpt-oss-20b"]["config"]
 TINY = replace(
-    read_architectures(paths.ARCHITECTURES.read_text())["gpt-oss-20b"],
+    architectures()["gpt-oss-20b"],
     name="tiny",
     vocab_size=512,
     hidden_size=64,
@@ -78,7 +78,7 @@ def test_the_table_reads_well(capsys):
 
 @pytest.mark.parametrize("dtype", ["mxfp4", "bf16", "fp32"])
 def test_a_folders_headers_are_counted_and_agree(capsys, tmp_path, dtype):
-    written = write_checkpoint(TINY, tmp_path / "tiny", dtype)
+    written = write_random_checkpoint(TINY, tmp_path / "tiny", dtype)
     code, out, _ = fit(capsys, "--model", str(tmp_path / "tiny"), "--gpu", "1GiB", "--json")
     found = json.loads(out)
     assert code == 0
@@ -89,7 +89,7 @@ def test_a_folders_headers_are_counted_and_agree(capsys, tmp_path, dtype):
 
 
 def test_headers_that_hold_another_model_are_told(capsys, tmp_path):
-    write_checkpoint(TINY, tmp_path / "tiny")
+    write_random_checkpoint(TINY, tmp_path / "tiny")
     (tmp_path / "tiny" / "model-00002-of-00004.safetensors").unlink()
     code, out, _ = fit(capsys, "--model", str(tmp_path / "tiny"), "--gpu", "1GiB")
     assert code == 0
@@ -114,9 +114,9 @@ def folder_with(tmp_path, text):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"num_local_experts": None}, "lacks num_local_experts"),
-        ({"hidden_size": None, "head_dim": None}, "lacks head_dim, hidden_size"),
-        ({"quantization_config": {"quant_method": "awq"}}, "quantisation 'awq' is unknown"),
+        ({"num_local_experts": None}, "is missing num_local_experts"),
+        ({"hidden_size": None, "head_dim": None}, "is missing head_dim, hidden_size"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantisation 'awq' is not supported"),
         ({"num_hidden_layers": -24}, "num_hidden_layers is -24"),
         ({"vocab_size": 10**15}, "vocab_size is 1000000000000000"),
         ({"hidden_size": 1e308}, "hidden_size is 1e+308"),
@@ -142,17 +142,17 @@ def test_what_is_no_config_is_one_line_and_exit_code_2(capsys, tmp_path, text):
     [b"", b"\x08\0\0\0", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0[]", b'\x14\0\0\0\0\0\0\0{"a":{"dtype":"U8"}}'],
 )
 def test_a_broken_safetensors_file_is_one_line_and_exit_code_2(capsys, tmp_path, content):
-    write_checkpoint(TINY, tmp_path)
+    write_random_checkpoint(TINY, tmp_path)
     (tmp_path / "model-00001-of-00004.safetensors").write_bytes(content)
     code, out, err = fit(capsys, "--model", str(tmp_path), "--gpu", "A10")
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
 def test_a_file_cut_short_is_told(capsys, tmp_path):
-    write_checkpoint(TINY, tmp_path)
+    write_random_checkpoint(TINY, tmp_path)
     file = tmp_path / "model-00001-of-00004.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    assert "shorter than its header says" in fit(capsys, "--model", str(tmp_path), "--gpu", "A10")[2]
+    assert "shorter than its header states" in fit(capsys, "--model", str(tmp_path), "--gpu", "A10")[2]
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ from gptoss_bench.figures.memory import weights_by_module
 from gptoss_bench.figures.style import HATCHES, finish_figure, new_figure
 from gptoss_bench.lint.check import check_result
 from gptoss_bench.lint.results import read_results
-from gptoss_bench.memory.architecture import read_architectures
-from gptoss_bench.memory.gpus import read_gpus
+from gptoss_bench.memory.architecture import architectures
+from gptoss_bench.memory.gpus import gpu_catalogue
 from gptoss_bench.runs.labels import merged_labels
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.stats.summary import summarise
@@ -102,8 +102,8 @@ def test_gaps_that_one_read_hid_are_counted_and_not_drawn_as_short_ones() -> Non
 
 
 def test_parts_side_by_side_differ_in_print_without_colour() -> None:
-    models = list(read_architectures(paths.ARCHITECTURES.read_text()).values())
-    cards = list(read_gpus(paths.GPUS.read_text()).values())
+    models = list(architectures().values())
+    cards = list(gpu_catalogue().values())
     figure = weights_by_module(models[:1], cards[:1], {})
     hatches = [bars.patches[0].get_hatch() for bars in figure.axes[0].containers]
     assert [hatch or "" for hatch in hatches] == list(HATCHES[: len(hatches)])

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from torch.profiler import ProfilerActivity, profile
 from transformers.integrations import mxfp4
 
-from gptoss_bench import paths
-from gptoss_bench.memory.architecture import read_architectures
+from gptoss_bench.memory.architecture import architectures
 from gptoss_bench.memory.capacity import (
     dequantisation_bytes,
     estimate_fit,
@@ -17,11 +16,11 @@ from gptoss_bench.memory.capacity import (
     largest_sequences,
     unpacking_bytes,
 )
-from gptoss_bench.memory.gpus import parse_budget, read_gpus
+from gptoss_bench.memory.gpus import gpu_catalogue, parse_budget
 from gptoss_client.errors import UsageError
 
-MODELS = read_architectures(paths.ARCHITECTURES.read_text())
-GPUS = read_gpus(paths.GPUS.read_text())
+MODELS = architectures()
+GPUS = gpu_catalogue()
 SMALL = MODELS["gpt-oss-20b"]
 GIB = 2**30
 DTYPES = ("mxfp4", "fp8", "bf16", "fp32")
@@ -44,7 +43,7 @@ def test_what_unpacking_holds_is_what_torch_counts(shape, at_once):
     assert unpacking_bytes(shape, at_once) == pytest.approx(beside, rel=0.01)
 
 
-def test_only_what_is_unpacked_needs_room_for_it():
+def test_only_what_is_unpacked_needs_extra_memory():
     assert dequantisation_bytes(SMALL, "bf16") == 4_064_256_000
     assert dequantisation_bytes(SMALL, "mxfp4") == dequantisation_bytes(SMALL, "fp8") == 0
 
@@ -99,7 +98,7 @@ def test_a_number_of_sequences_that_is_none_is_refused():
     ],
 )
 def test_a_card_is_found_however_it_is_written(text, name):
-    found = parse_budget(text, GPUS)
+    found = parse_budget(text)
     assert (found.name, found.bytes) == (name, GPUS[name].memory_bytes)
     assert name not in found.others
 
@@ -108,24 +107,24 @@ def test_a_card_is_found_however_it_is_written(text, name):
     ("text", "size"), [("22.49GiB", int(22.49 * GIB)), ("16 GB", 16 * 10**9), ("900mib", 900 * 2**20), ("1TB", 10**12)]
 )
 def test_an_amount_is_a_budget(text, size):
-    found = parse_budget(text, GPUS)
+    found = parse_budget(text)
     assert (found.bytes, found.gpu) == (size, None)
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "there are"),
+        ("", "known GPUs"),
         ("A11", "did you mean"),
         ("RTX 9090", "did you mean"),
-        ("A10 H100", "no card"),
-        ("22", "no card"),
-        ("-3GiB", "no card"),
+        ("A10 H100", "unknown GPU"),
+        ("22", "unknown GPU"),
+        ("-3GiB", "unknown GPU"),
         ("0GB", "above zero"),
-        ("99999999999TiB", "no amount"),
+        ("99999999999TiB", "not a possible amount"),
     ],
 )
 def test_what_is_no_card_is_refused_in_one_line(text, words):
     with pytest.raises(UsageError, match=words) as reported:
-        parse_budget(text, GPUS)
+        parse_budget(text)
     assert "\n" not in str(reported.value)

@@ -8,12 +8,12 @@ from matplotlib.text import Text
 from gptoss_bench import paths
 from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.figures.sinks import sink_shares, sink_support_map
-from gptoss_bench.memory.sink_support import capability, choices, read_backends
-from gptoss_bench.memory.sinks import read_sinks
+from gptoss_bench.memory.sink_support import SinkBackend, parse_compute_capability, read_sink_backends, sink_backends
+from gptoss_bench.memory.sinks import measure_sink_effect
 from gptoss_bench.tiny_model.gguf_import import load_tiny
 from gptoss_client.errors import UsageError
 
-BACKENDS = read_backends(paths.ATTENTION_SINKS.read_text())
+BACKENDS = sink_backends()
 A10, H100 = (8, 6), (9, 0)
 
 
@@ -24,7 +24,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def reading(tiny):
-    return read_sinks(*tiny)
+    return measure_sink_effect(*tiny)
 
 
 def test_the_weights_come_back_as_they_were_trained(tiny):
@@ -52,7 +52,7 @@ def test_the_tiny_model_knows_its_text_and_says_it_a_little_worse_without_sinks(
 
 
 def test_the_sinks_are_put_back(tiny, reading):
-    again = read_sinks(*tiny)
+    again = measure_sink_effect(*tiny)
     assert again.loss == reading.loss
     assert np.array_equal(again.share, reading.share)
 
@@ -69,6 +69,17 @@ def test_the_map_has_a_row_for_each_backend():
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "vLLM 0.10.1.1  Triton" in words
     assert "dropped" in words
+
+
+def choices(
+    backends: tuple[SinkBackend, ...], stack: str, version: str, capability: tuple[int, int]
+) -> tuple[str, ...]:
+    """The backends of one version that support sinks on a GPU."""
+    return tuple(
+        each.backend
+        for each in backends
+        if (each.stack, each.version, each.sinks) == (stack, version, "yes") and each.runs_on(capability)
+    )
 
 
 def test_on_an_a10_vllm_had_no_backend_with_sinks_at_first_and_has_one_since():
@@ -115,7 +126,7 @@ def test_the_installed_transformers_does_what_the_table_says_of_it():
 
 @pytest.mark.parametrize("text", ["stack\nvLLM\n", paths.ATTENTION_SINKS.read_text().replace(",yes,", ",maybe,")])
 def test_a_table_that_is_none_is_refused(text):
-    with pytest.raises(UsageError, match="look at it"):
-        read_backends(text)
-    with pytest.raises(UsageError, match="no compute capability"):
-        capability("Ampere")
+    with pytest.raises(UsageError, match="correct it"):
+        read_sink_backends(text)
+    with pytest.raises(UsageError, match="not a compute capability"):
+        parse_compute_capability("Ampere")

@@ -4,15 +4,14 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from gptoss_bench import paths
 from gptoss_bench.figures.capacity import headroom_map, need_against_budget
-from gptoss_bench.memory.architecture import read_architectures
+from gptoss_bench.memory.architecture import architectures
 from gptoss_bench.memory.capacity import estimate_fit, fit_grid, largest_sequences
-from gptoss_bench.memory.gpus import read_gpus
+from gptoss_bench.memory.gpus import gpu_catalogue
 from gptoss_bench.notebook.fit_panel import open_fit_panel
 
-MODELS = read_architectures(paths.ARCHITECTURES.read_text())
-GPUS = read_gpus(paths.GPUS.read_text())
+MODELS = architectures()
+GPUS = gpu_catalogue()
 A10 = "NVIDIA A10 (bare metal / pass-through)"
 CHOICE = {"model": "gpt-oss-20b", "gpu": A10, "context": 8192}
 

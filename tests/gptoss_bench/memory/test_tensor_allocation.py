@@ -1,26 +1,23 @@
 """Real children under real limits: what they reach is what was predicted, and the parent goes on living."""
 
-import os
-import resource
 import shutil
-import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from matplotlib.text import Text
 
-from gptoss_bench import paths
 from gptoss_bench.figures.memory import attempt_against_budget
-from gptoss_bench.memory.architecture import Allocation, read_architectures
+from gptoss_bench.memory import tensor_allocation
+from gptoss_bench.memory.architecture import architectures
+from gptoss_bench.memory.attempt import send_question, why_no_limit
 from gptoss_bench.memory.capacity import weights_bytes
-from gptoss_bench.memory.load_attempt import attempt_load, cannot_limit
+from gptoss_bench.memory.tensor_allocation import attempt_allocation
 from gptoss_client.errors import UsageError
 
-MODEL = read_architectures(paths.ARCHITECTURES.read_text())["gpt-oss-20b"]
+MODEL = architectures()["gpt-oss-20b"]
 GIB = 2**30
-CHILD = [sys.executable, "-m", "gptoss_bench.memory.load_attempt_child"]
+CHILD = [sys.executable, "-m", "gptoss_bench.memory.tensor_allocation_child"]
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="an address-space limit needs Linux")
 
 
@@ -35,7 +32,7 @@ on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="an a
     ],
 )
 def test_the_real_failure_is_where_it_was_predicted(budget_bytes: int, dtype: str, place: str) -> None:
-    done = attempt_load(MODEL, budget_bytes, dtype)
+    done = attempt_allocation(MODEL, budget_bytes, dtype)
     assert (done.outcome, done.exit_code) == ("out of memory", 1)
     assert done.error
     assert done.predicted
@@ -48,48 +45,49 @@ def test_the_real_failure_is_where_it_was_predicted(budget_bytes: int, dtype: st
 
 @on_linux
 def test_what_fits_is_loaded_whole_and_uses_hardly_any_memory() -> None:
-    resident = []
-
-    def watch(pid: int, _: Allocation) -> None:
-        resident.append(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize())
-
-    done = attempt_load(MODEL, int(22.49 * GIB), "mxfp4", watch=watch)
+    done = attempt_allocation(MODEL, int(22.49 * GIB), "mxfp4")
     assert (done.outcome, done.exit_code, done.error) == ("fits", 0, None)
     assert done.predicted is done.reached is None
     assert done.layers_apart == 0
     assert done.allocated_bytes == weights_bytes(MODEL, "mxfp4")
-    assert len(resident) == len(MODEL.allocations("mxfp4"))
-    assert max(resident) < 3e9
+    assert done.usage_bytes["resident_peak_bytes"] < 3e9
 
 
 @on_linux
-def test_a_killed_child_leaves_its_last_layer_known() -> None:
-    def watch(pid: int, step: Allocation) -> None:
-        if step.words == "layer 3 of 24, experts.down_proj":
-            os.kill(pid, signal.SIGKILL)
+def test_a_killed_child_leaves_its_last_layer_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = next(step for step in MODEL.allocations("bf16") if step.label == "layer 3 of 24, experts.down_proj")
+    seen: list[object] = []
 
-    done = attempt_load(MODEL, 20 * GIB, watch=watch)
+    def send_or_kill(child: subprocess.Popen[str], question: dict[str, object]) -> None:
+        seen.append(question.get("shape"))
+        if seen.count(layer.shape) == layer.stage:
+            child.kill()
+            child.wait()
+        send_question(child, question)
+
+    monkeypatch.setattr(tensor_allocation, "send_question", send_or_kill)
+    done = attempt_allocation(MODEL, 20 * GIB)
     assert (done.outcome, done.exit_code) == ("killed", 137)
     assert done.reached
-    assert done.reached.words == "layer 3 of 24, experts.down_proj"
+    assert done.reached.label == "layer 3 of 24, experts.down_proj"
     before = MODEL.allocations("bf16")
     assert done.allocated_bytes == sum(step.bytes for step in before[: before.index(done.reached)])
 
 
 @on_linux
 def test_the_picture_of_an_attempt_says_what_was_simulated_and_by_which_run() -> None:
-    done = attempt_load(MODEL, 2 * GIB)
+    done = attempt_allocation(MODEL, 2 * GIB)
     figure = attempt_against_budget(done, MODEL.allocations("bf16"), {"run_id": "run-7"})
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "simulated budget: CPU address-space limit, true shapes, no GPU" in words
     assert done.reached
-    assert done.reached.words in words
+    assert done.reached.label in words
     assert any("run-7" in text for text in words)
 
 
 @on_linux
 def test_a_child_that_takes_too_long_is_stopped() -> None:
-    done = attempt_load(MODEL, GIB, timeout_s=0.05)  # a Python does not even start in that time
+    done = attempt_allocation(MODEL, GIB, timeout_s=0.05)  # a Python does not even start in that time
     assert done.outcome == "error"
     assert done.error == "stopped: no end within 0.05 s"
     assert done.layers_apart is None
@@ -109,7 +107,7 @@ def test_a_child_that_breaks_says_why() -> None:
 
 
 @on_linux
-def test_a_lower_limit_of_the_shell_is_said_in_words() -> None:
+def test_a_lower_limit_of_the_shell_is_reported() -> None:
     question = '{"device": "cpu", "budget_bytes": 21474836480}\n'
     limited = ["sh", "-c", 'ulimit -v 20000000; exec "$@"', "sh", *CHILD]
     done = subprocess.run(limited, input=question, text=True, capture_output=True, timeout=60, check=False)
@@ -127,24 +125,24 @@ def test_a_lower_limit_of_the_shell_is_said_in_words() -> None:
 )
 def test_an_attempt_that_makes_no_sense_is_refused(arguments: dict[str, object], words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        attempt_load(MODEL, **arguments)
+        attempt_allocation(MODEL, **arguments)
 
 
 def test_platforms_without_an_address_space_limit_are_refused() -> None:
-    assert "needs Linux and this is darwin" in str(cannot_limit("darwin", "cpu"))
-    assert "needs Linux and this is win32" in str(cannot_limit("win32", "cpu"))
-    assert cannot_limit("linux", "cpu") is cannot_limit("win32", "cuda") is None
+    assert "needs Linux and this is darwin" in str(why_no_limit("darwin", "cpu"))
+    assert "needs Linux and this is win32" in str(why_no_limit("win32", "cpu"))
+    assert why_no_limit("linux", "cpu") is why_no_limit("win32", "cuda") is None
 
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is not None, reason="there is a GPU here")
 def test_cuda_without_a_gpu_is_refused() -> None:
     with pytest.raises(UsageError, match="sees no CUDA GPU"):
-        attempt_load(MODEL, GIB, device="cuda")
+        attempt_allocation(MODEL, GIB, device="cuda")
 
 
 @pytest.mark.skipif(shutil.which("nvidia-smi") is None, reason="needs a CUDA GPU")
 def test_cuda_runs_out_where_it_was_predicted() -> None:
-    done = attempt_load(MODEL, 6 * GIB, device="cuda")
+    done = attempt_allocation(MODEL, 6 * GIB, device="cuda")
     assert (done.outcome, done.how) == ("out of memory", "CUDA memory fraction")
     assert done.layers_apart is not None
     assert done.layers_apart <= 1
