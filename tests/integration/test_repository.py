@@ -1,4 +1,4 @@
-"""The frame holds: one list of dependencies, one front door, notebooks that are sources, nothing of one machine."""
+"""Checks of the repository: dependencies, Makefile, notebooks without outputs, README tables, no machine paths."""
 
 import ast
 import re
@@ -137,7 +137,7 @@ def test_no_path_of_a_machine_and_no_registry_is_in_the_tree():
     guilty = []
     for name in listed.decode().split("\0"):
         file = paths.ROOT / name
-        if name and file.is_file() and name != "tests/test_frame.py" and foreign.search(file.read_bytes()):
+        if name and file.is_file() and foreign.search(file.read_bytes()):
             guilty.append(name)
     assert guilty == []
 
@@ -159,7 +159,7 @@ def test_the_readme_shows_the_verdicts_and_the_picture_of_runs_that_are_in_the_r
     assert PICTURE.read_bytes() == picture(pictured.path / "notebook.ipynb")
 
 
-def test_the_readme_shows_the_ruler_that_is_in_the_repository():
+def test_the_readme_shows_the_calibration_that_is_in_the_repository():
     text = README.read_text()
     [run_id] = re.findall(r"<!-- calibration of (\S+) -->", text)
     assert with_calibration(text, Run.load(paths.RUNS / run_id)) == text
@@ -176,8 +176,8 @@ def test_the_readme_shows_the_bench_that_is_in_the_repository():
 def test_no_published_page_holds_a_warning_or_a_path_of_the_machine_it_was_made_on():
     for book in (folder / "notebook.ipynb" for folder in published.folders()):
         outputs = [output for cell in nbformat.read(book, as_version=4).cells for output in cell.get("outputs", [])]
-        said = [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
-        assert said == [], book.parent.name
+        printed = [output.text for output in outputs if output.output_type == "stream" and output.name == "stderr"]
+        assert printed == [], book.parent.name
         assert str(paths.ROOT) not in book.read_text(), book.parent.name
 
 

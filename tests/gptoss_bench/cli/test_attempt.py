@@ -68,7 +68,7 @@ def test_the_a10s_budget_ends_it_in_layer_14_and_the_picture_is_drawn(capsys, tm
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_fits_says_so_in_lines(capsys):
+def test_what_fits_is_printed_as_lines(capsys):
     code = main(["attempt", "--device", "cpu", "--model", "gpt-oss-20b", "--budget", "16GiB", "--dtype", "mxfp4"])
     out = capsys.readouterr().out
     assert code == 0
@@ -76,7 +76,7 @@ def test_what_fits_says_so_in_lines(capsys):
     assert "none: it fits" in out
 
 
-def test_a_child_that_is_killed_makes_exit_code_137_and_is_told():
+def test_a_child_that_is_killed_makes_exit_code_137_and_is_reported():
     command = [sys.executable, "-m", "gptoss_bench", "attempt", "--model", "gpt-oss-20b", "--budget", "A10"]
     parent = subprocess.Popen([*command, "--device", "cpu", "--json"], stdout=subprocess.PIPE, text=True)
     found: list[int] = []
@@ -92,7 +92,7 @@ def test_a_child_that_is_killed_makes_exit_code_137_and_is_told():
     assert reported["layers_apart"] is None
 
 
-def test_who_killed_is_told_by_the_kernels_own_count():
+def test_the_killer_is_reported_by_the_kernels_own_count():
     assert "most likely" in explain_signal(137, None, None)
     assert "by the kernel's out-of-memory killer" in explain_signal(137, 3, 4)
     assert "counted no such kill" in explain_signal(137, 3, 3)

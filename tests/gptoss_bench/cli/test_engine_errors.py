@@ -29,7 +29,7 @@ def make(*words: str, ready) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=False)
 
 
-def test_without_an_address_the_target_says_what_to_type(tmp_path):
+def test_without_an_address_the_target_prints_what_to_type(tmp_path):
     done = make("run-endpoint", ready=tmp_path / "ready")
     assert done.returncode == 2
     assert "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT MODEL=NAME" in done.stdout

@@ -88,7 +88,7 @@ def test_a_folders_headers_are_counted_and_agree(capsys, tmp_path, dtype):
     assert "as the config implies" in fit(capsys, "--model", str(tmp_path / "tiny"), "--gpu", "1GiB")[1]
 
 
-def test_headers_that_hold_another_model_are_told(capsys, tmp_path):
+def test_headers_that_hold_another_model_are_reported(capsys, tmp_path):
     write_random_checkpoint(TINY, tmp_path / "tiny")
     (tmp_path / "tiny" / "model-00002-of-00004.safetensors").unlink()
     code, out, _ = fit(capsys, "--model", str(tmp_path / "tiny"), "--gpu", "1GiB")
@@ -148,7 +148,7 @@ def test_a_broken_safetensors_file_is_one_line_and_exit_code_2(capsys, tmp_path,
     assert (code, out, err.count("\n")) == (2, "", 1)
 
 
-def test_a_file_cut_short_is_told(capsys, tmp_path):
+def test_a_file_cut_short_is_reported(capsys, tmp_path):
     write_random_checkpoint(TINY, tmp_path)
     file = tmp_path / "model-00001-of-00004.safetensors"
     file.write_bytes(file.read_bytes()[:-1])

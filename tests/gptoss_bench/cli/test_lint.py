@@ -34,13 +34,15 @@ def test_a_run_is_judged_by_what_it_kept_and_by_its_manifest(capsys: pytest.Capt
     assert kept <= {finding["rule"] for finding in found["findings"]}
 
 
-def test_of_several_it_is_told_what_differs_between_them(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_results_show_what_differs_between_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", str(run_of("vllm-h100")), str(run_of("ollama-a10"))]) == 0
     between = capsys.readouterr().out.rpartition("\nbetween them\n")[2]
     assert "[mixed-versions]" in between
 
 
-def test_a_packed_file_is_read_and_one_that_was_cut_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_packed_file_is_read_and_one_that_was_cut_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     packed = FILES / "guidellm.json.gz"
     assert main(["lint", str(packed)]) == 0
     assert "guidellm 0.8.1" in capsys.readouterr().out
@@ -67,6 +69,6 @@ def test_what_cannot_be_read_is_one_line_and_exit_code_2(name: str, capsys: pyte
     assert len(reported.err.splitlines()) == 1
 
 
-def test_a_run_without_figures_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_without_figures_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", str(run_of("verdicts"))]) == 2
     assert "has no figures to check" in capsys.readouterr().err

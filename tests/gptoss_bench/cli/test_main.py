@@ -1,4 +1,4 @@
-"""The shell face: what it prints, what it leaves, its exit codes, and bad input told in one line."""
+"""The command line: output, run folders, exit codes, and one line for bad input."""
 
 import asyncio
 import os
@@ -150,7 +150,7 @@ def test_a_results_folder_that_cannot_be_written_is_refused(tmp_path):
     refused(asyncio.run(run()), "cannot write to")
 
 
-def test_a_disk_that_fills_up_is_told_in_one_line_and_what_it_took_is_kept(tmp_path):
+def test_a_disk_that_fills_up_is_one_line_and_what_was_written_is_kept(tmp_path):
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))  # of one file; the kernel refuses what goes beyond
 
@@ -189,7 +189,7 @@ def test_a_server_that_dies_in_mid_run_ends_it_as_incomplete_with_everything_kep
     assert found.summary["completed"] + found.summary["failed"] == 30
 
 
-def test_ctrl_c_keeps_what_had_ended(tmp_path):
+def test_ctrl_c_keeps_completed_requests(tmp_path):
     async def run():
         async def slowly(exchange: Exchange) -> None:
             await asyncio.sleep(0.1)
@@ -248,7 +248,7 @@ def test_a_profile_that_does_not_fit_is_refused_in_one_line(tmp_path, content, m
     refused(result, words)
 
 
-def test_a_missing_tiny_model_is_told_with_the_command_that_makes_it(tmp_path):
+def test_a_missing_tiny_model_is_reported_with_the_command_that_makes_it(tmp_path):
     hidden = paths.TINY_MODEL.with_suffix(".hidden")
     paths.TINY_MODEL.rename(hidden)
     try:
@@ -260,7 +260,7 @@ def test_a_missing_tiny_model_is_told_with_the_command_that_makes_it(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_what_had_ended(tmp_path, number):
+def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_completed_requests(tmp_path, number):
     async def run() -> tuple[int, str]:
         where = ("--profile", str(paths.PROFILES / "smoke.yaml"), "--results", str(tmp_path))
         more = ("-p", "requests=100000", "-p", "concurrency=2", "vllm_h100")
