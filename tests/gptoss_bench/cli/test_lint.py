@@ -40,9 +40,7 @@ def test_several_results_show_what_differs_between_them(capsys: pytest.CaptureFi
     assert "[mixed-versions]" in between
 
 
-def test_a_packed_file_is_read_and_one_that_was_cut_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_packed_file_is_read_and_a_cut_one_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     packed = FILES / "guidellm.json.gz"
     assert main(["lint", str(packed)]) == 0
     assert "guidellm 0.8.1" in capsys.readouterr().out
