@@ -1,43 +1,43 @@
-from .client import KEY_VARIABLE, Client, Request, request_headers
+from .client import Client, TraceCallback
 from .decoder import Decoder, decode_body
 from .dialects import Event, Reply, ServerTimings, assemble_reply
 from .errors import RunFailed, UsageError
-from .event_loop import new_loop
-from .load import LoadResult, Progress, allow_connections, run_load
+from .event_loop import new_event_loop
+from .load import LoadResult, raise_open_file_limit, run_load
 from .outcome import request_outcome
 from .plan import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
-from .requests import request_body, request_path
-from .timestamps import ANCILLARY_BYTES, SO_TIMESTAMPNS, WALL, request_timestamps
+from .requests import API_KEY_VARIABLE, Request, request_body, request_headers, request_path
+from .timestamps import TIMESTAMP_ANCILLARY_BYTES, WALL_CLOCK, enable_kernel_timestamps, kernel_timestamp_ns
 from .trace import Endpoint, Trace
 
 __all__ = [
-    "ANCILLARY_BYTES",
-    "KEY_VARIABLE",
+    "API_KEY_VARIABLE",
     "PUBLISHED_PROMPT",
     "PUBLISHED_SYSTEM",
-    "SO_TIMESTAMPNS",
-    "WALL",
+    "TIMESTAMP_ANCILLARY_BYTES",
+    "WALL_CLOCK",
     "Client",
     "Decoder",
     "Endpoint",
     "Event",
     "LoadPlan",
     "LoadResult",
-    "Progress",
     "Reply",
     "Request",
     "RunFailed",
     "ServerTimings",
     "Trace",
+    "TraceCallback",
     "UsageError",
-    "allow_connections",
     "assemble_reply",
     "decode_body",
-    "new_loop",
+    "enable_kernel_timestamps",
+    "kernel_timestamp_ns",
+    "new_event_loop",
+    "raise_open_file_limit",
     "request_body",
     "request_headers",
     "request_outcome",
     "request_path",
-    "request_timestamps",
     "run_load",
 ]

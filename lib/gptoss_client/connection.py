@@ -1,5 +1,4 @@
-"""One open connection: a request goes out, and each read of its response is stamped and kept."""
-# MERGED: From an origin to an open connection: its addresses one after the other, and the stamps asked for.
+"""One open connection: sends a request, and records the time and the bytes of each read of its response."""
 
 import asyncio
 import os
@@ -12,18 +11,18 @@ from typing import Any
 import httpx
 
 from gptoss_client.event_loop import SocketPoller, WakeUpQueue
-from gptoss_client.http1 import Response, Timeouts
-from gptoss_client.timestamps import ANCILLARY_BYTES, request_timestamps
+from gptoss_client.http1 import BodyTimeouts, Response
+from gptoss_client.timestamps import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps
 
-_BUFFER = memoryview(bytearray(256 * 1024))  # one for all: what is read is taken out of it before anyone reads again
+_BUFFER = memoryview(bytearray(256 * 1024))  # shared by all connections: each read is copied out before the next one
 _BUFFERS = [_BUFFER]
-EARLY_PARTS = 2  # of a body: a chunk that tells the role only, and the first token
-_let_others_run = getattr(os, "sched_yield", lambda: None)
+PRIORITY_PARTS = 2  # of a body that are read with priority: a chunk with only the role, and the first token
+_yield_cpu = getattr(os, "sched_yield", lambda: None)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a connection leads; `tls` is None for http."""
+    """The server that a connection leads to; `tls` is None for http."""
 
     host: str
     port: int
@@ -31,46 +30,49 @@ class Origin:
 
 
 class Connection:
-    """One request at a time. `source` says what the stamps of its reads are; a closed one stays closed."""
+    """A connection that carries one request at a time; the subclasses hold the socket.
 
-    source = "data_received"
+    `timestamp_source` is the kind of timestamp that its reads have. A closed connection is not opened again.
+    """
+
+    timestamp_source = "data_received"
 
     def __init__(self, origin: Origin) -> None:
-        """The subclasses hold the socket."""
         self.origin = origin
         self.closed = False
         self._loop = asyncio.get_running_loop()
-        self._turns = WakeUpQueue.here()
+        self._wake_ups = WakeUpQueue.current()
         self._response: Response | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._sent_ns = 0
 
     def start(self, payload: bytes, response: Response) -> int:
-        """Send; what comes goes into `response`. Returns the moment before the first byte was written (ns)."""
+        """Send a request and parse what arrives into `response`; return the time before the first write (ns)."""
         self._response = response
         self._sent_ns = self._send(payload)
         return self._sent_ns
 
-    async def wait(self, response: Response, waits: Timeouts, *, head: bool) -> None:
-        """Until the head of the response came, or its end. Raises its failure, and httpx.ReadTimeout."""
+    async def wait(self, response: Response, timeouts: BodyTimeouts, *, head: bool) -> None:
+        """Wait for the head of the response, or for its end. Raises its failure, and httpx.ReadTimeout."""
         while not (response.complete or response.failure or (head and response.has_head)):
-            left_s = waits.left_s(response, self._sent_ns)
+            left_s = timeouts.left_s(response, self._sent_ns)
             if left_s is not None and left_s <= 0:
-                what = "nothing came" if response.parts else "no first token came"
-                raise httpx.ReadTimeout(f"{what} for {waits.idle_s if response.parts else waits.first_s:g} s")
+                what = "no data arrived" if response.parts else "no first token arrived"
+                limit_s = timeouts.idle_s if response.parts else timeouts.first_s
+                raise httpx.ReadTimeout(f"{what} within {limit_s:g} s")
             waiter = self._waiter = self._loop.create_future()
             try:
                 async with asyncio.timeout(left_s):
                     await waiter
             except TimeoutError:
-                pass  # whether the wait is over is seen above: something may have come meanwhile
+                pass  # the loop condition decides: data may have arrived in the meantime
             finally:
                 self._waiter = None
         if response.failure is not None and not (head and response.has_head):
             raise response.failure
 
     def finish(self, response: Response) -> bool:
-        """Let go of a response, whole or not. Returns whether another request may follow; else it is closed now."""
+        """Release a response; return whether the connection may carry another request, otherwise close it."""
         self._response = None
         response.release()
         if not (response.complete and response.reusable and self._all_sent()):
@@ -78,14 +80,14 @@ class Connection:
         return not self.closed
 
     def close(self) -> None:
-        """Close at once; twice does no harm."""
+        """Close immediately; do nothing if it is closed."""
         if not self.closed:
             self.closed = True
-            self._shut()
+            self._close_socket()
 
     def _received(self, timestamp: bytes | None, read_ns: int, data: bytes | memoryview) -> None:
         if self._response is None:
-            self.close()  # bytes that nobody asked for
+            self.close()  # bytes without a request
         elif self._response.feed(timestamp, read_ns, data):
             self._wake()
 
@@ -97,8 +99,8 @@ class Connection:
 
     def _wake(self) -> None:
         if self._waiter is not None:
-            self._turns.queue(self._waiter)
-            self._waiter = None  # woken once
+            self._wake_ups.put(self._waiter)
+            self._waiter = None  # a waiter is queued once
 
     def _send(self, payload: bytes) -> int:
         raise NotImplementedError
@@ -106,28 +108,30 @@ class Connection:
     def _all_sent(self) -> bool:
         raise NotImplementedError
 
-    def _shut(self) -> None:
+    def _close_socket(self) -> None:
         raise NotImplementedError
 
 
 class PlainConnection(Connection):
-    """A socket that the loop watches: each read has the kernel's receive stamp where there is one (Linux)."""
+    """A connected socket that the poller watches; on Linux each read has the kernel's receive timestamp.
 
-    source = "kernel"
+    Raises NotImplementedError if the loop cannot watch sockets.
+    """
+
+    timestamp_source = "kernel"
 
     def __init__(self, origin: Origin, sock: socket.socket) -> None:
-        """Over a connected socket. Raises NotImplementedError where the loop watches none."""
         super().__init__(origin)
         self._sock = sock
         self._read = sock.recvmsg_into
-        self._rest = b""
-        self._watch = SocketPoller.here()
-        self._watch.add(sock, self._readable)
-        self._first = False  # whether this is among those that are read first
+        self._unsent = b""
+        self._poller = SocketPoller.current()
+        self._poller.add(sock, self._readable)
+        self._priority = False
 
     def _readable(self) -> None:
         try:
-            size, ancillary, _, _ = self._read(_BUFFERS, ANCILLARY_BYTES)
+            size, ancillary, _, _ = self._read(_BUFFERS, TIMESTAMP_ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError as error:
@@ -136,65 +140,65 @@ class PlainConnection(Connection):
         read_ns = time.perf_counter_ns()
         if size:
             self._received(ancillary[0][2] if ancillary else None, read_ns, _BUFFER[:size])
-            if self._first and self._response and len(self._response.parts) >= EARLY_PARTS and not self.closed:
-                self._hurry(False)
+            if self._priority and self._response and len(self._response.parts) >= PRIORITY_PARTS and not self.closed:
+                self._set_priority(False)
         else:
             self._lost(None)
 
     def _send(self, payload: bytes) -> int:
-        self._hurry(True)
+        self._set_priority(True)
         sent_ns = time.perf_counter_ns()
-        self._rest = self._sent(payload)
-        _let_others_run()  # a server on this machine may have been woken on this core, and would wait for its turn
-        if self._rest:
+        self._unsent = self._write(payload)
+        _yield_cpu()  # a server on this machine may have been woken on this core and wait for it
+        if self._unsent:
             self._loop.add_writer(self._sock, self._writable)
         return sent_ns
 
-    def _hurry(self, first: bool) -> None:
-        if self._first != first:
-            self._first = first
-            self._watch.put(self._sock, first=first)
+    def _set_priority(self, priority: bool) -> None:
+        if self._priority != priority:
+            self._priority = priority
+            self._poller.set_priority(self._sock, priority)
 
-    def _sent(self, data: bytes) -> bytes:
-        """What the socket did not take."""
+    def _write(self, data: bytes) -> bytes:
+        """Write to the socket; return the bytes that it did not accept."""
         try:
             return data[self._sock.send(data) :]
         except (BlockingIOError, InterruptedError):
             return data
         except OSError:
-            return b""  # reading tells why, and an answer that came before is not lost
+            return b""  # the next read raises the error, after a response that may have arrived before it
 
     def _writable(self) -> None:
-        self._rest = self._sent(self._rest)
-        if not self._rest:
+        self._unsent = self._write(self._unsent)
+        if not self._unsent:
             self._loop.remove_writer(self._sock)
 
     def _all_sent(self) -> bool:
-        return not self._rest
+        return not self._unsent
 
-    def _shut(self) -> None:
-        self._watch.remove(self._sock, first=self._first)
+    def _close_socket(self) -> None:
+        self._poller.remove(self._sock, priority=self._priority)
         self._loop.remove_writer(self._sock)
         self._sock.close()
 
 
 class ProtocolConnection(asyncio.Protocol, Connection):
-    """What TLS goes through, and a loop that watches no sockets."""
+    """A connection through asyncio's own transport: TLS, or a loop that cannot watch sockets."""
 
     _transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Open."""
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Stamp first of all."""
+        """Record the read time before any other work."""
         read_ns = time.perf_counter_ns()
         self._received(None, read_ns, data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ended, by either side."""
+        """Handle loss of the connection, closed by either peer."""
         self._lost(exc)
 
     def _send(self, payload: bytes) -> int:
@@ -205,12 +209,12 @@ class ProtocolConnection(asyncio.Protocol, Connection):
     def _all_sent(self) -> bool:
         return self._transport.get_write_buffer_size() == 0
 
-    def _shut(self) -> None:
+    def _close_socket(self) -> None:
         self._transport.abort()
 
 
 async def open_connection(origin: Origin, timeout_s: float | None) -> Connection:
-    """Connect to the first address that answers. Raises httpx.ConnectError and httpx.ConnectTimeout."""
+    """Connect to the first address that accepts. Raises httpx.ConnectError and httpx.ConnectTimeout."""
     failure: OSError | None = None
     try:
         async with asyncio.timeout(timeout_s):
@@ -227,7 +231,7 @@ async def open_connection(origin: Origin, timeout_s: float | None) -> Connection
 
 
 async def _addresses(origin: Origin) -> list[Any]:
-    """A number is no question for a name server, and for none of its threads."""
+    """Resolve the host; a numeric address needs no name server and no thread."""
     try:
         return socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except socket.gaierror:
@@ -243,10 +247,10 @@ async def _connect(origin: Origin, sock: socket.socket, address: Any) -> Connect
         await loop.sock_connect(sock, address)
         if origin.tls is None:
             try:
-                request_timestamps(sock)
+                enable_kernel_timestamps(sock)
                 return PlainConnection(origin, sock)
             except (NotImplementedError, AttributeError):
-                pass  # no loop that watches sockets, or no recvmsg
+                pass  # the loop cannot watch sockets, or the system has no recvmsg
         _, protocol = await loop.create_connection(
             lambda: ProtocolConnection(origin),
             sock=sock,

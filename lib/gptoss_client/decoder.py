@@ -1,58 +1,59 @@
-"""Bytes of a response body to events, and events to the reply: incremental, and without a clock or a socket.
+"""Decode the bytes of a response body, split anywhere, to events.
 
-A body is SSE, NDJSON, one JSON document, or text that should not be there; its first line that is not blank tells.
-Decoding takes time in proportion to the bytes, however they are split, and raises nothing, whatever they are: a
-message that cannot be read is an event of kind "error" whose words start with "malformed:".
+A body is SSE, NDJSON, one JSON document, or unexpected text; its first line that is not blank decides. Decoding takes
+time in proportion to the number of bytes and never raises: a message that cannot be parsed becomes an event of kind
+"error" whose text starts with "malformed:".
 """
 
 import json
 import re
 from collections.abc import Iterable
 
-from gptoss_client.dialects import Event, Reply, ServerTimings, assemble_reply, read
+from gptoss_client.dialects import Event, parse_message
 
-__all__ = ["Decoder", "Event", "Reply", "ServerTimings", "assemble_reply", "decode_body"]
+MALFORMED = "malformed:"  # prefix of the error of a message that cannot be parsed
 
-_FIELDS = (b"data", b"event", b"id", b"retry")  # of SSE, as the WHATWG HTML standard names them
+_FIELDS = (b"data", b"event", b"id", b"retry")  # of SSE, in the WHATWG HTML standard
 _BOM = b"\xef\xbb\xbf"
-# what the json module points at in JSON that breaks off: the end, or a word, number or \\u escape that is not whole
+# where the json module reports an error in truncated JSON: at the end, or at a partial word, number or \\u escape
 _CUT = re.compile(r"\s*(t|tr|tru|f|fa|fal|fals|n|nu|nul|-|[.eE][-+]?|(?<=\\)u[0-9a-fA-F]{0,4})?\s*")
-_EXCERPT = 120  # characters of foreign text that an error repeats
+_EXCERPT_BYTES = 120  # of unexpected text, quoted in an error
+_TEXT_BYTES = 4096  # of unexpected text, kept to describe it
 
 
 class Decoder:
-    """Feed it pieces of a body in order, then close it. Events come out as soon as their last byte is in.
+    """Incremental decoder of one body: `feed` its pieces in order, then `close`.
 
-    SSE follows the WHATWG HTML standard, section 9.2.6, with two departures: UTF-8 that is not valid is an error
-    event, not U+FFFD, and a last message that lacks only its blank line is taken if it is whole (servers do that).
+    An event is returned as soon as its last byte has arrived. SSE follows section 9.2.6 of the WHATWG HTML standard,
+    with two exceptions: invalid UTF-8 is an error event, not U+FFFD, and a complete last message is accepted although
+    its blank line is missing (some servers omit it).
     """
 
     def __init__(self) -> None:
-        """A decoder of one body."""
         self._piece = -1
         self._last_piece = 0  # the latest piece that was not empty
-        self._tail = bytearray()  # of a line whose end has not come
+        self._tail = bytearray()  # a line whose end has not arrived
         self._after_cr = False
         self._format = ""  # "sse", "json" or "text", once known
-        self._data: list[bytes] = []  # SSE: the data lines of the open message
+        self._data: list[bytes] = []  # SSE: data lines of the open message
         self._type = b""
-        self._document: list[bytes] = []  # JSON: the lines of a document that spans several
+        self._document: list[bytes] = []  # JSON: lines of a document that spans several
         self._document_piece = 0
         self._text = bytearray()
 
     @property
-    def between(self) -> str:
-        """ "sse" or "json" where the next byte begins a message, "" inside one and while the form is not known."""
+    def format_at_boundary(self) -> str:
+        """Return "sse" or "json" if the next byte starts a message, "" inside one or if the format is unknown."""
         open_ = self._tail or self._after_cr or self._data or self._type or self._document
         return "" if open_ or self._format == "text" else self._format
 
     def feed(self, data: bytes, piece: int | None = None) -> list[Event]:
-        """The events that this piece completes. `piece` is its index where it is not the next one."""
+        """Return the events that this piece completes. `piece` is its index if it is not the next one."""
         self._piece = self._piece + 1 if piece is None else piece
         if not data:
             return []
         self._last_piece = self._piece
-        if self._after_cr:  # the line ended with the CR; an LF that follows belongs to it
+        if self._after_cr:  # the line ended with CR; an LF that follows belongs to it
             data = data.removeprefix(b"\n")
             self._after_cr = False
         if b"\r" in data:
@@ -71,7 +72,7 @@ class Decoder:
         return events
 
     def close(self) -> list[Event]:
-        """The events that the end of the body completes. What was cut in the middle is dropped, without an error."""
+        """Return the events that the end of the body completes; drop a truncated message without an error."""
         self._piece = self._last_piece
         events: list[Event] = []
         if self._tail:
@@ -94,8 +95,8 @@ class Decoder:
             self._sse_line(line, events)
         elif self._format == "json":
             self._json_line(line, events)
-        elif self._format == "text" and len(self._text) < 4096:  # enough to say what it is
-            self._text += line[:4096] + b"\n"
+        elif self._format == "text" and len(self._text) < _TEXT_BYTES:
+            self._text += line[:_TEXT_BYTES] + b"\n"
 
     def _sse_line(self, line: bytes, events: list[Event]) -> None:
         if not line:
@@ -112,14 +113,14 @@ class Decoder:
             self._type = value.removeprefix(b" ")
 
     def _json_line(self, line: bytes, events: list[Event]) -> None:
-        """A line is a message; one that breaks off opens a document of several lines, as pretty-printed bodies are."""
+        """Parse a line as a message; a truncated one starts a document of several lines (pretty-printed JSON)."""
         if not line.strip():
             return
-        if line.startswith(b"{"):  # a message begins: a document that is still open will not be completed
+        if line.startswith(b"{"):  # a new message: a document that is still open will not be completed
             self._end_document(events)
         if not self._document:
             event = _message(self._piece, line)
-            if event.kind != "error" or not _is_torn(line):
+            if event.kind != "error" or not _is_truncated(line):
                 events.append(event)
                 return
         self._document.append(line)
@@ -132,31 +133,31 @@ class Decoder:
             return
         payload = b"\n".join(self._document)
         self._document = []
-        if not (at_close and _is_torn(payload)):
+        if not (at_close and _is_truncated(payload)):
             events.append(_message(self._document_piece, payload))
 
 
 def decode_body(pieces: Iterable[bytes]) -> list[Event]:
-    """All events of a body that is at hand."""
+    """Return all events of a body that is complete."""
     decoder = Decoder()
     events = [event for piece in pieces for event in decoder.feed(piece)]
     return events + decoder.close()
 
 
 def _format_of(line: bytes) -> str:
-    """What a body is whose first line this is: "sse", "json" or "text"; "" while there are only blanks."""
+    """Return the format of a body by its first line: "sse", "json" or "text"; "" if the line is blank."""
     head = line.strip()
     if not head:
         return ""
     if head.startswith(b"{"):
         return "json"
     field = head.partition(b":")[0]
-    # a body may have been cut inside the very first field name
+    # a body may be cut inside its first field name
     return "sse" if not field or field in _FIELDS or any(name.startswith(head) for name in _FIELDS) else "text"
 
 
 def _message(piece: int, payload: bytes, sse_type: bytes = b"") -> Event:
-    """The event of one message: JSON, [DONE], or blank (which some servers send to keep a connection alive)."""
+    """Return the event of one message: JSON, [DONE], or blank (a keep-alive of some servers)."""
     try:
         text = payload.decode()
         if text[:1] != "{":
@@ -164,16 +165,16 @@ def _message(piece: int, payload: bytes, sse_type: bytes = b"") -> Event:
                 return Event(piece, "other")
             if text.strip() == "[DONE]":
                 return Event(piece, "done", ended=True)
-        return read(piece, json.loads(text), sse_type.decode("utf-8", "replace"))
+        return parse_message(piece, json.loads(text), sse_type.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as problem:
-        if sse_type == b"error":  # words, as they are
+        if sse_type == b"error":  # plain text
             return Event(piece, "error", error=_excerpt(payload))
         what = "not UTF-8" if isinstance(problem, UnicodeDecodeError) else "not JSON"
-        return Event(piece, "error", error=f"malformed: {what} ({problem}): {_excerpt(payload)!r}")
+        return Event(piece, "error", error=f"{MALFORMED} {what} ({problem}): {_excerpt(payload)!r}")
 
 
 def _is_whole(payload: bytes) -> bool:
-    """Whether the last message of a stream can be taken although the blank line after it is missing."""
+    """Return whether the last message of a stream is complete although the blank line after it is missing."""
     if payload.strip() == b"[DONE]":
         return True
     try:
@@ -182,8 +183,8 @@ def _is_whole(payload: bytes) -> bool:
         return False
 
 
-def _is_torn(payload: bytes) -> bool:
-    """Whether this is the beginning of a JSON object that breaks off, as against something that is not JSON."""
+def _is_truncated(payload: bytes) -> bool:
+    """Return whether this is the beginning of a JSON object, as opposed to text that is not JSON."""
     if not payload.lstrip().startswith(b"{"):
         return False
     try:
@@ -200,11 +201,11 @@ def _is_torn(payload: bytes) -> bool:
 def _not_a_stream(piece: int, text: bytes) -> Event:
     title = re.search(rb"<title>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
     if title or text.lstrip().startswith(b"<"):
-        words = f"an HTML page came instead of a reply: {_excerpt(title[1] if title else text)!r}"
+        what = f"received an HTML page, not a reply: {_excerpt(title[1] if title else text)!r}"
     else:
-        words = f"text came instead of a reply: {_excerpt(text)!r}"
-    return Event(piece, "error", error=f"malformed: {words}")
+        what = f"received text, not a reply: {_excerpt(text)!r}"
+    return Event(piece, "error", error=f"{MALFORMED} {what}")
 
 
 def _excerpt(text: bytes) -> str:
-    return " ".join(text[:_EXCERPT].decode("utf-8", "replace").split()) or "nothing"
+    return " ".join(text[:_EXCERPT_BYTES].decode("utf-8", "replace").split()) or "nothing"

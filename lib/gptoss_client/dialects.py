@@ -1,5 +1,4 @@
-"""What a stream says, in one vocabulary: events as they arrived, and the reply that they make together. Pure."""
-# MERGED: One JSON message of a server to one Event: OpenAI, Ollama and llama.cpp say the same things in different
+"""Convert one JSON message of a server (OpenAI, Ollama, llama.cpp) to an `Event`, and all events to a `Reply`."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -11,10 +10,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ServerTimings:
-    """What the server measured of itself, seconds. `source` is "ollama" or "llama.cpp".
+    """Durations (s) and token counts that the server reports about itself. `source` is "ollama" or "llama.cpp".
 
-    llama.cpp: `prompt_tokens` are the new ones only, `cached_tokens` the others. Ollama: `prompt_tokens` includes the
-    cached ones since v0.30 (its `prompt_s` does not), and `load_s` includes waiting in its queue.
+    llama.cpp: `prompt_tokens` does not include `cached_tokens`. Ollama: `prompt_tokens` includes the cached ones since
+    v0.30 (its `prompt_s` does not), and `load_s` includes the time in its queue.
     """
 
     source: str
@@ -32,8 +31,8 @@ class Event:
     """One message of a stream. `piece` is the index of the piece of bytes that completed it.
 
     `kind` is the first that applies of: error, output (any text), usage, finish, role, done ([DONE], or Ollama's
-    done:true when it says nothing else), other. The token counts are those that this event states (cumulative, as
-    servers do); `token_ids` is how many ids it lists. `ended`: the server said here that the reply is whole.
+    done:true without other content), other. Token counts are those that this event contains (servers send cumulative
+    counts); `token_ids` is the number of ids that it lists. `ended`: the event marks the end of the reply.
     """
 
     piece: int
@@ -53,16 +52,16 @@ class Event:
 
     @property
     def is_output(self) -> bool:
-        """Whether any text arrived: answer, reasoning or tool call."""
+        """Return whether the event has any text: answer, reasoning or tool call."""
         return bool(self.answer or self.reasoning or self.tool)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A whole response. Texts are joined over events; a count is the last that the server stated, None if it never did.
+    """A whole response. Texts are joined over events; a count is the last one reported, None if there was none.
 
-    `ended`: a finish_reason, [DONE] or Ollama's done:true was seen. A stream that stopped without one has `error` None
-    here: whether it was cut, or cancelled by us, is known to the caller alone.
+    `ended`: a finish_reason, [DONE] or Ollama's done:true arrived. A stream that stopped without one has `error` None:
+    only the trace shows whether it was cut or cancelled.
     """
 
     answer_text: str
@@ -81,11 +80,11 @@ class Reply:
 
 
 def assemble_reply(events: Sequence[Event]) -> Reply:
-    """The reply that these events make. `error` is the first, `finish_reason` and `timings` are the last."""
+    """Join events to the reply: the first `error`, the last `finish_reason`, `timings` and counts."""
     return Reply(
-        answer_text=tidy("".join(event.answer for event in events)),
-        reasoning_text=tidy("".join(event.reasoning for event in events)),
-        tool_text=tidy("".join(event.tool for event in events)),
+        answer_text=_join_surrogates("".join(event.answer for event in events)),
+        reasoning_text=_join_surrogates("".join(event.reasoning for event in events)),
+        tool_text=_join_surrogates("".join(event.tool for event in events)),
         completion_tokens=_first(event.completion_tokens for event in reversed(events)),
         prompt_tokens=_first(event.prompt_tokens for event in reversed(events)),
         reasoning_tokens=_first(event.reasoning_tokens for event in reversed(events)),
@@ -103,8 +102,8 @@ def _first(values: Iterable[T | None]) -> T | None:
     return next((value for value in values if value is not None), None)
 
 
-def tidy(text: str) -> str:
-    """`text` with the halves of a surrogate pair joined (events may part them), and U+FFFD for a lone half."""
+def _join_surrogates(text: str) -> str:
+    """Join the halves of surrogate pairs, which may arrive in two events; replace a lone half by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -125,17 +124,17 @@ class _Usage(NamedTuple):
 _NO_USAGE = _Usage()
 
 
-def read(piece: int, message: object, sse_type: str = "") -> Event:
-    """The event of one decoded JSON value. `sse_type` is the SSE `event:` field, "" where there is none."""
+def parse_message(piece: int, message: object, sse_type: str = "") -> Event:
+    """Return the event of one decoded JSON value. `sse_type` is the SSE field `event`, "" if there is none."""
     if not isinstance(message, dict):
-        error = _words(message) if sse_type == "error" else None
+        error = _error_text(message) if sse_type == "error" else None
         return _event(piece, error=error)
     error = _error(message, sse_type)
     for key, dialect in _DIALECTS:
         if key in message:
             return dialect(piece, message, error)
     if error is None and "detail" in message:  # FastAPI's own error body
-        error = _words(message["detail"])
+        error = _error_text(message["detail"])
     return _event(piece, usage=_openai_usage(message.get("usage")), error=error)
 
 
@@ -168,7 +167,7 @@ def _event(
 
 
 def _openai(piece: int, message: JsonObject, error: str | None) -> Event:
-    """Chat completions and completions, a chunk or a whole body: vLLM, llama.cpp, transformers serve, Ollama /v1."""
+    """Parse a chunk or a whole body of (chat) completions: vLLM, llama.cpp, transformers serve, Ollama /v1."""
     choices = message["choices"]
     choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
     delta = _object(choice.get("delta") or choice.get("message"))
@@ -178,7 +177,7 @@ def _openai(piece: int, message: JsonObject, error: str | None) -> Event:
         answer=_text(delta.get("content")) or _text(choice.get("text")),
         # vLLM: `reasoning_content` up to 0.11.0, both with the same text up to 0.15.1, then `reasoning` alone
         reasoning=_text(delta.get("reasoning")) or _text(delta.get("reasoning_content")),
-        tool=_calls(delta),
+        tool=_tool_calls_text(delta),
         finish_reason=_name(choice.get("finish_reason")),
         usage=_openai_usage(message.get("usage")),
         token_ids=len(token_ids) if isinstance(token_ids, list) else None,
@@ -190,7 +189,7 @@ def _openai(piece: int, message: JsonObject, error: str | None) -> Event:
 
 
 def _ollama(piece: int, message: JsonObject, error: str | None) -> Event:
-    """/api/chat and /api/generate, a line or a whole body. Durations are ns; a zero is left out by the server."""
+    """Parse a line or a whole body of /api/chat or /api/generate. Durations are ns; the server omits zeros."""
     reply = _object(message.get("message"))
     done = message["done"] is True
     prompt, completion = _count(message.get("prompt_eval_count")), _count(message.get("eval_count"))
@@ -209,7 +208,7 @@ def _ollama(piece: int, message: JsonObject, error: str | None) -> Event:
         piece,
         answer=_text(reply.get("content")) or _text(message.get("response")),
         reasoning=_text(reply.get("thinking")) or _text(message.get("thinking")),
-        tool=_calls(reply),
+        tool=_tool_calls_text(reply),
         finish_reason=_name(message.get("done_reason")) if done else None,
         usage=_Usage(prompt, completion),
         timings=timings,
@@ -219,7 +218,7 @@ def _ollama(piece: int, message: JsonObject, error: str | None) -> Event:
 
 
 def _llama_native(piece: int, message: JsonObject, error: str | None) -> Event:
-    """llama.cpp's own /completion: a chunk or a whole body, counts in each."""
+    """Parse a chunk or a whole body of llama.cpp's own /completion; each has counts."""
     stop = message["stop"] is True
     tokens = message.get("tokens")
     reason = "length" if message.get("stop_type") == "limit" else "stop"
@@ -236,7 +235,7 @@ def _llama_native(piece: int, message: JsonObject, error: str | None) -> Event:
 
 
 def _responses(piece: int, message: JsonObject, error: str | None) -> Event:
-    """OpenAI Responses, one stream event: the text deltas, and the usage of the last. Repeats of text are skipped."""
+    """Parse one stream event of OpenAI Responses: text deltas and the final usage; repeated texts are skipped."""
     name = str(message["type"])
     delta = _text(message.get("delta"))
     response = _object(message.get("response"))
@@ -251,7 +250,7 @@ def _responses(piece: int, message: JsonObject, error: str | None) -> Event:
         tool=delta if name == "response.function_call_arguments.delta" else "",
         finish_reason=finish,
         usage=_openai_usage(response.get("usage")),
-        error=_words(response["error"]) if response.get("error") else error,
+        error=_error_text(response["error"]) if response.get("error") else error,
     )
 
 
@@ -291,27 +290,27 @@ def _llama_timings(timings: object) -> ServerTimings | None:
 
 
 def _error(message: JsonObject, sse_type: str) -> str | None:
-    """The words of an error in a stream, or of an error body; None where there is none (`"error": null` is none)."""
+    """Return the text of an error in a stream or of an error body, None if there is none (or `"error": null`)."""
     if message.get("error"):
-        return _words(message["error"])
-    named = sse_type == "error" or message.get("object") == "error" or message.get("type") == "error"
-    return _words(message) if named else None
+        return _error_text(message["error"])
+    is_error = sse_type == "error" or message.get("object") == "error" or message.get("type") == "error"
+    return _error_text(message) if is_error else None
 
 
-def _words(error: object) -> str:
-    """An error as one text: a string, {"message"}, FastAPI's [{"msg", "loc"}], else its JSON."""
+def _error_text(error: object) -> str:
+    """Return an error as one text: a string, {"message"}, FastAPI's [{"msg", "loc"}], otherwise its JSON."""
     if isinstance(error, dict):
-        said = error.get("message") or error.get("msg") or error.get("detail")
-        text = said if isinstance(said, str) else json.dumps(error, ensure_ascii=False)
+        text = error.get("message") or error.get("msg") or error.get("detail")
+        text = text if isinstance(text, str) else json.dumps(error, ensure_ascii=False)
         place = error.get("loc")
         error = f"{text} (at {'.'.join(map(str, place))})" if isinstance(place, list) else text
     elif isinstance(error, list):
-        error = "; ".join(map(_words, error))
-    return tidy(str(error).strip()) or "an error without words"
+        error = "; ".join(map(_error_text, error))
+    return _join_surrogates(str(error).strip()) or "error without a message"
 
 
-def _calls(delta: JsonObject) -> str:
-    """The text of tool calls, names and arguments as they come. Ollama sends the arguments as an object."""
+def _tool_calls_text(delta: JsonObject) -> str:
+    """Return the text of tool calls: names and arguments in order. Ollama sends the arguments as an object."""
     calls = delta.get("tool_calls")
     texts = []
     for call in calls if isinstance(calls, list) else ():
@@ -323,7 +322,7 @@ def _calls(delta: JsonObject) -> str:
 
 
 def _text(value: object) -> str:
-    """A text, or a list of parts that carry one."""
+    """Return a text, or the joined texts of a list of content parts."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):

@@ -1,9 +1,15 @@
-"""The two ways in which the kit fails in words: bad input, and a run that did not succeed."""
+"""Exceptions that are shown to the user as one line, without a traceback."""
 
 
 class UsageError(Exception):
-    """Bad input or a missing prerequisite. The message is one line: what is wrong and what to do. Exit code 2."""
+    """Input is invalid or a prerequisite is missing; nothing was run.
+
+    The message is one line: what is wrong, the value, and what to do. The command line exits with code 2.
+    """
 
 
 class RunFailed(Exception):
-    """A run was made and is not whole. The message is one line; what was finished is on disk. Exit code 1."""
+    """A run started and did not complete; what it had recorded is kept.
+
+    The message is one line: what failed and why. The command line exits with code 1.
+    """

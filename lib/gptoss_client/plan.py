@@ -1,4 +1,4 @@
-"""What a load is to be: its shape, its prompts, and the body of each request in the server's dialect."""
+"""What a load sends and when: number of slots, number of requests or duration, prompts, limits, timeouts."""
 
 import secrets
 from collections.abc import Sequence
@@ -10,21 +10,29 @@ from gptoss_client.errors import UsageError
 
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
+TIMEOUT_S = 600.0
+CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
-    """A closed loop: `concurrency` slots, each sending its next request when its last one has ended.
+    """A closed loop: each of `concurrency` slots sends its next request as soon as its last one has ended.
 
-    Either `requests` are sent or the loop runs for `duration_s` seconds and lets what is in flight end. `warmup`
-    requests go first and are kept apart. `prompts` is "fixed" (one prompt for all, as the write-up did) or
-    "distinct" (equally long, different from the first word we control on, so that a prefix cache cannot serve
-    them; `salt`, drawn anew for each plan, makes them differ between runs). `timeout_s` bounds one request, from its
-    sending to its end, `first_timeout_s` the wait for the first of its events, `idle_timeout_s` each wait after that.
-    `token_counts` asks for a running count in every event, which costs the server a little work. `sweep` names
-    concurrencies, rising, at which the load is made once more afterwards, apart from it, with `sweep_waves` requests a
-    slot (sweep.py).
-    Raises UsageError where a value makes no sense.
+    Set either `requests` or `duration_s`; after `duration_s` seconds no request is sent, and those in flight may end.
+    `warmup` requests are sent first and recorded as a phase of their own.
+
+    `prompts` is "fixed" (the same prompt for all requests) or "distinct" (prompts of equal length that differ from
+    the first word on, so that a prefix cache has no effect). `salt` is random for each plan and makes distinct prompts
+    differ between runs. `token_counts` asks for a running token count in every event, a small extra cost for the
+    server. `options` are additional fields of the request body.
+
+    `timeout_s` limits a request from sending to its end, `connect_timeout_s` the opening of its connection,
+    `first_timeout_s` the wait for the first bytes of the body, `idle_timeout_s` each wait after these. None: no limit.
+
+    `sweep` lists rising concurrencies; the load is repeated at each of them afterwards, with `sweep_waves` requests
+    per slot.
+
+    Raises UsageError if a value is not valid.
     """
 
     concurrency: int = 8
@@ -40,7 +48,8 @@ class LoadPlan:
     ignore_eos: bool = False
     min_tokens: int | None = None
     token_counts: bool = False
-    timeout_s: float = 600.0
+    timeout_s: float = TIMEOUT_S
+    connect_timeout_s: float = CONNECT_TIMEOUT_S
     first_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
@@ -48,36 +57,38 @@ class LoadPlan:
     sweep_waves: int = 4
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run, in words."""
-        _at_least("concurrency", self.concurrency, 1)
-        _at_least("warmup", self.warmup, 0)
-        _at_least("max_tokens", self.max_tokens, 1)
-        _at_least("temperature", self.temperature, 0)
-        _at_least("min_tokens", self.min_tokens, 0)
-        _at_least("requests", self.requests, 1)
-        _at_least("sweep_waves", self.sweep_waves, 3)
-        object.__setattr__(self, "sweep", _levels(self.sweep))
-        for name in ("duration_s", "timeout_s", "first_timeout_s", "idle_timeout_s"):
+        _check_at_least("concurrency", self.concurrency, 1)
+        _check_at_least("warmup", self.warmup, 0)
+        _check_at_least("max_tokens", self.max_tokens, 1)
+        _check_at_least("temperature", self.temperature, 0)
+        _check_at_least("min_tokens", self.min_tokens, 0)
+        _check_at_least("requests", self.requests, 1)
+        _check_at_least("sweep_waves", self.sweep_waves, 3)
+        object.__setattr__(self, "sweep", _checked_sweep(self.sweep))
+        for name in ("duration_s", "timeout_s", "connect_timeout_s", "first_timeout_s", "idle_timeout_s"):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
                 raise UsageError(f"{name} must be a number of seconds above 0, not {value}")
         if (self.requests is None) == (self.duration_s is None):
-            raise UsageError("give either a number of requests or a duration, not both and not neither")
+            raise UsageError(
+                f"set either requests or duration_s, not both and not neither: "
+                f"requests is {self.requests}, duration_s is {self.duration_s}"
+            )
         if self.prompts not in ("fixed", "distinct"):
             raise UsageError(f"prompts must be 'fixed' or 'distinct', not {self.prompts!r}")
         if not self.prompt.strip():
-            raise UsageError("the prompt is empty: give a text to send")
+            raise UsageError("the prompt is empty: set a text to send")
 
 
-def _levels(sweep: Sequence[int]) -> tuple[int, ...]:
-    """The levels of a sweep as JSON, YAML or a cell gave them. Raises UsageError where they do not rise from 1 on."""
+def _checked_sweep(sweep: Sequence[int]) -> tuple[int, ...]:
+    """Return the levels as a tuple. Raises UsageError unless they are rising whole numbers from 1 on."""
     whole = all(isinstance(level, int) and not isinstance(level, bool) for level in sweep)
     if not whole or any(low >= high for low, high in pairwise((0, *sweep))):
         given = ", ".join(map(str, sweep))
-        raise UsageError(f"the levels of a sweep are whole numbers from 1 on, each above the one before, not {given}")
+        raise UsageError(f"the levels of a sweep must be rising whole numbers from 1 on, not {given}")
     return tuple(sweep)
 
 
-def _at_least(name: str, value: float | None, least: int) -> None:
+def _check_at_least(name: str, value: float | None, least: int) -> None:
     if value is not None and not value >= least:
         raise UsageError(f"{name} must be {least} or more, not {value}")

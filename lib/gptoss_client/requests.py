@@ -1,25 +1,56 @@
-"""TODO docstring."""
+"""Build the HTTP path, headers and JSON body of a request, from a load plan and the dialect of the server."""
 
 import json
+import os
+from dataclasses import dataclass, field
+from time import perf_counter_ns
 from typing import Any
 
 from gptoss_client.errors import UsageError
 from gptoss_client.plan import LoadPlan
 from gptoss_client.trace import Endpoint
 
-# Said with each request, so that an Ollama set to forget sooner does not load anew between two of them.
-KEEP_ALIVE = "30m"
+API_KEY_VARIABLE = "GPTOSS_API_KEY"  # the key is read from the environment only and written to request headers only
+
+# Sent with every request: an Ollama server with a shorter setting would unload the model between two requests.
+OLLAMA_KEEP_ALIVE = "30m"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request to send: its body, and what identifies it in its trace. `scheduled_ns` is when it was due."""
+
+    body: bytes
+    request_id: int = 0
+    phase: str = "measure"
+    prompt_id: int = 0
+    scheduled_ns: int = field(default_factory=perf_counter_ns)
 
 
 def request_path(dialect: str) -> str:
-    """Where a request of this dialect is posted, below the server's root."""
+    """Return the path below the server's root to which requests of this dialect are posted."""
     return "/api/chat" if dialect == "ollama" else "/v1/chat/completions"
 
 
-def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
-    """The JSON body of one streaming request; `prompt_id` counts from 0 and matters for distinct prompts.
+def request_headers(*, keep_alive: bool = True) -> dict[str, str]:
+    """Return the headers of every request, including the API key if the environment has one.
 
-    Raises UsageError where the plan asks for something that the engine is known to refuse or ignore.
+    Raises UsageError if HTTP cannot carry the key; the message does not show it.
+    """
+    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+    if not keep_alive:
+        headers["Connection"] = "close"
+    if key := os.environ.get(API_KEY_VARIABLE, "").strip():
+        if not key.isascii() or not key.isprintable():
+            raise UsageError(f"the key in {API_KEY_VARIABLE} has characters that HTTP cannot carry: set it again")
+        headers["Authorization"] = f"Bearer {key}"
+    return headers
+
+
+def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
+    """Return the JSON body of one streaming request; `prompt_id` (from 0) selects a distinct prompt.
+
+    Raises UsageError if the plan asks for something that the engine is known to refuse or ignore.
     """
     wanted = {
         name: value
@@ -36,7 +67,7 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
         raise UsageError(f"{endpoint.engine} does not know {' and '.join(unknown)}: leave it out for this engine")
     body: dict[str, Any] = {"model": endpoint.model, "messages": _messages(plan, prompt_id), "stream": True}
     if endpoint.dialect == "ollama":
-        body["keep_alive"] = KEEP_ALIVE
+        body["keep_alive"] = OLLAMA_KEEP_ALIVE
         body["options"] = {"num_predict": plan.max_tokens, "temperature": plan.temperature, **plan.options}
         return _json(body)
     body |= {"temperature": plan.temperature, "max_tokens": plan.max_tokens, **plan.options}
@@ -53,7 +84,7 @@ def _messages(plan: LoadPlan, prompt_id: int) -> list[dict[str, str]]:
     messages = [{"role": "system", "content": plan.system}] if plan.system else []
     messages.append({"role": "user", "content": plan.prompt})
     if plan.prompts == "distinct":
-        # Groups of three digits are one token each in gpt-oss's vocabulary, so equal digits are equal tokens.
+        # In gpt-oss's vocabulary each group of three digits is one token: equal numbers of digits are equal lengths.
         tag = f"{plan.salt % 10**6:06d}{prompt_id % 10**6:06d}"
         messages[0] = {"role": messages[0]["role"], "content": f"{tag} {messages[0]['content']}"}
     return messages

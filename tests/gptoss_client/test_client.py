@@ -7,9 +7,10 @@ import time
 import httpx
 import pytest
 
-from gptoss_client.client import Client, Request
+from gptoss_client.client import Client
 from gptoss_client.errors import UsageError
-from gptoss_client.timestamps import keep_timestamping
+from gptoss_client.requests import Request
+from gptoss_client.timestamps import keep_kernel_timestamps_on
 from gptoss_client.trace import Endpoint, Trace
 from scripted import END, HEAD, Exchange, chunk, ending, event, scripted, speak
 
@@ -21,7 +22,7 @@ async def asked(answer, *, times: int = 1, timeout_s: float = 20.0) -> list[Trac
     traces: list[Trace] = []
     async with scripted(answer) as server, Client(server.endpoint, timeout_s=timeout_s) as client:
         for _ in range(times):
-            await client.ask(ASK, traces.append)
+            await client.send(ASK, traces.append)
     return traces
 
 
@@ -99,7 +100,7 @@ def test_a_closed_port_is_a_failure_to_connect():
         async with scripted(speak) as server:
             endpoint = server.endpoint
         async with Client(endpoint) as client:
-            return await client.ask(ASK, lambda trace: None)
+            return await client.send(ASK)
 
     trace = asyncio.run(ask())
     assert (trace.ending, trace.sent_ns, trace.connect_s) == ("connect", None, None)
@@ -131,7 +132,7 @@ def test_cancelled_anywhere_it_is_recorded_once_and_the_cancellation_goes_on(wai
     async def cancel() -> list[Trace]:
         traces: list[Trace] = []
         async with scripted(slowly) as server, Client(server.endpoint) as client:
-            task = asyncio.create_task(client.ask(ASK, traces.append))
+            task = asyncio.create_task(client.send(ASK, traces.append))
             await asyncio.sleep(0)  # the task has begun
             await asyncio.sleep(wait_s)
             task.cancel()
@@ -146,7 +147,7 @@ def test_cancelled_anywhere_it_is_recorded_once_and_the_cancellation_goes_on(wai
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's receive stamps are Linux's")
 def test_a_stamp_is_the_arrival_and_not_the_reading_however_busy_the_client_is():
     sent_ns: list[int] = []
-    keep_timestamping()
+    keep_kernel_timestamps_on()
     time.sleep(0.5)  # the kernel takes its time to begin
 
     async def then_hold_the_loop(exchange: Exchange) -> None:
@@ -200,7 +201,7 @@ def test_any_other_transport_of_httpx_takes_its_place():
     async def ask() -> Trace:
         endpoint = Endpoint(url="http://model.example", model="m", dialect="openai", engine="none")
         async with Client(endpoint, transport=httpx.MockTransport(answer)) as client:
-            return await client.ask(ASK, lambda trace: None)
+            return await client.send(ASK)
 
     trace = asyncio.run(ask())
     assert (trace.ending, trace.timestamp_source) == ("complete", "client")

@@ -35,7 +35,7 @@ HOSTILE = {
     "empty.sse": ("", [], None),
     "error.ndjson": ("one", ["output", "error", "error"], "malformed: not JSON (Unterminated string"),
     "error.sse": ("one", ["output", "error", "done"], "EngineCore died"),
-    "gateway.html": ("", ["error"], "malformed: an HTML page came instead of a reply: '502 Bad Gateway'"),
+    "gateway.html": ("", ["error"], "malformed: received an HTML page, not a reply: '502 Bad Gateway'"),
     "pretty-error.json": ("", ["error"], "The model `x` does not exist."),
 }
 

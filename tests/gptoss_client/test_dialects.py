@@ -64,7 +64,7 @@ def test_responses_stream():
         ("llamacpp-err_too_long", "request (7057 tokens) exceeds the available context size (2048 tokens), try incre"),
         ("vllm-err_bad_json", "1 validation error:\n  {'type': 'json_invalid'"),
         ("transformers-err_unknown_field_ignore_eos", "Unexpected fields in the request: {'ignore_eos'}"),
-        ("transformers-err_no_messages", "malformed: text came instead of a reply: 'Internal Server Error'"),
+        ("transformers-err_no_messages", "malformed: received text, not a reply: 'Internal Server Error'"),
         ("ollamaapi-err_bad_model", "model 'nope' not found"),
     ],
 )

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from gptoss_client.event_loop import AT_ONCE, SocketPoller
+from gptoss_client.event_loop import READ_BATCH, SocketPoller
 
 
 def pairs(stack: ExitStack, count: int) -> list[tuple[socket.socket, socket.socket]]:
@@ -26,10 +26,10 @@ async def rounds(until) -> None:
     raise AssertionError("nobody was called back")
 
 
-@pytest.mark.parametrize("streams", [1, AT_ONCE, 3 * AT_ONCE])
+@pytest.mark.parametrize("streams", [1, READ_BATCH, 3 * READ_BATCH])
 def test_streams_that_wait_for_their_first_token_are_read_before_all_others(streams):
     async def order() -> list[str]:
-        watch, called = SocketPoller.here(), []
+        poller, called = SocketPoller.current(), []
 
         def callback(name: str, sock: socket.socket):
             def call() -> None:
@@ -41,25 +41,25 @@ def test_streams_that_wait_for_their_first_token_are_read_before_all_others(stre
         with ExitStack() as stack:
             made = pairs(stack, streams + 1)
             for at, (sock, _) in enumerate(made):
-                watch.add(sock, callback("first" if at == streams else "rest", sock))
-            watch.put(made[-1][0], first=True)
+                poller.add(sock, callback("first" if at == streams else "rest", sock))
+            poller.set_priority(made[-1][0], True)
             for _, peer in made:
                 peer.send(b"x")
             await rounds(lambda: len(called) == len(made))
             for at, (sock, _) in enumerate(made):
-                watch.remove(sock, first=at == streams)
+                poller.remove(sock, priority=at == streams)
         return called
 
     called = asyncio.run(order())
-    assert called.index("first") <= AT_ONCE
+    assert called.index("first") <= READ_BATCH
     assert sorted(called) == ["first", *["rest"] * streams]
 
 
 def test_a_first_token_that_comes_while_the_others_are_read_waits_for_some_of_them_only():
     async def order() -> list[int]:
-        watch, called = SocketPoller.here(), []
+        poller, called = SocketPoller.current(), []
         with ExitStack() as stack:
-            made = pairs(stack, 4 * AT_ONCE)
+            made = pairs(stack, 4 * READ_BATCH)
             urgent, peer = pairs(stack, 1)[0]
 
             def rest(at: int, sock: socket.socket):
@@ -72,33 +72,33 @@ def test_a_first_token_that_comes_while_the_others_are_read_waits_for_some_of_th
                 return call
 
             for at, (sock, _) in enumerate(made):
-                watch.add(sock, rest(at, sock))
-            watch.add(urgent, lambda: called.append(-1) or urgent.recv(10))
-            watch.put(urgent, first=True)
+                poller.add(sock, rest(at, sock))
+            poller.add(urgent, lambda: called.append(-1) or urgent.recv(10))
+            poller.set_priority(urgent, True)
             for _, other in made:
                 other.send(b"x")
             await rounds(lambda: len(called) == len(made) + 1)
-            watch.remove(urgent, first=True)
+            poller.remove(urgent, priority=True)
             for sock, _ in made:
-                watch.remove(sock, first=False)
+                poller.remove(sock, priority=False)
         return called
 
-    assert asyncio.run(order()).index(-1) <= 2 * AT_ONCE
+    assert asyncio.run(order()).index(-1) <= 2 * READ_BATCH
 
 
 def test_a_callback_may_end_another_that_was_ready_too():
     async def called() -> int:
-        watch, calls = SocketPoller.here(), []
+        poller, calls = SocketPoller.current(), []
         with ExitStack() as stack:
             (one, far), (two, distant) = pairs(stack, 2)
 
             def end_both() -> None:
                 calls.append(1)
                 for sock in (one, two):
-                    watch.remove(sock, first=False)
+                    poller.remove(sock, priority=False)
 
-            watch.add(one, end_both)
-            watch.add(two, end_both)
+            poller.add(one, end_both)
+            poller.add(two, end_both)
             far.send(b"x")
             distant.send(b"x")
             await rounds(lambda: calls)
@@ -113,14 +113,14 @@ def test_the_last_one_out_closes_the_descriptors_and_the_next_one_opens_new_ones
         with ExitStack() as stack:
             ((sock, peer),) = pairs(stack, 1)
             heard: list[bytes] = []
-            former = SocketPoller.here()
+            former = SocketPoller.current()
             for _ in range(2):
-                watch = SocketPoller.here()
-                watch.add(sock, lambda: heard.append(sock.recv(10)))
+                poller = SocketPoller.current()
+                poller.add(sock, lambda: heard.append(sock.recv(10)))
                 peer.send(b"x")
                 await rounds(lambda: heard)
-                watch.remove(sock, first=False)
+                poller.remove(sock, priority=False)
                 heard.clear()
-            return former._first.closed and former._rest.closed and SocketPoller.here() is not former
+            return former._priority.closed and former._others.closed and SocketPoller.current() is not former
 
     assert asyncio.run(watches())

@@ -27,7 +27,7 @@ def fed(*reads: bytes, method: str = "POST") -> Response:
 
 
 def body_of(response: Response) -> bytes:
-    return b"".join(data for _, _, data in response.bodies())
+    return b"".join(data for _, _, data in response.body_reads())
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -45,7 +45,7 @@ def test_a_chunked_response_ends_where_it_ends_however_it_is_split(events, exten
     assert response.feed(None, len(but_the_last), last) is True
     assert (response.status, response.complete, response.reusable, response.failure) == (200, True, True, None)
     assert body_of(response) == b"".join(events)
-    timestamps = [read_ns for _, read_ns, _ in response.bodies()]
+    timestamps = [read_ns for _, read_ns, _ in response.body_reads()]
     assert timestamps == sorted(set(timestamps))
     assert response.headers == [(b"Transfer-Encoding", b"chunked")]
 
@@ -70,7 +70,7 @@ def test_noise_is_never_a_whole_answer_and_never_an_error_of_ours(noise, cuts):
 
 def test_a_piece_is_what_one_read_brought_of_the_body():
     response = fed(CHUNKED, b"2\r\nab\r\n2\r\ncd\r\n4\r\nef", b"gh", b"\r\n", b"0\r\n\r\n")
-    assert [(at, data) for _, at, data in response.bodies()] == [(1, b"abcdef"), (2, b"gh")]
+    assert [(at, data) for _, at, data in response.body_reads()] == [(1, b"abcdef"), (2, b"gh")]
 
 
 @pytest.mark.parametrize("behind", [b"X", OK + b"Content-Length: 2\r\n\r\nno", b"HTTP/1.1 2"])
@@ -109,10 +109,10 @@ def test_what_http_does_not_allow_is_malformed_in_words(wire, words, size):
 @pytest.mark.parametrize(
     ("wire", "where"),
     [
-        (b"", "before its answer"),
-        (b"HTTP/1.1 20", "in its head"),
-        (CHUNKED + b"5\r\nhel", "in its body"),
-        (OK + b"Content-Length: 5\r\n\r\nhel", "in its body"),
+        (b"", "before it responded"),
+        (b"HTTP/1.1 20", "in the response head"),
+        (CHUNKED + b"5\r\nhel", "in the response body"),
+        (OK + b"Content-Length: 5\r\n\r\nhel", "in the response body"),
     ],
 )
 def test_an_early_end_is_a_cut(wire, where):

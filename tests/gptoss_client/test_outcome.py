@@ -26,8 +26,8 @@ REFUSED = b'{"error": {"message": "too\n long"}}'
         (trace([(9, ollama(" yes")), (9, b'{"error": "boom"}\n')]), "in_stream_error", "boom"),
         (trace(STARTED, ending="cut", error="peer closed"), "cut", "peer closed"),
         (trace([*STARTED, (50, finish()), (50, DONE)], ending="cut", error="peer closed"), "cut", "peer closed"),
-        (trace(STARTED), "cut", "no end"),
-        (trace([]), "cut", "no end"),
+        (trace(STARTED), "cut", "no finish_reason"),
+        (trace([]), "cut", "no finish_reason"),
         (trace([(9, HTML)]), "malformed", "502 Bad Gateway"),
         (trace([(9, b"data: {nonsense\n\n"), (9, DONE)]), "malformed", "nonsense"),
         (trace([], status=None, ending="malformed", error="illegal status line"), "malformed", "illegal"),
@@ -44,7 +44,7 @@ def test_each_class_of_failure(one: Trace, failure: str, words: str) -> None:
 
 
 def test_a_cancelled_request_keeps_its_first_token() -> None:
-    seen = row(trace(STARTED, ending="cancelled", error="cancelled before its end", done_ns=None))
+    seen = row(trace(STARTED, ending="cancelled", error="cancelled before the end of the response", done_ns=None))
     assert (seen["outcome"], pd.isna(seen["failure"]), seen["ttft_s"]) == ("cancelled", True, 0.040)
     assert seen[AFTER_FIRST_TOKEN].isna().all()
     assert seen["done_ns"] == seen["sent_ns"] + 40_000_000

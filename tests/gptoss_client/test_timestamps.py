@@ -32,11 +32,11 @@ def test_the_offset_is_what_lies_between_the_clocks(ahead_ns):
 @pytest.mark.parametrize("step_ns", [10**9, -(10**9), 200_000])
 def test_a_step_is_noticed_once_and_followed(step_ns):
     clocks, wall = clock_at(10**18)
-    wall.retake()
+    wall.remeasure()
     assert (wall.steps, wall.stepped_ns) == (0, 0)
     clocks.ahead_ns += step_ns
-    wall.retake()
-    wall.retake()
+    wall.remeasure()
+    wall.remeasure()
     assert (wall.steps, wall.offset_ns) == (1, 10**18 + step_ns)
     assert 0 < wall.stepped_ns <= clocks.now_ns
 
@@ -44,5 +44,5 @@ def test_a_step_is_noticed_once_and_followed(step_ns):
 def test_a_reading_that_was_interrupted_is_left_out():
     clocks, wall = clock_at(10**18)
     clocks.pause_ns = 10**6
-    wall.retake()
+    wall.remeasure()
     assert (wall.steps, wall.offset_ns) == (0, 10**18)

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptoss_client.client import Client, Request
+from gptoss_client.client import Client
 from gptoss_client.errors import UsageError
-from gptoss_client.load import SPARE_FILES, allow_connections, connect_all
-from gptoss_client.timestamps import WALL
+from gptoss_client.load import SPARE_FILES, connect_all, raise_open_file_limit
+from gptoss_client.requests import Request
+from gptoss_client.timestamps import WALL_CLOCK
 from gptoss_client.trace import Trace
 from gptoss_client.transport import ExchangeTimestamps, TimestampingTransport
 from scripted import END, HEAD, Answer, Exchange, Scripted, chunk, ending, event, scripted, speak
@@ -43,7 +44,7 @@ async def asked(answer: Answer, *, times: int = 1, tls: tuple[ssl.SSLContext, ss
     theirs, ours = tls or (None, False)
     async with scripted(answer, theirs) as server, Client(server.endpoint, verify=ours, **more) as client:
         for _ in range(times):
-            await client.ask(ASK, traces.append)
+            await client.send(ASK, traces.append)
     return traces, server
 
 
@@ -83,7 +84,7 @@ def test_a_whole_answer_is_whole_and_a_connection_is_kept_only_where_it_may_be(a
     async def ask_twice() -> None:
         async with scripted(answer) as server, Client(server.endpoint, timeout_s=PATIENCE_S) as client:
             for _ in range(2):
-                trace = await client.ask(ASK, lambda trace: None)
+                trace = await client.send(ASK)
                 assert (trace.ending, trace.status, trace.error, body_of(trace)) == ("complete", 200, None, SAID)
                 assert trace.sent_ns <= trace.pieces[0][0] <= trace.done_ns
                 await asyncio.sleep(0.02)  # whatever comes behind the end is there now
@@ -125,12 +126,12 @@ def test_any_split_of_the_bytes_on_the_wire_is_the_same_answer(cuts, wire):
          "another protocol"),
         (says(b"\x16\x03\x01\x02\x00\x01"), "malformed", None, "HTTP"),
         (says(HEAD + chunk(SAID) + b"zz\r\n"), "malformed", 200, "chunk size"),
-        (says(HEAD + chunk(SAID), then="half-close"), "cut", 200, "in its body"),
-        (says(b"HTTP/1.1 200", then="half-close"), "cut", None, "in its head"),
-        (says(then="half-close"), "cut", None, "before its answer"),
-        (says(HEAD + chunk(SAID)), "timeout", 200, "nothing came for 0.3 s"),
-        (says(), "timeout", None, "no first token came for 1 s"),
-        (says(HEAD), "timeout", 200, "no first token came for 1 s"),
+        (says(HEAD + chunk(SAID), then="half-close"), "cut", 200, "in the response body"),
+        (says(b"HTTP/1.1 200", then="half-close"), "cut", None, "in the response head"),
+        (says(then="half-close"), "cut", None, "before it responded"),
+        (says(HEAD + chunk(SAID)), "timeout", 200, "no data arrived within 0.3 s"),
+        (says(), "timeout", None, "no first token arrived within 1 s"),
+        (says(HEAD), "timeout", 200, "no first token arrived within 1 s"),
     ],
 )  # fmt: skip
 def test_every_other_answer_is_a_failure_in_words_and_its_connection_is_closed(answer, kind, status, words):
@@ -139,7 +140,7 @@ def test_every_other_answer_is_a_failure_in_words_and_its_connection_is_closed(a
             scripted(answer) as server,
             Client(server.endpoint, first_timeout_s=1.0, idle_timeout_s=0.3) as client,
         ):
-            trace = await client.ask(ASK, lambda trace: None)
+            trace = await client.send(ASK)
             if trace.ending != "malformed" or status not in (200, 307):
                 await until_closed(server)
             return trace
@@ -225,7 +226,7 @@ def test_cancelled_at_each_of_its_awaits_a_request_is_recorded_once_and_its_conn
         async with scripted(slowly) as server, Client(server.endpoint) as client:
             if connected:
                 assert await client.connect()
-            stepped = _Stepped(client.ask(ASK, traces.append), step)
+            stepped = _Stepped(client.send(ASK, traces.append), step)
             try:
                 await stepped
             except asyncio.CancelledError:
@@ -245,7 +246,7 @@ def test_a_connection_opened_beforehand_is_the_one_that_is_used():
         async with scripted(speak) as server, Client(server.endpoint) as client:
             assert await client.connect()
             assert await client.connect()
-            trace = await client.ask(ASK, lambda trace: None)
+            trace = await client.send(ASK)
             assert server.connections == 1
             return trace
 
@@ -288,7 +289,7 @@ def test_a_stepped_wall_clock_leaves_the_moment_of_the_read(monkeypatch):
     async def step(exchange: Exchange) -> None:
         await exchange.send(HEAD, chunk(SAID))
         await asyncio.sleep(0.05)
-        monkeypatch.setattr(WALL, "offset_ns", WALL.offset_ns - 10**9)  # as if it had been taken before a step
+        monkeypatch.setattr(WALL_CLOCK, "offset_ns", WALL_CLOCK.offset_ns - 10**9)  # as before a step
         await exchange.send(END)
 
     [trace], _ = asyncio.run(asked(step))
@@ -299,12 +300,12 @@ def test_a_stepped_wall_clock_leaves_the_moment_of_the_read(monkeypatch):
 def test_requests_leave_nothing_for_the_collector_that_is_off_while_a_load_runs():
     async def ask() -> int:
         async with scripted(speak) as server, Client(server.endpoint) as client:
-            await client.ask(ASK, lambda trace: None)
+            await client.send(ASK)
             gc.collect()
             gc.disable()
             try:
                 for _ in range(50):
-                    await client.ask(ASK, lambda trace: None)
+                    await client.send(ASK)
                 gc.set_debug(gc.DEBUG_SAVEALL)
                 gc.collect()
                 kinds = {type(thing) for thing in gc.garbage}
@@ -360,12 +361,12 @@ def test_4096_connections_are_opened_before_a_load_and_all_of_them_serve():
         pytest.skip(f"both sides of {count} connections need more open files than this system allows ({hard})")
 
     async def ask() -> None:
-        allow_connections(2 * count)
+        raise_open_file_limit(2 * count)
         async with scripted(speak) as server:
             clients = [Client(server.endpoint) for _ in range(count)]
             await connect_all(clients)
             traces: list[Trace] = []
-            await asyncio.gather(*(client.ask(ASK, traces.append) for client in clients))
+            await asyncio.gather(*(client.send(ASK, traces.append) for client in clients))
             assert [trace.ending for trace in traces] == ["complete"] * count
             assert {trace.connect_s for trace in traces} == {0.0}
             assert server.connections == count
@@ -377,5 +378,5 @@ def test_4096_connections_are_opened_before_a_load_and_all_of_them_serve():
 
 def test_a_limit_on_open_files_that_cannot_be_raised_is_named():
     with pytest.raises(UsageError, match="RLIMIT_NOFILE") as reported:
-        allow_connections(10**9)
+        raise_open_file_limit(10**9)
     assert "\n" not in str(reported.value)

@@ -14,11 +14,12 @@ import httpx
 import pytest
 
 from gptoss_bench.engines.supervisor import descendants
-from gptoss_client.client import Client, Request
+from gptoss_client.client import Client
 from gptoss_client.decoder import decode_body
 from gptoss_client.dialects import Reply, assemble_reply
 from gptoss_client.errors import UsageError
-from gptoss_client.trace import Endpoint
+from gptoss_client.requests import Request
+from gptoss_client.trace import Endpoint, Trace
 
 PATIENCE_S = 60.0  # generous: only a test that fails waits that long
 
@@ -37,14 +38,12 @@ def held(server: AbstractAsyncContextManager[Endpoint]) -> Iterator[Endpoint]:
 
 def said_by(endpoint: Endpoint, body: bytes) -> Reply:
     """The reply to one streaming request, through the kit's own client."""
-    traces = []
 
-    async def ask() -> None:
+    async def trace() -> Trace:
         async with Client(endpoint, timeout_s=PATIENCE_S) as client:
-            await client.ask(Request(0, "measure", 0, 0, body), traces.append)
+            return await client.send(Request(body))
 
-    asyncio.run(ask())
-    return assemble_reply(decode_body(data for _, data in traces[0].pieces))
+    return assemble_reply(decode_body(data for _, data in asyncio.run(trace()).pieces))
 
 
 async def entered(server) -> Endpoint:

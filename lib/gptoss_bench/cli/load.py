@@ -19,7 +19,16 @@ from gptoss_bench.stats import (
     trial_text,
     watched_quantities,
 )
-from gptoss_client import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan, Progress, RunFailed, Trace, UsageError, new_loop
+from gptoss_client import (
+    PUBLISHED_PROMPT,
+    PUBLISHED_SYSTEM,
+    LoadPlan,
+    RunFailed,
+    Trace,
+    TraceCallback,
+    UsageError,
+    new_event_loop,
+)
 
 EXAMPLE = """example, the write-up's own load:
   python -m gptoss_bench load --url http://127.0.0.1:8000 --model openai/gpt-oss-20b \\
@@ -76,7 +85,7 @@ def add_parser(commands: Any) -> None:
         help="repeat the load until the intervals of rate, TTFT and TPOT are within this share, such as 3%%",
     )
     add("--max-trials", type=int, default=9, help="maximum number of loads with --until (default: %(default)s)")
-    parser.set_defaults(run=run, loop_factory=new_loop)
+    parser.set_defaults(run=run, loop_factory=new_event_loop)
 
 
 async def run(args: argparse.Namespace) -> int:
@@ -135,7 +144,7 @@ async def _trial(args: argparse.Namespace, plan: LoadPlan) -> Mapping[str, Any]:
 
 
 @contextlib.contextmanager
-def _progress_bar(plan: LoadPlan) -> Iterator[Progress]:
+def _progress_bar(plan: LoadPlan) -> Iterator[TraceCallback]:
     """Show a progress bar on stderr, if that is a terminal."""
     levels = [level.requests or 0 for level in level_plans(plan)]
     total = None if plan.requests is None else plan.warmup + plan.requests + sum(levels)

@@ -14,7 +14,7 @@ from gptoss_bench.engines.questions import as_object, ask, asking, entries, same
 from gptoss_bench.engines.readiness import first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, REFERENCE_SERVER, understood_fields
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, joined_labels
-from gptoss_client import KEY_VARIABLE, Endpoint, UsageError
+from gptoss_client import API_KEY_VARIABLE, Endpoint, UsageError
 
 DIALECTS = ("openai", "ollama")
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
@@ -118,7 +118,7 @@ async def identify(url: str) -> tuple[str, list[str]]:
     async with asking(url) as http:
         listed = await ask(http, "/v1/models")
         if listed.status in (401, 403):
-            raise UsageError(f"{url} refuses access (HTTP {listed.status}): put its key into {KEY_VARIABLE}")
+            raise UsageError(f"{url} refuses access (HTTP {listed.status}): put its key into {API_KEY_VARIABLE}")
         models = [str(entry["id"]) for entry in entries(listed.body, "data") if "id" in entry]
         if listed.server in ("llama.cpp", REFERENCE_SERVER):
             return listed.server, models

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gptoss_bench.engines import supervisor
 from gptoss_bench.engines.supervisor import GRACE_S
-from gptoss_client import KEY_VARIABLE, UsageError
+from gptoss_client import API_KEY_VARIABLE, UsageError
 
 LOOPBACK = "127.0.0.1"
 _TAIL = 128 * 2**10
@@ -100,7 +100,7 @@ class ServerProcess:
 
 def _environment() -> dict[str, str]:
     """Our own, without the key: a server that we start has no use for it, and might log it."""
-    return {name: value for name, value in os.environ.items() if name != KEY_VARIABLE}
+    return {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
 
 
 @contextlib.contextmanager

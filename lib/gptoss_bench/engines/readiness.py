@@ -9,12 +9,11 @@ from typing import Any
 
 from gptoss_bench.engines.process import ServerProcess
 from gptoss_client import (
-    KEY_VARIABLE,
+    API_KEY_VARIABLE,
     Client,
     Endpoint,
     LoadPlan,
     Request,
-    Trace,
     UsageError,
     assemble_reply,
     decode_body,
@@ -88,11 +87,9 @@ def _is_final(endpoint: Endpoint, answer: _Answer) -> bool:
 
 
 async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, Any] | None) -> _Answer:
-    traces: list[Trace] = []
     asked = replace(_PROBE, options=dict(options or {})) if endpoint.dialect == "ollama" else _PROBE
-    ask = Request(0, "warmup", 0, time.perf_counter_ns(), request_body(asked, endpoint, 0))
     async with Client(endpoint, timeout_s=timeout_s) as client:
-        trace = await client.ask(ask, traces.append)
+        trace = await client.send(Request(request_body(asked, endpoint, 0)))
     events = decode_body(data for _, data in trace.pieces)
     said = assemble_reply(events)
     if said.output_events:
@@ -105,13 +102,13 @@ async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, Any] 
 
 def _tidy(words: str) -> str:
     """The words as one line. A server may repeat what it was sent; the key is not to be shown by that."""
-    key = os.environ.get(KEY_VARIABLE, "").strip()
+    key = os.environ.get(API_KEY_VARIABLE, "").strip()
     return " ".join((words.replace(key, "[key]") if key else words).split())
 
 
 def _explain(endpoint: Endpoint, answer: _Answer) -> str:
     if answer.status in (401, 403):
-        return f"{endpoint.url} refuses access (HTTP {answer.status}): put its key into the variable {KEY_VARIABLE}"
+        return f"{endpoint.url} refuses access (HTTP {answer.status}): put its key into the variable {API_KEY_VARIABLE}"
     if answer.failure == "connect":
         return f"nothing answers at {endpoint.url} ({answer.error}): start the server or correct the address"
     if answer.failure == "timeout":

@@ -70,7 +70,7 @@ class Columns:
         """Events that make the same reply as all events of this body."""
         decoder, said, at = Decoder(), list[Event](), 0
         while at < len(body):
-            form = decoder.between
+            form = decoder.format_at_boundary
             for shape in self._shapes.get(form, ()):
                 if run := self._run(shape, body, at):
                     event, at = run
@@ -80,7 +80,7 @@ class Columns:
                 stop = _message_end(body, at, form)
                 events = _feed(decoder, body, at, stop, ends)
                 said += self._append(events, ends)
-                if form and len(events) == 1 and decoder.between:
+                if form and len(events) == 1 and decoder.format_at_boundary:
                     self._learn(body[at:stop], form)
                 at = stop
         return said + self._append(decoder.close(), ends)

@@ -29,7 +29,7 @@ from gptoss_bench.runs.derived_tables import (
 )
 from gptoss_bench.runs.manifest import code_version, installed_gpus, machine_facts, package_versions
 from gptoss_bench.runs.spool import Spool, from_parquet, spooled, to_parquet
-from gptoss_client import WALL, Endpoint, Trace, UsageError
+from gptoss_client import WALL_CLOCK, Endpoint, Trace, UsageError
 
 SCHEMA_VERSION = 2
 
@@ -103,11 +103,11 @@ class RunFolder:
     @contextmanager
     def noting_clock_steps(self) -> Iterator[None]:
         """Add to the manifest how often the wall clock was set within the block, however the block ends."""
-        before, clock = WALL.steps, self.manifest["clock"]
+        before, clock = WALL_CLOCK.steps, self.manifest["clock"]
         try:
             yield
         finally:
-            clock["steps"] = clock.get("steps", 0) + WALL.steps - before
+            clock["steps"] = clock.get("steps", 0) + WALL_CLOCK.steps - before
 
     def table(self, name: str, frame: pd.DataFrame) -> None:
         """Write one more table of this run as `name`.parquet."""

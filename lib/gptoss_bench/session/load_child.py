@@ -15,7 +15,7 @@ import traceback
 from typing import Any
 
 from gptoss_bench.session.session import serving
-from gptoss_client import LoadPlan, RunFailed, UsageError, new_loop
+from gptoss_client import LoadPlan, RunFailed, UsageError, new_event_loop
 
 
 async def _measure(job: dict[str, Any]) -> None:
@@ -64,7 +64,7 @@ def _call_when_reported(loop: asyncio.AbstractEventLoop, stop: Any) -> None:
 def main() -> int:
     """Do what stdin says; 0 where the load is complete."""
     job = json.loads(sys.stdin.readline())
-    with asyncio.Runner(loop_factory=new_loop) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         ended = runner.run(_until_stopped(job))
     print(json.dumps(ended), flush=True)
     return 0 if ended["ended"] == "complete" else 1

@@ -1,7 +1,6 @@
 """What a notebook or the shell does to one server: start it, ask it, load it, and keep the run."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict
@@ -28,7 +27,7 @@ from gptoss_bench.telemetry import (
     TelemetryRecorder,
     record_telemetry,
 )
-from gptoss_client import Client, Endpoint, LoadPlan, Progress, Request, RunFailed, Trace, request_body, run_load
+from gptoss_client import Client, Endpoint, LoadPlan, Request, RunFailed, Trace, TraceCallback, request_body, run_load
 
 STOPPED = "stopped before its end"
 
@@ -92,8 +91,7 @@ class Session:
         self.telemetry_recorder.telemetry.mark(PHASE_LOADING)
         body = request_body(plan, self.endpoint, 0)
         async with Client(self.endpoint, timeout_s=plan.timeout_s) as client:
-            ask = Request(self._next_id, "cold", 0, time.perf_counter_ns(), body)
-            await client.ask(ask, self.folder.add)
+            await client.send(Request(body, self._next_id, "cold"), self.folder.add)
         await self.telemetry_recorder.phase(PHASE_AFTER)
         self._next_id += 1
         row = self.folder.requests().iloc[-1]
@@ -102,7 +100,7 @@ class Session:
         self.summary["cold"] = {"load_s": _number(row.server_load_s), "ttft_s": _number(row.ttft_s)}
         return row
 
-    async def load(self, plan: LoadPlan, progress: Progress | None = None) -> dict[str, Any]:
+    async def load(self, plan: LoadPlan, progress: TraceCallback | None = None) -> dict[str, Any]:
         """Run the plan, then its sweep, and return the summary of both.
 
         Raises RunFailed where one of them is not whole; what ended is kept.

@@ -3,14 +3,14 @@
 from gptoss_bench.runs import RunFolder
 from gptoss_bench.stats import level_plans, phase_of
 from gptoss_bench.telemetry import CpuUsed
-from gptoss_client import Endpoint, LoadPlan, Progress, run_load
+from gptoss_client import Endpoint, LoadPlan, TraceCallback, run_load
 
 
 async def run_sweep(
     plan: LoadPlan,
     endpoint: Endpoint,
     folder: RunFolder,
-    progress: Progress,
+    progress: TraceCallback,
     *,
     first_id: int,
     cpu_shares: dict[int, float | None],

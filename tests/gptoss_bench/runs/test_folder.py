@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -15,8 +16,8 @@ from gptoss_bench.runs.catalogue import latest_runs
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.spool import Spool, from_parquet, spooled, to_parquet
 from gptoss_client.errors import UsageError
-from gptoss_client.timestamps import WALL
-from gptoss_client.trace import ENDINGS, Trace
+from gptoss_client.timestamps import WALL_CLOCK
+from gptoss_client.trace import Ending, Trace
 
 STREAM = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
 
@@ -31,7 +32,7 @@ traces = st.builds(
     status=st.none() | st.integers(100, 599),
     pieces=st.lists(st.tuples(st.integers(0, 2**62), st.binary(max_size=40)), max_size=5).map(tuple),
     done_ns=st.none() | st.integers(0, 2**62),
-    ending=st.sampled_from(ENDINGS),
+    ending=st.sampled_from(get_args(Ending)),
     error=st.none() | st.text(max_size=20),
     retries=st.integers(0, 3),
     timestamp_source=st.text(max_size=8),
@@ -140,7 +141,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_words(tmp_path):
 def test_clock_steps_reach_the_manifest_also_of_a_load_that_was_stopped(folder, monkeypatch):
     for _ in range(2):
         with contextlib.suppress(KeyboardInterrupt), folder.noting_clock_steps():
-            monkeypatch.setattr(WALL, "steps", WALL.steps + 1)
+            monkeypatch.setattr(WALL_CLOCK, "steps", WALL_CLOCK.steps + 1)
             raise KeyboardInterrupt
     assert folder.manifest["clock"]["steps"] == 2
 

@@ -1,6 +1,7 @@
 """Streams written by hand, split anywhere and ended in every way, against what their two rows must say."""
 
 from itertools import pairwise
+from typing import get_args
 
 import pandas as pd
 import pytest
@@ -10,8 +11,8 @@ from pandas.testing import assert_frame_equal
 
 from gptoss_bench.runs.event_table import EVENT_COLUMNS
 from gptoss_bench.runs.request_table import REQUEST_COLUMNS, derive_tables, event_table, request_table
-from gptoss_client.outcome import FAILURES
-from gptoss_client.trace import ENDINGS, Trace
+from gptoss_client.outcome import Failure
+from gptoss_client.trace import Ending, Trace
 from streams import (
     AFTER_FIRST_TOKEN,
     DONE,
@@ -136,7 +137,7 @@ def loads(draw: st.DrawFn) -> list[Trace]:
         lambda some: sorted(some, key=lambda p: p[0])
     )
     status = st.sampled_from([None, 200, 200, 200, 204, 404, 503])
-    kinds = st.tuples(timed, st.sampled_from(ENDINGS), status, st.sampled_from(["warmup", "measure"]))
+    kinds = st.tuples(timed, st.sampled_from(get_args(Ending)), status, st.sampled_from(["warmup", "measure"]))
     return [
         trace(body, request_id, ending=ending, status=status, phase=phase)
         for request_id, (body, ending, status, phase) in enumerate(draw(st.lists(kinds, max_size=8)))
@@ -150,7 +151,7 @@ def test_each_request_is_one_row_with_one_outcome(traces: list[Trace]) -> None:
     assert requests["request_id"].tolist() == [one.request_id for one in traces]
     assert requests["outcome"].isin(["completed", "failed", "cancelled"]).all()
     failed = requests["outcome"] == "failed"
-    assert requests.loc[failed, "failure"].isin(FAILURES).all()
+    assert requests.loc[failed, "failure"].isin(get_args(Failure)).all()
     assert requests.loc[~failed, "failure"].isna().all()
     assert requests["events"].sum() == len(events)
     assert requests["output_events"].sum() == events["output"].sum()

@@ -22,7 +22,7 @@ from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log, server_lateness_ms
 from gptoss_bench.engines import descendants, supervisor
-from gptoss_client import RunFailed, UsageError, allow_connections
+from gptoss_client import RunFailed, UsageError, raise_open_file_limit
 
 TTFT_S = 0.2
 LIMIT_S = 40.0  # of one client's run, its start-up included
@@ -120,7 +120,7 @@ async def compare_clients(
     that is slow to start takes part in the first round only, as does one whose run under a load took over REPEAT_S.
     Raises UsageError where the files cannot be opened, RunFailed where the server leaves no log.
     """
-    allow_connections(2 * max(load.streams for load in loads))  # the children inherit the limit
+    raise_open_file_limit(2 * max(load.streams for load in loads))  # the children inherit the limit
     versions, absent = {}, {}
     for peer in clients:
         try:

@@ -3,17 +3,15 @@
 import contextlib
 import ctypes
 import json
-import socket
-import struct
 import sys
 import time
 from dataclasses import dataclass
 
 from gptoss_bench.calibration.reference.stream import MODEL, StreamRequest
+from gptoss_client import kernel_timestamp_ns
 
 _DIALECTS = {"/v1/chat/completions": "openai", "/api/chat": "ollama"}
 _LARGEST_HEAD = 65536
-_TIMESTAMP_OPTION = 35 if sys.platform == "linux" else None  # SO_TIMESTAMPNS, which Python does not name
 _NAMED = {"name": MODEL, "model": MODEL}
 ABOUT: dict[str, dict[str, object]] = {
     "/v1/models": {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "gptoss-bench"}]},
@@ -65,22 +63,11 @@ def _limit(dialect: str, body: bytes) -> int | None:
         raise ValueError("the body is no request") from error
 
 
-def enable_timestamps(listener: socket.socket) -> None:
-    """Ask the kernel for the arrival of each segment, where it can."""
-    if _TIMESTAMP_OPTION is not None:
-        with contextlib.suppress(OSError):
-            listener.setsockopt(socket.SOL_SOCKET, _TIMESTAMP_OPTION, 1)
-
-
 def arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
-    """The kernel's stamp of the bytes just read, brought from the wall clock to the monotonic one; else now."""
+    """Return the arrival (monotonic ns) of the bytes just read: their kernel timestamp, or now if there is none."""
     now_ns = time.perf_counter_ns()
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == _TIMESTAMP_OPTION and len(data) == 16:
-            seconds, nanoseconds = struct.unpack("qq", data)
-            age_ns = time.time_ns() - (seconds * 1_000_000_000 + nanoseconds)
-            return now_ns - max(0, int(age_ns))
-    return now_ns
+    arrived_ns = kernel_timestamp_ns(ancillary)
+    return now_ns if arrived_ns is None else now_ns - max(0, time.time_ns() - arrived_ns)
 
 
 def exact_timer() -> None:

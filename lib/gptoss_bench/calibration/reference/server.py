@@ -16,8 +16,9 @@ from collections import deque
 from dataclasses import asdict
 
 from gptoss_bench.calibration.reference.plan import ReferencePlan
-from gptoss_bench.calibration.reference.requests import ABOUT, arrival_ns, enable_timestamps, exact_timer, first_request
+from gptoss_bench.calibration.reference.requests import ABOUT, arrival_ns, exact_timer, first_request
 from gptoss_bench.calibration.reference.stream import SentStream, StreamRequest, composed_reply, document
+from gptoss_client import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps
 
 LOOPBACK = "127.0.0.1"
 AT_A_TIME = 16  # due writes sent before the sockets are looked at again
@@ -66,7 +67,7 @@ class ReferenceServer:
         self._running = True
         self._listener = socket.create_server((LOOPBACK, port), backlog=4096)
         self._listener.setblocking(False)
-        enable_timestamps(self._listener)  # accepted sockets inherit it
+        enable_kernel_timestamps(self._listener)  # accepted sockets inherit it
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._wake, self._waker = socket.socketpair()
         self._waker.setblocking(False)
@@ -197,7 +198,7 @@ class ReferenceServer:
 
     def _read(self, connection: _Connection) -> None:
         try:
-            data, ancillary, _, _ = connection.sock.recvmsg(_READ_BYTES, 64)
+            data, ancillary, _, _ = connection.sock.recvmsg(_READ_BYTES, TIMESTAMP_ANCILLARY_BYTES)
         except BlockingIOError:
             return
         except OSError:

@@ -20,7 +20,7 @@ from gptoss_bench.engines.doctor.checks import GpuFacts, MachineFacts, Program
 from gptoss_bench.engines.model_files import hub_cache, is_fetched
 from gptoss_bench.engines.ollama import manifest_of, model_store
 from gptoss_bench.runs import package_versions
-from gptoss_client import ANCILLARY_BYTES, SO_TIMESTAMPNS, request_timestamps
+from gptoss_client import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps, kernel_timestamp_ns
 
 ANSWER_S = 60.0  # vLLM imports torch before it tells its version
 OLLAMA_ADDRESS = "127.0.0.1:11434"
@@ -171,12 +171,12 @@ def kernel_timestamps(patience_s: float = 1.0) -> bool:
         receiver, _ = server.accept()
         with receiver:
             receiver.settimeout(patience_s)
-            request_timestamps(receiver)
+            enable_kernel_timestamps(receiver)
             until_s = time.monotonic() + patience_s
             while time.monotonic() < until_s:
                 sender.sendall(b"x")
-                _, ancillary, _, _ = receiver.recvmsg(16, ANCILLARY_BYTES)
-                if any(kind == SO_TIMESTAMPNS for _, kind, _ in ancillary):
+                _, ancillary, _, _ = receiver.recvmsg(16, TIMESTAMP_ANCILLARY_BYTES)
+                if kernel_timestamp_ns(ancillary) is not None:
                     return True
                 time.sleep(0.01)
     return False

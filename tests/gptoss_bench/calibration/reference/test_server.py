@@ -20,13 +20,13 @@ from gptoss_bench.calibration.reference.plan import BLOCK, ReferencePlan, due_ns
 from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.calibration.reference.stream import reply_text
 from gptoss_bench.engines.attached_server import attach
-from gptoss_client.client import Client, Request
+from gptoss_client.client import Client
 from gptoss_client.decoder import decode_body
 from gptoss_client.dialects import assemble_reply
 from gptoss_client.errors import UsageError
 from gptoss_client.outcome import request_outcome
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import request_body
+from gptoss_client.requests import Request, request_body
 from gptoss_client.trace import Endpoint
 
 QUICK = {"ttft_s": 0.0, "itl_s": 0.0005, "tokens": 12}
@@ -53,7 +53,7 @@ class Watched:
         async def slot(ids):
             async with Client(endpoint, timeout_s=60) as client:
                 for request_id in ids:
-                    await client.ask(Request(request_id, "measure", 0, 0, body), traces.append)
+                    await client.send(Request(body, request_id), traces.append)
 
         async def all_slots():
             await asyncio.gather(*(slot(range(at, count, slots)) for at in range(slots)))
