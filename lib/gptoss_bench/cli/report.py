@@ -1,15 +1,13 @@
 """`python -m gptoss_bench report`: write one page on one run, as Markdown and as self-contained HTML."""
 
 import argparse
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gptoss_bench import paths
-from gptoss_bench.claims import RunRecord, judge_claims, load_claims
 from gptoss_bench.runs import Run
-from gptoss_bench.site import HourlyPrice, run_page_markdown
+from gptoss_bench.site import HourlyPrice, report_markdown
 from gptoss_client import UsageError
 
 
@@ -39,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     if args.usd_per_hour is not None and not 0 < args.usd_per_hour < float("inf"):
         raise UsageError(f"--usd-per-hour must be above 0, not {args.usd_per_hour:g}")
     price = None if args.usd_per_hour is None else HourlyPrice(args.usd_per_hour, args.price_of)
-    text = page_of(found, price)
+    text = report_markdown(found, price)
     # nbconvert takes seconds to import: only this command pays for it.
     from gptoss_bench.site import PageFrame, markdown_cell, render_page
 
@@ -54,16 +52,6 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"cannot write to {args.out}: {error.strerror}; choose another --out") from error
     return 0
-
-
-def page_of(found: Run, price: HourlyPrice | None = None) -> str:
-    """Return the Markdown page of a run, with the verdicts that this run alone decides."""
-    file = found.path / "lint.json"
-    findings = json.loads(file.read_bytes()) if file.exists() else None
-    record = RunRecord(found.run_id, found.scenario, found.manifest, found.summary)
-    verdicts = judge_claims(load_claims(), [record]) if found.manifest["status"] == "complete" else []
-    resting = [verdict for verdict in verdicts if verdict.run_id == found.run_id]
-    return run_page_markdown(found.manifest, found.summary, findings, resting, price)
 
 
 def _run(folder: Path, run_id: str) -> Run:

@@ -32,7 +32,7 @@ def add_parser(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Build the site, print its first page and its size, and return the exit code."""
     # nbconvert takes seconds to import: only this command pays for it.
-    from gptoss_bench.site import build_site
+    from gptoss_bench.site import build_site, with_evidence
 
     chosen = with_evidence(_chosen(args.results, args.runs), args.results)
     front = build_site(chosen, args.out.absolute())
@@ -48,10 +48,3 @@ def _chosen(results: Path, run_ids: list[str]) -> list[Run]:
     if not verdicts:
         raise UsageError(f"there is no run of verdicts in {results / 'runs'}: run `make run`, or name the runs")
     return verdicts
-
-
-def with_evidence(runs: list[Run], results: Path) -> list[Run]:
-    """Return these runs and the evidence of the runs of verdicts among them, each run once."""
-    ids = [run.run_id for run in runs]
-    evidence = [run_id for run in runs if run.scenario == "verdicts" for run_id in run.summary["runs"]]
-    return latest_runs(results, dict.fromkeys([*ids, *evidence]))

@@ -1,6 +1,6 @@
-from .build import build_site
+from .build import build_site, with_evidence
 from .page import PageFrame, markdown_cell, render_page
-from .run_page import HourlyPrice, run_page_markdown
+from .run_page import HourlyPrice, report_markdown
 
 __all__ = [
     "HourlyPrice",
@@ -8,5 +8,6 @@ __all__ = [
     "build_site",
     "markdown_cell",
     "render_page",
-    "run_page_markdown",
+    "report_markdown",
+    "with_evidence",
 ]

@@ -10,7 +10,7 @@ import nbformat
 from gptoss_bench import paths
 from gptoss_bench.claims import RunRecord, Verdict, judge_claims, load_claims, verdicts_from_table
 from gptoss_bench.lint import RULES
-from gptoss_bench.runs import Run
+from gptoss_bench.runs import Run, latest_runs
 from gptoss_bench.site.front import (
     APPENDIX,
     FRONT,
@@ -29,6 +29,13 @@ RAW_TABLE = "raw"  # stays in the run folder: it is as large as all other tables
 CSV_TABLES = ("requests", "levels", "verdicts", "host")  # small enough to be written as CSV as well
 MAX_TABLE_BYTES = 2_000_000  # a larger table stays in the run folder
 SITE_MARK = 'content="gptoss_bench"'  # in the front page of a folder that a new site may replace
+
+
+def with_evidence(runs: list[Run], results: Path) -> list[Run]:
+    """Return these runs and the evidence of the runs of verdicts among them, each run once."""
+    ids = [run.run_id for run in runs]
+    evidence = [run_id for run in runs if run.scenario == "verdicts" for run_id in run.summary["runs"]]
+    return latest_runs(results, dict.fromkeys([*ids, *evidence]))
 
 
 def build_site(runs: Sequence[Run], target: Path) -> Path:

@@ -1,11 +1,12 @@
-"""Write the report on one run as Markdown: result block, error bar, findings, verdicts, cost and energy. Pure."""
+"""Write the report on one run as Markdown: result block, error bar, findings, verdicts, cost and energy."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptoss_bench.claims import Verdict
-from gptoss_bench.runs import caption
+from gptoss_bench.claims import RunRecord, Verdict, judge_claims, load_claims
+from gptoss_bench.runs import Run, caption
 from gptoss_bench.stats import error_bar_text, result_block
 
 Document = Mapping[str, Any]
@@ -22,6 +23,16 @@ class HourlyPrice:
 def usd_per_mtok(price: HourlyPrice, output_tok_s: float | None) -> float | None:
     """Return US dollars per million output tokens at a rate in tokens per second; None without a rate."""
     return price.usd_per_hour / (output_tok_s * 3600) * 1e6 if output_tok_s else None
+
+
+def report_markdown(run: Run, price: HourlyPrice | None = None) -> str:
+    """Return the report on a run that was read from disk, with the verdicts that this run alone decides."""
+    file = run.path / "lint.json"
+    findings = json.loads(file.read_bytes()) if file.exists() else None
+    record = RunRecord(run.run_id, run.scenario, run.manifest, run.summary)
+    verdicts = judge_claims(load_claims(), [record]) if run.manifest["status"] == "complete" else []
+    decided = [verdict for verdict in verdicts if verdict.run_id == run.run_id]
+    return run_page_markdown(run.manifest, run.summary, findings, decided, price)
 
 
 def run_page_markdown(

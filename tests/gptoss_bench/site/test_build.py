@@ -22,11 +22,10 @@ from gptoss_bench.claims.model import VERDICTS
 from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
-from gptoss_bench.cli.site import with_evidence
 from gptoss_bench.figures.style import new_figure
 from gptoss_bench.runs.catalogue import latest_runs
 from gptoss_bench.runs.folder import Run
-from gptoss_bench.site.build import build_site
+from gptoss_bench.site.build import build_site, with_evidence
 from gptoss_bench.site.page import (
     PageFrame,
     add_links,

@@ -9,10 +9,9 @@ from gptoss_bench import paths
 from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
 from gptoss_bench.cli.readme import README
-from gptoss_bench.cli.report import page_of
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.site.run_page import HourlyPrice, markdown_table, run_page_markdown, usd_per_mtok
+from gptoss_bench.site.run_page import HourlyPrice, markdown_table, report_markdown, run_page_markdown, usd_per_mtok
 from gptoss_bench.stats.summary import summarise
 from site_pages import Page, browse, console, needs_browser
 from streams import chat, trace
@@ -49,7 +48,7 @@ def section(page: str, name: str) -> str:
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.scenario)
 def test_the_page_of_each_published_run_has_every_section(run):
-    page = page_of(run)
+    page = report_markdown(run)
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == SECTIONS
     assert all(section(page, name) for name in SECTIONS)
     assert not re.search(r"\b(nan|None)\b", page)
@@ -96,7 +95,7 @@ def test_a_cell_of_a_table_stays_one_cell():
 def test_an_interrupted_run_says_so_and_decides_nothing(tmp_path):
     folder = RunFolder.create(tmp_path, "load", parameters={})
     folder.add(chat(40, 10, 6))
-    page = page_of(Run.load(folder.path))
+    page = report_markdown(Run.load(folder.path))
     assert "**This run is incomplete: it was interrupted.**" in page
     assert "No claim is decided by this run alone." in page
 
