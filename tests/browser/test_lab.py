@@ -33,7 +33,7 @@ def browser():
 
 
 def runs(results) -> list[Run]:
-    """The runs on disk, the newest first; a folder that is just being made is none yet."""
+    """The runs on disk, the newest first; a folder without a manifest is not a run yet."""
     files = sorted((results / "runs").glob("*/manifest.json"), reverse=True)
     return [Run.load(file.parent) for file in files]
 
@@ -102,7 +102,7 @@ def test_a_second_run_beside_the_first_and_a_tab_closed_and_opened_again(where: 
     assert all(run.summary["completed"] > 0 for run in runs(tmp_path))
 
 
-def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_a_run_that_says_so(
+def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_an_incomplete_run(
     where: Lab, browser, tmp_path
 ):
     where.explore("restart", cells=PANEL, results_dir=tmp_path, **LONG)
@@ -124,7 +124,7 @@ def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_a_ru
     tab.page.get_by_role("button", name="Start", exact=True).wait_for()
 
 
-def test_the_error_bar_with_the_panel_open_is_that_of_a_load_that_nobody_watches(where: Lab, browser, tmp_path):
+def test_the_error_bar_with_the_panel_open_is_that_of_a_load_without_a_panel(where: Lab, browser, tmp_path):
     plan = {"concurrency": 8, "requests": 24, "warmup": 8, "max_tokens": 40}
     pairs = []
     with beside(serve_reference(ReferencePlan(tokens=40), tmp_path)) as endpoint:

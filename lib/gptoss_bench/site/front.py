@@ -104,8 +104,8 @@ def _source(verdict: Verdict, pages: Mapping[str, RunPage], own: RunPage | None)
     page = pages.get(verdict.run_id or "") or own
     if page is None or verdict.needs or verdict.kind == "opinion":
         return ""
-    words = "the run" if verdict.run_id == page.run.run_id else "computed in the notebook of the verdicts"
-    return f'<br><a href="{page.name}">{words}</a>'
+    text = "the run" if verdict.run_id == page.run.run_id else "computed in the notebook of the verdicts"
+    return f'<br><a href="{page.name}">{text}</a>'
 
 
 def _test(claim: Claim | None) -> str:

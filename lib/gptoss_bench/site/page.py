@@ -72,7 +72,7 @@ def add_links(html: str, targets: Mapping[str, str]) -> str:
     """Return the HTML with each whole word of `targets` in its text as a link."""
     if not targets:
         return html
-    words = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, targets))})(?![\w-])")
+    whole_word = re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, targets))})(?![\w-])")
     pieces, inside = re.split(r"(<[^>]*>)", html), ""
     for at, piece in enumerate(pieces):
         if piece.startswith("<"):
@@ -82,7 +82,7 @@ def add_links(html: str, targets: Mapping[str, str]) -> str:
             elif piece == f"</{inside}>":
                 inside = ""
         elif not inside:
-            pieces[at] = words.sub(lambda match: f'<a href="{targets[match[0]]}">{match[0]}</a>', piece)
+            pieces[at] = whole_word.sub(lambda match: f'<a href="{targets[match[0]]}">{match[0]}</a>', piece)
     return "".join(pieces)
 
 

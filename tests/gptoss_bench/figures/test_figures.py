@@ -1,4 +1,4 @@
-"""What every figure keeps to: title, label and doubt are there, names lie apart, and print needs no colour."""
+"""Every figure has its title, label and warning, texts do not overlap, and it is readable without colour."""
 
 from itertools import pairwise
 
@@ -39,7 +39,7 @@ def words(figure) -> list[str]:
 
 
 def spans(*phases: tuple[str, float]) -> list[dict]:
-    """Phases one after the other, each with its seconds."""
+    """Return consecutive phases, each with its length in seconds."""
     found, at = [], 0.0
     for phase, length_s in phases:
         found.append({"phase": phase, "start_ns": int(at * S), "end_ns": int((at + length_s) * S)})
@@ -73,7 +73,7 @@ def test_the_three_phases_of_a_gpu_are_one_timeline_with_its_title_whatever_the_
         max_size=9,
     )
 )
-def test_the_names_of_phases_never_lie_on_each_other_and_none_is_lost(phases) -> None:
+def test_the_names_of_phases_never_overlap_and_none_is_lost(phases) -> None:
     marked = spans(*phases)
     named = phase_names(marked)
     whole_ns = marked[-1]["end_ns"] if marked else 0
@@ -82,7 +82,7 @@ def test_the_names_of_phases_never_lie_on_each_other_and_none_is_lost(phases) ->
     assert {name for _, text in named for name in text.split(" · ")} == {phase for phase, _ in phases}
 
 
-def test_our_interval_stands_on_the_axis_of_the_published_value() -> None:
+def test_our_interval_is_on_the_axis_of_the_published_value() -> None:
     requests, events = derive_tables([chat(40 + n % 9, 10, 6, n, sent_ms=200.0 * n) for n in range(40)])
     summary = summarise(requests, events, concurrency=1)
     latency, ttft = published_and_measured(PUBLISHED, summary, {}).axes
@@ -93,7 +93,7 @@ def test_our_interval_stands_on_the_axis_of_the_published_value() -> None:
     assert low < summary["ttft_s"]["p50"] < PUBLISHED["ttft_formula_s"]["p99"] < high
 
 
-def test_gaps_that_one_read_hid_are_counted_and_not_drawn_as_short_ones() -> None:
+def test_gaps_within_one_read_are_counted_and_not_drawn_as_short_ones() -> None:
     requests, events = derive_tables([chat(40, 10, 6, n, sent_ms=200.0 * n) for n in range(10)])
     events.loc[events.itl_s.notna() & (events.request_id < 2), "itl_s"] = 0.0
     figure = gap_distribution(events, summarise(requests, events, concurrency=1), {})
@@ -120,7 +120,7 @@ def test_parts_side_by_side_differ_in_print_without_colour() -> None:
         ([], None),
     ],
 )
-def test_a_figure_of_several_runs_bears_every_label_once(labels, one) -> None:
+def test_a_figure_of_several_runs_has_every_label_once(labels, one) -> None:
     assert merged_labels(labels) == one
     if labels:
         runs = {str(at): {"run_id": at, "label": label} for at, label in enumerate(labels)}

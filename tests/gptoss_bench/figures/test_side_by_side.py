@@ -1,4 +1,4 @@
-"""Draw one server as measured by this kit and by three other tools: values, missing values and notes."""
+"""The figure of one server measured by this kit and three other tools: values, missing values and notes."""
 
 import gzip
 from pathlib import Path
@@ -48,7 +48,7 @@ def words(axes) -> list[str]:
 
 
 def drawn(axes, result: int) -> dict[str, float]:
-    """By shape, where the marks of a result stand on the x axis of a panel."""
+    """Return the x position of each percentile mark of a result in a panel."""
     shapes = {"o": "p50", "s": "p90", "^": "p99"}
     marks = [line for line in axes.get_lines() if line.get_marker() in shapes and list(line.get_ydata()) == [result]]
     return {shapes[line.get_marker()]: float(line.get_xdata()[0]) for line in marks}
@@ -81,7 +81,7 @@ def test_what_is_not_reported_or_defined_otherwise_is_noted_in_the_figure(result
     assert "REFERENCE SERVER" in words(figure)
 
 
-def test_an_interval_is_where_it_is_known(results) -> None:
+def test_an_interval_is_drawn_where_it_is_known(results) -> None:
     points = points_side_by_side(results).points.set_index(["result", "quantity", "percentile"])
     assert points.loc[(KIT, "ttft_s", "p50"), ["low_s", "high_s"]].notna().all()
     assert points.loc[(KIT, "ttft_s", "p99"), ["low_s", "high_s"]].isna().all()  # not resolved
@@ -100,7 +100,7 @@ def test_p90_and_p99_have_an_interval_where_requests_are_kept_and_enough() -> No
     assert 0.040 <= low <= value <= high <= 0.046
 
 
-def test_the_published_block_stands_beside_them_though_it_reports_less(results) -> None:
+def test_the_published_block_is_drawn_with_them_though_it_reports_less(results) -> None:
     [block] = read_results(FILES / "write-up.txt")
     _, itl, tpot, latency = results_side_by_side([*results, block]).axes
     assert NOT_REPORTED in words(itl)
@@ -109,7 +109,7 @@ def test_the_published_block_stands_beside_them_though_it_reports_less(results) 
 
 
 @pytest.mark.parametrize(("kind", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])
-def test_the_shell_draws_what_the_name_says(files, tmp_path, capsys, kind, start) -> None:
+def test_the_command_writes_the_format_of_the_file_name(files, tmp_path, capsys, kind, start) -> None:
     picture = tmp_path / f"beside.{kind}"
     assert main(["draw", *map(str, files), "--out", str(picture)]) == 0
     assert picture.read_bytes().startswith(start)

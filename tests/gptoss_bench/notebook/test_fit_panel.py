@@ -1,4 +1,4 @@
-"""The panel and the maps over the same arithmetic: what they show is what capacity.fit says."""
+"""The panel and the maps show the results of memory.estimate_fit."""
 
 import pytest
 from matplotlib.figure import Figure
@@ -20,7 +20,7 @@ def words_of(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text)]
 
 
-def test_without_a_frontend_there_is_a_still_figure(monkeypatch):
+def test_without_a_frontend_there_is_a_figure(monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     shown = open_fit_panel(MODELS, GPUS, {"run_id": "run-7"}, **CHOICE)
     words = words_of(shown)

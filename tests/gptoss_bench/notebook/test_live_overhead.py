@@ -34,6 +34,6 @@ def test_two_levels_agree_within_the_share_of_the_gap_that_an_error_may_have(nam
     assert not errors_agree([LEVEL, replace(LEVEL, itl_p50_ms=None)])
 
 
-def test_a_pace_that_makes_no_sense_is_refused():
+def test_an_invalid_rate_is_refused():
     with pytest.raises(UsageError, match="must be above 0, not 0"):
         asyncio.run(measure_overhead(4, 0))

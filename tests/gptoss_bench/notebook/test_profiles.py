@@ -1,4 +1,4 @@
-"""A profile is checked before anything runs, and what is wrong with it is named with the nearest right thing."""
+"""A profile is checked before anything runs, and an error names the nearest valid parameter."""
 
 import pytest
 

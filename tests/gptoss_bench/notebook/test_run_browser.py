@@ -24,7 +24,7 @@ from scripted import scripted, speak
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """Two runs against a scripted server, one that was interrupted, and a folder that is none."""
+    """Two runs against a scripted server, one that was interrupted, and a folder without a run."""
     where = tmp_path_factory.mktemp("results")
 
     async def made(run_id: str) -> None:
@@ -60,7 +60,7 @@ def test_every_run_on_disk_is_a_row_the_newest_first(results):
     assert read(results / "nothing").empty
 
 
-def test_the_published_runs_carry_the_marks_of_the_verdicts():
+def test_the_published_runs_have_their_verdicts():
     table = read(paths.RESULTS).set_index("scenario")
     assert re.search(r"\d+ reproduced", " ".join(table["verdicts"]))
     assert (table["lint"] != "").any()
@@ -128,7 +128,7 @@ def test_the_published_runs_are_compared_as_the_command_does():
     assert "[mixed-versions]" in shown and "[mixed-models]" in shown
 
 
-def test_without_a_frontend_there_is_a_still_picture(results, monkeypatch):
+def test_without_a_frontend_there_is_a_table_and_a_comparison(results, monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     shown = open_run_browser(str(results)).data
     assert "bbbbbb" in shown and "95 % intervals" in shown and "<button" not in shown

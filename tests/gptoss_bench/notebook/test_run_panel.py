@@ -1,4 +1,4 @@
-"""A load in a process of its own, and the panel over it: started, watched, stopped; nothing lost, nothing orphaned."""
+"""A load in its own process and its panel: started, watched, stopped, with no lost request and no orphan process."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def ended(load: LoadProcess):
     return load.ended
 
 
-def test_a_load_that_is_stopped_keeps_what_had_ended_and_leaves_no_process(tmp_path):
+def test_a_load_that_is_stopped_keeps_completed_requests_and_leaves_no_process(tmp_path):
     load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
     wait_until(lambda: listed(load) >= 3, "three requests had ended")
     family = [load.pid, *below(load.pid)]
@@ -78,7 +78,7 @@ def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp
     assert whole.done == (run.requests.outcome != "cancelled").sum() and not whole.in_flight
 
 
-def test_a_stop_while_the_engine_starts_leaves_a_run_that_says_so_and_no_process(tmp_path):
+def test_a_stop_while_the_engine_starts_leaves_an_incomplete_run_and_no_process(tmp_path):
     load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
     wait_until((load.path / "manifest.json").exists, "the run was begun")
     family = [load.pid, *descendants(load.pid)]
@@ -90,7 +90,7 @@ def test_a_stop_while_the_engine_starts_leaves_a_run_that_says_so_and_no_process
     assert run.requests.empty
 
 
-def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_what_had_ended(tmp_path):
+def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_completed_requests(tmp_path):
     source = """
 import sys, time
 from pathlib import Path
@@ -109,7 +109,7 @@ time.sleep(600)
     assert run.manifest["status"] == "incomplete" and run.summary["completed"] >= 1
 
 
-def test_a_load_that_is_killed_says_so_and_its_folder_is_readable(tmp_path):
+def test_a_load_that_is_killed_is_reported_and_its_folder_is_readable(tmp_path):
     load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
     wait_until(lambda: listed(load) >= 1, "a request had ended")
     family = below(load.pid)
@@ -119,7 +119,7 @@ def test_a_load_that_is_killed_says_so_and_its_folder_is_readable(tmp_path):
     assert len(Run.load(load.path).requests) >= 1
 
 
-def test_two_loads_run_beside_each_other(tmp_path):
+def test_two_loads_run_at_the_same_time(tmp_path):
     loads = [LoadProcess(LoadPlan(**SMALL), LoadTarget(), results=tmp_path) for _ in range(2)]
     assert [load.beside for load in loads] == [True, True]
     assert [ended(load).how for load in loads] == ["complete", "complete"]
@@ -308,7 +308,7 @@ def test_each_profile_fills_in_a_load_that_can_be_started(tmp_path):
         shown.server()
 
 
-def test_without_a_frontend_there_is_a_still_picture_of_a_whole_run(tmp_path, monkeypatch):
+def test_without_a_frontend_the_last_view_of_a_complete_run_is_shown(tmp_path, monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     shown = asyncio.run(open_run_panel(LoadPlan(**SMALL), LoadTarget(), results_dir=str(tmp_path), run_id="run-7"))
     assert "5 of 5 requests" in shown.data and "<circle" in shown.data and "<button" not in shown.data

@@ -1,4 +1,4 @@
-"""The notebooks still run, cell by cell; and each way in which a notebook can break is seen to fail."""
+"""Every notebook runs cell by cell, and each kind of broken notebook is reported."""
 
 import os
 import subprocess
@@ -18,13 +18,13 @@ SCENARIOS = ("ollama_a10", "vllm_h100", "transformers_bf16", "calibration", "exp
 
 
 def prepare(source: Path, target: Path, *more: str) -> None:
-    """Write a notebook with its parameters injected and nothing executed: nbval takes none itself."""
+    """Write a notebook with injected parameters and without executing it, because nbval takes no parameters."""
     command = [sys.executable, "-m", "papermill", "--prepare-only", str(source), str(target), *more]
     subprocess.run(command, check=True, capture_output=True, cwd=paths.ROOT, timeout=120)
 
 
 def nbval(folder: Path, *, cell_timeout_s: int = 240) -> subprocess.CompletedProcess[str]:
-    """Run every cell of every notebook in a folder. nbval's own time-outs are half an hour, so they are named."""
+    """Run every cell of every notebook in a folder, with shorter timeouts than the half hour of nbval."""
     timeouts = [f"--nbval-cell-timeout={cell_timeout_s}", "--nbval-kernel-startup-timeout=120"]
     command = [sys.executable, "-m", "pytest", "--nbval-lax", *timeouts, "-p", "no:cacheprovider", "-c", os.devnull]
     return subprocess.run(
@@ -74,7 +74,7 @@ def test_nbval_passes_a_notebook_that_is_whole(tmp_path):
 
 @pytest.fixture
 def tiny_notebooks(monkeypatch):
-    """Let the runner find the notebooks of this folder."""
+    """Let the runner find the notebooks of tests/notebooks."""
     monkeypatch.setattr(paths, "NOTEBOOKS", TINY)
 
 

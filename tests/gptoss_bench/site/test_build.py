@@ -1,4 +1,4 @@
-"""The site of the committed runs, in a real browser: it opens from disk, asks nobody, every link leads somewhere."""
+"""The site of the committed runs in a real browser: it opens from disk, loads nothing, and every link works."""
 
 import base64
 import contextlib
@@ -73,11 +73,11 @@ def test_the_published_site_is_that_of_the_committed_runs(site):
     made, kept = ({file.relative_to(top) for file in top.rglob("*") if file.is_file()} for top in (site, paths.SITE))
     assert made == kept
     for name in made:
-        if name.suffix not in (".png", ".parquet"):  # as the library of the day packs them
+        if name.suffix not in (".png", ".parquet"):  # their bytes depend on the version of the library
             assert (site / name).read_bytes() == (paths.SITE / name).read_bytes(), f"{name}: make site"
 
 
-def test_every_link_leads_to_a_file_and_a_place_in_it(site, pages):
+def test_every_link_has_its_file_and_anchor(site, pages):
     for name, page in pages.items():
         assert len(page.ids) == len(set(page.ids)), name
         for link in page.links:
@@ -97,7 +97,7 @@ def test_no_page_holds_a_script_or_a_formula_that_needs_one(pages):
     assert "math" in pages["method.html"].tags
 
 
-def test_every_picture_says_in_words_what_it_shows(site, pages):
+def test_every_picture_has_an_alt_text(site, pages):
     pictures = [picture for page in pages.values() for picture in page.pictures]
     assert len(pictures) > 10
     for picture in pictures:
@@ -118,7 +118,7 @@ def test_code_is_folded_and_all_of_the_notebook_is_there(pages):
         assert "".join(cell.source.split()) in shown
 
 
-def test_claim_and_evidence_lead_to_each_other(pages):
+def test_claim_and_evidence_link_to_each_other(pages):
     verdicts = verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts"))
     front = pages["index.html"]
     for verdict in verdicts:
@@ -135,7 +135,7 @@ def test_claim_and_evidence_lead_to_each_other(pages):
     assert any(verdict.run_id for verdict in verdicts)
 
 
-def test_the_appendix_hands_out_what_the_run_folders_hold(site, pages):
+def test_the_appendix_links_the_files_of_the_run_folders(site, pages):
     for run_id in Run.load(paths.RUNS / PUBLISHED).summary["runs"]:
         folder, run = site / "tables" / run_id, Run.load(paths.RUNS / run_id)
         assert (folder / "manifest.json").read_bytes() == (run.path / "manifest.json").read_bytes()
@@ -147,7 +147,7 @@ def test_the_appendix_hands_out_what_the_run_folders_hold(site, pages):
 
 
 class Proxy(socketserver.ThreadingTCPServer):
-    """A listening socket that keeps the first line of whatever asks it for something, and answers nothing."""
+    """A listening socket that keeps the first line of each request and answers none."""
 
     daemon_threads = True
 
@@ -172,7 +172,7 @@ def proxy():
 
 
 def of_pages(asked: list[str]) -> list[str]:
-    """What the pages asked for. Chromium has errands of its own at its maker, whom no page names."""
+    """Return the requests of the pages, without those that Chromium itself sends to Google."""
     return [line for line in asked if not re.match(r"\w+ (https?://)?[\w.-]+\.(google|googleapis|gvt1)\.com[:/]", line)]
 
 
@@ -181,7 +181,7 @@ def through(proxy: Proxy) -> tuple[str, str]:
 
 
 @needs_browser
-def test_a_request_and_a_word_on_the_console_would_be_seen(home, proxy, tmp_path):
+def test_a_request_and_a_console_message_would_be_seen(home, proxy, tmp_path):
     control = tmp_path / "control.html"
     control.write_text('<img src="http://pictures.invalid/a.png"><script>console.error("seen")</script>')
     done = browse(control, home, *through(proxy), "--dump-dom")
@@ -200,7 +200,7 @@ def test_the_front_page_opens_from_disk(site, home, proxy, pages):
 
 @needs_browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_page_is_legible_on_a_telephone_and_a_wide_screen_and_asks_for_nothing(site, home, proxy, scheme):
+def test_every_page_is_legible_on_a_phone_and_a_wide_screen_and_loads_nothing(site, home, proxy, scheme):
     preferred = f"--blink-settings=preferredColorScheme={['dark', 'light'].index(scheme)}"
     files = sorted(site.glob("*.html"))
     seen, messages = look_at(files, WIDTHS, home, preferred, *through(proxy))
@@ -234,7 +234,7 @@ def test_a_page_prints(site, home, tmp_path):
         '<iframe src="a.html"></iframe>',
     ],
 )
-def test_a_notebook_that_would_ask_or_run_something_becomes_no_page(cell):
+def test_a_notebook_that_would_load_or_run_something_becomes_no_page(cell):
     with pytest.raises(RunFailed, match="without a network"):
         render_page([html_cell(cell)], PageFrame("a.html", "A"))
     assert "&lt;script&gt;" in render_page([markdown_cell("`<script>`")], PageFrame("a.html", "A"))
@@ -290,7 +290,7 @@ def test_links_change_no_text_and_no_tag(pieces):
     assert re.sub(r'<a href="index.html#C01">C01</a>', "C01", made) == html
 
 
-def test_a_word_becomes_a_link_where_it_stands_alone():
+def test_only_a_whole_word_becomes_a_link():
     html = "<title>C01</title><p id='C01'>C01, C01-x, C011</p><a href='b'>C01</a><style>C01</style><br/>C01"
     assert add_links(html, {"C01": "f"}).count('<a href="f">') == 2
 
@@ -334,7 +334,7 @@ def test_a_run_without_a_notebook_and_a_folder_without_verdicts_give_one_line(tm
     assert not list(tmp_path.glob("site*"))
 
 
-def test_two_runs_of_one_scenario_get_a_page_each_and_one_that_was_interrupted_says_so(tmp_path):
+def test_two_runs_of_one_scenario_get_a_page_each_and_one_that_was_interrupted_is_marked(tmp_path):
     [scenario] = [run for run in latest_runs(paths.RESULTS, Run.load(paths.RUNS / PUBLISHED).summary["runs"])
                   if run.scenario == "transformers-bf16"]  # fmt: skip
     twin = tmp_path / "runs" / "20260101T000000Z-transformers-bf16-000000"

@@ -1,4 +1,4 @@
-"""The page on one run: everything that is known stands on it, and what is not known says so in words."""
+"""The report on one run has every known value, and marks the others as unknown."""
 
 import re
 import subprocess
@@ -92,7 +92,7 @@ def test_a_cell_of_a_table_stays_one_cell():
     assert markdown_table(("a", "b"), [("x|y", "one\ntwo")]).splitlines()[2] == r"| x\|y | one two |"
 
 
-def test_an_interrupted_run_says_so_and_decides_nothing(tmp_path):
+def test_an_interrupted_run_is_marked_and_decides_nothing(tmp_path):
     folder = RunFolder.create(tmp_path, "load", parameters={})
     folder.add(chat(40, 10, 6))
     page = report_markdown(Run.load(folder.path))
@@ -137,7 +137,7 @@ def test_bad_input_gives_one_line(given, words, capsys):
     assert len(reported.splitlines()) == 1
 
 
-def test_make_hands_over_what_was_given():
+def test_make_passes_its_variables():
     def planned(*words: str) -> str:
         return subprocess.run(["make", "-n", *words], cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
 
