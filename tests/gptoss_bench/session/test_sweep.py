@@ -178,7 +178,7 @@ def test_levels_that_do_not_rise_are_refused_in_words(levels) -> None:
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [("4,1", "each above the one before"), ("1,x", "such as 1,4,16"), ("1,,2", "such as 1,4,16"), ("0", "from 1 on")],
+    [("4,1", "must be rising"), ("1,x", "such as 1,4,16"), ("1,,2", "such as 1,4,16"), ("0", "from 1 on")],
 )
 def test_a_sweep_that_the_shell_cannot_read_is_one_line(capsys, words, said) -> None:
     assert main(["load", "--model", "m", "--sweep", words]) == 2
