@@ -1,4 +1,4 @@
-"""One request becomes one trace, whatever the server does to it. Real sockets; every fault is a real one."""
+"""One request gives one trace, whatever the server does. Sockets and faults are real."""
 
 import asyncio
 import sys
@@ -14,20 +14,20 @@ from gptoss_client.timestamps import keep_kernel_timestamps_on
 from gptoss_client.trace import Endpoint, Trace
 from scripted import END, HEAD, Exchange, chunk, ending, event, scripted, speak
 
-CLOCKS_NS = 1_000_000  # how far the two clocks may be read apart on a busy machine
-ASK = Request(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, body=b'{"model":"m"}')
+CLOCKS_NS = 1_000_000  # tolerance between the two clocks on a busy machine
+REQUEST = Request(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, body=b'{"model":"m"}')
 
 
-async def asked(answer, *, times: int = 1, timeout_s: float = 20.0) -> list[Trace]:
+async def traces_of(answer, *, times: int = 1, timeout_s: float = 20.0) -> list[Trace]:
     traces: list[Trace] = []
     async with scripted(answer) as server, Client(server.endpoint, timeout_s=timeout_s) as client:
         for _ in range(times):
-            await client.send(ASK, traces.append)
+            await client.send(REQUEST, traces.append)
     return traces
 
 
-def test_a_whole_answer_is_kept_byte_for_byte_with_rising_stamps():
-    [trace] = asyncio.run(asked(speak))
+def test_a_whole_answer_is_kept_byte_for_byte_with_rising_timestamps():
+    [trace] = asyncio.run(traces_of(speak))
     assert (trace.ending, trace.status, trace.error, trace.retries) == ("complete", 200, None, 0)
     body = b"".join(data for _, data in trace.pieces)
     assert body.startswith(event(role="assistant", content="")) and body.endswith(ending(3))
@@ -38,7 +38,7 @@ def test_a_whole_answer_is_kept_byte_for_byte_with_rising_stamps():
 
 
 def test_a_connection_that_is_kept_is_used_again():
-    first, second = asyncio.run(asked(speak, times=2))
+    first, second = asyncio.run(traces_of(speak, times=2))
     assert first.connect_s > 0
     assert second.connect_s == 0
 
@@ -89,20 +89,20 @@ async def refusal(exchange: Exchange) -> None:
     ],
 )
 def test_every_fault_ends_as_a_trace_of_its_class(answer, ending, status, pieces):
-    [trace] = asyncio.run(asked(answer, timeout_s=1.0))
+    [trace] = asyncio.run(traces_of(answer, timeout_s=1.0))
     assert (trace.ending, trace.status, bool(trace.pieces)) == (ending, status, pieces)
     assert trace.sent_ns is not None
     assert (trace.error is None) == (ending == "complete")
 
 
 def test_a_closed_port_is_a_failure_to_connect():
-    async def ask() -> Trace:
+    async def run() -> Trace:
         async with scripted(speak) as server:
             endpoint = server.endpoint
         async with Client(endpoint) as client:
-            return await client.send(ASK)
+            return await client.send(REQUEST)
 
-    trace = asyncio.run(ask())
+    trace = asyncio.run(run())
     assert (trace.ending, trace.sent_ns, trace.connect_s) == ("connect", None, None)
 
 
@@ -113,14 +113,14 @@ def test_a_kept_connection_that_was_closed_is_opened_once_more():
             return
         await speak(exchange)
 
-    first, second = asyncio.run(asked(close_while_saying_keep_alive, times=2))
+    first, second = asyncio.run(traces_of(close_while_saying_keep_alive, times=2))
     assert (first.ending, first.retries) == ("complete", 0)
     assert (second.ending, second.retries) == ("complete", 1)
     assert second.pieces and second.connect_s > 0
 
 
 @pytest.mark.parametrize("wait_s", [0.0, 0.002, 0.05, 0.15])
-def test_cancelled_anywhere_it_is_recorded_once_and_the_cancellation_goes_on(wait_s):
+def test_a_cancelled_request_is_recorded_once_and_the_cancellation_is_raised(wait_s):
     async def slowly(exchange: Exchange) -> None:
         await asyncio.sleep(0.1)
         await exchange.send(HEAD)
@@ -132,7 +132,7 @@ def test_cancelled_anywhere_it_is_recorded_once_and_the_cancellation_goes_on(wai
     async def cancel() -> list[Trace]:
         traces: list[Trace] = []
         async with scripted(slowly) as server, Client(server.endpoint) as client:
-            task = asyncio.create_task(client.send(ASK, traces.append))
+            task = asyncio.create_task(client.send(REQUEST, traces.append))
             await asyncio.sleep(0)  # the task has begun
             await asyncio.sleep(wait_s)
             task.cancel()
@@ -144,11 +144,11 @@ def test_cancelled_anywhere_it_is_recorded_once_and_the_cancellation_goes_on(wai
     assert trace.ending == "cancelled"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's receive stamps are Linux's")
-def test_a_stamp_is_the_arrival_and_not_the_reading_however_busy_the_client_is():
+@pytest.mark.skipif(sys.platform != "linux", reason="kernel receive timestamps need Linux")
+def test_a_timestamp_is_the_arrival_and_not_the_reading_on_a_busy_client():
     sent_ns: list[int] = []
     keep_kernel_timestamps_on()
-    time.sleep(0.5)  # the kernel takes its time to begin
+    time.sleep(0.5)  # the kernel enables timestamps with a delay
 
     async def then_hold_the_loop(exchange: Exchange) -> None:
         for part in (HEAD, chunk(event(content="Hel"))):
@@ -158,10 +158,10 @@ def test_a_stamp_is_the_arrival_and_not_the_reading_however_busy_the_client_is()
         exchange.writer.write(chunk(event(content="lo")))
         time.sleep(0.3)  # noqa: ASYNC251 - the client shares this loop: it cannot read before this is over
         sent_ns.append(time.perf_counter_ns())
-        await asyncio.sleep(0.05)  # read on its own, for bytes that are read together share the last one's stamp
+        await asyncio.sleep(0.05)  # a read of its own: bytes that are read together share one timestamp
         await exchange.send(chunk(ending(2)), END)
 
-    [trace] = asyncio.run(asked(then_hold_the_loop))
+    [trace] = asyncio.run(traces_of(then_hold_the_loop))
     assert trace.timestamp_source == "kernel"
     assert len(trace.lags_ns) == len(trace.pieces)
     before_ns, after_ns = sent_ns
@@ -179,7 +179,7 @@ def test_the_key_goes_into_the_header_and_nowhere_else(monkeypatch):
         heads.append(exchange.head)
         await refusal(exchange)
 
-    [trace] = asyncio.run(asked(note))
+    [trace] = asyncio.run(traces_of(note))
     assert b"authorization: bearer sk-very-secret" in heads[0].lower()
     assert "secret" not in repr(trace)
 
@@ -191,18 +191,18 @@ def test_a_key_that_http_cannot_carry_is_refused_without_being_shown(monkeypatch
     assert "schl" not in str(reported.value)
 
 
-def test_any_other_transport_of_httpx_takes_its_place():
+def test_another_httpx_transport_can_be_used():
     async def body():
         yield event(content="Hello") + ending(1)
 
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=body())
 
-    async def ask() -> Trace:
+    async def run() -> Trace:
         endpoint = Endpoint(url="http://model.example", model="m", dialect="openai", engine="none")
         async with Client(endpoint, transport=httpx.MockTransport(answer)) as client:
-            return await client.send(ASK)
+            return await client.send(REQUEST)
 
-    trace = asyncio.run(ask())
+    trace = asyncio.run(run())
     assert (trace.ending, trace.timestamp_source) == ("complete", "client")
     assert b"Hello" in trace.pieces[0][1]

@@ -1,4 +1,4 @@
-"""The framing: hostile streams, rules by literals, and by hypothesis any split, any cut, any bytes."""
+"""The decoder: hostile streams, rules as literals, and property tests with any split, any cut and any bytes."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from gptoss_client.dialects import Event, assemble_reply
 from recordings import WIRE, body, chunk, sse
 
 DEEP = b'{"a":' * 100_000
-# what a server may say, in every format: bodies that the split, cut and fuzz tests play with
+# bodies of every format, for the split, cut and fuzz tests
 BODIES = ("vllm-chat_stream_return_token_ids", "llamacpp-chat_nonstream", "ollamaapi-generate_stream")
 BODIES += tuple(path.name for path in sorted(WIRE.glob("hostile-*")))
 
@@ -44,10 +44,10 @@ HOSTILE = {
 def test_hostile_streams(name):
     answer, kinds, error = HOSTILE[name]
     events = decode_body([body(f"hostile-{name}")])
-    said = assemble_reply(events)
-    assert (said.answer_text, [event.kind for event in events]) == (answer, kinds)
-    assert said.error is None if error is None else said.error.startswith(error)
-    assert said.ended == (kinds[-1:] == ["done"])
+    reply = assemble_reply(events)
+    assert (reply.answer_text, [event.kind for event in events]) == (answer, kinds)
+    assert reply.error is None if error is None else reply.error.startswith(error)
+    assert reply.ended == (kinds[-1:] == ["done"])
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ def test_a_cut_stream_is_the_beginning_of_the_whole_one(name, data):
     assert len(part) >= sum(event.piece < end for event in in_single_bytes(name))
 
 
-WORDS = st.text(min_size=1, max_size=12)
-DELTAS = st.dictionaries(st.sampled_from(["content", "reasoning", "reasoning_content"]), WORDS, min_size=1, max_size=1)
+TEXT = st.text(min_size=1, max_size=12)
+DELTAS = st.dictionaries(st.sampled_from(["content", "reasoning", "reasoning_content"]), TEXT, min_size=1, max_size=1)
 BETWEEN = st.lists(st.sampled_from([": keep-alive", "id: 7", "retry: 10", "event: message", "other: x", "novalue"]))
 
 
@@ -140,7 +140,7 @@ def test_sse_round_trip(messages, bom, size):
     raw = "\ufeff: begins\n" if bom else ": begins\n"
     for delta, fields, line_end, pretty, spaced in messages:
         payload = json.dumps(chunk(**delta), indent=1 if pretty else None, ensure_ascii=spaced)
-        # U+0085 and U+2028 are no line ends of SSE, whatever str.splitlines says
+        # U+0085 and U+2028 do not end a line in SSE, unlike in str.splitlines
         data = ["data:" + " " * spaced + line for line in payload.split("\n")]
         raw += line_end.join([*fields, *data, "", ""])
     encoded = raw.encode()
@@ -151,7 +151,7 @@ def test_sse_round_trip(messages, bom, size):
 
 
 @given(
-    lines=st.lists(st.tuples(WORDS, WORDS, st.sampled_from(["\n", "\r\n", "\n\n", "\r\n \r\n"])), min_size=1),
+    lines=st.lists(st.tuples(TEXT, TEXT, st.sampled_from(["\n", "\r\n", "\n\n", "\r\n \r\n"])), min_size=1),
     terminated=st.booleans(),
     size=st.integers(1, 50),
 )
@@ -191,8 +191,8 @@ VALUES = st.recursive(
 )
 def test_nothing_raises(pieces):
     events = decode_body(pieces)
-    said = assemble_reply(events)
+    reply = assemble_reply(events)
     assert [event.piece for event in events] == sorted(event.piece for event in events)
     assert all(0 <= event.piece < len(pieces) for event in events)
-    assert (said.error is not None) == any(event.kind == "error" for event in events)
-    (said.answer_text + said.reasoning_text + (said.error or "")).encode()  # can be stored: no lone surrogates
+    assert (reply.error is not None) == any(event.kind == "error" for event in events)
+    (reply.answer_text + reply.reasoning_text + (reply.error or "")).encode()  # can be stored: no lone surrogates

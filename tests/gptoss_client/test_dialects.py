@@ -1,4 +1,4 @@
-"""What each engine sent, and every spelling as a literal, in the one vocabulary of events."""
+"""Recorded streams of each engine, and every message format as a literal, converted to events."""
 
 import json
 import re
@@ -40,22 +40,22 @@ def only(message):
     ],
 )
 def test_what_servers_sent(name, answer, reasoning, sums):
-    said = assemble_reply(decode_body(recorded(name)))
+    reply = assemble_reply(decode_body(recorded(name)))
     answers, thoughts = texts(name, answer), texts(name, reasoning)
-    assert said.answer_text == "".join(answers)
-    assert said.reasoning_text == "".join(thoughts)
-    assert len(said.answer_text) > 30
-    assert said.output_events == (1 if said.events == 1 else len(answers) + len(thoughts))
-    assert (said.events, said.completion_tokens, said.prompt_tokens, said.finish_reason) == sums
-    assert (said.ended, said.error, said.tool_text) == (True, None, "")
+    assert reply.answer_text == "".join(answers)
+    assert reply.reasoning_text == "".join(thoughts)
+    assert len(reply.answer_text) > 30
+    assert reply.output_events == (1 if reply.events == 1 else len(answers) + len(thoughts))
+    assert (reply.events, reply.completion_tokens, reply.prompt_tokens, reply.finish_reason) == sums
+    assert (reply.ended, reply.error, reply.tool_text) == (True, None, "")
 
 
 def test_responses_stream():
-    said = assemble_reply(decode_body(recorded("vllm-responses_stream")))
-    assert said.reasoning_text.startswith("rest first a writes")
-    assert said.answer_text.endswith(" slowly many at")
-    assert (said.events, said.output_events, said.completion_tokens, said.reasoning_tokens) == (86, 73, 83, 17)
-    assert (said.finish_reason, said.error) == ("stop", None)
+    reply = assemble_reply(decode_body(recorded("vllm-responses_stream")))
+    assert reply.reasoning_text.startswith("rest first a writes")
+    assert reply.answer_text.endswith(" slowly many at")
+    assert (reply.events, reply.output_events, reply.completion_tokens, reply.reasoning_tokens) == (86, 73, 83, 17)
+    assert (reply.finish_reason, reply.error) == ("stop", None)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_timings_of_ollama_are_seconds():
 
 
 def test_an_unload_of_ollama_says_nothing_but_that_it_is_done():
-    said = assemble_reply(decode_body(recorded("ollamaapi-unload")))
-    assert (said.ended, said.finish_reason, said.completion_tokens, said.timings) == (True, "unload", None, None)
+    reply = assemble_reply(decode_body(recorded("ollamaapi-unload")))
+    assert (reply.ended, reply.finish_reason, reply.completion_tokens, reply.timings) == (True, "unload", None, None)
     assert only({"done": True}).kind == "done"
 
 

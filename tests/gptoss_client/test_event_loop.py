@@ -1,4 +1,4 @@
-"""Sockets watched together: who is read first, and what happens when a callback ends another's."""
+"""The socket poller: order of reading, and callbacks that remove other sockets."""
 
 import asyncio
 import socket
@@ -23,7 +23,7 @@ async def rounds(until) -> None:
         if until():
             return
         await asyncio.sleep(0)
-    raise AssertionError("nobody was called back")
+    raise AssertionError("no callback was called")
 
 
 @pytest.mark.parametrize("streams", [1, READ_BATCH, 3 * READ_BATCH])
@@ -86,7 +86,7 @@ def test_a_first_token_that_comes_while_the_others_are_read_waits_for_some_of_th
     assert asyncio.run(order()).index(-1) <= 2 * READ_BATCH
 
 
-def test_a_callback_may_end_another_that_was_ready_too():
+def test_a_callback_may_remove_a_socket_that_is_ready_too():
     async def called() -> int:
         poller, calls = SocketPoller.current(), []
         with ExitStack() as stack:
@@ -108,7 +108,7 @@ def test_a_callback_may_end_another_that_was_ready_too():
     assert asyncio.run(called()) == 1
 
 
-def test_the_last_one_out_closes_the_descriptors_and_the_next_one_opens_new_ones():
+def test_removing_the_last_socket_closes_the_epolls_and_the_next_add_opens_new_ones():
     async def watches() -> bool:
         with ExitStack() as stack:
             ((sock, peer),) = pairs(stack, 1)

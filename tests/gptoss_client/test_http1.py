@@ -1,4 +1,4 @@
-"""A response is the same however its bytes are split, and what is none is said to be none."""
+"""The HTTP/1 parser: any split of the bytes gives the same response, and invalid bytes are reported as such."""
 
 from itertools import pairwise
 
@@ -36,7 +36,7 @@ def split(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 @given(st.lists(body_bytes, min_size=1, max_size=6), extensions, trailers, interim, st.lists(st.integers(0, 2000)))
-def test_a_chunked_response_ends_where_it_ends_however_it_is_split(events, extension, trailer, before, cuts):
+def test_any_split_of_a_chunked_response_gives_the_same_body(events, extension, trailer, before, cuts):
     wire = b"".join(b"%x%s\r\n%s\r\n" % (len(data), extension, data) for data in events)
     wire = before + CHUNKED + wire + b"0" + extension + b"\r\n" + trailer + b"\r\n"
     *but_the_last, last = split(wire, cuts)
@@ -61,7 +61,7 @@ def test_a_counted_body_and_one_that_lasts_until_the_connection_ends(body, cuts,
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300)))
-def test_noise_is_never_a_whole_answer_and_never_an_error_of_ours(noise, cuts):
+def test_noise_is_never_a_complete_response_and_raises_nothing(noise, cuts):
     response = fed(*split(noise or b"\0", cuts))
     response.end()
     assert not response.complete
@@ -74,7 +74,7 @@ def test_a_piece_is_what_one_read_brought_of_the_body():
 
 
 @pytest.mark.parametrize("behind", [b"X", OK + b"Content-Length: 2\r\n\r\nno", b"HTTP/1.1 2"])
-def test_what_comes_behind_the_end_belongs_to_nothing(behind):
+def test_bytes_behind_the_end_make_the_connection_not_reusable(behind):
     for reads in ([OK + b"Content-Length: 2\r\n\r\nhi" + behind], [OK + b"Content-Length: 2\r\n\r\nhi", behind]):
         response = fed(*reads)
         assert (response.complete, response.reusable, response.failure) == (True, False, None)
@@ -82,7 +82,7 @@ def test_what_comes_behind_the_end_belongs_to_nothing(behind):
 
 
 @pytest.mark.parametrize(
-    ("wire", "words"),
+    ("wire", "message"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "Expected HTTP"),
         (b"HTTP/2.0 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/2.0"),
@@ -99,11 +99,11 @@ def test_what_comes_behind_the_end_belongs_to_nothing(behind):
     ],
 )
 @pytest.mark.parametrize("size", [1, 4096, 10**9])
-def test_what_http_does_not_allow_is_malformed_in_words(wire, words, size):
+def test_what_http_does_not_allow_is_malformed(wire, message, size):
     response = fed(*(wire[at : at + size] for at in range(0, min(len(wire), 2 * HEAD_LIMIT), size)))
     assert not response.complete
     assert isinstance(response.failure, httpx.RemoteProtocolError)
-    assert words in str(response.failure)
+    assert message in str(response.failure)
 
 
 @pytest.mark.parametrize(
@@ -139,14 +139,14 @@ def test_whether_there_is_a_body_and_whether_the_connection_is_kept(wire, method
     assert (response.complete, response.reusable, body_of(response)) == (True, reusable, b"")
 
 
-def test_a_request_in_bytes():
+def test_request_bytes():
     request = httpx.Request("POST", "http://h:1/a?b=c", content=b"{}", headers={"X-Y": "z"})
     first, _, rest = request_bytes(request).partition(b"\r\n")
     assert first == b"POST /a?b=c HTTP/1.1"
     assert rest.endswith(b"\r\n\r\n{}") and b"X-Y: z\r\n" in rest and b"Content-Length: 2" in rest
 
 
-def test_a_header_cannot_bring_a_line_of_its_own():
+def test_a_header_with_a_line_break_is_refused():
     request = httpx.Request("POST", "http://h/", content=b"{}", headers={"X": "a\r\nY: b"})
     with pytest.raises(httpx.LocalProtocolError):
         request_bytes(request)

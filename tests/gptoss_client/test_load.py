@@ -1,4 +1,4 @@
-"""The closed loop: what was planned is what was sent, and each planned request is one row, whatever happens."""
+"""The closed loop: each planned request is sent once and gives one row, whatever happens."""
 
 import asyncio
 import json

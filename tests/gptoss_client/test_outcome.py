@@ -1,4 +1,4 @@
-"""Requests that ended in every way, each by its class and with what was seen until then."""
+"""Outcomes: every way in which a request can end, its class of failure and what its row keeps."""
 
 import pandas as pd
 import pytest
@@ -12,7 +12,7 @@ REFUSED = b'{"error": {"message": "too\n long"}}'
 
 
 @pytest.mark.parametrize(
-    ("one", "failure", "words"),
+    ("one", "failure", "message"),
     [
         (trace([], sent_ns=None, status=None, ending="connect", error="refused"), "connect", "refused"),
         (trace([], sent_ns=None, status=None, ending="timeout", error="no slot"), "connect", "no slot"),
@@ -33,10 +33,10 @@ REFUSED = b'{"error": {"message": "too\n long"}}'
         (trace([], status=None, ending="malformed", error="illegal status line"), "malformed", "illegal"),
     ],
 )
-def test_each_class_of_failure(one: Trace, failure: str, words: str) -> None:
+def test_each_class_of_failure(one: Trace, failure: str, message: str) -> None:
     seen = row(one)
     assert (seen["outcome"], seen["failure"], seen["truncated"]) == ("failed", failure, False)
-    assert words in seen["error"]
+    assert message in seen["error"]
     assert "\n" not in seen["error"]
     assert seen[AFTER_FIRST_TOKEN].isna().all()
     assert one.status == 200 or seen["events"] == 0  # what refuses a request is no stream

@@ -1,4 +1,4 @@
-"""The wall clock in terms of the monotonic one, also where it jumps."""
+"""The offset between wall clock and monotonic clock, also when the wall clock is set."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The transport against servers that misbehave, over real sockets; and what it adds to none of it."""
+"""The timestamping transport over real sockets: correct, split, malformed and cut responses, TLS, many connections."""
 
 import asyncio
 import gc
@@ -21,8 +21,8 @@ from gptoss_client.trace import Trace
 from gptoss_client.transport import ExchangeTimestamps, TimestampingTransport
 from scripted import END, HEAD, Answer, Exchange, Scripted, chunk, ending, event, scripted, speak
 
-ASK = Request(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, body=b'{"model":"m"}')
-SAID = event(content="Hi") + ending(1)
+REQUEST = Request(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, body=b'{"model":"m"}')
+EVENTS = event(content="Hi") + ending(1)
 PATIENCE_S = 20.0
 
 
@@ -38,17 +38,19 @@ def body_of(trace: Trace) -> bytes:
     return b"".join(data for _, data in trace.pieces)
 
 
-async def asked(answer: Answer, *, times: int = 1, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None, **more):
+async def traces_of(
+    answer: Answer, *, times: int = 1, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None, **more
+):
     """The traces of requests over one client, and the server that answered them."""
     traces: list[Trace] = []
     theirs, ours = tls or (None, False)
     async with scripted(answer, theirs) as server, Client(server.endpoint, verify=ours, **more) as client:
         for _ in range(times):
-            await client.send(ASK, traces.append)
+            await client.send(REQUEST, traces.append)
     return traces, server
 
 
-def says(*parts: bytes, then: str = "nothing") -> Answer:
+def sends(*parts: bytes, then: str = "nothing") -> Answer:
     async def answer(exchange: Exchange) -> None:
         await exchange.send(*parts)
         if then == "close":
@@ -59,33 +61,33 @@ def says(*parts: bytes, then: str = "nothing") -> Answer:
     return answer
 
 
-CHUNKED = HEAD + chunk(SAID) + END
-EXTENDED = HEAD + b"%x;a=1;b\r\n%s\r\n" % (len(SAID), SAID) + b"0;c\r\nX-Sum: 1\r\nX-T: 2\r\n\r\n"
-DATA_LIKE_THE_END = HEAD + b"".join(map(chunk, [b": 0\r\n\r\n", b"0\r\n\r\n", SAID])) + END
+CHUNKED = HEAD + chunk(EVENTS) + END
+EXTENDED = HEAD + b"%x;a=1;b\r\n%s\r\n" % (len(EVENTS), EVENTS) + b"0;c\r\nX-Sum: 1\r\nX-T: 2\r\n\r\n"
+DATA_LIKE_THE_END = HEAD + b"".join(map(chunk, [b": 0\r\n\r\n", b"0\r\n\r\n", EVENTS])) + END
 
 
 @pytest.mark.parametrize(
     ("answer", "connections"),
     [
-        (says(CHUNKED), 1),
-        (says(EXTENDED), 1),
-        (says(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", CHUNKED), 1),
-        (says(counted(SAID)), 1),
-        (says(counted(SAID, b"Connection: close")), 2),
-        (says(counted(SAID, version=b"HTTP/1.0"), then="close"), 2),
-        (says(plain(SAID), then="close"), 2),
-        (says(plain(SAID), then="half-close"), 2),
-        (says(CHUNKED, then="close"), 2),
-        (says(CHUNKED + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nmore!"), 2),
-        (says(CHUNKED + b"what is this"), 2),
+        (sends(CHUNKED), 1),
+        (sends(EXTENDED), 1),
+        (sends(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n", CHUNKED), 1),
+        (sends(counted(EVENTS)), 1),
+        (sends(counted(EVENTS, b"Connection: close")), 2),
+        (sends(counted(EVENTS, version=b"HTTP/1.0"), then="close"), 2),
+        (sends(plain(EVENTS), then="close"), 2),
+        (sends(plain(EVENTS), then="half-close"), 2),
+        (sends(CHUNKED, then="close"), 2),
+        (sends(CHUNKED + b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nmore!"), 2),
+        (sends(CHUNKED + b"what is this"), 2),
     ],
 )
-def test_a_whole_answer_is_whole_and_a_connection_is_kept_only_where_it_may_be(answer, connections):
+def test_a_complete_response_is_complete_and_only_a_reusable_connection_is_kept(answer, connections):
     async def ask_twice() -> None:
         async with scripted(answer) as server, Client(server.endpoint, timeout_s=PATIENCE_S) as client:
             for _ in range(2):
-                trace = await client.send(ASK)
-                assert (trace.ending, trace.status, trace.error, body_of(trace)) == ("complete", 200, None, SAID)
+                trace = await client.send(REQUEST)
+                assert (trace.ending, trace.status, trace.error, body_of(trace)) == ("complete", 200, None, EVENTS)
                 assert trace.sent_ns <= trace.pieces[0][0] <= trace.done_ns
                 await asyncio.sleep(0.02)  # whatever comes behind the end is there now
             assert server.connections == connections
@@ -94,8 +96,8 @@ def test_a_whole_answer_is_whole_and_a_connection_is_kept_only_where_it_may_be(a
 
 
 def test_data_that_looks_like_the_end_is_data():
-    [trace], _ = asyncio.run(asked(says(DATA_LIKE_THE_END)))
-    assert (trace.ending, body_of(trace)) == ("complete", b": 0\r\n\r\n0\r\n\r\n" + SAID)
+    [trace], _ = asyncio.run(traces_of(sends(DATA_LIKE_THE_END)))
+    assert (trace.ending, body_of(trace)) == ("complete", b": 0\r\n\r\n0\r\n\r\n" + EVENTS)
 
 
 @settings(max_examples=25, deadline=None)
@@ -107,9 +109,9 @@ def test_any_split_of_the_bytes_on_the_wire_is_the_same_answer(cuts, wire):
             await exchange.send(wire[begin:end])
             await asyncio.sleep(0.001)
 
-    traces, server = asyncio.run(asked(torn, times=2))
+    traces, server = asyncio.run(traces_of(torn, times=2))
     for trace in traces:
-        assert (trace.ending, body_of(trace)) == ("complete", SAID)
+        assert (trace.ending, body_of(trace)) == ("complete", EVENTS)
         timestamps = [trace.sent_ns, *(timestamp for timestamp, _ in trace.pieces), trace.done_ns]
         assert timestamps == sorted(timestamps)
         assert len(trace.lags_ns) in (0, len(trace.pieces))
@@ -117,37 +119,37 @@ def test_any_split_of_the_bytes_on_the_wire_is_the_same_answer(cuts, wire):
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "status", "words"),
+    ("answer", "kind", "status", "message"),
     [
-        (says(counted(b"\x1f\x8b", b"Content-Encoding: gzip")), "malformed", 200, "gzip"),
-        (says(counted(b"moved", b"Location: http://elsewhere/", status=b"307 Moved")), "malformed", 307, "elsewhere"),
-        (says(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000), "malformed", None, "64 KiB"),
-        (says(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), "malformed", None,
+        (sends(counted(b"\x1f\x8b", b"Content-Encoding: gzip")), "malformed", 200, "gzip"),
+        (sends(counted(b"moved", b"Location: http://elsewhere/", status=b"307 Moved")), "malformed", 307, "elsewhere"),
+        (sends(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000), "malformed", None, "64 KiB"),
+        (sends(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"), "malformed", None,
          "another protocol"),
-        (says(b"\x16\x03\x01\x02\x00\x01"), "malformed", None, "HTTP"),
-        (says(HEAD + chunk(SAID) + b"zz\r\n"), "malformed", 200, "chunk size"),
-        (says(HEAD + chunk(SAID), then="half-close"), "cut", 200, "in the response body"),
-        (says(b"HTTP/1.1 200", then="half-close"), "cut", None, "in the response head"),
-        (says(then="half-close"), "cut", None, "before it responded"),
-        (says(HEAD + chunk(SAID)), "timeout", 200, "no data arrived within 0.3 s"),
-        (says(), "timeout", None, "no first token arrived within 1 s"),
-        (says(HEAD), "timeout", 200, "no first token arrived within 1 s"),
+        (sends(b"\x16\x03\x01\x02\x00\x01"), "malformed", None, "HTTP"),
+        (sends(HEAD + chunk(EVENTS) + b"zz\r\n"), "malformed", 200, "chunk size"),
+        (sends(HEAD + chunk(EVENTS), then="half-close"), "cut", 200, "in the response body"),
+        (sends(b"HTTP/1.1 200", then="half-close"), "cut", None, "in the response head"),
+        (sends(then="half-close"), "cut", None, "before it responded"),
+        (sends(HEAD + chunk(EVENTS)), "timeout", 200, "no data arrived within 0.3 s"),
+        (sends(), "timeout", None, "no first token arrived within 1 s"),
+        (sends(HEAD), "timeout", 200, "no first token arrived within 1 s"),
     ],
 )  # fmt: skip
-def test_every_other_answer_is_a_failure_in_words_and_its_connection_is_closed(answer, kind, status, words):
-    async def ask() -> Trace:
+def test_every_other_answer_is_a_failure_and_its_connection_is_closed(answer, kind, status, message):
+    async def run() -> Trace:
         async with (
             scripted(answer) as server,
             Client(server.endpoint, first_timeout_s=1.0, idle_timeout_s=0.3) as client,
         ):
-            trace = await client.send(ASK)
+            trace = await client.send(REQUEST)
             if trace.ending != "malformed" or status not in (200, 307):
                 await until_closed(server)
             return trace
 
-    trace = asyncio.run(ask())
+    trace = asyncio.run(run())
     assert (trace.ending, trace.status) == (kind, status)
-    assert words in trace.error
+    assert message in trace.error
     assert trace.retries == 0
 
 
@@ -157,25 +159,25 @@ async def until_closed(server: Scripted) -> None:
             await asyncio.sleep(0.01)
 
 
-def test_a_pause_is_not_the_sum_of_pauses():
+def test_the_idle_timeout_limits_each_wait_and_not_their_sum():
     async def slowly(exchange: Exchange) -> None:
         await exchange.send(HEAD)
         for _ in range(8):
             await asyncio.sleep(0.1)
             await exchange.send(chunk(b": still here\n\n"))
-        await exchange.send(chunk(SAID), END)
+        await exchange.send(chunk(EVENTS), END)
 
-    [trace], _ = asyncio.run(asked(slowly, idle_timeout_s=0.5))
+    [trace], _ = asyncio.run(traces_of(slowly, idle_timeout_s=0.5))
     assert trace.ending == "complete"
 
 
-def test_an_answer_that_comes_before_the_request_is_out_counts_and_ends_the_connection():
+def test_a_response_before_the_end_of_the_request_counts_and_closes_the_connection():
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(counted(b"too large", status=b"413 Too Large"))
         await asyncio.sleep(PATIENCE_S)
 
-    async def ask() -> tuple[Trace, bool]:
+    async def run() -> tuple[Trace, bool]:
         server = await asyncio.start_server(refuse, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         transport, timestamps = TimestampingTransport(), ExchangeTimestamps()
@@ -185,7 +187,7 @@ def test_an_answer_that_comes_before_the_request_is_out_counts_and_ends_the_conn
         server.close()
         return response, timestamps, kept
 
-    response, timestamps, kept = asyncio.run(ask())
+    response, timestamps, kept = asyncio.run(run())
     assert (response.status_code, response.content, kept) == (413, b"too large", False)
     assert timestamps.pieces
 
@@ -217,7 +219,7 @@ def test_cancelled_at_each_of_its_awaits_a_request_is_recorded_once_and_its_conn
         await asyncio.sleep(0.01)
         await exchange.send(HEAD)
         await asyncio.sleep(0.01)
-        await exchange.send(chunk(SAID))
+        await exchange.send(chunk(EVENTS))
         await asyncio.sleep(0.01)
         await exchange.send(END)
 
@@ -226,7 +228,7 @@ def test_cancelled_at_each_of_its_awaits_a_request_is_recorded_once_and_its_conn
         async with scripted(slowly) as server, Client(server.endpoint) as client:
             if connected:
                 assert await client.connect()
-            stepped = _Stepped(client.send(ASK, traces.append), step)
+            stepped = _Stepped(client.send(REQUEST, traces.append), step)
             try:
                 await stepped
             except asyncio.CancelledError:
@@ -242,19 +244,19 @@ def test_cancelled_at_each_of_its_awaits_a_request_is_recorded_once_and_its_conn
 
 
 def test_a_connection_opened_beforehand_is_the_one_that_is_used():
-    async def ask() -> Trace:
+    async def run() -> Trace:
         async with scripted(speak) as server, Client(server.endpoint) as client:
             assert await client.connect()
             assert await client.connect()
-            trace = await client.send(ASK)
+            trace = await client.send(REQUEST)
             assert server.connections == 1
             return trace
 
-    trace = asyncio.run(ask())
+    trace = asyncio.run(run())
     assert (trace.ending, trace.connect_s) == ("complete", 0.0)
 
 
-def test_connecting_to_nobody_is_no_error_and_stops_at_the_first():
+def test_connecting_to_a_closed_port_raises_nothing_and_stops_at_the_first():
     async def connect() -> list[bool]:
         async with scripted(speak) as server:
             endpoint = server.endpoint
@@ -265,8 +267,8 @@ def test_connecting_to_nobody_is_no_error_and_stops_at_the_first():
     assert asyncio.run(connect()) == [False] * 3
 
 
-def test_one_transport_serves_several_requests_at_once_and_live_streams_without_stamps():
-    async def ask() -> None:
+def test_one_transport_serves_several_requests_at_once_and_live_streams_without_timestamps():
+    async def run() -> None:
         async with scripted(speak) as server, httpx.AsyncClient(
             base_url=server.endpoint.url, transport=TimestampingTransport(), trust_env=False
         ) as http:  # fmt: skip
@@ -282,30 +284,30 @@ def test_one_transport_serves_several_requests_at_once_and_live_streams_without_
             async with http.stream("POST", "/", content=b"{}") as response:
                 assert (await anext(response.aiter_lines())).startswith("data:")
 
-    asyncio.run(ask())
+    asyncio.run(run())
 
 
-def test_a_stepped_wall_clock_leaves_the_moment_of_the_read(monkeypatch):
+def test_after_a_step_of_the_wall_clock_the_read_time_is_used(monkeypatch):
     async def step(exchange: Exchange) -> None:
-        await exchange.send(HEAD, chunk(SAID))
+        await exchange.send(HEAD, chunk(EVENTS))
         await asyncio.sleep(0.05)
         monkeypatch.setattr(WALL_CLOCK, "offset_ns", WALL_CLOCK.offset_ns - 10**9)  # as before a step
         await exchange.send(END)
 
-    [trace], _ = asyncio.run(asked(step))
+    [trace], _ = asyncio.run(traces_of(step))
     assert (trace.timestamp_source, trace.lags_ns, trace.ending) == ("read", (), "complete")
     assert trace.sent_ns < trace.pieces[0][0] < trace.done_ns
 
 
 def test_requests_leave_nothing_for_the_collector_that_is_off_while_a_load_runs():
-    async def ask() -> int:
+    async def run() -> int:
         async with scripted(speak) as server, Client(server.endpoint) as client:
-            await client.send(ASK)
+            await client.send(REQUEST)
             gc.collect()
             gc.disable()
             try:
                 for _ in range(50):
-                    await client.send(ASK)
+                    await client.send(REQUEST)
                 gc.set_debug(gc.DEBUG_SAVEALL)
                 gc.collect()
                 kinds = {type(thing) for thing in gc.garbage}
@@ -315,7 +317,7 @@ def test_requests_leave_nothing_for_the_collector_that_is_off_while_a_load_runs(
                 gc.enable()
             return kinds
 
-    assert not asyncio.run(ask()) & {httpx.Response, httpx.Request, ExchangeTimestamps, Trace, asyncio.Future}
+    assert not asyncio.run(run()) & {httpx.Response, httpx.Request, ExchangeTimestamps, Trace, asyncio.Future}
 
 
 @pytest.fixture(scope="module")
@@ -335,8 +337,8 @@ def tls(tmp_path_factory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return theirs, ssl.create_default_context(cafile=certificate)
 
 
-def test_over_tls_the_stamp_is_that_of_the_callback_and_the_connection_is_kept(tls):
-    traces, server = asyncio.run(asked(speak, times=2, tls=tls))
+def test_over_tls_the_timestamp_is_that_of_the_callback_and_the_connection_is_kept(tls):
+    traces, server = asyncio.run(traces_of(speak, times=2, tls=tls))
     for trace in traces:
         assert (trace.ending, trace.timestamp_source, trace.lags_ns) == ("complete", "data_received", ())
         assert body_of(trace).endswith(ending(3))
@@ -344,11 +346,11 @@ def test_over_tls_the_stamp_is_that_of_the_callback_and_the_connection_is_kept(t
     assert (traces[0].connect_s > 0, traces[1].connect_s) == (True, 0.0)
 
 
-def test_over_tls_a_cut_is_a_cut_and_a_stranger_is_refused(tls):
-    [trace], _ = asyncio.run(asked(says(HEAD + chunk(SAID), then="close"), tls=tls))
-    assert (trace.ending, trace.status, body_of(trace)) == ("cut", 200, SAID)
+def test_over_tls_a_cut_is_a_cut_and_an_unknown_certificate_is_refused(tls):
+    [trace], _ = asyncio.run(traces_of(sends(HEAD + chunk(EVENTS), then="close"), tls=tls))
+    assert (trace.ending, trace.status, body_of(trace)) == ("cut", 200, EVENTS)
     theirs, _ = tls
-    [trace], _ = asyncio.run(asked(speak, tls=(theirs, ssl.create_default_context())))
+    [trace], _ = asyncio.run(traces_of(speak, tls=(theirs, ssl.create_default_context())))
     assert trace.ending == "connect"
     assert "certificate" in trace.error
 
@@ -360,20 +362,20 @@ def test_4096_connections_are_opened_before_a_load_and_all_of_them_serve():
     if hard != resource.RLIM_INFINITY and hard < 2 * count + 2 * SPARE_FILES + 200:
         pytest.skip(f"both sides of {count} connections need more open files than this system allows ({hard})")
 
-    async def ask() -> None:
+    async def run() -> None:
         raise_open_file_limit(2 * count)
         async with scripted(speak) as server:
             clients = [Client(server.endpoint) for _ in range(count)]
             await connect_all(clients)
             traces: list[Trace] = []
-            await asyncio.gather(*(client.send(ASK, traces.append) for client in clients))
+            await asyncio.gather(*(client.send(REQUEST, traces.append) for client in clients))
             assert [trace.ending for trace in traces] == ["complete"] * count
             assert {trace.connect_s for trace in traces} == {0.0}
             assert server.connections == count
             for client in clients:
                 await client.__aexit__(None, None, None)
 
-    asyncio.run(ask())
+    asyncio.run(run())
 
 
 def test_a_limit_on_open_files_that_cannot_be_raised_is_named():

@@ -1,4 +1,4 @@
-"""Where the recorded inputs of the tests lie."""
+"""The folder of the recorded test inputs."""
 
 from pathlib import Path
 

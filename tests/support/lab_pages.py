@@ -60,7 +60,7 @@ class Lab:
         return later is not None and (later["id"], later["execution_state"]) == (first["id"], "idle")
 
     def explore(self, name: str, *, cells: int | None = None, **parameters: object) -> None:
-        """Put a copy of explore.ipynb there under this name, with these parameters; its first `cells` where told."""
+        """Put a copy of explore.ipynb there under this name, with these parameters; only its first `cells` if given."""
         file = self.root / f"{name}.ipynb"
         injected = [part for key, value in parameters.items() for part in ("-p", key, str(value))]
         prepare(paths.NOTEBOOKS / "explore.ipynb", file, *injected)
@@ -136,7 +136,7 @@ class Tab:
         self.page.evaluate(f"() => void jupyterapp.commands.execute('{name}')")
 
     def wait_for_words(self, words: str) -> None:
-        """Wait until an output says so."""
+        """Wait until an output contains this text."""
         self.page.wait_for_function(f"({OUTPUTS})().includes({json.dumps(words)})")
 
     def says(self, words: str) -> bool:

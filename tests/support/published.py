@@ -1,4 +1,4 @@
-"""The runs that the repository publishes, whatever else was run on this machine since."""
+"""The runs that the repository publishes; newer runs on this machine are ignored."""
 
 import json
 import re
@@ -11,12 +11,12 @@ from gptoss_bench.cli.readme import README
 
 
 def folders() -> list[Path]:
-    """The published run of verdicts and those that it rests on."""
+    """Return the folders of the published verdicts run and of the runs it is based on."""
     resting = json.loads((paths.RUNS / VERDICTS / "summary.json").read_text())["runs"]
     return [paths.RUNS / run_id for run_id in (VERDICTS, *resting)]
 
 
 def folder(scenario: str) -> Path:
-    """The one of a scenario."""
+    """Return the folder of the published run of a scenario."""
     [found] = [path for path in folders() if f"-{scenario}-" in path.name]
     return found

@@ -1,4 +1,4 @@
-"""The recorded and the hand-made streams of tests/wire (its README says where from), and messages as literals."""
+"""Read the recorded and hand-made streams of tests/wire (sources: its README), and build messages as literals."""
 
 import json
 from functools import cache
@@ -9,7 +9,7 @@ WIRE = TESTS / "wire"
 
 
 def recorded(name):
-    """The HTTP chunks of a recording."""
+    """Return the HTTP chunks of a recording."""
     return [json.loads(line)["data"].encode() for line in (WIRE / f"{name}.jsonl").read_text().splitlines()]
 
 
@@ -23,5 +23,5 @@ def sse(*messages):
 
 
 def chunk(**delta):
-    """A message of an OpenAI chat stream."""
+    """Return a message of an OpenAI chat stream."""
     return {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}

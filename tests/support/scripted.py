@@ -1,4 +1,4 @@
-"""A tiny real HTTP server whose every answer is written down byte for byte, faults included."""
+"""A small real HTTP server that sends scripted responses byte for byte, including faults."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ Answer = Callable[["Exchange"], Awaitable[None]]
 
 
 class Exchange:
-    """One request that came in, and the ways of answering it."""
+    """One received request, and methods to answer it."""
 
     def __init__(self, head: bytes, body: bytes, writer: asyncio.StreamWriter, number: int) -> None:
         self.head, self.body, self.writer, self.number = head, body, writer, number
@@ -35,12 +35,12 @@ class Exchange:
 
 
 class Scripted:
-    """The running server: its endpoint, what it was asked, and how many requests it held at once."""
+    """The running server: its endpoint, the requests it received, and the most that were in flight at once."""
 
     def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
         self.tls = tls
-        self.documents: dict[str, object] = {}  # what a GET of a path answers (or what it calls); 404 otherwise
+        self.documents: dict[str, object] = {}  # of a GET by path, or a function that returns it; else 404
         self.hangs_up_on_get = False
         self.requests: list[tuple[bytes, bytes]] = []
         self.connections = 0
@@ -64,7 +64,7 @@ class Scripted:
         return len(self._writers)
 
     def die(self) -> None:
-        """Stop listening and drop every connection, as a killed process does."""
+        """Stop listening and abort every connection, like a killed process."""
         self._server.close()
         for writer in list(self._writers):
             writer.transport.abort()
@@ -83,7 +83,7 @@ class Scripted:
         try:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
-                if head.startswith(b"GET"):  # what a client asks of a server that it does not know
+                if head.startswith(b"GET"):  # a query about an unknown server
                     if self.hangs_up_on_get:
                         break
                     writer.write(self._document(head.split()[1].decode()))
@@ -106,7 +106,7 @@ class Scripted:
 
 @asynccontextmanager
 async def scripted(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Scripted]:
-    """Serve `answer` on a free port of 127.0.0.1 for the length of the block."""
+    """Serve `answer` on a free port of 127.0.0.1 until the block ends."""
     server = Scripted(answer, tls)
     await server.start()
     try:
@@ -116,24 +116,24 @@ async def scripted(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIt
 
 
 def chunk(data: bytes) -> bytes:
-    """One HTTP chunk."""
+    """Return data as one HTTP chunk."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def event(**delta: object) -> bytes:
-    """One SSE message with a chat-completion delta."""
+    """Return one SSE message with a chat-completion delta."""
     choice = {"index": 0, "delta": delta, "finish_reason": None}
     return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
 
 
 def ending(tokens: int, reason: str = "stop", prompt_tokens: int = 7) -> bytes:
-    """The finish chunk, the usage chunk and the end mark."""
+    """Return the finish chunk, the usage chunk and [DONE]."""
     finish = {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}
     usage = {"choices": [], "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": tokens}}
     return b"".join(b"data: " + json.dumps(part).encode() + b"\n\n" for part in (finish, usage)) + b"data: [DONE]\n\n"
 
 
 async def speak(exchange: Exchange) -> None:
-    """A well-behaved answer: a role chunk, one reasoning token, two answer tokens."""
+    """Send a correct response: a role chunk, one reasoning token, two answer tokens."""
     events = [event(role="assistant", content=""), event(reasoning="so"), event(content="Hello"), event(content=" you")]
     await exchange.send(HEAD, *map(chunk, events), chunk(ending(3)), END)

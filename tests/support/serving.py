@@ -1,4 +1,4 @@
-"""For tests with real servers: hold one for a whole module, ask it, and see whether its processes are gone."""
+"""Helpers for tests with real servers: start one for a whole module, query it, and check that its processes ended."""
 
 import asyncio
 import os
@@ -21,12 +21,12 @@ from gptoss_client.errors import UsageError
 from gptoss_client.requests import Request
 from gptoss_client.trace import Endpoint, Trace
 
-PATIENCE_S = 60.0  # generous: only a test that fails waits that long
+PATIENCE_S = 60.0  # only a failing test waits this long
 
 
 @contextmanager
 def held(server: AbstractAsyncContextManager[Endpoint]) -> Iterator[Endpoint]:
-    """Start a server, yield its endpoint, stop it. It is a process of its own and needs no loop in between."""
+    """Start a server, yield its endpoint, stop it. It is a separate process: no loop runs in between."""
     loop = asyncio.new_event_loop()
     try:
         yield loop.run_until_complete(server.__aenter__())
@@ -37,7 +37,7 @@ def held(server: AbstractAsyncContextManager[Endpoint]) -> Iterator[Endpoint]:
 
 
 def said_by(endpoint: Endpoint, body: bytes) -> Reply:
-    """The reply to one streaming request, through the kit's own client."""
+    """Send one streaming request with the kit's client and return the reply."""
 
     async def trace() -> Trace:
         async with Client(endpoint, timeout_s=PATIENCE_S) as client:
@@ -47,13 +47,13 @@ def said_by(endpoint: Endpoint, body: bytes) -> Reply:
 
 
 async def entered(server) -> Endpoint:
-    """What a server is, once it was ready; it is stopped again."""
+    """Start a server, stop it as soon as it is ready, and return its endpoint."""
     async with server as endpoint:
         return endpoint
 
 
 def usage_error_of(coroutine: Coroutine[Any, Any, object]) -> str:
-    """The one line that a coroutine ends with."""
+    """Run a coroutine that must raise UsageError, and return its message."""
     with pytest.raises(UsageError) as caught:
         asyncio.run(coroutine)
     text = str(caught.value)
@@ -72,13 +72,13 @@ def get(endpoint: Endpoint, path: str) -> Any:
 def wait_until(condition: Callable[[], bool], what: str) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not condition():
-        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}"
         time.sleep(0.02)
 
 
 def below(process: int, least: int = 1) -> list[int]:
-    """The processes below one, as soon as there are `least` of them."""
-    wait_until(lambda: len(list(descendants(process))) >= least, f"{least} processes were started")
+    """Return the descendants of a process as soon as there are at least `least`."""
+    wait_until(lambda: len(list(descendants(process))) >= least, f"{least} processes started")
     return list(descendants(process))
 
 
@@ -88,11 +88,11 @@ def command_of(process: int) -> str:
 
 def wait_until_gone(processes: list[int]) -> None:
     assert processes
-    wait_until(lambda: not any(map(_alive, processes)), f"{processes} were gone")
+    wait_until(lambda: not any(map(_alive, processes)), f"{processes} ended")
 
 
 def _alive(process: int) -> bool:
-    """A zombie is dead; who started it has only not asked yet."""
+    """Return whether a process runs; a zombie has ended, only its parent has not waited for it yet."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -101,7 +101,7 @@ def _alive(process: int) -> bool:
 
 @contextmanager
 def script(source: str, *arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Run Python source as a process of its own; its stdout is read by the test, and at the end it is killed."""
+    """Run Python source in a separate process with piped stdout; kill it when the block ends."""
     process = subprocess.Popen(
         [sys.executable, "-c", source, *map(str, arguments)],
         stdout=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Streams written message by message, and the traces that they would leave. Times are ms after the request was sent."""
+"""Build streams message by message and the traces they would give. Times are ms after the request was sent."""
 
 import json
 from collections.abc import Iterable
@@ -66,7 +66,7 @@ def ollama(text: str = "", **fields: Any) -> bytes:
 
 
 def trace(timed: Iterable[Timed], request_id: int = 0, sent_ms: float = 0.0, **fields: Any) -> Trace:
-    """The trace of a request that was sent `sent_ms` after SENT_NS; the last piece ends it unless `fields` say else."""
+    """Return the trace of a request sent `sent_ms` after SENT_NS; the last piece ends it unless `fields` override."""
     sent_ns = SENT_NS + _ns(sent_ms)
     pieces = tuple((sent_ns + _ns(ms), data) for ms, data in timed)
     usual: dict[str, Any] = {
@@ -82,7 +82,7 @@ def trace(timed: Iterable[Timed], request_id: int = 0, sent_ms: float = 0.0, **f
 
 
 def chat(first_ms: float, gap_ms: float, tokens: int, request_id: int = 0, **fields: Any) -> Trace:
-    """A whole reply of one token an event: role, answers `gap_ms` apart, and 1 ms after the last one its end."""
+    """Return a complete reply with one token per event: role, answers `gap_ms` apart, the end 1 ms after the last."""
     texts = [(first_ms + at * gap_ms, answer()) for at in range(tokens)]
     last_ms = texts[-1][0] + 1
     end = [(last_ms, finish("length")), (last_ms, usage(tokens)), (last_ms, DONE)]
@@ -90,7 +90,7 @@ def chat(first_ms: float, gap_ms: float, tokens: int, request_id: int = 0, **fie
 
 
 def two_slots() -> list[Trace]:
-    """Two slots, three requests each, of three tokens 20 ms apart, from 10 ms after the send; a reply takes 51 ms.
+    """Return two slots of three requests each: three tokens 20 ms apart, the first after 10 ms; a reply takes 51 ms.
 
     Slot A sends at 0, 60, 120 ms and slot B at 30, 90, 150 ms: the steady window is 40 to 171 ms.
     """
@@ -98,7 +98,7 @@ def two_slots() -> list[Trace]:
 
 
 def row(one: Trace) -> pd.Series:
-    """Its row in the request table."""
+    """Return the row of a trace in the request table."""
     return request_table([one]).iloc[0]
 
 
