@@ -3,7 +3,7 @@ from .decoder import Decoder, decode_body
 from .dialects import Event, Reply, ServerTimings, assemble_reply
 from .errors import RunFailed, UsageError
 from .event_loop import new_event_loop
-from .load import LoadResult, raise_open_file_limit, run_load
+from .load import raise_open_file_limit, run_load
 from .outcome import request_outcome
 from .plan import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
 from .requests import API_KEY_VARIABLE, Request, request_body, request_headers, request_path
@@ -21,7 +21,6 @@ __all__ = [
     "Endpoint",
     "Event",
     "LoadPlan",
-    "LoadResult",
     "Reply",
     "Request",
     "RunFailed",

@@ -17,24 +17,12 @@ from gptoss_client.errors import UsageError
 from gptoss_client.event_loop import WakeUpQueue
 from gptoss_client.plan import LoadPlan
 from gptoss_client.requests import Request, request_body
-from gptoss_client.timestamps import WALL_CLOCK
 from gptoss_client.trace import Endpoint, Trace
 
 CONNECT_BATCH = 64  # connections opened at a time: a server's accept queue often has only about 100 places
 SPARE_FILES = 64  # open files that the process needs besides its connections: raw data, tables, a log
 
 PhaseCallback = Callable[[str], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadResult:
-    """How a load ended: `reason` why not all planned requests were sent, None if all were.
-
-    `clock_steps` is how often the wall clock was set during the load (see `timestamps.WallClock`).
-    """
-
-    reason: str | None
-    clock_steps: int
 
 
 async def run_load(
@@ -46,10 +34,10 @@ async def run_load(
     first_id: int = 0,
     on_phase: PhaseCallback | None = None,
     phase: str = "measure",
-) -> LoadResult:
+) -> str | None:
     """Send the requests of a plan; call `record` with the trace of each planned request exactly once.
 
-    A cancelled load still records every planned request.
+    Return why not all planned requests were sent, None if all were. A cancelled load also records each of them.
 
     Args:
         plan: what is sent and when.
@@ -71,7 +59,7 @@ async def run_load(
     first = first_id + plan.warmup
     warmup: Iterator[int] = iter(range(first_id, first))
     measure: Iterator[int] = count(first) if plan.requests is None else iter(range(first, first + plan.requests))
-    unsent, steps = 0, WALL_CLOCK.steps
+    unsent = 0
     async with contextlib.AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(
@@ -105,8 +93,7 @@ async def run_load(
             unsent += _record_unsent(load, "warmup", warmup)
             if plan.requests is not None:
                 unsent += _record_unsent(load, phase, measure)
-    reason = f"{endpoint.url} stopped answering; {unsent} planned requests were not sent" if load.server_gone else None
-    return LoadResult(reason, WALL_CLOCK.steps - steps)
+    return f"{endpoint.url} stopped answering; {unsent} planned requests were not sent" if load.server_gone else None
 
 
 @dataclass(slots=True)

@@ -46,13 +46,13 @@ async def measure_level(
         async with serve_reference(pace, where) as endpoint:
             folder = RunFolder.create(where, "calibration-level", parameters={})
             began = (time.perf_counter(), time.process_time())
-            done = await run_load(plan, endpoint, folder.add)
+            reason = await run_load(plan, endpoint, folder.add)
             our_share = _cpu_share(*began)
             began = (time.perf_counter(), time.process_time())
             beside = await run_stock_httpx(plan, endpoint) if stock else None
             stock_share = _cpu_share(*began)
-        if done.reason is not None:
-            raise RunFailed(done.reason)
+        if reason is not None:
+            raise RunFailed(reason)
         run = folder.finish({})
         log = read_send_log(where / "send_log.parquet").events
         numbers = stream_numbers(run.traces())

@@ -72,7 +72,13 @@ def add_parser(commands: Any) -> None:
     add("--ignore-eos", action="store_true", help="generate up to --max-tokens, if the engine supports it")
     add("--min-tokens", type=int, help="output token minimum per request, if the engine supports it")
     add("--token-counts", action="store_true", help="ask for a running token count in every event")
-    add("--timeout", type=float, default=600.0, metavar="S", help="timeout of a whole request (default: %(default)s)")
+    add(
+        "--timeout",
+        type=float,
+        default=LoadPlan().timeout_s,
+        metavar="S",
+        help="timeout of a whole request (default: %(default)s)",
+    )
     add("--first-timeout", type=float, metavar="S", help="timeout of the first event (default: none)")
     add("--idle-timeout", type=float, metavar="S", help="timeout between events (default: none)")
     add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")

@@ -127,8 +127,8 @@ class Session:
         try:
             with self.folder.noting_clock_steps():
                 keep, first_id = self.folder.add, self._next_id
-                done = await run_load(plan, self.endpoint, keep, seen, first_id=first_id, on_phase=marked)
-                reason = done.reason or ""
+                load = run_load(plan, self.endpoint, keep, seen, first_id=first_id, on_phase=marked)
+                reason = await load or ""
                 if plan.sweep and complete and not reason:
                     self.telemetry_recorder.telemetry.mark(PHASE_SWEEP)
                     first_id = self._next_id + len(planned)

@@ -28,9 +28,9 @@ async def run_sweep(
             used.stop() if phase == "end" else used.start()
 
         name = phase_of(level.concurrency)
-        done = await run_load(level, endpoint, folder.add, progress, first_id=first_id, on_phase=mark, phase=name)
+        reason = await run_load(level, endpoint, folder.add, progress, first_id=first_id, on_phase=mark, phase=name)
         first_id += level.requests or 0
         cpu_shares[level.concurrency] = used.cpu_share
-        if done.reason:
-            return f"{done.reason} (the sweep was at concurrency {level.concurrency})"
+        if reason:
+            return f"{reason} (the sweep was at concurrency {level.concurrency})"
     return None
