@@ -30,7 +30,7 @@ NAME_WIDTH = 30  # characters
 
 
 def results_side_by_side(results: Sequence[Result]) -> Figure:
-    """Draw p50, p90 and p99 of each result, one row a result, with their 95 % intervals where known."""
+    """Draw p50, p90 and p99 of each result, one row per result, with their 95 % intervals where known."""
     table = points_side_by_side(results)
     figure, panels = new_figure(width=12.0, height=1.9 + 0.62 * len(results), columns=len(QUANTITIES))
     for axes, (quantity, title) in zip(panels, QUANTITIES.items(), strict=True):

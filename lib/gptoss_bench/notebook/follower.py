@@ -17,13 +17,14 @@ from gptoss_bench.stats import level_plans
 from gptoss_bench.telemetry import Gpus
 from gptoss_client import LoadPlan, Trace
 
+POLL_S = 0.5
 MAX_REQUESTS_PER_POLL = 400  # the next poll decodes the rest
 MAX_POINTS = 400  # above it every second point is dropped
 STEP_S = 0.25  # resolution of the curve of requests in flight
 
 
 class RunFollower:
-    """Follows the folder of one run: call `poll` about twice a second, and `final_view` at the end."""
+    """Follow the folder of one run: call `poll` every POLL_S, and `final_view` at the end."""
 
     def __init__(self, folder: Path, plan: LoadPlan) -> None:
         # The folder may not exist yet.

@@ -18,14 +18,13 @@ from gptoss_bench.calibration import (
     summarise_level,
     ttft_errors_s,
 )
-from gptoss_bench.notebook.follower import RunFollower
+from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import render_live_view
 from gptoss_bench.runs import Run
 from gptoss_bench.session import LoadProcess, LoadTarget
 from gptoss_client import LoadPlan, UsageError
 
 UNWATCHED, WATCHED = "no live view", "live view, twice a second"
-POLL_S = 0.5
 OVERHEAD_COLUMNS = ["client", "streams", "tokens_s", "ttft_error_p50_ms", "ttft_error_p99_ms", "itl_error_p99_ms"]
 OVERHEAD_COLUMNS += ["lag_p99_ms", "cpu_share", "trusted"]
 

@@ -5,14 +5,13 @@ from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
-from gptoss_bench.notebook.follower import RunFollower
+from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import RED, alert_html, render_live_view
 from gptoss_bench.runs import Run
 from gptoss_bench.session import LoadProcess
 from gptoss_bench.stats import result_block
 from gptoss_client import UsageError
 
-POLL_S = 0.5
 OVERLAP_WARNING = "Another load ran at the same time: each disturbs the measurement of the other."
 
 

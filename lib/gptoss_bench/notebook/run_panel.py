@@ -12,9 +12,9 @@ from typing import Any
 from gptoss_bench import paths
 from gptoss_bench.engines import ENGINE_SPECS, LAUNCHABLE_ENGINES, clean_url, understood_fields
 from gptoss_bench.notebook.fit_panel import has_frontend
-from gptoss_bench.notebook.follower import RunFollower
+from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import alert_html, render_live_view
-from gptoss_bench.notebook.load_card import POLL_S, LoadCard, result_block_html, run_title
+from gptoss_bench.notebook.load_card import LoadCard, result_block_html, run_title
 from gptoss_bench.notebook.profiles import read_profile
 from gptoss_bench.session import LoadProcess, LoadTarget
 from gptoss_client import LoadPlan, UsageError

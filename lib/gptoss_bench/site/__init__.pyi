@@ -1,6 +1,6 @@
 from .build import build_site, with_evidence
 from .page import PageFrame, markdown_cell, render_page
-from .run_page import HourlyPrice, report_markdown
+from .report import HourlyPrice, report_markdown
 
 __all__ = [
     "HourlyPrice",

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
@@ -26,7 +26,7 @@ class RunPage:
     name: str
     title: str
     pictures: Sequence[Mapping[str, Any]] = ()
-    downloads: Sequence[Path] = field(default=())
+    downloads: Sequence[Path] = ()
 
 
 def front_page_html(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Sequence[RunPage]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import nbformat
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from nbclient import NotebookClient
 
@@ -319,6 +319,7 @@ def test_without_a_frontend_the_last_view_of_a_complete_run_is_shown(tmp_path, m
         asyncio.run(open_run_panel(short, LoadTarget(), results_dir=str(tmp_path)))
 
 
+@settings(deadline=None)  # 144 steps are compared one by one
 @given(st.lists(st.tuples(st.floats(0, 30), st.floats(0, 5)), min_size=1, max_size=40))
 def test_the_curve_of_requests_in_flight_is_their_mean_over_each_step(spans_s):
     sent_ns = pd.Series([int(begin * 1e9) for begin, _ in spans_s], dtype="Int64")

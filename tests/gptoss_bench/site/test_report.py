@@ -11,7 +11,7 @@ from gptoss_bench.cli.main import main
 from gptoss_bench.cli.readme import README
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.site.run_page import HourlyPrice, markdown_table, report_markdown, run_page_markdown, usd_per_mtok
+from gptoss_bench.site.report import HourlyPrice, format_report, markdown_table, report_markdown, usd_per_mtok
 from gptoss_bench.stats.summary import summarise
 from site_pages import Page, browse, console, needs_browser
 from streams import chat, trace
@@ -63,29 +63,29 @@ def test_a_price_becomes_the_cost_of_a_million_tokens():
     assert usd_per_mtok(HourlyPrice(3.6, "2026-01-01"), 1000.0) == pytest.approx(1.0)
     assert usd_per_mtok(HourlyPrice(3.6, "2026-01-01"), None) is None
     rate = summary()["output_tok_s_total"]
-    cost = section(run_page_markdown(MANIFEST, summary(), [], [], HourlyPrice(3.6, "2026-01-01")), "Cost and energy")
+    cost = section(format_report(MANIFEST, summary(), [], [], HourlyPrice(3.6, "2026-01-01")), "Cost and energy")
     assert f"{1000 / rate:.3g} USD at 3.6 USD per hour on 2026-01-01" in cost
-    tiny = run_page_markdown(MANIFEST | {"label": "TINY MODEL"}, summary(), [], [], HourlyPrice(3.6, "2026-01-01"))
+    tiny = format_report(MANIFEST | {"label": "TINY MODEL"}, summary(), [], [], HourlyPrice(3.6, "2026-01-01"))
     assert f"TINY MODEL: {1000 / rate:.3g} USD" in tiny
     failed = summarise(
         *derive_tables([trace([], 0, sent_ns=None, status=None, ending="connect", error="no")]), concurrency=1
     )
-    assert "unknown: no token rate" in run_page_markdown(MANIFEST, failed, [], [], HourlyPrice(3.6, "2026-01-01"))
+    assert "unknown: no token rate" in format_report(MANIFEST, failed, [], [], HourlyPrice(3.6, "2026-01-01"))
 
 
 def test_what_a_gpu_reports_is_on_the_page_and_the_rest_is_called_unknown():
     reported = section(
-        run_page_markdown(MANIFEST, summary(power_w=312.04, energy_j_per_tok=0.1234), [], []), "Cost and energy"
+        format_report(MANIFEST, summary(power_w=312.04, energy_j_per_tok=0.1234), [], []), "Cost and energy"
     )
     assert "312.0 W" in reported
     assert "0.123 J" in reported
-    silent = section(run_page_markdown(MANIFEST, summary(), [], []), "Cost and energy")
+    silent = section(format_report(MANIFEST, summary(), [], []), "Cost and energy")
     assert silent.count("unknown:") == 3
 
 
 def test_a_run_that_was_not_linted_is_not_called_clean():
-    assert "not linted" in run_page_markdown(MANIFEST, summary(), None, [])
-    assert "No rule fired." in run_page_markdown(MANIFEST, summary(), [], [])
+    assert "not linted" in format_report(MANIFEST, summary(), None, [])
+    assert "No rule fired." in format_report(MANIFEST, summary(), [], [])
 
 
 def test_a_cell_of_a_table_stays_one_cell():

@@ -32,17 +32,17 @@ def report_markdown(run: Run, price: HourlyPrice | None = None) -> str:
     record = RunRecord(run.run_id, run.scenario, run.manifest, run.summary)
     verdicts = judge_claims(load_claims(), [record]) if run.manifest["status"] == "complete" else []
     decided = [verdict for verdict in verdicts if verdict.run_id == run.run_id]
-    return run_page_markdown(run.manifest, run.summary, findings, decided, price)
+    return format_report(run.manifest, run.summary, findings, decided, price)
 
 
-def run_page_markdown(
+def format_report(
     manifest: Document,
     summary: Document,
     findings: Sequence[Document] | None,
     verdicts: Sequence[Verdict],
     price: HourlyPrice | None = None,
 ) -> str:
-    """Return the report.
+    """Return the report on a run as Markdown.
 
     `findings` are those of lint.json, None if the run was not linted; `verdicts` are those decided by this run.
     """
@@ -50,13 +50,12 @@ def run_page_markdown(
     head = [f"# Run {manifest['run_id']}", caption({**manifest, "run_id": None, "label": None})]
     head += [f"**{manifest['label']}**"] if manifest["label"] else []
     head += [] if complete else [f"**This run is {manifest['status']}: {manifest['reason'] or 'it was interrupted'}.**"]
-    measured = "ttft_s" in summary
     parts = [
         *head,
         f"Started {manifest['start_utc']}, ended {manifest['end_utc'] or 'never'}; code {_code(manifest)}.",
         "## Result block",
         f"```text\n{result_block(summary, title_line=_title(manifest))}\n```"
-        if measured
+        if "ttft_s" in summary
         else "The summary of this run has no requests, so there is no result block.",
         "## Error bar",
         _error_bar(summary),
