@@ -47,12 +47,12 @@ class LoadCard:
         load = self.load
         follower = RunFollower(load.path, load.plan)
         while (ended := load.ended) is None:
-            self._overlapped = self._overlapped or load.beside
+            self._overlapped = self._overlapped or load.another_is_running
             view, title = await asyncio.to_thread(lambda: (follower.poll(), self._title()))
             status = "stopping" if self._stop.disabled else "running"
             self._view.value = render_live_view(view, title, status) + self._warning()
             await asyncio.sleep(POLL_S)
-        status = ending_text(ended.how, ended.words)
+        status = ending_text(ended.status, ended.message)
         try:
             run = await asyncio.to_thread(Run.load, load.path)
             view = await asyncio.to_thread(follower.final_view, run)

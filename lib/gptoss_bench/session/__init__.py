@@ -1,6 +1,6 @@
 """Measure one run: serve, probe, load, evaluate, finish.
 
-An engine and a load plan enter; a finished run folder with summary and findings leaves.
+An engine and a load plan enter; a finished run folder with its summary and findings leaves.
 """
 
 import lazy_loader

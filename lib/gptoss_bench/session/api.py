@@ -1,5 +1,4 @@
-"""Measure one server from a script or a cell: a load in a process of its own, its run when it is over."""
-# MERGED: Call the kit's async functions from plain code, also where a loop is running already.
+"""Measure one server from a script or a notebook cell: the load runs in a child process, its run is returned."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -12,13 +11,24 @@ from gptoss_bench.runs import Run
 from gptoss_bench.session.load_process import LoadProcess, LoadTarget
 from gptoss_client import LoadPlan, UsageError
 
+T = TypeVar("T")
+
 
 def bench(url: str = "", *, model: str = "", engine: str = "", results: Path | str | None = None, **plan: Any) -> Run:
     """Load the server at `url` and return the run: `bench("http://127.0.0.1:8000", concurrency=8)`.
 
-    For scripts, and for cells too, where it waits inside the running loop. An empty `url` starts `engine` ("vllm",
-    "ollama", "transformers"), or the embedded one. An empty `model` is the only one that the server names. `plan` is
-    what `Plan` takes. Raises UsageError and RunFailed in one line.
+    It works in scripts and in notebook cells, where it blocks the cell.
+
+    Args:
+        url: Server to attach to. Empty: start `engine`.
+        model: Served model. Empty: the only model that the server lists.
+        engine: "vllm", "ollama" or "transformers". Empty: the embedded engine.
+        results: Results folder. None: the folder `results` of the repository.
+        **plan: Fields of `LoadPlan`.
+
+    Raises:
+        UsageError: An argument is not valid.
+        RunFailed: The load is incomplete.
     """
     return run_sync(bench_async(url, model=model, engine=engine, results=results, **plan))
 
@@ -26,23 +36,23 @@ def bench(url: str = "", *, model: str = "", engine: str = "", results: Path | s
 async def bench_async(
     url: str = "", *, model: str = "", engine: str = "", results: Path | str | None = None, **plan: Any
 ) -> Run:
-    """The same, to be awaited. A task that is cancelled stops the load, and completed requests are saved."""
+    """Load a server and return the run, with the arguments of `bench`.
+
+    Cancelling the task stops the load; completed requests are saved.
+    """
     unknown = sorted(set(plan) - set(LoadPlan.__dataclass_fields__))
     if unknown:
-        raise UsageError(f"no such part of a plan: {unknown[0]}; there are {', '.join(LoadPlan.__dataclass_fields__)}")
+        raise UsageError(f"unknown field of LoadPlan: {unknown[0]}; use {', '.join(LoadPlan.__dataclass_fields__)}")
     if plan.get("duration_s") is not None:
         plan.setdefault("requests", None)
-    server = LoadTarget(url=url, model=model, engine=engine)
-    return await LoadProcess(LoadPlan(**plan), server, results=Path(results) if results else None).wait()
-
-
-T = TypeVar("T")
+    target = LoadTarget(url=url, model=model, engine=engine)
+    return await LoadProcess(LoadPlan(**plan), target, results=Path(results) if results else None).wait()
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end and return its result, inside a running loop as well (nest-asyncio's job).
+    """Run a coroutine to completion and return its result, also inside a running event loop.
 
-    Inside a running loop the loop is made re-entrant for good: do not measure on it afterwards, await instead.
+    A running loop is made re-entrant permanently: do not measure on it afterwards, use `await` instead.
     """
     try:
         loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""What a run concludes from its requests: the summary and the findings, and a finished run's files made again."""
+"""Compute the summary and the findings of a run from its tables, and rebuild the derived files of a finished run."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,11 +23,11 @@ from gptoss_bench.stats import (
 )
 from gptoss_client import UsageError
 
-FILES = ("requests.parquet", "events.parquet", "summary.json", "lint.json")
+DERIVED_FILES = ("requests.parquet", "events.parquet", "summary.json", "lint.json")
 
 
 def evaluate(
-    said: Mapping[str, Any],
+    summary: Mapping[str, Any],
     requests: pd.DataFrame,
     events: pd.DataFrame | ReadColumns,
     *,
@@ -37,13 +37,19 @@ def evaluate(
     manifest: Mapping[str, Any],
     sweep_cpu_shares: Mapping[int, float | None] | None = None,
 ) -> tuple[dict[str, Any], list[Finding]]:
-    """The summary of these tables and what makes it untrustworthy.
+    """Return the summary of these tables and the findings about it.
 
-    `said` is what the summary says already, of which stays what a scenario added; `cpu_s` and `cpu_share` are the
-    client's over the measured phase, `manifest` is the run's with its "ruler", `sweep_cpu_shares` the client's by level
-    of a sweep. "sweep" is in the summary where there was one.
+    Args:
+        summary: The summary so far; entries that are not computed here, such as "probes", are kept.
+        requests: Request table.
+        events: Event table, or a function that reads some of its columns.
+        concurrency: Planned concurrency of the measured phase.
+        cpu_s: CPU seconds of the client in the measured phase; None if unknown.
+        cpu_share: Share of one core that the client used in it; None if unknown.
+        manifest: Manifest of the run, with its "calibration".
+        sweep_cpu_shares: `cpu_share` by concurrency of the sweep. The summary has "sweep" only if there was one.
     """
-    found = {**said, **summarise(requests, events, concurrency=concurrency)}
+    found = {**summary, **summarise(requests, events, concurrency=concurrency)}
     client = found["client"]
     client |= {"cpu_s": cpu_s, "cpu_share": cpu_share}
     client["error_bar"] = client_error_bar(client["events_s"], manifest.get("calibration"))
@@ -57,22 +63,24 @@ def evaluate(
 
 
 def findings_document(findings: list[Finding]) -> list[dict[str, Any]]:
-    """What lint.json holds."""
+    """Return the content of lint.json."""
     return [asdict(finding) for finding in findings]
 
 
 def rebuild_run(run: Run, target: Path) -> list[str]:
-    """Derive the tables of a run again from its raw data into `target`, and name the files that were written.
+    """Rebuild the tables of a run from its raw data in the folder `target`, and return the names of the files.
 
-    Where the run was summarised, its summary and its findings follow from them; the manifest has the concurrency that
-    was planned. Raises UsageError where the run has no raw data.
+    The summary and the findings are rebuilt too if the run has a summary and its manifest has the planned concurrency.
+    Raises UsageError if the run has no raw data.
     """
     if not (run.path / "raw.parquet").exists():
-        raise UsageError(f"run {run.run_id} has no raw data: a run that sent no request or did not end has none")
+        raise UsageError(
+            f"run {run.run_id} has no raw data (no request was sent, or the run did not end): rebuild another run"
+        )
     write_tables(run.traces(), target)
     concurrency = run.manifest["parameters"].get("concurrency")
     if concurrency is None or "percentile_rule" not in run.summary:
-        return list(FILES[:2])
+        return list(DERIVED_FILES[:2])
     requests = read_requests(target)
     client = run.summary.get("client", {})
     found, findings = evaluate(
@@ -87,4 +95,4 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
     )
     write_json(target / "summary.json", found)
     write_json(target / "lint.json", findings_document(findings))
-    return list(FILES)
+    return list(DERIVED_FILES)

@@ -1,7 +1,7 @@
-"""One load in a process of its own: a line of JSON on stdin says what to do, a line of JSON on stdout how it ended.
+"""Run one load in its own process: one line of JSON on stdin is the job, one line of JSON on stdout is the result.
 
-Any further line stops the load, as does the end of stdin (whoever asked is gone) and SIGTERM. What has ended by then
-is kept. load_process.py is the parent.
+A second line, the end of stdin (the parent has exited) and SIGTERM stop the load; completed requests are saved. The
+parent is load_process.py.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from gptoss_bench.session.session import serving
@@ -25,53 +26,53 @@ async def _measure(job: dict[str, Any]) -> None:
         session.finish()
 
 
-async def _until_stopped(job: dict[str, Any]) -> dict[str, Any]:
-    """How the load ended: {"ended": "complete", "stopped", "refused" or "failed", "words": why, or None}."""
+async def _run_until_stopped(job: dict[str, Any]) -> dict[str, Any]:
+    """Run the job and return {"status": "complete", "stopped", "refused" or "failed", "message": text or None}."""
     loop = asyncio.get_running_loop()
     measuring = loop.create_task(_measure(job))
-    asked = False
+    stopping = False
 
     def stop() -> None:
-        nonlocal asked
-        if not asked:  # a second time would cut off what writes the run
-            asked = True
+        nonlocal stopping
+        if not stopping:  # a second cancellation would interrupt the writing of the run
+            stopping = True
             measuring.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(number, stop)
-    threading.Thread(target=_call_when_reported, args=(loop, stop), daemon=True).start()
+    threading.Thread(target=_call_after_next_line, args=(loop, stop), daemon=True).start()
     try:
         await measuring
     except asyncio.CancelledError:
-        return {"ended": "stopped", "words": "stopped; completed requests were saved"}
+        return {"status": "stopped", "message": "stopped; completed requests were saved"}
     except UsageError as error:
-        return {"ended": "refused", "words": str(error)}
+        return {"status": "refused", "message": str(error)}
     except RunFailed as error:
-        return {"ended": "failed", "words": str(error)}
+        return {"status": "failed", "message": str(error)}
     except Exception as error:
         traceback.print_exc()
-        return {"ended": "failed", "words": f"{type(error).__name__}: {error}"}
-    return {"ended": "complete", "words": None}
+        return {"status": "failed", "message": f"{type(error).__name__}: {error}"}
+    return {"status": "complete", "message": None}
 
 
-def _call_when_reported(loop: asyncio.AbstractEventLoop, stop: Any) -> None:
+def _call_after_next_line(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:
     sys.stdin.readline()
-    with contextlib.suppress(RuntimeError):  # the loop is closed: the load had ended by itself
+    with contextlib.suppress(RuntimeError):  # the loop is closed: the load has ended
         loop.call_soon_threadsafe(stop)
 
 
 def main() -> int:
-    """Do what stdin says; 0 where the load is complete."""
+    """Run the job on stdin and return 0 if the load is complete, else 1."""
     job = json.loads(sys.stdin.readline())
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        ended = runner.run(_until_stopped(job))
-    print(json.dumps(ended), flush=True)
-    return 0 if ended["ended"] == "complete" else 1
+        result = runner.run(_run_until_stopped(job))
+    print(json.dumps(result), flush=True)
+    return 0 if result["status"] == "complete" else 1
 
 
 if __name__ == "__main__":
-    # The thread may still wait on stdin, and Python would wait at exit for the lock that it holds.
+    # The thread may still block on stdin; a normal exit of Python would wait for the lock that it holds.
     code = main()
     sys.stderr.flush()
     os._exit(code)

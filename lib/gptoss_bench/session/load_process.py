@@ -1,4 +1,4 @@
-"""A load in a process of its own, so that nothing that the asking process does can disturb what is measured."""
+"""Run a load in a child process, so that the work of this process does not disturb the measurement."""
 
 import asyncio
 import contextlib
@@ -20,10 +20,9 @@ SCENARIO = "explore"
 
 @dataclass(frozen=True, slots=True)
 class LoadTarget:
-    """What is to be loaded: the server at `url`, an `engine` (opening.KINDS) that is started, or the embedded one.
+    """The server under load: the one at `url`, else an `engine` to start, else the embedded engine.
 
-    With a `url` that one is attached to; without one and without an `engine` the embedded engine is started. The last
-    three are how an engine is launched, see `scenario.serving`.
+    `context`, `prefix_caching` and `engine_flags` are launch options of an engine, see `serving`.
     """
 
     url: str = ""
@@ -35,30 +34,30 @@ class LoadTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a load ended: "complete", "stopped", "refused" (bad input) or "failed", and why in one line."""
+class LoadEnd:
+    """How a load ended: "complete", "stopped", "refused" (bad input) or "failed"; `message` is one line or None."""
 
-    how: str
-    words: str | None
+    status: str
+    message: str | None
 
 
 class LoadProcess:
-    """One load that is going on, and where its run is written. It ends with this process at the latest."""
+    """One load in a child process, which ends with this process at the latest; `path` is its run folder."""
 
     _started: ClassVar[WeakSet["LoadProcess"]] = WeakSet()
 
-    def __init__(self, plan: LoadPlan, server: LoadTarget, *, results: Path | None = None, run_id: str = "") -> None:
-        """Start it. Raises UsageError where no process can be started."""
+    def __init__(self, plan: LoadPlan, target: LoadTarget, *, results: Path | None = None, run_id: str = "") -> None:
+        """Start the load. Raises UsageError if no process can be started."""
         results = (results or paths.RESULTS).absolute()
         self.plan = plan
-        self.server = server
+        self.target = target
         self.run_id = run_id or new_run_id(SCENARIO)
         self.path = results / "runs" / self.run_id
-        self._ended: Ended | None = None
+        self._ended: LoadEnd | None = None
         job = {"plan": asdict(plan), "serving": self._serving(results)}
         with _log(results) as log:
             try:
-                # A session of its own: the interrupt of a notebook's kernel is not for the load.
+                # A new process session: the interrupt of a notebook kernel must not reach the load.
                 self._process = subprocess.Popen(
                     [sys.executable, "-m", "gptoss_bench.session.load_child"],
                     stdin=subprocess.PIPE,
@@ -67,33 +66,38 @@ class LoadProcess:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise UsageError(f"cannot start a process for the load: {error.strerror}") from error
-        self._tell(json.dumps(job))
+                raise UsageError(
+                    f"cannot start the load process: {error.strerror}; free memory, or stop other processes"
+                ) from error
+        self._send(json.dumps(job))
         LoadProcess._started.add(self)
 
     @property
-    def beside(self) -> bool:
-        """Whether another load that this process started goes on now."""
+    def another_is_running(self) -> bool:
+        """Whether another load that this process started is running."""
         return any(other is not self and other.ended is None for other in list(LoadProcess._started))
 
     @property
     def pid(self) -> int:
-        """Of the process that loads."""
+        """Return the id of the child process."""
         return self._process.pid
 
     @property
-    def ended(self) -> Ended | None:
-        """How it ended; None while it goes on."""
+    def ended(self) -> LoadEnd | None:
+        """Return how the load ended, None while it runs."""
         if self._ended is None and self._process.poll() is not None:
-            self._ended = self._reported()
+            self._ended = self._read_end()
         return self._ended
 
     def stop(self) -> None:
-        """Ask it to end now; completed requests are saved. Returns at once: `ended` says when it has."""
-        self._tell("stop")
+        """Request the end of the load and return at once: poll `ended`. Completed requests are saved."""
+        self._send("stop")
 
     async def wait(self) -> Run:
-        """The run, once it is whole; a wait that is cancelled stops it. Raises UsageError or RunFailed in its words."""
+        """Wait for the end and return the run; cancelling the wait stops the load.
+
+        Raises UsageError if the load was refused, RunFailed if it is incomplete.
+        """
         try:
             ended = self.ended
             while ended is None:
@@ -102,48 +106,48 @@ class LoadProcess:
         except BaseException:
             self.stop()
             raise
-        if ended.how != "complete":
-            raise (UsageError if ended.how == "refused" else RunFailed)(ended.words or ended.how)
+        if ended.status != "complete":
+            raise (UsageError if ended.status == "refused" else RunFailed)(ended.message or ended.status)
         return Run.load(self.path)
 
     def _serving(self, results: Path) -> dict[str, Any]:
         return {
             "scenario": SCENARIO,
-            "engine": "attached" if self.server.url else self.server.engine or "embedded",
-            "url": self.server.url,
-            "model": self.server.model,
-            "embedded": not (self.server.url or self.server.engine),
+            "engine": "attached" if self.target.url else self.target.engine or "embedded",
+            "url": self.target.url,
+            "model": self.target.model,
+            "embedded": not (self.target.url or self.target.engine),
             "results_dir": str(results),
             "run_id": self.run_id,
-            "context": self.server.context,
-            "prefix_caching": self.server.prefix_caching,
-            "engine_flags": self.server.engine_flags,
+            "context": self.target.context,
+            "prefix_caching": self.target.prefix_caching,
+            "engine_flags": self.target.engine_flags,
         }
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         pipe = self._process.stdin
         assert pipe is not None
-        with contextlib.suppress(OSError, ValueError):  # it has ended already
+        with contextlib.suppress(OSError, ValueError):  # the child has exited
             pipe.write(line.encode() + b"\n")
             pipe.flush()
 
-    def _reported(self) -> Ended:
+    def _read_end(self) -> LoadEnd:
         assert self._process.stdout is not None and self._process.stdin is not None
-        said = self._process.stdout.read()
+        line = self._process.stdout.read()
         self._process.stdout.close()
         with contextlib.suppress(OSError):
             self._process.stdin.close()
         try:
-            reported = json.loads(said)
-            return Ended(reported["ended"], reported["words"])
+            result = json.loads(line)
+            return LoadEnd(result["status"], result["message"])
         except ValueError:
             code = self._process.returncode
-            return Ended("failed", f"the load process ended with code {code}; completed requests were saved")
+            return LoadEnd("failed", f"the load process ended with code {code}; completed requests were saved")
 
 
 @contextlib.contextmanager
 def _log(results: Path) -> Any:
-    """The kit's log, open for what the process may print; None where it cannot be written."""
+    """Open the kit's log for the stderr of the child; None if it cannot be written."""
     file: IO[bytes] | None = None
     with contextlib.suppress(OSError):
         results.mkdir(parents=True, exist_ok=True)

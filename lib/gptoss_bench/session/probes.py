@@ -1,4 +1,4 @@
-"""Questions about claims that any OpenAI-compatible server answers: asked once, outside the measured load."""
+"""Send requests, outside the measured load, whose responses decide claims about an OpenAI-compatible server."""
 
 from typing import Any
 
@@ -6,16 +6,16 @@ import httpx
 
 from gptoss_client import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, Endpoint, request_headers
 
-UNSERVED_MODEL = "a-model-that-is-not-served"
+UNKNOWN_MODEL = "a-model-that-is-not-served"
 
 
 async def probe_server(endpoint: Endpoint, *, timeout_s: float = 120.0) -> dict[str, Any]:
-    """Ask as the write-up's client did: not streaming, with HTTP/2 wanted, and once with a wrong model name.
+    """Send the write-up's request, not streaming and over HTTP/2 if possible, and one with a model that is not served.
 
     Returns http2_requested, http_version, response_keys, ttft_field, prompt_tokens (of the published prompt) and
-    wrong_model_status. Raises httpx.HTTPError where the server does not answer.
+    wrong_model_status. Raises httpx.HTTPError if the server does not respond.
     """
-    question = {
+    body = {
         "model": endpoint.model,
         "messages": [
             {"role": "system", "content": PUBLISHED_SYSTEM},
@@ -32,14 +32,14 @@ async def probe_server(endpoint: Endpoint, *, timeout_s: float = 120.0) -> dict[
         timeout=timeout_s,
         trust_env=False,
     ) as http:
-        answer = await http.post("/v1/chat/completions", json=question)
-        wrong = await http.post("/v1/chat/completions", json=question | {"model": UNSERVED_MODEL})
-    body = answer.json() if answer.status_code == httpx.codes.OK else {}
+        response = await http.post("/v1/chat/completions", json=body)
+        wrong = await http.post("/v1/chat/completions", json=body | {"model": UNKNOWN_MODEL})
+    content = response.json() if response.status_code == httpx.codes.OK else {}
     return {
         "http2_requested": True,
-        "http_version": answer.http_version,
-        "response_keys": sorted(body),
-        "ttft_field": "ttft" in body,
-        "prompt_tokens": body.get("usage", {}).get("prompt_tokens"),
+        "http_version": response.http_version,
+        "response_keys": sorted(content),
+        "ttft_field": "ttft" in content,
+        "prompt_tokens": content.get("usage", {}).get("prompt_tokens"),
         "wrong_model_status": wrong.status_code,
     }

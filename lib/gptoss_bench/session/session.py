@@ -1,4 +1,4 @@
-"""What a notebook or the shell does to one server: start it, ask it, load it, and keep the run."""
+"""Measure one server from a notebook or the shell: start it, probe it, load it, write its run folder."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -33,10 +33,9 @@ STOPPED = "stopped before its end"
 
 
 class Session:
-    """One run against one server. `load` measures, `finish` writes; a session that never finishes is incomplete."""
+    """One run against one server, opened by `serving`; it is incomplete until `finish` has written it."""
 
     def __init__(self, folder: RunFolder, endpoint: Endpoint, telemetry_recorder: TelemetryRecorder) -> None:
-        """Use `serving` to get one with an engine that is ready."""
         self.folder = folder
         self.endpoint = endpoint
         self.telemetry_recorder = telemetry_recorder
@@ -47,44 +46,44 @@ class Session:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """Where and how this run is made; what a figure's footer is drawn from."""
+        """Return the manifest of the run: where and how it is measured, for the footers of figures."""
         return self.folder.manifest
 
     @property
     def events(self) -> pd.DataFrame:
-        """The event table of what was loaded, read from disk each time: it may be large."""
+        """Read the event table from disk; it may be large, so it is not kept in memory."""
         return self.folder.tables()[1]
 
     @property
     def title(self) -> str:
-        """Engine, model and run, and the label of what is no measurement, on one line."""
+        """Return one line with label (such as TINY MODEL), model, engine and run id."""
         label = f"{self.endpoint.label}: " if self.endpoint.label else ""
         return f"{label}{self.endpoint.model} with {self.endpoint.engine}, run {self.folder.run_id}"
 
     @property
     def findings_table(self) -> pd.DataFrame:
-        """What makes the result untrustworthy, a row a finding, the gravest first."""
+        """Return the findings, one row each, the most severe first."""
         return pd.DataFrame(findings_document(self.findings), columns=["severity", "rule", "evidence", "advice"])
 
     @property
     def agreement(self) -> pd.DataFrame:
-        """Client against server, a row a quantity, with the error of each."""
+        """Return client and server values of each quantity that both report, with the error of each; times in s."""
         return agreement_table(self.summary.get("agreement", []))
 
     @property
     def machine_tables(self) -> dict[str, pd.DataFrame]:
-        """What was sampled of "gpu", "host" and "server"; empty where there is none."""
+        """Return the sample tables "gpu", "host" and "server"; a table without samples is empty."""
         return self.telemetry_recorder.telemetry.tables
 
     async def probe(self) -> dict[str, Any]:
-        """Ask the questions that decide claims about the server itself; the answers go into the summary."""
+        """Probe the server for claims about it (`probe_server`), add the results to the summary and return them."""
         self.summary["probes"] = await probe_server(self.endpoint)
         return dict(self.summary["probes"])
 
     async def cold(self, plan: LoadPlan) -> pd.Series:
-        """Make an Ollama server drop its model, ask once, and return that request's row: the load is inside it.
+        """Unload the model of an Ollama server, send one request, which loads it again, and return its row.
 
-        The summary gets "cold": the server's own load_s, and ttft_s from sending to the first token.
+        The summary gets "cold": load_s as the server reports it, and ttft_s. Raises RunFailed if the request fails.
         """
         await unload(self.endpoint)
         await self.telemetry_recorder.phase(PHASE_BEFORE)
@@ -103,20 +102,20 @@ class Session:
     async def load(self, plan: LoadPlan, progress: TraceCallback | None = None) -> dict[str, Any]:
         """Run the plan, then its sweep, and return the summary of both.
 
-        Raises RunFailed where one of them is not whole; what ended is kept.
+        Raises RunFailed if one of them is incomplete; completed requests are saved.
         """
         planned: list[int] = []
         complete: list[int] = []
         used, cpu_shares = CpuUsed(), dict[int, float | None]()
 
-        def seen(trace: Trace) -> None:
+        def record(trace: Trace) -> None:
             planned.append(trace.request_id)
             if trace.phase == "measure" and trace.ending == "complete":
                 complete.append(trace.request_id)
             if progress is not None:
                 progress(trace)
 
-        async def marked(phase: str) -> None:
+        async def mark(phase: str) -> None:
             if phase == "end":
                 used.stop()
             await self.telemetry_recorder.load_phase(phase, len(complete))
@@ -127,13 +126,15 @@ class Session:
         try:
             with self.folder.noting_clock_steps():
                 keep, first_id = self.folder.add, self._next_id
-                load = run_load(plan, self.endpoint, keep, seen, first_id=first_id, on_phase=marked)
+                load = run_load(plan, self.endpoint, keep, record, first_id=first_id, on_phase=mark)
                 reason = await load or ""
                 if plan.sweep and complete and not reason:
                     self.telemetry_recorder.telemetry.mark(PHASE_SWEEP)
                     first_id = self._next_id + len(planned)
                     reason = "stopped in its sweep"
-                    swept = run_sweep(plan, self.endpoint, self.folder, seen, first_id=first_id, cpu_shares=cpu_shares)
+                    swept = run_sweep(
+                        plan, self.endpoint, self.folder, record, first_id=first_id, cpu_shares=cpu_shares
+                    )
                     reason = await swept or ""
                     self.telemetry_recorder.telemetry.mark(PHASE_ENDED)
         finally:
@@ -166,7 +167,7 @@ class Session:
         return self.summary
 
     def finish(self) -> Run:
-        """Write the run and return it as it reads from disk. Raises RunFailed where a background task failed."""
+        """Write the run and return it as read from disk. Raises RunFailed if a background task failed."""
         raise_background_errors()
         return self._end("complete", None)
 
@@ -192,11 +193,27 @@ async def serving(
     prefix_caching: str = "",
     engine_flags: str = "",
 ) -> AsyncIterator[Session]:
-    """Open a run folder and a server that is ready: attached to at `url`, embedded, or launched as `engine`.
+    """Open a run folder and a server that is ready, and yield their session.
 
-    `context` (0: the engine's own), `prefix_caching` and `engine_flags` are how an engine is launched, see
-    `engines.LaunchOptions`; Ollama loads the model with the options of the plan. The server is stopped when the
-    block ends; the session can be finished after that. Raises UsageError where the folder or the server cannot be had.
+    A server that was started is stopped at the end of the block; the session can be finished after that.
+
+    Args:
+        scenario: Scenario in the run id and the manifest.
+        engine: Engine to launch, unless `url` or `embedded` is given.
+        plan: Load plan; its options are those with which Ollama loads the model.
+        url: Server to attach to; empty: start one.
+        model: Served model; empty with a `url`: the only model that the server lists.
+        embedded: Start the embedded engine.
+        dialect: API dialect of the server at `url`; None: detect it.
+        results_dir: Results folder; empty: the folder `results` of the repository.
+        run_id: Id of the run; empty: a new one.
+        command: Command line for the manifest; None for a notebook.
+        context: Context length in tokens; 0: the engine's default.
+        prefix_caching: Launch option, see `engines.LaunchOptions`.
+        engine_flags: Launch option, see `engines.LaunchOptions`.
+
+    Raises:
+        UsageError: The run folder cannot be created, or the server cannot be reached or started.
     """
     watch_background_tasks()
     launch = {"context": context, "prefix_caching": prefix_caching, "engine_flags": engine_flags}
@@ -232,7 +249,10 @@ async def serving(
 
 
 def newest_calibration(results: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run on `machine` (of machine.machine) keeps of the newest complete ruler in `results`."""
+    """Return what the manifest of a run on `machine` stores of the newest complete calibration in `results`.
+
+    `machine` is that of a manifest; see `select_calibration`.
+    """
     runs = [Run.load(file.parent) for file in sorted((results / "runs").glob("*-calibration-*/manifest.json"))]
     complete = [run for run in runs if run.manifest["status"] == "complete"]
     return select_calibration(machine, [(run.run_id, run.manifest["machine"], run.summary) for run in complete])

@@ -1,4 +1,4 @@
-"""The levels of a sweep, one closed loop after the other, into the same run folder."""
+"""Run the levels of a sweep one after the other, each a closed loop, into one run folder."""
 
 from gptoss_bench.runs import RunFolder
 from gptoss_bench.stats import level_plans, phase_of
@@ -15,11 +15,20 @@ async def run_sweep(
     first_id: int,
     cpu_shares: dict[int, float | None],
 ) -> str | None:
-    """Make the levels of the plan's sweep; `cpu_shares` gets the client's share of a core for each that has ended.
+    """Run the levels of the plan's sweep and return None, or why the sweep is incomplete.
 
-    Requests are numbered on from `first_id`, so that distinct prompts stay distinct over all levels. Nothing is decoded
-    between levels. Returns None, or in words why the sweep is not whole: a level that was not begun is then in no
-    table. Raises UsageError where the disk refuses.
+    Levels that were not started are in no table. Nothing is decoded between levels.
+
+    Args:
+        plan: Plan with the sweep.
+        endpoint: Server under load.
+        folder: Run folder that gets the traces.
+        progress: Called with each trace.
+        first_id: Id of the first request; ids continue over all levels, so that distinct prompts stay distinct.
+        cpu_shares: Gets the client's share of one core by concurrency, for each level that has ended.
+
+    Raises:
+        UsageError: The run folder cannot be written.
     """
     for level in level_plans(plan):
         used = CpuUsed()

@@ -54,7 +54,7 @@ def test_a_load_that_is_stopped_keeps_completed_requests_and_leaves_no_process(t
     assert seen.done >= 3 and seen.total == 2000 and seen.in_flight == 2 and seen.points
     load.stop()
     load.stop()
-    assert ended(load).how == "stopped"
+    assert ended(load).status == "stopped"
     wait_until_gone(family)
     run = Run.load(load.path)
     assert run.manifest["status"] == "incomplete" and run.manifest["label"] == "TINY MODEL"
@@ -70,7 +70,7 @@ def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp
     load = LoadProcess(replace(ENDLESS, requests=100_000), LoadTarget(), results=tmp_path)
     wait_until(lambda: listed(load) >= 1, "a request had ended")
     load.stop()
-    assert ended(load).how == "stopped"
+    assert ended(load).status == "stopped"
     run = Run.load(load.path)
     assert len(run.requests) == len(list(run.traces())) == 100_000
     assert run.requests.error.eq("not sent: the load was stopped").sum() > 99_000
@@ -83,7 +83,7 @@ def test_a_stop_while_the_engine_starts_leaves_an_incomplete_run_and_no_process(
     wait_until((load.path / "manifest.json").exists, "the run was begun")
     family = [load.pid, *descendants(load.pid)]
     load.stop()
-    assert ended(load).how == "stopped"
+    assert ended(load).status == "stopped"
     wait_until_gone(family)
     run = Run.load(load.path)
     assert (run.manifest["status"], run.manifest["reason"]) == ("incomplete", "stopped before its end")
@@ -114,16 +114,16 @@ def test_a_load_that_is_killed_is_reported_and_its_folder_is_readable(tmp_path):
     wait_until(lambda: listed(load) >= 1, "a request had ended")
     family = below(load.pid)
     os.kill(load.pid, signal.SIGKILL)
-    assert ended(load).how == "failed" and "completed requests were saved" in load.ended.words
+    assert ended(load).status == "failed" and "completed requests were saved" in load.ended.message
     wait_until_gone(family)
     assert len(Run.load(load.path).requests) >= 1
 
 
 def test_two_loads_run_at_the_same_time(tmp_path):
     loads = [LoadProcess(LoadPlan(**SMALL), LoadTarget(), results=tmp_path) for _ in range(2)]
-    assert [load.beside for load in loads] == [True, True]
-    assert [ended(load).how for load in loads] == ["complete", "complete"]
-    assert len({load.run_id for load in loads}) == 2 and not loads[0].beside
+    assert [load.another_is_running for load in loads] == [True, True]
+    assert [ended(load).status for load in loads] == ["complete", "complete"]
+    assert len({load.run_id for load in loads}) == 2 and not loads[0].another_is_running
 
 
 def test_bench_in_a_script_and_what_it_refuses(tmp_path):
@@ -131,7 +131,7 @@ def test_bench_in_a_script_and_what_it_refuses(tmp_path):
     assert run.manifest["status"] == "complete" and len(run.requests) == 5
     with pytest.raises(UsageError, match="nothing answers at"):
         bench("http://127.0.0.1:9", results=tmp_path, **SMALL)
-    with pytest.raises(UsageError, match="no such part of a plan: concurency; there are concurrency"):
+    with pytest.raises(UsageError, match="unknown field of LoadPlan: concurency; use concurrency"):
         bench(concurency=8)
     with pytest.raises(UsageError, match="concurrency must be 1 or more"):
         bench(concurrency=0)

@@ -56,7 +56,7 @@ def test_every_cell_of_every_scenario_runs(tmp_path):
     ("name", "words"),
     [
         ("broken_cell", "ZeroDivisionError"),
-        ("lost_task", "nobody awaited it"),
+        ("lost_task", "was not awaited"),
         ("dead_kernel", "dead_kernel.ipynb::Cell 3"),
     ],
 )
@@ -93,7 +93,7 @@ def test_the_runner_counts_a_notebook_that_wrote_its_result(tmp_path, tiny_noteb
     [
         ("broken_cell", RunFailed, "ZeroDivisionError"),
         ("bad_input", UsageError, "concurrency must be 1 or more"),
-        ("lost_task", RunFailed, "nobody awaited it"),
+        ("lost_task", RunFailed, "was not awaited"),
         ("dead_kernel", RunFailed, "kernel died"),
         ("no_result", RunFailed, "wrote no result"),
         ("endless_cell", RunFailed, "longer than 8 s"),

@@ -1,4 +1,4 @@
-"""An error that a background task lost is found at the end, held by a name or not; a handled one is no error."""
+"""An error of a task that was not awaited is found at the end, referenced or not; a handled error is not reported."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A run's derived files are made again from its raw data, byte for byte, or the difference is told."""
+"""The derived files of a run are rebuilt from its raw data byte for byte, or the difference is reported."""
 
 import asyncio
 import json
@@ -11,22 +11,22 @@ import pytest
 from gptoss_bench.cli.main import main
 from gptoss_bench.runs import spool
 from gptoss_bench.runs.folder import Run, RunFolder
-from gptoss_bench.session.evaluate import FILES
+from gptoss_bench.session.evaluate import DERIVED_FILES
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.summary import FLOW, GAPS, LAGS
 from gptoss_client.plan import LoadPlan
 from scripted import scripted, speak
 from streams import chat, trace
 
-DERIVED = FILES[:2]
+TABLES = DERIVED_FILES[:2]
 
 
 def contents(run: Run) -> dict[str, bytes]:
-    return {name: (run.path / name).read_bytes() for name in FILES if (run.path / name).exists()}
+    return {name: (run.path / name).read_bytes() for name in DERIVED_FILES if (run.path / name).exists()}
 
 
 async def measured(results: Path) -> Run:
-    """A run as a scenario leaves it, with something in its summary that no table tells."""
+    """A run as a scenario leaves it, with an entry in its summary that is in no table."""
     plan = LoadPlan(concurrency=2, requests=12, warmup=2)
     async with scripted(speak) as server:
         server.documents["/v1/models"] = {"data": [{"id": "m"}]}
@@ -52,17 +52,17 @@ def run(tmp_path: Path) -> Run:
 
 def test_a_finished_run_is_made_again_byte_for_byte(run, capsys):
     before = contents(run)
-    assert sorted(before) == sorted(FILES)
+    assert sorted(before) == sorted(DERIVED_FILES)
     assert main(["rebuild", "--check", str(run.path)]) == 0
-    for name in DERIVED:
+    for name in TABLES:
         (run.path / name).unlink()
     assert main(["rebuild", str(run.path)]) == 0
     assert contents(run) == before
-    assert capsys.readouterr().out.splitlines()[:4] == [f"{name}: the same" for name in FILES]
+    assert capsys.readouterr().out.splitlines()[:4] == [f"{name}: the same" for name in DERIVED_FILES]
     assert Run.load(run.path).summary["probes"] == {"asked": True}
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", DERIVED_FILES)
 def test_a_check_tells_what_differs_and_writes_nothing(run, capsys, name):
     (run.path / name).write_bytes(contents(run)[name].replace(b"a", b"b"))
     if name == "summary.json":
@@ -91,7 +91,7 @@ def test_a_run_without_a_plan_has_its_tables_made_again(folder):
     before = contents(done)
     assert main(["rebuild", str(done.path)]) == 0
     assert contents(done) == before
-    assert sorted(before) == sorted([*DERIVED, "summary.json"])
+    assert sorted(before) == sorted([*TABLES, "summary.json"])
 
 
 def test_a_run_without_raw_data_is_refused_in_words(folder, capsys):
@@ -132,7 +132,7 @@ def test_batches_change_no_row(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(few.requests, whole.requests)
     pd.testing.assert_frame_equal(few.events, whole.events)
     assert list(few.traces()) == list(whole.traces()) == [chat(10, 5, 3, request_id) for request_id in range(7)]
-    for name in DERIVED:
+    for name in TABLES:
         (few.path / name).unlink()
     again = Run.load(few.path)
     pd.testing.assert_frame_equal(again.requests, whole.requests)

@@ -1,4 +1,4 @@
-"""A sweep is apart from the load that it follows, is made again from its bytes, and is told level by level."""
+"""A sweep is separate from the load before it, is rebuilt from its raw bytes, and is reported level by level."""
 
 import asyncio
 import json
