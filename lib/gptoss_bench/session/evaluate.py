@@ -74,9 +74,7 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
     Raises UsageError if the run has no raw data.
     """
     if not (run.path / "raw.parquet").exists():
-        raise UsageError(
-            f"run {run.run_id} has no raw data (no request was sent, or the run did not end): rebuild another run"
-        )
+        raise UsageError(f"run {run.run_id} has no raw data, because no request was sent or the run did not end")
     write_tables(run.traces(), target)
     concurrency = run.manifest["parameters"].get("concurrency")
     if concurrency is None or "percentile_rule" not in run.summary:

@@ -67,7 +67,7 @@ class Session:
 
     @property
     def agreement(self) -> pd.DataFrame:
-        """Return client and server values of each quantity that both report, with the error of each; times in s."""
+        """Return client and server values of each quantity that both report, with the error of each."""
         return agreement_table(self.summary.get("agreement", []))
 
     @property
