@@ -1,6 +1,6 @@
 """Measure how wrong a client is on this machine.
 
-A client and a paced reference server that logs each send enter; the client's timing errors, level by level, leave.
+A client and a paced reference server that logs each send enter; the client's timing errors at each load leave.
 """
 
 import lazy_loader

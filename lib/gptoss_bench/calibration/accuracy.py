@@ -1,7 +1,7 @@
-"""A client's tables beside the log of a reference server: how wrong each of its stamps was. Pure.
+"""Compare a client's request and event tables with the send log of a reference server: the errors of its times.
 
-A client's tables are those of a run; of the requests `request_id`, `sent_ns`, `ttft_s`, of the chunks `request_id`,
-`event`, `arrival_ns`, `itl_s` and, where stamps carry it, `lag_ns` are used.
+The tables are those of a run. Used are `request_id`, `sent_ns`, `ttft_s` of the requests and `request_id`, `event`,
+`arrival_ns`, `itl_s` and, if the client records it, `lag_ns` of the events.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gptoss_bench.calibration.reference.stream import IDENTITY
+from gptoss_bench.calibration.reference.stream import STREAM_ID
 from gptoss_bench.stats import CPU_SHARE, client_bound, known, percentile
 from gptoss_client import Trace
 
@@ -23,7 +23,7 @@ TRUSTED_ERROR_SHARE = 0.05  # of the median ITL
 
 @dataclass(frozen=True, slots=True)
 class ErrorSpread:
-    """Percentiles of a quantity in ms, None where nothing was measured. Errors are taken without their sign."""
+    """Percentiles of the absolute value of a quantity in ms; None if nothing was measured."""
 
     p50: float | None
     p99: float | None
@@ -32,15 +32,14 @@ class ErrorSpread:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationLevel:
-    """One client under one load. `cpu_share` is of one core.
+    """One client under one load.
 
-    `offered_events_s` is what the streams' pace asks for, `events_s` what came over the whole load, first send to
-    last event: the wait for first tokens is in it, and so is a client that does not keep up.
+    `offered_events_s` is the planned rate of the streams; `events_s` is the received rate from the first send to the
+    last event, so it includes the wait for first tokens. `cpu_share` is the share of one core.
 
-    `trusted`: the p99 of none of its errors (of TTFT, of ITL, of an arrival) exceeds 5 % of the median ITL, and it
-    needs at most 80 % of a core. `client_bound` is the rule that every other run is marked by
-    (error_bar.client_bound); None where stamps carry no lag. The two differ where reads are late
-    and the kernel's stamps are right all the same, so both are told.
+    `trusted`: the p99 of each error (TTFT, ITL, arrival) is at most 5 % of the median ITL, and the client uses at most
+    80 % of a core. `client_bound` is the rule for runs without a send log (`stats.client_bound`); None if the client
+    records no lag. Both are stored because they differ when reads are late but kernel timestamps are right.
     """
 
     client: str
@@ -48,7 +47,7 @@ class CalibrationLevel:
     tokens_s: float
     events: int
     offered_events_s: float
-    unmatched: int  # events of the log that the client's tables lack, or the reverse
+    unmatched: int  # events that are only in the log or only in the client's table
     events_s: float
     cpu_share: float
     itl_p50_ms: float | None
@@ -62,41 +61,41 @@ class CalibrationLevel:
 
 
 def stream_numbers(traces: Iterable[Trace]) -> pd.Series:
-    """By request_id, the number of the server's stream: it stands in the bytes of each reply."""
+    """Return the server's stream number by request_id, read from the bytes of each reply."""
     found = {}
     for trace in traces:
-        if match := IDENTITY.search(b"".join(piece for _, piece in trace.pieces)):
+        if match := STREAM_ID.search(b"".join(piece for _, piece in trace.pieces)):
             found[trace.request_id] = int(match[1])
     return pd.Series(found, dtype="int64", name="stream")
 
 
 def match_events(events: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) -> pd.DataFrame:
-    """One row an event that either side knows of these requests; `_merge` is "both" where both do.
+    """Join the events of a client with those of the send log on stream and event, keeping events of one side only.
 
-    Columns beside those of the log: `request_id`, `arrival_ns`, `lag_ns`, `arrival_error_s` (arrival after the true
-    send), `itl_error_s` (the client's gap less the true one; NaN where there is no gap) and `late_s` (of the server).
+    `_merge` is "both" if both sides have the event. Added columns: `arrival_error_s` (arrival minus send),
+    `itl_error_s` (the client's gap minus the gap between sends; NaN if there is no gap) and `late_s` (send minus due).
     """
-    ours = events[["request_id", "event", "arrival_ns", "itl_s", *(["lag_ns"] if "lag_ns" in events else [])]]
-    ours = ours.assign(stream=ours["request_id"].map(streams).astype("Int64"))
-    theirs = log[log["stream"].isin(streams) & (log["kind"] != "refused")]
-    found = theirs.merge(ours, on=["stream", "event"], how="outer", indicator=True).sort_values(["stream", "event"])
+    received = events[["request_id", "event", "arrival_ns", "itl_s", *(["lag_ns"] if "lag_ns" in events else [])]]
+    received = received.assign(stream=received["request_id"].map(streams).astype("Int64"))
+    sent = log[log["stream"].isin(streams) & (log["kind"] != "refused")]
+    found = sent.merge(received, on=["stream", "event"], how="outer", indicator=True).sort_values(["stream", "event"])
     outputs = found[found["output"].eq(True)]
-    true_gap_s = outputs.groupby("stream")["sent_ns"].diff().astype("float64") / NS_PER_S
-    found["itl_error_s"] = found["itl_s"] - true_gap_s.reindex(found.index)
+    sent_gap_s = outputs.groupby("stream")["sent_ns"].diff().astype("float64") / NS_PER_S
+    found["itl_error_s"] = found["itl_s"] - sent_gap_s.reindex(found.index)
     found["arrival_error_s"] = (found["arrival_ns"] - found["sent_ns"]).astype("float64") / NS_PER_S
     found["late_s"] = (found["sent_ns"] - found["due_ns"]).astype("float64") / NS_PER_S
     return found.reset_index(drop=True)
 
 
 def ttft_errors_s(requests: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) -> pd.Series:
-    """By request_id, the client's TTFT less the true one (s): from the request's arrival to the first token's send.
+    """Return by request_id the client's TTFT minus the server's, from request arrival to the send of the first token.
 
-    So it holds both ends: a send that was stamped too early, and a first token that was seen too late.
+    The error includes both ends: a send time that is too early, and a first token that is read too late.
     """
     first = log[log["output"]].sort_values("event").groupby("stream").first()
-    true_s = (first["sent_ns"] - first["asked_ns"]) / NS_PER_S
+    server_s = (first["sent_ns"] - first["asked_ns"]) / NS_PER_S
     rows = requests.set_index("request_id")
-    return rows["ttft_s"] - rows.index.to_series().map(streams).map(true_s)
+    return rows["ttft_s"] - rows.index.to_series().map(streams).map(server_s)
 
 
 def summarise_level(
@@ -104,22 +103,31 @@ def summarise_level(
     planned: tuple[int, float],
     requests: pd.DataFrame,
     *,
-    found: pd.DataFrame,
-    errors_s: pd.Series,
+    matched: pd.DataFrame,
+    ttft_errors: pd.Series,
     cpu_share: float,
 ) -> CalibrationLevel:
-    """Sum up one load, `planned` as (streams, tokens/s of each); `found` is of `match_events`, `errors_s` of TTFTs."""
-    both = found[found["_merge"] == "both"]
+    """Summarise one load of one client.
+
+    Args:
+        client: Name of the client.
+        planned: Number of streams and tokens/s of each.
+        requests: Request table of the client.
+        matched: Result of `match_events`.
+        ttft_errors: Result of `ttft_errors_s`, in s.
+        cpu_share: Share of one core that the client used.
+    """
+    both = matched[matched["_merge"] == "both"]
     span_s = (both["arrival_ns"].max() - requests["sent_ns"].min()) / NS_PER_S if len(both) else 0.0
     outputs = both[both["output"].eq(True)]
     itl_p50 = percentile(both["itl_s"], 50).value
     lag = both["lag_ns"] / NS_PER_S if "lag_ns" in both else pd.Series(dtype="float64")
-    errors = _spread(errors_s), _spread(both["itl_error_s"]), _spread(outputs["arrival_error_s"])
+    errors = _spread(ttft_errors), _spread(both["itl_error_s"]), _spread(outputs["arrival_error_s"])
     worst = [spread.p99 for spread in errors if spread.p99 is not None]
-    right = itl_p50 is not None and bool(worst) and max(worst) <= TRUSTED_ERROR_SHARE * itl_p50 * 1e3
+    accurate = itl_p50 is not None and bool(worst) and max(worst) <= TRUSTED_ERROR_SHARE * itl_p50 * 1e3
     lag_s = {"p99": percentile(lag, 99).value}
     gaps = known(both["itl_s"])
-    seen = {
+    client_load = {
         "lag_s": None if lag_s["p99"] is None else lag_s,
         "cpu_share": cpu_share,
         "shared_read_share": float((gaps == 0).mean()) if len(gaps) else None,
@@ -130,7 +138,7 @@ def summarise_level(
         tokens_s=planned[1],
         events=len(both),
         offered_events_s=planned[0] * planned[1],
-        unmatched=len(found) - len(both),
+        unmatched=len(matched) - len(both),
         events_s=float(len(both) / span_s) if span_s else 0.0,
         cpu_share=cpu_share,
         itl_p50_ms=None if itl_p50 is None else itl_p50 * 1e3,
@@ -139,31 +147,31 @@ def summarise_level(
         arrival_error=errors[2],
         lag=_spread(lag),
         server_late=_spread(both["late_s"]),
-        trusted=right and cpu_share <= CPU_SHARE,
-        client_bound=None if seen["lag_s"] is None else bool(client_bound(seen, itl_p50)),
+        trusted=accurate and cpu_share <= CPU_SHARE,
+        client_bound=None if client_load["lag_s"] is None else bool(client_bound(client_load, itl_p50)),
     )
 
 
 def _spread(values_s: pd.Series) -> ErrorSpread:
-    there: npt.NDArray[np.float64] = np.abs(known(values_s)) * 1e3
-    if not len(there):
+    magnitudes: npt.NDArray[np.float64] = np.abs(known(values_s)) * 1e3
+    if not len(magnitudes):
         return ErrorSpread(None, None, None)
-    return ErrorSpread(percentile(there, 50).value, percentile(there, 99).value, float(there.max()))
+    return ErrorSpread(percentile(magnitudes, 50).value, percentile(magnitudes, 99).value, float(magnitudes.max()))
 
 
 def levels_table(levels: Sequence[CalibrationLevel]) -> pd.DataFrame:
-    """One row a level, spreads as columns such as `ttft_error_p99_ms`, by client and load."""
+    """Return one row per level, sorted by client and load, with spreads as columns such as `ttft_error_p99_ms`."""
     rows = []
-    for one in levels:
+    for level in levels:
         row: dict[str, Any] = {}
-        for name, value in asdict(one).items():
+        for name, value in asdict(level).items():
             row |= {f"{name}_{at}_ms": ms for at, ms in value.items()} if isinstance(value, dict) else {name: value}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["client", "offered_events_s"], ignore_index=True)
 
 
 def trusted_up_to_events_s(levels: Sequence[CalibrationLevel]) -> float | None:
-    """The events/s of the highest load up to which every level of one client was trusted; None: not even the lowest."""
+    """Return the events/s of one client's highest load below which no level failed; None if the lowest one failed."""
     best = None
     for one in sorted(levels, key=lambda one: one.offered_events_s):
         if not one.trusted:
@@ -173,7 +181,7 @@ def trusted_up_to_events_s(levels: Sequence[CalibrationLevel]) -> float | None:
 
 
 def trust_limit_text(client: str, limit: float | None) -> str:
-    """The limit of `trusted_up_to_events_s` as a sentence."""
+    """Return the limit of `trusted_up_to_events_s` as a sentence."""
     if limit is None:
-        return f"{client}: its errors are too large already at the lowest load that was tried."
-    return f"{client}: its errors are small enough up to {limit:,.0f} events/s, of the loads that were tried."
+        return f"{client}: not trusted even at the lowest load that was tried."
+    return f"{client}: trusted up to {limit:,.0f} events/s, of the loads that were tried."

@@ -1,4 +1,4 @@
-"""How fast the decoder is beside json.loads alone on the same events: a ratio, so that it holds on any machine."""
+"""Measure the speed of the decoder relative to json.loads on the same events: a ratio, comparable across machines."""
 
 import json
 import time
@@ -13,14 +13,14 @@ STREAMS, TOKENS = 80, 256
 
 
 def measure_decoding_speed() -> dict[str, float]:
-    """Events per second over those of json.loads: `wire` of the decoder alone, `tables` to the two tables of a run."""
+    """Return events/s relative to json.loads: "wire" for the decoder, "tables" for decoding into a run's two tables."""
     writes = reply_writes(ReferencePlan(tokens=TOKENS), StreamRequest("openai"))
-    # What a body is without HTTP's framing: the length before each event and the CR LF after it.
-    said = [event.data.split(b"\r\n", 1)[1][:-2] for write in writes for event in write.events]
-    pieces = tuple(enumerate(said))
+    # The body without HTTP framing, which is the length before each event and the CR LF after it.
+    payloads = [event.data.split(b"\r\n", 1)[1][:-2] for write in writes for event in write.events]
+    pieces = tuple(enumerate(payloads))
     traces = [Trace(at, "measure", 0, 0, 0, 0.0, 200, pieces, TOKENS + 10) for at in range(STREAMS)]
-    decoded = STREAMS * len(said)
-    messages = [event[6:] for event in said if event.startswith(b"data: {")]
+    decoded = STREAMS * len(payloads)
+    messages = [event[6:] for event in payloads if event.startswith(b"data: {")]
 
     def parse() -> None:
         for message in messages * STREAMS:

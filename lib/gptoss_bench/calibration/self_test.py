@@ -1,5 +1,4 @@
-"""The client measured: the kit's own load and stock httpx against a reference server, one load after the other."""
-# MERGED: A ruler's levels as a reader meets them: one table, and what did not pass. Pure.
+"""Run the calibration: the kit's client and stock httpx against a reference server, load by load; format the result."""
 
 import tempfile
 import time
@@ -28,17 +27,34 @@ from gptoss_bench.runs import RunFolder
 from gptoss_bench.stats import CPU_SHARE
 from gptoss_client import Endpoint, LoadPlan, RunFailed, UsageError, run_load
 
+TABLE_HEAD = (
+    "| streams × tokens/s | client | TTFT error p50 / p99, ms | ITL error p99, ms | share of a core | trusted "
+    "| client-bound |\n|---|---|---|---|---|---|---|"
+)
+YES_NO = {True: "yes", False: "no"}
+
 
 async def measure_level(
     streams: int, tokens_s: float, *, tokens: int = 40, waves: int = 1, stock: bool = True
 ) -> tuple[list[CalibrationLevel], Endpoint]:
-    """Ours, and with `stock` stock httpx, under one load, one after the other against one server of TTFT 200 ms.
+    """Measure the kit's client and then, with `stock`, stock httpx under one load against one server.
 
-    Each sends a wave of warm-up and `waves` measured waves of `streams` requests. Returns ours first, and the server
-    as it described itself. Raises UsageError where the load makes no sense, RunFailed where it is not whole.
+    Args:
+        streams: Concurrent requests; the server's TTFT is 200 ms.
+        tokens_s: Tokens/s of each stream.
+        tokens: Tokens of each reply.
+        waves: Measured waves of `streams` requests, after one wave of warm-up.
+        stock: Whether to measure stock httpx too.
+
+    Returns:
+        The levels, the kit's first, and the server as it describes itself.
+
+    Raises:
+        UsageError: The load is not valid.
+        RunFailed: The load is incomplete.
     """
     if tokens_s <= 0:
-        raise UsageError(f"the tokens/s of a stream must be above 0, not {tokens_s}")
+        raise UsageError(f"tokens/s of a stream must be above 0, not {tokens_s}")
     pace = ReferencePlan(itl_s=1 / tokens_s, tokens=tokens)
     plan = LoadPlan(concurrency=streams, requests=streams * waves, warmup=streams, max_tokens=tokens, timeout_s=120)
     with tempfile.TemporaryDirectory() as scratch:
@@ -47,9 +63,9 @@ async def measure_level(
             folder = RunFolder.create(where, "calibration-level", parameters={})
             began = (time.perf_counter(), time.process_time())
             reason = await run_load(plan, endpoint, folder.add)
-            our_share = _cpu_share(*began)
+            kit_share = _cpu_share(*began)
             began = (time.perf_counter(), time.process_time())
-            beside = await run_stock_httpx(plan, endpoint) if stock else None
+            stock_tables = await run_stock_httpx(plan, endpoint) if stock else None
             stock_share = _cpu_share(*began)
         if reason is not None:
             raise RunFailed(reason)
@@ -60,20 +76,20 @@ async def measure_level(
         events = run.events[run.events["phase"] == "measure"]
         numbers = numbers[numbers.index.isin(requests["request_id"])]
     planned = (streams, tokens_s)
-    found = [_level(KIT_CLIENT, planned, (requests, events, numbers), log, our_share)]
-    if beside is not None:
-        found.append(_level(STOCK_CLIENT, planned, beside, log, stock_share))
+    found = [_level(KIT_CLIENT, planned, (requests, events, numbers), log, kit_share)]
+    if stock_tables is not None:
+        found.append(_level(STOCK_CLIENT, planned, stock_tables, log, stock_share))
     return found, endpoint
 
 
 async def measure_levels(
     levels: Sequence[Sequence[float]], *, tokens: int = 40, stock_streams: int = 256
 ) -> tuple[list[CalibrationLevel], Endpoint]:
-    """Both clients at each of `levels`, pairs of (streams, tokens/s of each), and the server without its pace.
+    """Measure both clients at each of `levels`, pairs of (streams, tokens/s of each); return the levels and the server.
 
-    It ends before its time where our client needs more of a core than it may. Stock httpx is left out of loads of more
-    than `stock_streams` streams: its pool takes minutes for them. The server carries no label: what is measured here is
-    the client, and that is real.
+    The calibration stops early when the kit's client uses more than 80 % of a core. Stock httpx is left out above
+    `stock_streams` streams, where its pool takes minutes. The returned endpoint has no label and no facts: the subject
+    of the measurement is the client, which is real.
     """
     if not levels or any(len(pair) != 2 for pair in levels):
         raise UsageError(f"levels must be pairs of [streams, tokens_per_s], not {levels!r}")
@@ -95,29 +111,27 @@ def _level(
     log: pd.DataFrame,
     cpu_share: float,
 ) -> CalibrationLevel:
-    requests, events, numbers = tables
-    found = match_events(events, numbers, log)
-    errors_s = ttft_errors_s(requests, numbers, log)
-    return summarise_level(client, planned, requests, found=found, errors_s=errors_s, cpu_share=cpu_share)
+    requests, events, streams = tables
+    return summarise_level(
+        client,
+        planned,
+        requests,
+        matched=match_events(events, streams, log),
+        ttft_errors=ttft_errors_s(requests, streams, log),
+        cpu_share=cpu_share,
+    )
 
 
 def _cpu_share(began_s: float, cpu_s: float) -> float:
     return (time.process_time() - cpu_s) / (time.perf_counter() - began_s)
 
 
-HEAD = (
-    "| streams × tokens/s | client | TTFT error p50 / p99, ms | ITL error p99, ms | share of a core | trusted "
-    "| client-bound |\n|---|---|---|---|---|---|---|"
-)
-YES_NO = {True: "yes", False: "no"}
-
-
 def calibration_markdown(levels: pd.DataFrame) -> str:
-    """The table of `calibrate.levels_table` in Markdown, by load; below it what our client failed, and why."""
+    """Return `levels_table` as Markdown, sorted by load, with a sentence per load at which the kit's client failed."""
     rows = levels.sort_values(["offered_events_s", "client"])
-    lines = [HEAD, *(_row(one) for one in rows.itertuples())]
-    ours = levels[levels["client"] == KIT_CLIENT]
-    failed = [_failure(one) for one in ours[~ours["trusted"]].itertuples()]
+    lines = [TABLE_HEAD, *(_row(one) for one in rows.itertuples())]
+    kit = levels[levels["client"] == KIT_CLIENT]
+    failed = [_failure(one) for one in kit[~kit["trusted"]].itertuples()]
     trusted = "This kit's client was trusted at every load that was tried."
     return "\n".join([*lines, "", " ".join(failed) or trusted])
 

@@ -1,4 +1,4 @@
-"""The client that most people would write: stock httpx, one shared AsyncClient, each line parsed as it comes."""
+"""Send a load with stock httpx, as a typical script does: one AsyncClient, each line parsed when it is read."""
 
 import asyncio
 import json
@@ -12,18 +12,18 @@ from gptoss_client import Endpoint, LoadPlan, request_body, request_path
 
 
 async def run_stock_httpx(plan: LoadPlan, endpoint: Endpoint) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
-    """A load of `plan.concurrency` requests at a time, after one wave of warm-up that is not kept.
+    """Send a closed loop of `plan.concurrency` requests after one wave of warm-up, and return the measured tables.
 
-    Returns request table (request_id, sent_ns, ttft_s), chunk table (request_id, event, arrival_ns, itl_s), and the
-    number of the reference server's stream by request_id. It keeps only what `calibrate` needs, so it does
-    less than most.
+    The result is a request table (request_id, sent_ns, ttft_s), an event table (request_id, event, arrival_ns, itl_s)
+    and the reference server's stream number by request_id. Only the columns that `accuracy` needs are recorded, so the
+    cost is a lower bound.
     """
     body, path = request_body(plan, endpoint, 0), request_path(endpoint.dialect)
     requests: list[tuple[int, int, float]] = []
     events: list[tuple[int, int, int, float]] = []
     streams: dict[int, int] = {}
 
-    async def ask(http: httpx.AsyncClient, request_id: int) -> None:
+    async def send(http: httpx.AsyncClient, request_id: int) -> None:
         sent_ns, event = time.perf_counter_ns(), 0
         first = previous = None
         async with http.stream("POST", path, content=body) as response:
@@ -43,11 +43,11 @@ async def run_stock_httpx(plan: LoadPlan, endpoint: Endpoint) -> tuple[pd.DataFr
 
     async def slot(http: httpx.AsyncClient, ids: range) -> None:
         for request_id in ids:
-            await ask(http, request_id)
+            await send(http, request_id)
 
     limits = httpx.Limits(max_connections=plan.concurrency, max_keepalive_connections=plan.concurrency)
     async with httpx.AsyncClient(base_url=endpoint.url, limits=limits, timeout=60, trust_env=False) as http:
-        await asyncio.gather(*(ask(http, -1 - slot_id) for slot_id in range(plan.concurrency)))
+        await asyncio.gather(*(send(http, -1 - slot_id) for slot_id in range(plan.concurrency)))
         for kept in (requests, events):
             kept.clear()
         streams.clear()

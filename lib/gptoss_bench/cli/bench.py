@@ -56,7 +56,11 @@ async def run(args: argparse.Namespace) -> int:
     folder = create_peer_bench(args.results or paths.RESULTS)
     try:
         rows, absent = await compare_clients(
-            clients, loads, rounds=args.rounds, folder=args.peers or PEERS_DIR, say=partial(print, flush=True)
+            clients,
+            loads,
+            rounds=args.rounds,
+            folder=args.peers or PEERS_DIR,
+            report_progress=partial(print, flush=True),
         )
     except BaseException:
         folder.rmdir()  # still empty

@@ -71,8 +71,8 @@ def level_of_run(run: Run, log: pd.DataFrame, name: str, tokens_s: float) -> Cal
         name,
         (run.manifest["parameters"]["concurrency"], tokens_s),
         requests,
-        found=match_events(events, streams, log),
-        errors_s=ttft_errors_s(requests, streams, log),
+        matched=match_events(events, streams, log),
+        ttft_errors=ttft_errors_s(requests, streams, log),
         cpu_share=run.summary["client"]["cpu_share"],
     )
 

@@ -1,4 +1,4 @@
-"""Client tables beside a truth log: errors by hand, whatever the shift; and a real run that matches in every event."""
+"""Client tables compared with a send log: errors computed by hand for any shift; a real run matches in every event."""
 
 import asyncio
 from dataclasses import replace
@@ -33,7 +33,7 @@ STREAMS = pd.Series({0: 41, 1: 40}, dtype="int64")  # the server numbers request
 
 
 def reference(sends_ms):
-    """A log: by stream, the true sends of a role chunk and then of outputs; asked at 0, each due 1 ms before."""
+    """A log: by stream, the sends of a role chunk and then of outputs; asked at 0, each due 1 ms before."""
     rows = [
         (stream, event, "role" if event == 0 else "output", event > 0, int(event > 0), 0, at - MS, at, at + 1, None)
         for stream, sends in sends_ms.items()
@@ -62,7 +62,7 @@ LOG = reference({40: [0, 200, 225, 250], 41: [0, 210, 230, 260], 7: [0, 1, 2, 3]
 SEEN = {0: [1, 210.5, 230.25, 260.25], 1: [1, 201, 226, 253]}
 
 
-def test_each_error_is_the_clients_stamp_less_the_true_one():
+def test_each_error_is_the_clients_time_minus_the_servers():
     found = match_events(seen(SEEN), STREAMS, LOG)
     assert (found["_merge"] == "both").all()
     assert set(found.stream) == {40, 41}, "streams of others are left out"
@@ -76,7 +76,7 @@ def test_each_error_is_the_clients_stamp_less_the_true_one():
     assert errors_s.to_dict() == pytest.approx({0: 0.0005, 1: 0.003})
 
 
-def test_an_event_that_one_side_lacks_is_counted_and_never_matched():
+def test_an_event_that_one_side_does_not_have_is_counted_and_never_matched():
     arrivals = {0: SEEN[0][:3], 1: [*SEEN[1], 260]}
     found = match_events(seen(arrivals), STREAMS, LOG)
     assert found["_merge"].value_counts().to_dict() == {"both": 7, "left_only": 1, "right_only": 1}
@@ -95,7 +95,7 @@ def test_neither_the_order_of_rows_nor_a_constant_delay_changes_a_gap(order, del
 
 def summed(found, **changes):
     rows = requests([0.2105, 0.201])
-    reported = {"found": found, "errors_s": ttft_errors_s(rows, STREAMS, LOG), "cpu_share": 0.1}
+    reported = {"matched": found, "ttft_errors": ttft_errors_s(rows, STREAMS, LOG), "cpu_share": 0.1}
     return summarise_level("us", (2, 40.0), rows, **reported | changes)
 
 
@@ -130,19 +130,19 @@ def test_a_client_that_is_too_wrong_or_needs_a_core_is_not_trusted(arrivals, cpu
     ("lag_ns", "cpu_share", "bound"),
     [(1_000_000, 0.1, False), (1_500_000, 0.1, True), (1_000_000, 0.81, True), (None, 0.81, None)],
 )
-def test_the_rule_of_lag_is_told_beside_whatever_the_errors_are(lag_ns, cpu_share, bound):
+def test_the_rule_of_lag_is_reported_whatever_the_errors_are(lag_ns, cpu_share, bound):
     found = match_events(seen(RIGHT, lag_ns), STREAMS, LOG)
     assert summed(found, cpu_share=cpu_share).client_bound is bound
 
 
-def test_a_first_token_that_is_told_too_late_is_enough_not_to_be_trusted():
+def test_a_first_token_that_is_seen_too_late_is_enough_not_to_be_trusted():
     found = match_events(seen(RIGHT), STREAMS, LOG)
     late = ttft_errors_s(requests([0.2105, 0.204]), STREAMS, LOG)
-    assert not summed(found, errors_s=late).trusted
+    assert not summed(found, ttft_errors=late).trusted
 
 
 def test_nothing_matched_is_not_trusted_and_has_no_numbers():
-    one = summed(match_events(seen(SEEN), STREAMS, LOG[:0]), errors_s=pd.Series(dtype="float64"))
+    one = summed(match_events(seen(SEEN), STREAMS, LOG[:0]), ttft_errors=pd.Series(dtype="float64"))
     assert (one.events, one.unmatched, one.events_s, one.trusted) == (0, 8, 0.0, False)
     assert one.ttft_error == one.itl_error == ErrorSpread(None, None, None)
 
@@ -199,7 +199,7 @@ def test_levels_that_make_no_sense_are_refused(levels):
         asyncio.run(measure_levels(levels))
 
 
-def test_the_readers_table_tells_which_loads_failed_and_by_how_much():
+def test_the_markdown_table_names_which_loads_failed_and_by_how_much():
     one = summed(match_events(seen(SEEN), STREAMS, LOG))
     good = replace(one, client="gptoss_bench", trusted=True, offered_events_s=1.0)
     said = calibration_markdown(levels_table([good]))

@@ -238,7 +238,8 @@ def test_the_panel_shows_what_is_left_of_a_load_that_was_killed(tmp_path):
         return card.box.children[0].value
 
     words = asyncio.run(used())
-    assert "failed: the load process ended with code -9; completed requests were saved" in words and "<circle" in words
+    assert "failed: the load process ended with code -9; completed requests were saved" in words
+    assert "<circle" in words
 
 
 def test_a_password_in_the_url_is_refused_and_stays_nowhere(tmp_path):

@@ -1,4 +1,4 @@
-"""Whom `bench` sets side by side: how each client is called for one load, and whether it is installed here."""
+"""List the clients that `bench` compares: their command lines for a load, and their installed versions."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _WORDS = ("[UNK]", *PUBLISHED_PROMPT.rstrip(".").split(), ".")
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one run of a client is to send: `requests` in a closed loop of `streams`; `folder` is empty and its own."""
+    """The load of one run: `requests` in a closed loop of `streams`; `folder` is an empty folder for this run."""
 
     url: str
     streams: int
@@ -30,8 +30,8 @@ class Job:
 
     @property
     def out(self) -> Path:
-        """Where the client's numbers are to be."""
-        return self.folder / "told.json"
+        """Return the file for the client's report."""
+        return self.folder / "report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-# As many processes as there are cores: by default guidellm starts up to ten, which a small machine pays for twice.
+# One process per core: guidellm starts up to ten by default, which is costly on a small machine.
 _GUIDELLM = {"GUIDELLM__MAX_WORKER_PROCESSES": str(os.cpu_count() or 1), "HF_HUB_OFFLINE": "1"}
 ALL_CLIENTS = (
     Peer(KIT_CLIENT, "kit", "gptoss-bench"),
@@ -63,33 +63,33 @@ ALL_CLIENTS = (
 
 
 def choose_peers(names: Sequence[str]) -> list[Peer]:
-    """The clients of these names, all where there is none, this kit's always among them. Raises UsageError."""
+    """Return the clients with these names, or all, always with this kit's. Raises UsageError for an unknown name."""
     unknown = sorted(set(names) - {peer.name for peer in ALL_CLIENTS})
     if unknown:
-        raise UsageError(f"no client {unknown[0]!r}: there are {', '.join(peer.name for peer in ALL_CLIENTS)}")
+        raise UsageError(f"no client {unknown[0]!r}: choose from {', '.join(peer.name for peer in ALL_CLIENTS)}")
     return [peer for peer in ALL_CLIENTS if not names or peer.name in names or peer.name == KIT_CLIENT]
 
 
 def python_of(peer: Peer, peers: Path) -> Path:
-    """The interpreter that has the client."""
+    """Return the interpreter that has the client installed."""
     return Path(sys.executable) if peer.venv is None else peers / peer.venv / "bin" / "python"
 
 
 def peer_version(peer: Peer, peers: Path = PEERS_DIR) -> str:
-    """The installed version. Raises UsageError in words where there is none."""
+    """Return the installed version. Raises UsageError if there is none."""
     python = python_of(peer, peers)
     if not python.exists():
         raise UsageError("not installed here (make setup-peers)")
     code = f"import importlib.metadata; print(importlib.metadata.version({peer.package!r}))"
     done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word of why"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
         raise UsageError(f"not installed here ({last})")
     return done.stdout.strip()
 
 
 def peer_command(peer: Peer, job: Job, peers: Path = PEERS_DIR) -> list[str]:
-    """The command line of one run; what it reads is written to the job's folder first."""
+    """Write the input files of one run to its folder, and return its command line."""
     python = python_of(peer, peers)
     load = [job.url, str(job.out), *map(str, (job.streams, job.requests, job.tokens))]
     if peer.kind == "guidellm":
@@ -104,8 +104,8 @@ def peer_command(peer: Peer, job: Job, peers: Path = PEERS_DIR) -> list[str]:
 
 
 def peer_environment(peer: Peer) -> dict[str, str]:
-    """What a client's process is to find: no proxy, and this kit where it runs in this kit's Python."""
-    # Told to be offline, aiperf would look for even a local tokenizer among what it fetched from the hub.
+    """Return the environment of a client: no proxy, and the path of this kit if it runs in this kit's Python."""
+    # In offline mode aiperf would look for even a local tokenizer in the hub's cache.
     dropped = ("PYTHONPATH", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     kept = {name: value for name, value in os.environ.items() if name not in dropped and "proxy" not in name.lower()}
     path = {"PYTHONPATH": str(paths.PACKAGE.parent)} if peer.venv is None else {}
@@ -147,11 +147,11 @@ def _aiperf(job: Job) -> list[str]:
 
 
 def _tokenizer(folder: Path) -> Path:
-    """One that knows the words of the prompt: aiperf wants a tokenizer, and every named one is on some hub."""
+    """Write a tokenizer for the words of the prompt: aiperf requires one, and named ones need the hub."""
     folder.mkdir()
     words = {"type": "WordLevel", "vocab": {word: at for at, word in enumerate(_WORDS)}, "unk_token": _WORDS[0]}
-    whole = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": words}
-    (folder / "tokenizer.json").write_text(json.dumps(whole))
+    tokenizer = {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": words}
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
     kind = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": _WORDS[0]}
     (folder / "tokenizer_config.json").write_text(json.dumps(kind))
     return folder

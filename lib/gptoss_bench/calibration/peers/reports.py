@@ -1,5 +1,4 @@
-"""What a client wrote about its run, read into the tables that `calibrate` compares with the truth."""
-# MERGED: How wrong a client's numbers are, request by request and gap by gap, beside the log of the reference server.
+"""Read the reports of the clients, and compute their errors against the send log of the reference server."""
 
 import json
 from dataclasses import dataclass
@@ -16,17 +15,19 @@ from gptoss_bench.stats import known, percentile
 from gptoss_client import RunFailed
 
 EVENT_COLUMNS = ["request_id", "event", "arrival_ns", "itl_s"]
-NOTHING = float("nan")
+NAN = float("nan")
+NS_PER_S = 1e9
+GAPS, MEANS = "each gap", "a request's mean"  # values of ErrorPercentiles.itl_of
 
 
 @dataclass(frozen=True, slots=True)
 class PeerReport:
-    """The numbers that a client itself reports.
+    """The numbers that a client reports.
 
-    `requests` has request_id and ttft_s; `streams` is the reference server's stream by request_id, out of the replies'
-    ids. Either `chunks` (CHUNK_COLUMNS) or, where a client keeps no gaps, `means`: by request_id a request's mean ITL
-    (s). `warm`: its first wave is not in here. `cpu_s` as it measured it, None where only its processes tell;
-    `loading_cpu_s` is the part of it while requests were under way, None where that is all of it.
+    `requests` has request_id and ttft_s; `streams` is the server's stream number by request_id, from the ids of the
+    replies. Either `events` (EVENT_COLUMNS) is given or, if a client keeps no gaps, `means`: mean ITL (s) by
+    request_id. `warm`: the first wave is not included. `cpu_s` is the client's own measurement, None if it has none;
+    `loading_cpu_s` is the part while requests were in flight, None if that is all of it.
     """
 
     requests: pd.DataFrame
@@ -39,7 +40,7 @@ class PeerReport:
 
 
 def read_report(peer: Peer, job: Job) -> PeerReport:
-    """Read what a run left. Raises RunFailed, in words, where that is nothing or of another shape."""
+    """Read the report of a run. Raises RunFailed if it is missing or has another format."""
     try:
         if peer.kind == "aiperf":
             return _aiperf(job.folder / "aiperf")
@@ -48,7 +49,7 @@ def read_report(peer: Peer, job: Job) -> PeerReport:
         content = json.loads(job.out.read_bytes())
         return _guidellm(content) if peer.kind == "guidellm" else _script(content)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise RunFailed(f"what it left cannot be read: {error!r}") from error
+        raise RunFailed(f"its report cannot be read: {error!r}") from error
 
 
 def _script(content: dict[str, Any]) -> PeerReport:
@@ -63,7 +64,7 @@ def _script(content: dict[str, Any]) -> PeerReport:
 
 
 def _kit(runs: Path) -> PeerReport:
-    """This kit leaves a run folder, whose summary has the CPU of its load."""
+    """Read the run folder of this kit; its summary has the CPU time of the load."""
     [path] = runs.iterdir()
     run = Run.load(path)
     requests, events = run.requests, run.events
@@ -76,7 +77,7 @@ def _kit(runs: Path) -> PeerReport:
 
 
 def _guidellm(content: dict[str, Any]) -> PeerReport:
-    """guidellm keeps of each request its TTFT and its mean ITL, and the id of its reply."""
+    """Read guidellm's report, which has TTFT, mean ITL and reply id of each request."""
     [benchmark] = content["benchmarks"]
     rows = benchmark["requests"]["successful"]
     ttft_s = [row["time_to_first_token_ms"] / 1e3 for row in rows]
@@ -84,12 +85,12 @@ def _guidellm(content: dict[str, Any]) -> PeerReport:
         requests=pd.DataFrame({"request_id": range(len(rows)), "ttft_s": ttft_s}),
         streams=_streams({at: int(row["response_id"][-8:]) for at, row in enumerate(rows)}),
         events=None,
-        means=pd.Series([(row["inter_token_latency_ms"] or NOTHING) / 1e3 for row in rows], dtype="float64"),
+        means=pd.Series([(row["inter_token_latency_ms"] or NAN) / 1e3 for row in rows], dtype="float64"),
     )
 
 
 def _aiperf(folder: Path) -> PeerReport:
-    """aiperf's TTFT and gaps are in its records, the id of a reply and the stamps of its messages in its raw ones."""
+    """Read aiperf's records (TTFT and gaps) and raw records (reply ids and arrival times)."""
     metrics = {row["metadata"]["x_request_id"]: row["metrics"] for row in _lines(folder / "profile_export.jsonl")}
     requests: list[tuple[int, float]] = []
     events: list[tuple[int, int, int, float]] = []
@@ -104,10 +105,10 @@ def _aiperf(folder: Path) -> PeerReport:
         for event, response in enumerate(row["responses"]):
             payload = response["packets"][0]["value"]
             message = {} if payload == "[DONE]" else json.loads(payload)
-            gap_s = NOTHING
+            gap_s = NAN
             if message.get("choices") and message["choices"][0]["delta"].get("content"):
                 streams[request_id] = int(message["id"][-8:])
-                gap_s = gaps_ms[output - 1] / 1e3 if output else NOTHING
+                gap_s = gaps_ms[output - 1] / 1e3 if output else NAN
                 output += 1
             events.append((request_id, event, response["perf_ns"], gap_s))
     return PeerReport(
@@ -126,16 +127,11 @@ def _streams(numbers: dict[int, int]) -> "pd.Series[int]":
     return pd.Series(numbers, dtype="int64", name="stream")
 
 
-NS_PER_S = 1e9
-GAPS, MEANS = "each gap", "a request's mean"
-
-
 @dataclass(frozen=True, slots=True)
-class Errors:
-    """In ms, without their sign, over the requests after the first wave; None where nothing was measured.
+class ErrorPercentiles:
+    """Absolute errors in ms over the `requests` compared, those after the first wave; None if nothing was measured.
 
-    `itl_of` says what the error of ITL is of: each gap, or a request's mean where a client keeps no more.
-    `requests` is how many were compared.
+    `itl_of`: the ITL error is that of each gap or, if a client keeps no gaps, of a request's mean.
     """
 
     requests: int
@@ -145,10 +141,10 @@ class Errors:
     itl_of: str
 
 
-def errors(reported: PeerReport, streams: int, log: pd.DataFrame) -> Errors:
-    """Compare; `streams` is how many ran at a time, and so many of the client's first requests are its warm-up.
+def report_errors(reported: PeerReport, streams: int, log: pd.DataFrame) -> ErrorPercentiles:
+    """Compare a report with the send log (SEND_LOG_COLUMNS).
 
-    First is who reached the server first. `log` has truth_log.COLUMNS.
+    The first `streams` requests, in the order in which they reached the server, are warm-up and left out.
     """
     numbers = reported.streams.sort_values()
     numbers = numbers if reported.warm else numbers.iloc[streams:]
@@ -160,21 +156,21 @@ def errors(reported: PeerReport, streams: int, log: pd.DataFrame) -> Errors:
     else:
         itl = _mean_errors(reported, numbers, log)
     itl_of = MEANS if reported.events is None else GAPS
-    return Errors(len(requests), _ms(ttft, 50), _ms(ttft, 99), _ms(itl, 99), itl_of)
+    return ErrorPercentiles(len(requests), _ms(ttft, 50), _ms(ttft, 99), _ms(itl, 99), itl_of)
 
 
 def server_itl_p50_ms(log: pd.DataFrame) -> float | None:
-    """The median gap between the sends of a stream's outputs (ms), None where there is none."""
+    """Return the median gap between the sends of a stream's outputs (ms), None if there is none."""
     gaps_s = log[log["output"]].sort_values(["stream", "event"]).groupby("stream")["sent_ns"].diff() / NS_PER_S
     return _ms(gaps_s, 50)
 
 
 def _mean_errors(reported: PeerReport, numbers: "pd.Series[int]", log: pd.DataFrame) -> "pd.Series[float]":
-    """By request_id: the client's mean ITL less the true one, (last send - first send) / (outputs - 1)."""
+    """Return by request_id the client's mean ITL minus the server's: (last send - first send) / (outputs - 1)."""
     outputs = log[log["output"] & log["stream"].isin(numbers)].groupby("stream")["sent_ns"]
-    true_s = (outputs.max() - outputs.min()) / (outputs.count() - 1).where(lambda gaps: gaps > 0) / NS_PER_S
+    server_s = (outputs.max() - outputs.min()) / (outputs.count() - 1).where(lambda gaps: gaps > 0) / NS_PER_S
     assert reported.means is not None
-    return reported.means.reindex(numbers.index) - numbers.map(true_s)
+    return reported.means.reindex(numbers.index) - numbers.map(server_s)
 
 
 def _ms(errors_s: pd.Series, p: float) -> float | None:

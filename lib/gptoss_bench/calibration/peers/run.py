@@ -1,5 +1,4 @@
-"""Run all clients under the same loads in turn and compare each with the log of the reference server."""
-# MERGED: One command with all its processes: run to its end or to a limit, with what it cost in CPU and memory.
+"""Run all clients in turn under the same loads, and compare each with the send log; measure CPU and memory."""
 
 import asyncio
 import contextlib
@@ -17,7 +16,14 @@ import pandas as pd
 
 from gptoss_bench.calibration.accuracy import KIT_CLIENT
 from gptoss_bench.calibration.peers.registry import Job, Peer, peer_command, peer_environment, peer_version
-from gptoss_bench.calibration.peers.reports import GAPS, Errors, PeerReport, errors, read_report, server_itl_p50_ms
+from gptoss_bench.calibration.peers.reports import (
+    GAPS,
+    ErrorPercentiles,
+    PeerReport,
+    read_report,
+    report_errors,
+    server_itl_p50_ms,
+)
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log, server_lateness_ms
@@ -27,13 +33,14 @@ from gptoss_client import RunFailed, UsageError, raise_open_file_limit
 TTFT_S = 0.2
 LIMIT_S = 40.0  # of one client's run, its start-up included
 REPEAT_S = 10.0  # a run that took longer is not made again in another round
-SAID = 200  # characters of a client's last words that a row keeps
-NOTHING = Errors(0, None, None, None, GAPS)
+OUTPUT_CHARACTERS = 200  # of the end of a failed client's output, kept in its row
+MEMORY_POLL_S = 0.1
+NO_ERRORS = ErrorPercentiles(0, None, None, None, GAPS)
 
 
 @dataclass(frozen=True, slots=True)
 class PeerLoad:
-    """`streams` at a time, `waves` times, each of so many `tokens`, a token every `itl_s`; 0: as fast as can be.
+    """`waves` waves of `streams` requests with `tokens` each, one token every `itl_s` (0: as fast as possible).
 
     The first wave is warm-up.
     """
@@ -46,7 +53,7 @@ class PeerLoad:
 
     @property
     def requests(self) -> int:
-        """What each client sends in all."""
+        """Return the total number of requests of each client."""
         return self.streams * self.waves
 
 
@@ -56,19 +63,17 @@ PEER_LOADS = (
     PeerLoad("64 streams in a burst", 64, 0.0, 256),
     PeerLoad("512 streams at 80 tokens/s", 512, 0.0125, 40, waves=2),
 )
-START = PeerLoad("start", 1, 0.0, 2, waves=2)  # what a client costs before its load
-Progress = Callable[[str], None]
+START = PeerLoad("start", 1, 0.0, 2, waves=2)  # measures the cost of starting a client
 
 
 @dataclass(frozen=True, slots=True)
 class PeerRow:
     """One run of one client.
 
-    `requests` were compared with the truth, `lost` were sent and are missing from what the client reports.
-    `true_itl_p50_ms` is the server's own gap, `server_late_p99_ms` its lateness.
-    `cpu_s` is what it used beyond START's run, `loading_cpu_s` the part of it while requests were under way where a
-    client does more afterwards, `tree_cpu_s` what all its processes used from their start to their end. `problem` says
-    in words why there are no numbers.
+    `requests` were compared with the send log; `lost` were sent but are missing from the client's report.
+    `true_itl_p50_ms` is the median gap between sends, `server_late_p99_ms` the server's lateness. `cpu_s` is the CPU
+    time beyond that of START, `loading_cpu_s` the part while requests were in flight, for a client that works
+    afterwards, `tree_cpu_s` that of all its processes from start to end. `problem` is why there are no numbers.
     """
 
     round: int
@@ -94,7 +99,7 @@ class PeerRow:
 
 @dataclass(frozen=True, slots=True)
 class _Ran:
-    """A run before the server's log is there: the server's streams from `first` to before `end` were its own."""
+    """A run before the send log is read; its streams are those from `first` to before `end`."""
 
     peer: Peer
     reported: PeerReport | None
@@ -107,18 +112,23 @@ class _Ran:
 
     @property
     def cpu_s(self) -> float:
-        """That of all its processes, or of its one as it measured it itself, its imports left out."""
+        """Return the CPU time of all processes, or the client's own measurement, which leaves out its imports."""
         return self.tree_cpu_s if self.reported is None or self.reported.cpu_s is None else self.reported.cpu_s
 
 
 async def compare_clients(
-    clients: Sequence[Peer], loads: Sequence[PeerLoad], *, rounds: int, folder: Path, say: Progress
+    clients: Sequence[Peer],
+    loads: Sequence[PeerLoad],
+    *,
+    rounds: int,
+    folder: Path,
+    report_progress: Callable[[str], None],
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """One row a run (Row), and why each client that is absent is. `folder` is where the venvs of peers are.
+    """Return one row per run (PeerRow), and by absent client the reason; `folder` has the venvs of the peers.
 
-    Each round goes through all loads, each load through all clients, so that a disturbance hits all alike. A client
-    that is slow to start takes part in the first round only, as does one whose run under a load took over REPEAT_S.
-    Raises UsageError where the files cannot be opened, RunFailed where the server leaves no log.
+    Each round runs all clients under each load, so that a disturbance affects all of them. Slow clients run in the
+    first round only, as do those whose run under a load took over REPEAT_S. `report_progress` gets a line per run.
+    Raises UsageError if not enough files can be opened, RunFailed if the server writes no log.
     """
     raise_open_file_limit(2 * max(load.streams for load in loads))  # the children inherit the limit
     versions, absent = {}, {}
@@ -142,13 +152,13 @@ async def compare_clients(
             for ran in runs:
                 row = _row((number, load), ran, versions[ran.peer.name], base_s[ran.peer.name], log)
                 rows.append(row)
-                say(f"round {number}, {load.name}, {row.client}: {row.problem or f'{row.wall_s:.1f} s'}")
+                report_progress(f"round {number}, {load.name}, {row.client}: {row.problem or f'{row.wall_s:.1f} s'}")
     return pd.DataFrame([asdict(row) for row in rows], columns=list(PeerRow.__dataclass_fields__)), absent
 
 
 async def _under(load: PeerLoad, clients: Sequence[Peer], folder: Path) -> tuple[list[_Ran], pd.DataFrame]:
-    """Each client under one load against one server, and the server's log."""
-    # The role chunk comes in one write with the first token, so that all clients mean the same by TTFT.
+    """Run each client under one load against one server; return the runs and the send log."""
+    # The role chunk is sent with the first token, so that TTFT means the same for all clients.
     plan = ReferencePlan(ttft_s=TTFT_S, itl_s=load.itl_s, tokens=load.tokens, role="first")
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch)
@@ -161,7 +171,7 @@ async def _under(load: PeerLoad, clients: Sequence[Peer], folder: Path) -> tuple
             return runs, read_send_log(where / "send_log.parquet").events
         except UsageError as error:
             raise RunFailed(
-                "the reference server had to be ended before its log was whole: the machine was busy"
+                "the reference server was killed before its log was complete: rerun on an idle machine"
             ) from error
 
 
@@ -180,7 +190,9 @@ async def _run(peer: Peer, job: Job, folder: Path) -> _Ran:
         if cost.code is None:
             raise RunFailed(f"did not end within {LIMIT_S:.0f} s")
         if cost.code:
-            raise RunFailed(f"exit code {cost.code}: {' '.join(log.read_text(errors='replace').split())[-SAID:]}")
+            raise RunFailed(
+                f"exit code {cost.code}: {' '.join(log.read_text(errors='replace').split())[-OUTPUT_CHARACTERS:]}"
+            )
         reported = read_report(peer, job)
     except RunFailed as error:
         problem = str(error)
@@ -190,7 +202,7 @@ async def _run(peer: Peer, job: Job, folder: Path) -> _Ran:
 def _row(at: tuple[int, PeerLoad], ran: _Ran, version: str, base_s: float, log: pd.DataFrame) -> PeerRow:
     number, load = at
     own = log[(log["stream"] >= ran.first) & (log["stream"] < ran.end)]
-    found = NOTHING if ran.reported is None else errors(ran.reported, load.streams, own)
+    found = NO_ERRORS if ran.reported is None else report_errors(ran.reported, load.streams, own)
     measured = load.requests - load.streams
     cost: dict[str, float | None] = dict.fromkeys(("cpu_s", "loading_cpu_s", "memory_mib"))
     if ran.reported is not None:
@@ -225,15 +237,12 @@ def _streams_so_far(url: str) -> int:
     return int(answer.json()["streams"])
 
 
-LOOK_S = 0.1
-
-
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`code` is the exit code, None where the command was ended at its limit.
+    """The cost of a command with all its processes; `code` is the exit code, None if it was stopped at its limit.
 
-    `cpu_s` is user and system time of all processes. `memory_mib` is the peak of the sum of their resident memory,
-    looked at ten times a second, pages that two share counted twice; None where there is no /proc.
+    `cpu_s` is user and system time. `memory_mib` is the peak sum of resident memory, sampled ten times a second, with
+    shared pages counted once per process; None without /proc.
     """
 
     code: int | None
@@ -243,13 +252,13 @@ class Cost:
 
 
 async def run_tree(command: Sequence[str], environment: Mapping[str, str], log: Path, *, limit_s: float) -> Cost:
-    """Run `command` with its output in `log`; nothing of it is left on any way out.
+    """Run `command` with its output in `log` and return its cost; all its processes are stopped in any case.
 
-    The leash adopts what its command leaves behind, so its own account at the end has the CPU of all of them.
+    The supervisor adopts orphaned processes, so its resource usage at the end includes the CPU time of all.
     """
     began_s, peak = time.perf_counter(), 0
     supervised = [sys.executable, "-I", supervisor.__file__, "--", *command]
-    with log.open("wb") as output, subprocess.Popen(  # noqa: ASYNC220 - it starts in a moment, and wait4 must be ours
+    with log.open("wb") as output, subprocess.Popen(  # noqa: ASYNC220 - starting is quick; wait4 needs a direct child
         supervised, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=dict(environment)
     ) as held:  # fmt: skip
         assert held.stdin is not None
@@ -257,17 +266,17 @@ async def run_tree(command: Sequence[str], environment: Mapping[str, str], log: 
         try:
             while ended is None and wall_s <= limit_s:
                 peak = max(peak, sum(map(_resident, descendants(held.pid))))
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(MEMORY_POLL_S)
                 ended, wall_s = _ended(held.pid, os.WNOHANG), time.perf_counter() - began_s
         finally:
-            held.stdin.close()  # the leash then ends whatever of its command has not ended
+            held.stdin.close()  # the supervisor then stops the remaining processes
             in_time = ended is not None
             held.returncode, cpu_s = ended if ended is not None else _ended(held.pid, 0) or (1, 0.0)
     return Cost(held.returncode if in_time else None, wall_s, cpu_s, peak / 2**20 if peak else None)
 
 
 def _ended(process: int, options: int) -> tuple[int, float] | None:
-    """Exit code and CPU seconds of a child that has ended, it and all that it waited for; None while it runs."""
+    """Return exit code and CPU seconds of an ended child and those it waited for; None while it runs."""
     found, status, used = os.wait4(process, options)
     return (os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime) if found else None
 

@@ -1,5 +1,7 @@
-"""The rows of a bench to Markdown: medians over its rounds, and how many times those of this kit they are. Pure."""
-# MERGED: A bench on disk: results/bench/<utc>-bench-<id>/ with `rows.csv`, one row a run of a client, and its mani
+"""Summarise the rows of a bench as Markdown, with ratios to this kit, and store them in results/bench/<bench>/.
+
+The folder has rows.csv, one row per run of a client, and manifest.json.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,23 +19,24 @@ from gptoss_bench.runs import code_version, machine_facts, new_run_id, package_v
 from gptoss_bench.stats import known
 from gptoss_client import UsageError
 
-COLUMNS = {
+SCHEMA_VERSION = 1
+TABLE_COLUMNS = {
     "ttft_p50_ms": "TTFT error p50, ms",
     "ttft_p99_ms": "TTFT error p99, ms",
     "itl_p99_ms": "ITL error p99, ms",
     "cpu_us": "CPU, µs an event",
     "memory_mib": "memory, MiB",
 }
-NUMBERS = [*COLUMNS, "loading_us", "true_itl_p50_ms"]
-LEAST_GAP_MS = 0.1  # between tokens closer than that a client that tells no gap at all is hardly wrong
+NUMBERS = [*TABLE_COLUMNS, "loading_us", "true_itl_p50_ms"]
+LEAST_GAP_MS = 0.1  # with shorter gaps, even a client that reports a gap of 0 has a small error
 MEASURED = ["ttft_p50_ms", "ttft_p99_ms", "itl_p99_ms", "cpu_s", "loading_cpu_s", "memory_mib", "true_itl_p50_ms"]
 
 
 def peer_medians(rows: pd.DataFrame) -> pd.DataFrame:
-    """By load and client, in the order of `rows`: the medians over the rounds that gave numbers.
+    """Return the medians over the rounds with numbers, by load and client in the order of `rows`.
 
-    Columns NUMBERS, `rounds` that gave numbers, `lost` requests of all rounds, `itl_of`, and the first `problem`.
-    `cpu_us` is microseconds of CPU an event of the server's, `loading_us` that while requests were under way.
+    Columns: NUMBERS, `rounds` with numbers, `lost` requests of all rounds, `itl_of`, and the first `problem`.
+    `cpu_us` is µs of CPU per event sent, `loading_us` the same while requests were in flight.
     """
     rows = rows.astype(dict.fromkeys(MEASURED, "float64"))
     events = rows["events"].where(rows["events"] > 0)
@@ -48,16 +51,16 @@ def peer_medians(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_peer_ratios(one_load: pd.DataFrame) -> dict[str, float | None]:
-    """By column, the smallest value of any peer over this kit's; None where one of the two is not known.
+    """Return by column the smallest value of any peer divided by this kit's; None if one of them is unknown.
 
-    `one_load` is `medians` of one load, by client. An error of ITL that is of means is not comparable and left out,
-    as is that of a load whose true gaps are too short for it to tell anything.
+    `one_load` is `peer_medians` of one load, by client. ITL errors of means are not comparable and left out, as are
+    those of a load with gaps shorter than LEAST_GAP_MS.
     """
-    found: dict[str, float | None] = dict.fromkeys(COLUMNS)
+    found: dict[str, float | None] = dict.fromkeys(TABLE_COLUMNS)
     if KIT_CLIENT not in one_load.index:
         return found
     peers = one_load.drop(index=KIT_CLIENT)
-    for name in COLUMNS:
+    for name in TABLE_COLUMNS:
         rivals = peers
         if name == "itl_p99_ms":
             rivals = peers[(peers["itl_of"] != MEANS) & (one_load["true_itl_p50_ms"].max() >= LEAST_GAP_MS)]
@@ -68,26 +71,26 @@ def best_peer_ratios(one_load: pd.DataFrame) -> dict[str, float | None]:
 
 
 def peer_bench_markdown(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """The table of each load, how this kit stands to the best peer, and what is to be known beside them.
+    """Return a table per load, with the ratio of the best peer to this kit, and notes.
 
     `facts` is the bench's manifest: `rounds`, `absent`, `versions`, `decoding`.
     """
-    whole = peer_medians(rows)
+    medians = peer_medians(rows)
     parts = []
-    for load in whole.index.get_level_values("load").unique():
-        parts.append(_one_load(str(load), whole.loc[load]))
-    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in _notes(whole, facts))])
+    for load in medians.index.get_level_values("load").unique():
+        parts.append(_one_load(str(load), medians.loc[load]))
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in _notes(medians, facts))])
 
 
 def _one_load(load: str, found: pd.DataFrame) -> str:
-    lines = [f"| {load} | {' | '.join(COLUMNS.values())} |", "|---|" + "---|" * len(COLUMNS)]
+    lines = [f"| {load} | {' | '.join(TABLE_COLUMNS.values())} |", "|---|" + "---|" * len(TABLE_COLUMNS)]
     rows = found.reset_index().to_dict("records")
     ours = next((row for row in rows if row["client"] == KIT_CLIENT), {})
     for row in rows:
         if row["rounds"]:
-            cells = [_cell(row[name], None if row is ours else ours.get(name)) for name in COLUMNS]
+            cells = [_cell(row[name], None if row is ours else ours.get(name)) for name in TABLE_COLUMNS]
         else:
-            cells = [_plain(row["problem"]), *[""] * (len(COLUMNS) - 1)]
+            cells = [_plain(row["problem"]), *[""] * (len(TABLE_COLUMNS) - 1)]
         lines.append(f"| {row['client']} | {' | '.join(cells)} |")
     ratios = best_peer_ratios(found)
     if any(ratio is not None for ratio in ratios.values()):
@@ -105,7 +108,7 @@ def _cell(value: float, ours: float | None) -> str:
 
 
 def short_number(value: float) -> str:
-    """Three significant digits, none of them behind the point where there are more before it."""
+    """Return a number with three significant digits, or as an integer from 100 on."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -113,27 +116,26 @@ def _plain(words: str) -> str:
     return " ".join(words.replace("|", " ").split())[:160]
 
 
-def _notes(whole: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
+def _notes(medians: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
     versions = ", ".join(f"{name}: {version}" for name, version in facts["versions"].items())
     notes = [f"{versions}. Medians over {facts['rounds']} rounds, one where a run is long."]
     if machine := facts.get("machine"):
         notes.append(f"{machine['cpu']}, {machine['cores']} cores, which the server and the client under test share.")
-    rows = whole.reset_index().to_dict("records")
+    rows = medians.reset_index().to_dict("records")
     if loading := [
         f"{short_number(row['loading_us'])} at {row['load']}" for row in rows if pd.notna(row["loading_us"])
     ]:
         notes.append(
             f"Of {KIT_CLIENT}'s CPU, so much an event while requests were under way, µs: {', '.join(loading)}."
         )
-    gaps_ms = whole["true_itl_p50_ms"].groupby(level="load", sort=False).median()
+    gaps_ms = medians["true_itl_p50_ms"].groupby(level="load", sort=False).median()
     for load, gap_ms in gaps_ms[gaps_ms < LEAST_GAP_MS].items():
         notes.append(
-            f"{load}: the true gap is {short_number(gap_ms * 1e3)} µs at the median, so a client that tells no gap is "
-            "hardly "
-            "wrong, and the error of ITL is compared for no best."
+            f"{load}: the true gap is {short_number(gap_ms * 1e3)} µs at the median, so the error of a "
+            "client that reports no gap is small, and no best ITL error is determined."
         )
     for client in sorted({row["client"] for row in rows if row["itl_of"] == MEANS}):
-        notes.append(f"{client} keeps no gaps: its ITL error is of a request's mean, and no candidate for the best.")
+        notes.append(f"{client} keeps no gaps: its ITL error is that of a request's mean and is not compared.")
     for row in rows:
         if row["rounds"] and pd.notna(row["problem"]):
             notes.append(f"{row['client']} failed in some round at {row['load']}: {_plain(row['problem'])}.")
@@ -148,24 +150,21 @@ def _notes(whole: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-SCHEMA_VERSION = 1
-
-
 @dataclass(frozen=True, slots=True)
 class PeerBench:
-    """A bench as it reads from disk; `rows` has the columns of peer_bench.Row."""
+    """A bench read from disk; `rows` has the columns of `PeerRow`."""
 
     path: Path
     manifest: dict[str, Any]
     rows: pd.DataFrame
 
     def markdown(self) -> str:
-        """The tables and their notes."""
+        """Return the tables and their notes."""
         return peer_bench_markdown(self.rows, self.manifest)
 
 
 def create_peer_bench(results: Path) -> Path:
-    """Make an empty folder for a bench. Raises UsageError where that is not allowed."""
+    """Create an empty folder for a bench. Raises UsageError if it cannot be created."""
     path = results / "bench" / new_run_id("bench")
     try:
         path.mkdir(parents=True)
@@ -175,7 +174,7 @@ def create_peer_bench(results: Path) -> Path:
 
 
 def write_peer_bench(path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], facts: Mapping[str, Any]) -> PeerBench:
-    """Keep the rows, and then the manifest: `facts`, the loads, the machine and the code. Returns what was kept."""
+    """Write the rows, then the manifest with `facts`, loads, machine and code; return the bench."""
     versions = rows.drop_duplicates("client").set_index("client")["version"].to_dict()
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -197,7 +196,7 @@ def write_peer_bench(path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], 
 
 
 def load_peer_bench(path: Path) -> PeerBench:
-    """Read a bench. Raises UsageError where the folder holds none, or one of a newer kit."""
+    """Read a bench. Raises UsageError if the folder has none, or one of a newer version of the kit."""
     try:
         manifest = json.loads((path / "manifest.json").read_bytes())
         rows = pd.read_csv(path / "rows.csv")
@@ -210,5 +209,5 @@ def load_peer_bench(path: Path) -> PeerBench:
 
 
 def is_peer_bench(path: Path) -> bool:
-    """Whether the folder holds a bench rather than a run."""
+    """Return whether the folder has a bench and not a run."""
     return (path / "rows.csv").exists()

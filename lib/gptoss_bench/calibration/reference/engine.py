@@ -1,4 +1,4 @@
-"""The kit's own paced server as a child process: the truth against which the client is measured."""
+"""Start the reference server as a child process, by the interface of an engine."""
 
 import sys
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +15,7 @@ from gptoss_client import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class ReferenceEngine:
-    """The paced server with `plan`, its log send_log.parquet in `log_dir`."""
+    """The reference server with `plan`; its log is send_log.parquet in `log_dir`."""
 
     plan: ReferencePlan
     log_dir: Path
@@ -24,39 +24,39 @@ class ReferenceEngine:
     cwd: Path | None = None
 
     def prepare(self) -> Endpoint:
-        """It is part of the kit: nothing can be missing."""
+        """Return the endpoint; the server is part of the kit, so no prerequisite is checked."""
         return Endpoint(url="", model=MODEL, dialect=self.dialect, engine=REFERENCE_SERVER)
 
     def command(self, port: int) -> list[str]:
-        """The server as a child of this Python."""
+        """Return the command line, with the interpreter of this process."""
         files = [f"--port={port}", f"--log={self.log_dir / 'send_log.parquet'}"]
         return [sys.executable, "-m", "gptoss_bench", "reference-server", *files, *reference_options(self.plan)]
 
     def environment(self, port: int) -> dict[str, str]:
-        """None is needed."""
+        """Return no additional environment variables."""
         return {}
 
     async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str = "") -> Endpoint:
-        """As one that runs already."""
+        """Return the endpoint as the running server describes it."""
         return await describe_reference(http, endpoint)
 
 
 def serve_reference(
     plan: ReferencePlan, log_dir: Path, *, dialect: str = "openai", port: int = 0, timeout_s: float = 60.0
 ) -> AbstractAsyncContextManager[Endpoint]:
-    """Serve `plan` for the length of the block; send_log.parquet is in `log_dir` once it has ended.
+    """Serve `plan` until the end of the block, which writes send_log.parquet to `log_dir`.
 
-    The token that shows it ready is stream 0. Raises UsageError where the port is taken or no token comes back.
+    Stream 0 is the readiness check. Raises UsageError if the port is in use or no token is received.
     """
     return launched(ReferenceEngine(plan, log_dir, dialect), log_dir, port=port, timeout_s=timeout_s)
 
 
 def reference_options(plan: ReferencePlan) -> list[str]:
-    """The plan as options of the command `truth-server`; what is as by default is left out."""
-    texts = []
+    """Return the plan as options of the command `reference-server`, without those at their default."""
+    options = []
     for entry in fields(plan):
         value = getattr(plan, entry.name)
         if value != entry.default:
             flag = f"--{entry.name.replace('_', '-')}"
-            texts.append(flag if isinstance(value, bool) else f"{flag}={value}")
-    return texts
+            options.append(flag if isinstance(value, bool) else f"{flag}={value}")
+    return options

@@ -1,4 +1,4 @@
-"""Describe what a reference server does: pace, dialect and faults; the same seed gives the same plan."""
+"""Define the options of a reference server, and compute its schedule and faults from them and a seed."""
 
 import random
 from collections.abc import Sequence
@@ -13,96 +13,106 @@ REFERENCE_PLAN_CHOICES = {
     "reasoning": ("none", "reasoning", "reasoning_content", "both"),
     "usage": ("none", "final", "continuous"),
 }
-BLOCK = 100  # of each block of so many requests, exactly the planned share fails
+FAULT_BLOCK = 100  # requests; the planned share of each block fails, exactly
 FAULTS = ("http", "error", "cut")
 
 
-def _option(default: Any, words: str) -> Any:
-    return field(default=default, metadata={"help": words})
+def _option(default: Any, help_text: str) -> Any:
+    return field(default=default, metadata={"help": help_text})
 
 
 @dataclass(frozen=True, slots=True)
 class ReferencePlan:
-    """The options of a reference server; times in seconds. Raises UsageError where a value makes no sense."""
+    """The options of a reference server; times in seconds. Raises UsageError if a value is not valid."""
 
-    ttft_s: float = _option(0.2, "from a request's arrival to its first token")
-    itl_s: float = _option(0.025, "from one token to the next")
-    jitter_s: float = _option(0.0, "each event is later by a seeded share of this")
-    lockstep: bool = _option(False, "all streams' tokens at common ticks, as a batching engine's")
-    tokens: int = _option(64, "of a reply; a request's own limit makes it shorter")
-    tokens_per_event: int = _option(1, "in one event, which is then as many ITLs after the last")
-    role: str = _option("early", "the role chunk: at once, with the first token, or never")
-    reasoning: str = _option("none", "the field of the reasoning share (Ollama's is always `thinking`)")
-    reasoning_share: float = _option(0.5, "of the events, the first ones, where reasoning is not none")
-    usage: str = _option("final", "token counts: none, at the end, or in each event as well")
-    comment_every: int = _option(0, "an SSE comment before each so-many-th event; 0 for none")
-    crlf: bool = _option(False, "lines end with CR LF")
-    torn: int = _option(1, "writes for one event, cut at seeded bytes, in UTF-8 and in HTTP's framing too")
-    torn_gap_s: float = _option(0.0, "between the writes of one event; the last one is on time")
-    http_errors: float = _option(0.0, "share of requests refused with the status below, in whole percent")
-    http_status: int = _option(503, "of the refused ones")
-    stream_errors: float = _option(0.0, "share of streams that tell an error and end, in whole percent")
-    cuts: float = _option(0.0, "share of streams whose connection closes inside an event, in whole percent")
-    accept_s: float = _option(0.0, "that a new connection waits until it is accepted")
-    seed: int = _option(0, "of jitter, tears and faults")
+    ttft_s: float = _option(0.2, "time from the arrival of a request to its first token")
+    itl_s: float = _option(0.025, "time from one token to the next")
+    jitter_s: float = _option(0.0, "largest delay of an event; the delays are random, from the seed")
+    lockstep: bool = _option(False, "send the tokens of all streams at common ticks, as an engine that batches")
+    tokens: int = _option(64, "tokens of a reply, unless the request has a lower limit")
+    tokens_per_event: int = _option(1, "tokens in one event; the time between events grows with them")
+    role: str = _option("early", "send the role chunk at once, with the first token, or never")
+    reasoning: str = _option("none", "field of the reasoning text (in Ollama's API always `thinking`)")
+    reasoning_share: float = _option(
+        0.5, "share of the events, the first ones, that is reasoning, unless reasoning is none"
+    )
+    usage: str = _option("final", "token counts: none, at the end, or also in each event")
+    comment_every: int = _option(0, "send an SSE comment before each N-th event; 0: never")
+    crlf: bool = _option(False, "end lines with CR LF")
+    torn: int = _option(1, "writes per event, split at random bytes, also inside characters and HTTP framing")
+    torn_gap_s: float = _option(0.0, "time between the writes of one event; the last one is on time")
+    http_errors: float = _option(0.0, "share of requests refused with --http-status, in whole percent")
+    http_status: int = _option(503, "status of refused requests")
+    stream_errors: float = _option(0.0, "share of streams that end with an error message, in whole percent")
+    cuts: float = _option(0.0, "share of streams whose connection is closed inside an event, in whole percent")
+    accept_s: float = _option(0.0, "time until a new connection is accepted")
+    seed: int = _option(0, "seed of jitter, splits and faults")
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be served, in words."""
+        """Raise UsageError if a value is not valid."""
         for name, allowed in REFERENCE_PLAN_CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         for entry in fields(self):
             value = getattr(self, entry.name)
             if entry.name.endswith("_s") and not 0 <= value < 3600:
-                raise UsageError(f"{entry.name} must be seconds from 0 to an hour, not {value}")
+                raise UsageError(f"{entry.name} must be seconds from 0 to 3600, not {value}")
         for name, least in (("tokens", 1), ("tokens_per_event", 1), ("torn", 1), ("comment_every", 0)):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be {least} or more, not {getattr(self, name)}")
         if not 0 <= self.reasoning_share <= 1:
-            raise UsageError(f"reasoning_share must lie between 0 and 1, not {self.reasoning_share}")
+            raise UsageError(f"reasoning_share must be between 0 and 1, not {self.reasoning_share}")
         if not 400 <= self.http_status <= 599:
-            raise UsageError(f"http_status must be an error, 400 to 599, not {self.http_status}")
+            raise UsageError(f"http_status must be an error status, 400 to 599, not {self.http_status}")
         rates = (self.http_errors, self.stream_errors, self.cuts)
-        if min(rates) < 0 or sum(rates) > 1 or any(abs(rate * BLOCK - round(rate * BLOCK)) > 1e-9 for rate in rates):
-            raise UsageError(f"the rates of faults must be whole percents that sum to 1 at most, not {rates}")
+        if (
+            min(rates) < 0
+            or sum(rates) > 1
+            or any(abs(rate * FAULT_BLOCK - round(rate * FAULT_BLOCK)) > 1e-9 for rate in rates)
+        ):
+            raise UsageError(f"fault rates must be whole percents with a sum of at most 1, not {rates}")
 
 
 def fault(plan: ReferencePlan, number: int) -> str | None:
-    """What goes wrong in the `number`-th request (from 0): one of FAULTS, or None. Exact in each block of BLOCK."""
-    place = _places(plan.seed, number // BLOCK)[number % BLOCK]
+    """Return the fault of request `number` (from 0), one of FAULTS or None; the rates hold in each FAULT_BLOCK."""
+    position = _fault_order(plan.seed, number // FAULT_BLOCK)[number % FAULT_BLOCK]
     for name, rate in zip(FAULTS, (plan.http_errors, plan.stream_errors, plan.cuts), strict=True):
-        place -= round(rate * BLOCK)
-        if place < 0:
+        position -= round(rate * FAULT_BLOCK)
+        if position < 0:
             return name
     return None
 
 
 @lru_cache(maxsize=64)
-def _places(seed: int, block: int) -> list[int]:
-    return random.Random(f"{seed} block {block}").sample(range(BLOCK), BLOCK)
+def _fault_order(seed: int, block: int) -> list[int]:
+    return random.Random(f"{seed} block {block}").sample(range(FAULT_BLOCK), FAULT_BLOCK)
 
 
 def fault_after(plan: ReferencePlan, number: int, events: int) -> int:
-    """How many of its `events` a faulty stream sends whole: at least one, and never all, where there are two."""
+    """Return how many of its `events` a faulty stream sends: at least one and not all, if it has two or more."""
     return random.Random(f"{plan.seed} fault {number}").randint(min(1, events - 1), events - 1)
 
 
-def tears(plan: ReferencePlan, number: int, size: Sequence[int]) -> list[list[int]]:
-    """For each write of so many bytes where it ends up cut: `plan.torn` - 1 seeded places, and its end."""
+def split_points(plan: ReferencePlan, number: int, sizes: Sequence[int]) -> list[list[int]]:
+    """Return for each write of `sizes` bytes the ends of its parts: `plan.torn` - 1 random places, and its own end."""
     draw = random.Random(f"{plan.seed} tears {number}")
-    insides = [range(1, end) for end in size]
+    insides = [range(1, end) for end in sizes]
     return [
         [*sorted(draw.sample(inside, min(plan.torn - 1, len(inside)))), end]
-        for inside, end in zip(insides, size, strict=True)
+        for inside, end in zip(insides, sizes, strict=True)
     ]
 
 
 def due_ns(plan: ReferencePlan, number: int, steps: Sequence[int], asked_ns: int, epoch_ns: int) -> list[int]:
-    """When each write is due (ns on the clock of the two stamps), never before the one that it follows.
+    """Return when each write is due (monotonic ns), in ascending order.
 
-    A step of `steps` is the number of tokens before it, -1 for what goes out at once. In lockstep the first token
-    waits for the next common tick after its TTFT; ticks are one event apart, counted from `epoch_ns`, and share their
-    jitter.
+    Args:
+        plan: Pace, jitter and lockstep.
+        number: Number of the stream, for its jitter.
+        steps: By write, the number of tokens before it; -1 for a write that is due at once.
+        asked_ns: Arrival of the request.
+        epoch_ns: Origin of the common ticks of lockstep. The first token is then due at the next tick after its TTFT;
+            ticks are one event apart, and all streams have the same jitter at a tick.
     """
     token_ns = round(plan.itl_s * 1e9)
     gap_ns = max(1, token_ns * plan.tokens_per_event)

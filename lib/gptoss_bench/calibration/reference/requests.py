@@ -1,4 +1,4 @@
-"""Parse the requests to a reference server and take the kernel timestamp of their arrival."""
+"""Parse the requests to a reference server, and determine when they arrived."""
 
 import contextlib
 import ctypes
@@ -13,7 +13,7 @@ from gptoss_client import kernel_timestamp_ns
 _DIALECTS = {"/v1/chat/completions": "openai", "/api/chat": "ollama"}
 _LARGEST_HEAD = 65536
 _NAMED = {"name": MODEL, "model": MODEL}
-ABOUT: dict[str, dict[str, object]] = {
+DOCUMENTS: dict[str, dict[str, object]] = {
     "/v1/models": {"object": "list", "data": [{"id": MODEL, "object": "model", "owned_by": "gptoss-bench"}]},
     "/api/version": {"version": "0.0.0-reference"},
     "/api/tags": {"models": [_NAMED]},
@@ -24,7 +24,7 @@ ABOUT: dict[str, dict[str, object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: `wanted` is the stream that it asks for, None where it asks for something else."""
+    """One request; `wanted` is the stream that it requests, None if it requests a document."""
 
     path: str
     close: bool
@@ -32,11 +32,11 @@ class Request:
 
 
 def first_request(data: bytes) -> tuple[Request | None, bytes]:
-    """The first whole request in the bytes, None while it is not, and what is left. Raises ValueError: it is none."""
+    """Return the first request in the bytes, or None if incomplete, and the rest. Raises ValueError if malformed."""
     head, blank, rest = data.partition(b"\r\n\r\n")
     if not blank:
         if len(head) > _LARGEST_HEAD:
-            raise ValueError("the head is too long")
+            raise ValueError("the request head is too long")
         return None, data
     opening, *lines = head.decode("latin-1").split("\r\n")
     method, path, version = opening.split(" ")
@@ -51,7 +51,7 @@ def first_request(data: bytes) -> tuple[Request | None, bytes]:
 
 
 def _limit(dialect: str, body: bytes) -> int | None:
-    """The request's own limit of tokens."""
+    """Return the token limit of the request body, None if it has none."""
     asked = json.loads(body)
     try:
         if dialect == "ollama":
@@ -60,7 +60,7 @@ def _limit(dialect: str, body: bytes) -> int | None:
             limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
         return None if limit is None else max(1, int(limit))
     except (AttributeError, TypeError) as error:
-        raise ValueError("the body is no request") from error
+        raise ValueError("the body is not a request") from error
 
 
 def arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
@@ -70,8 +70,8 @@ def arrival_ns(ancillary: list[tuple[int, int, bytes]]) -> int:
     return now_ns if arrived_ns is None else now_ns - max(0, time.time_ns() - arrived_ns)
 
 
-def exact_timer() -> None:
-    """Linux lets a sleep run 50 µs over by default; this process asks for 1 ns."""
+def set_timer_slack() -> None:
+    """Set the timer slack of this process to 1 ns; by default Linux ends a sleep up to 50 µs late."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)  # PR_SET_TIMERSLACK

@@ -1,4 +1,4 @@
-"""The log of a reference server: when each event truly left, and how late the server itself was. One Parquet file."""
+"""Convert the sent streams of a reference server to its send log, one row per event; write, read and describe it."""
 
 import json
 from collections.abc import Iterable
@@ -18,36 +18,36 @@ from gptoss_client import UsageError
 
 SEND_LOG_COLUMNS = {
     "stream": "int64",  # the number in the event's id
-    "event": "int32",  # from 0, comments not counted: the `event` of a run's chunk table
+    "event": "int32",  # from 0, without comments: the `event` of a run's event table
     "kind": "str",
     "output": "bool",
     "tokens": "int32",
-    "asked_ns": "int64",  # arrival of the request's last byte, by the kernel where it tells
+    "asked_ns": "int64",  # arrival of the request's last byte, by the kernel if it has timestamps
     "due_ns": "int64",
-    "sent_ns": "int64",  # immediately before the send() that completed the event, HTTP's framing aside
+    "sent_ns": "int64",  # immediately before the send() that completed the event, not counting HTTP framing
     "sent_after_ns": "int64",  # immediately after it
-    "fault": "str",  # of the whole stream: http, error, cut, or null
+    "fault": "str",  # of the stream: http, error, cut, or null
 }
 _PLAN = b"reference_plan"
 
 
 @dataclass(frozen=True, slots=True)
 class SendLog:
-    """A log as it reads from disk; `events` has COLUMNS, streams in the order of their ends."""
+    """A log read from disk; `events` has SEND_LOG_COLUMNS, with streams in the order in which they ended."""
 
     plan: ReferencePlan
     events: pd.DataFrame
 
 
 def send_log_table(streams: Iterable[SentStream]) -> pd.DataFrame:
-    """One row an event that was sent whole, or a refusal."""
+    """Return one row per event that was sent completely, or per refusal."""
     columns: dict[str, list[Any]] = {name: [] for name in SEND_LOG_COLUMNS}
     for stream in streams:
         timestamps = stream.timestamps
         event = 0
         for at in range(len(timestamps) // 2):
-            for said in stream.completes[at]:
-                row = (stream.number, event, said.kind, said.kind == "output", said.tokens, stream.asked_ns,
+            for sent in stream.completes[at]:
+                row = (stream.number, event, sent.kind, sent.kind == "output", sent.tokens, stream.asked_ns,
                        stream.due_ns[at], timestamps[2 * at], timestamps[2 * at + 1], stream.fault)  # fmt: skip
                 for values, value in zip(columns.values(), row, strict=True):
                     values.append(value)
@@ -56,7 +56,7 @@ def send_log_table(streams: Iterable[SentStream]) -> pd.DataFrame:
 
 
 def write_send_log(path: Path, plan: ReferencePlan, events: pd.DataFrame) -> None:
-    """Write the log in one step. Raises OSError where the disk refuses."""
+    """Write the log atomically. Raises OSError if it cannot be written."""
     found = pa.Table.from_pandas(events, preserve_index=False)
     found = found.replace_schema_metadata({**(found.schema.metadata or {}), _PLAN: json.dumps(asdict(plan)).encode()})
     with replacing(path) as part:
@@ -64,7 +64,7 @@ def write_send_log(path: Path, plan: ReferencePlan, events: pd.DataFrame) -> Non
 
 
 def read_send_log(path: Path) -> SendLog:
-    """Read a log. Raises UsageError where the file is none."""
+    """Read a log. Raises UsageError if the file is not one."""
     try:
         found = pq.read_table(path)
         plan = ReferencePlan(**json.loads(found.schema.metadata[_PLAN]))
@@ -74,7 +74,7 @@ def read_send_log(path: Path) -> SendLog:
 
 
 def server_lateness_ms(events: pd.DataFrame) -> dict[str, float | None]:
-    """The server's own lateness, sent after due, p50, p99 and max in ms; None where nothing was sent."""
+    """Return the server's own lateness (send minus due): p50, p99 and max in ms; None if nothing was sent."""
     if not len(events):
         return dict.fromkeys(("p50", "p99", "max"))
     late = (events["sent_ns"] - events["due_ns"]).to_numpy() / 1e6

@@ -1,7 +1,7 @@
-"""A paced server that knows when each of its tokens left: one loop, raw sockets, a heap of what is due.
+"""Serve paced streams and record when each token was sent: one loop, raw sockets, a heap of due writes.
 
-It stamps CLOCK_MONOTONIC immediately before and after each send() and keeps the stamps in memory; nothing else
-happens between a due time and its bytes. The reply was made when the request came.
+The server reads CLOCK_MONOTONIC immediately before and after each send() and keeps the times in memory; it does nothing
+else between a due time and the send. A reply is composed when its request arrives.
 """
 
 import contextlib
@@ -16,47 +16,51 @@ from collections import deque
 from dataclasses import asdict
 
 from gptoss_bench.calibration.reference.plan import ReferencePlan
-from gptoss_bench.calibration.reference.requests import ABOUT, arrival_ns, exact_timer, first_request
+from gptoss_bench.calibration.reference.requests import (
+    DOCUMENTS,
+    arrival_ns,
+    first_request,
+    set_timer_slack,
+)
 from gptoss_bench.calibration.reference.stream import SentStream, StreamRequest, composed_reply, document
 from gptoss_client import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps
 
 LOOPBACK = "127.0.0.1"
-AT_A_TIME = 16  # due writes sent before the sockets are looked at again
+WRITES_PER_TURN = 16  # due writes sent before the sockets are polled again
 _READ_BYTES = 65536
 
 
 class _Connection:
-    """One client: what it sent and was not read yet, and the stream that it is being sent."""
+    """One client connection and the bytes received from it that are not parsed yet."""
 
-    __slots__ = ("buffer", "busy", "close", "send", "sock")
+    __slots__ = ("buffer", "busy", "send", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.send = sock.send
         self.buffer = b""
         self.busy = False
-        self.close = False
 
 
 class _Stream:
-    """One reply under way: its writes, when each is due, and the stamps of those that went out."""
+    """One reply in progress: its writes, their due times, and the record of those that were sent."""
 
-    __slots__ = ("at", "connection", "due_ns", "end", "parts", "sent")
+    __slots__ = ("at", "close", "connection", "due_ns", "parts", "sent")
 
-    def __init__(self, connection: _Connection, parts: list[bytes], sent: SentStream, end: bool) -> None:
+    def __init__(self, connection: _Connection, parts: list[bytes], sent: SentStream, close: bool) -> None:
         self.connection = connection
         self.parts = parts
         self.due_ns = sent.due_ns
         self.sent = sent
         self.at = 0
-        self.end = end  # the connection, when all is sent
+        self.close = close  # the connection, after the last write
 
 
 class ReferenceServer:
-    """Listens from the start on; `serve` runs until `stop`, or a signal, and `streams` holds what was sent."""
+    """A server that listens from its creation on; `serve` runs until `stop` or a signal, `streams` is what was sent."""
 
     def __init__(self, plan: ReferencePlan, port: int = 0) -> None:
-        """Listen on 127.0.0.1. Raises OSError where the port is taken."""
+        """Listen on 127.0.0.1. Raises OSError if the port is in use."""
         self.plan = plan
         self.streams: list[SentStream] = []
         self._selector = selectors.DefaultSelector()
@@ -75,23 +79,23 @@ class ReferenceServer:
         self.port: int = self._listener.getsockname()[1]
 
     def stop(self) -> None:
-        """Make `serve` return; may be called from a signal handler."""
+        """Make `serve` return; safe to call from a signal handler."""
         self._running = False
         with contextlib.suppress(OSError):
             self._waker.send(b"\0")
 
     def serve(self) -> None:
-        """Serve until `stop`. The garbage collector rests, and on Linux the timer does not round."""
+        """Serve until `stop`, with the garbage collector off and, on Linux, exact timers."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _received, _frame: self.stop())
-        exact_timer()
+        set_timer_slack()
         gc.collect()
         gc.freeze()
         gc.disable()
         try:
             while self._running:
                 self._send_due()
-                # select() takes microseconds where epoll takes milliseconds, and it can wait for an epoll.
+                # epoll rounds a timeout up to ms; select() has µs, and can wait for the epoll itself.
                 if select.select([self._selector], [], [], self._wait_s())[0] or self._accept_ns:
                     self._serve_sockets()
         finally:
@@ -110,7 +114,7 @@ class ReferenceServer:
 
     def _send_due(self) -> None:
         heap, clock = self._heap, time.perf_counter_ns
-        for _ in range(AT_A_TIME):
+        for _ in range(WRITES_PER_TURN):
             if not heap or heap[0][0] > clock():
                 return
             _, number, stream = heap[0]
@@ -124,10 +128,10 @@ class ReferenceServer:
                 taken = 0
             except OSError:  # the client has gone
                 heapq.heappop(heap)
-                self._ended(stream, hang_up=True)
+                self._finish(stream, close=True)
                 continue
             after = clock()
-            if taken < len(part):  # the rest goes out when the client has read, and is stamped then
+            if taken < len(part):  # the rest is sent, and its time taken, when the client has read
                 heapq.heappop(heap)
                 stream.parts[at] = part[taken:]
                 self._selector.modify(connection.sock, selectors.EVENT_READ | selectors.EVENT_WRITE, stream)
@@ -140,18 +144,18 @@ class ReferenceServer:
                 heapq.heapreplace(heap, (stream.due_ns[at], number, stream))
             else:
                 heapq.heappop(heap)
-                self._ended(stream, hang_up=stream.end)
+                self._finish(stream, close=stream.close)
 
-    def _ended(self, stream: _Stream, *, hang_up: bool) -> None:
+    def _finish(self, stream: _Stream, *, close: bool) -> None:
         self.streams.append(stream.sent)
         connection = stream.connection
         connection.busy = False
-        if hang_up:
-            self._hang_up(connection)
+        if close:
+            self._close(connection)
         elif connection.buffer:
-            self._take(connection, time.perf_counter_ns())
+            self._handle(connection, time.perf_counter_ns())
 
-    def _hang_up(self, connection: _Connection) -> None:
+    def _close(self, connection: _Connection) -> None:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(connection.sock)
         connection.sock.close()
@@ -173,10 +177,10 @@ class ReferenceServer:
             elif key.fileobj is self._wake:
                 return
             elif isinstance(key.data, _Stream):
-                self._unblock(key.data, mask)
+                self._resume(key.data, mask)
             else:
                 self._read(key.data)
-            self._send_due()  # a crowd of requests does not hold up those who came before
+            self._send_due()  # many new requests must not delay the streams in progress
 
     def _accept(self) -> None:
         try:
@@ -187,14 +191,14 @@ class ReferenceServer:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._selector.register(sock, selectors.EVENT_READ, _Connection(sock))
 
-    def _unblock(self, stream: _Stream, mask: int) -> None:
+    def _resume(self, stream: _Stream, mask: int) -> None:
         if mask & selectors.EVENT_WRITE:
             self._selector.modify(stream.connection.sock, selectors.EVENT_READ, stream.connection)
             heapq.heappush(self._heap, (stream.due_ns[stream.at], stream.sent.number, stream))
             return
         self._read(stream.connection)
         if stream.connection.sock.fileno() < 0:
-            self._ended(stream, hang_up=False)
+            self._finish(stream, close=False)
 
     def _read(self, connection: _Connection) -> None:
         try:
@@ -203,19 +207,19 @@ class ReferenceServer:
             return
         except OSError:
             data, ancillary = b"", []
-        if not data:  # a stream under way finds out when it sends
-            self._hang_up(connection)
+        if not data:  # a stream in progress notices it at its next send
+            self._close(connection)
             return
         connection.buffer += data
         if not connection.busy:
-            self._take(connection, arrival_ns(ancillary))
+            self._handle(connection, arrival_ns(ancillary))
 
-    def _take(self, connection: _Connection, asked_ns: int) -> None:
-        """Answer the request that the buffer holds, if it is whole."""
+    def _handle(self, connection: _Connection, asked_ns: int) -> None:
+        """Handle the request in the buffer, if it is complete."""
         try:
             request, connection.buffer = first_request(connection.buffer)
         except ValueError:
-            self._answer(connection, document({"error": "this is no request"}, 400, close=True), close=True)
+            self._respond(connection, document({"error": "malformed request"}, 400, close=True), close=True)
             return
         if request is None:
             return
@@ -223,10 +227,10 @@ class ReferenceServer:
             self._begin(connection, request.wanted, asked_ns)
             return
         state: dict[str, object] = {"plan": asdict(self.plan), "streams": self._number}
-        content = ABOUT.get(request.path, state if request.path == "/reference" else None)
+        content = DOCUMENTS.get(request.path, state if request.path == "/reference" else None)
         status = 404 if content is None else 200
-        response = document(content or {"error": "nothing is here"}, status, request.close)
-        self._answer(connection, response, request.close)
+        response = document(content or {"error": "not found"}, status, request.close)
+        self._respond(connection, response, request.close)
 
     def _begin(self, connection: _Connection, wanted: StreamRequest, asked_ns: int) -> None:
         number, self._number = self._number, self._number + 1
@@ -235,12 +239,12 @@ class ReferenceServer:
         stream = _Stream(connection, parts, sent, wanted.close or sent.fault == "cut")
         heapq.heappush(self._heap, (sent.due_ns[0], number, stream))
 
-    def _answer(self, connection: _Connection, response: bytes, close: bool) -> None:
+    def _respond(self, connection: _Connection, response: bytes, close: bool) -> None:
         try:
             connection.send(response)
         except OSError:
             close = True
         if close:
-            self._hang_up(connection)
+            self._close(connection)
         elif connection.buffer:
-            self._take(connection, time.perf_counter_ns())
+            self._handle(connection, time.perf_counter_ns())

@@ -1,9 +1,8 @@
-"""What a reference server says: a whole reply as writes of bytes, in OpenAI's or Ollama's words. Pure.
+"""Compose the reply of a reference server in OpenAI's or Ollama's dialect: its writes as bytes, and their due times.
 
-Each event names the stream by `truth-<number>` in its `id`, of a fixed width: the bytes are made once for all streams,
-and a client that keeps them needs nothing more to be matched with the server's log.
+Each event contains `reference-<number>` in its `id`, with a fixed width. So the bytes are made once for all streams,
+and a client that keeps them can be matched with the send log.
 """
-# MERGED: One stream of a reference server: the reply's bytes with its number in them, and when each write is due. Pure
 
 import json
 import re
@@ -15,45 +14,46 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
-from gptoss_bench.calibration.reference.plan import ReferencePlan, due_ns, fault, fault_after, tears
+from gptoss_bench.calibration.reference.plan import ReferencePlan, due_ns, fault, fault_after, split_points
 
-SERVER = "reference-server"
+SERVER_HEADER = "reference-server"
 MODEL = "reference"
 PROMPT_TOKENS = 7
-WORDS = (" the", " café", " said", " 真実", " twice", " 🙂", " and", " naïve")  # one to four bytes a character
-NOBODY = "reference-00000000"
+TOKEN_TEXTS = (" the", " café", " said", " 真実", " twice", " 🙂", " and", " naïve")  # one to four bytes a character
+UNNUMBERED_ID = "reference-00000000"  # replaced by the stream's own
+STREAM_ID = re.compile(rb"reference-(\d{8})")
 _ERROR = "the engine failed, as planned"
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedEvent:
-    """One event, or one refusal: its kind (role, output, finish, usage, done, error, refused), tokens and bytes.
+    """One event or refusal: its kind (role, output, finish, usage, done, error, refused), tokens and bytes.
 
-    `whole`: after so many of the bytes it can be read; what follows is framing.
+    It is readable after `readable_at` bytes; the rest is framing.
     """
 
     kind: str
     tokens: int
     data: bytes
-    whole: int
+    readable_at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Bytes that go out together when their step (tokens before them, -1: at once) is due, and the events in them.
+    """Bytes that are sent together when their step (tokens before them, -1: at once) is due, and the events in them.
 
-    `whole`: by event, after how many of the bytes it can be read.
+    `readable_at`: by event, the number of bytes after which it is readable.
     """
 
     step: int
     data: bytes
     events: tuple[PlannedEvent, ...] = ()
-    whole: tuple[int, ...] = ()
+    readable_at: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """What one request asks for, as far as it changes the reply. `limit` is its own limit of tokens."""
+    """The properties of a request that change its reply; `limit` is its token limit."""
 
     dialect: str
     limit: int | None = None
@@ -61,15 +61,15 @@ class StreamRequest:
 
 
 def reply_text(tokens: int) -> str:
-    """What a reply of so many tokens says, reasoning and answer together."""
-    return "".join(WORDS[at % len(WORDS)] for at in range(tokens))
+    """Return the text of a reply with that many tokens, reasoning and answer together."""
+    return "".join(TOKEN_TEXTS[at % len(TOKEN_TEXTS)] for at in range(tokens))
 
 
 @lru_cache(maxsize=256)
 def reply_writes(
     plan: ReferencePlan, wanted: StreamRequest, fault: str | None = None, after: int = 0
 ) -> tuple[Write, ...]:
-    """The writes of one reply. `fault` as in truth_plan.FAULTS; `after` so many output events it happens."""
+    """Return the writes of one reply; `fault` is one of plan.FAULTS and occurs after `after` output events."""
     if fault == "http":
         return (_refusal(plan, wanted),)
     tokens = plan.tokens if wanted.limit is None else min(plan.tokens, wanted.limit)
@@ -79,12 +79,12 @@ def reply_writes(
     writes = []
     first: tuple[PlannedEvent, ...] = ()
     if wanted.dialect != "ollama" and plan.role != "never":
-        first = (_said(plan, "role", 0, (_openai(plan, {"role": "assistant", "content": ""}, so_far=0))),)
+        first = (_event(plan, "role", 0, (_openai(plan, {"role": "assistant", "content": ""}, so_far=0))),)
     if plan.role == "early":
         writes.append(_write(-1, first, head))
         head, first = b"", ()
-    for step, said in zip(starts, outputs, strict=True):
-        writes.append(_write(step, (*first, said), head))
+    for step, output in zip(starts, outputs, strict=True):
+        writes.append(_write(step, (*first, output), head))
         head, first = b"", ()
     if fault is None:
         reason = "length" if wanted.limit is not None and wanted.limit <= tokens else "stop"
@@ -92,20 +92,20 @@ def reply_writes(
     begun = len(writes) - len(outputs)
     if fault == "error":
         return (*writes[: begun + after], _write(starts[after], tuple(_failure(plan, wanted)), tail=b"0\r\n\r\n"))
-    torn = writes[begun + after]
-    return (*writes[: begun + after], Write(torn.step, torn.data[: len(torn.data) // 2]))
+    cut = writes[begun + after]
+    return (*writes[: begun + after], Write(cut.step, cut.data[: len(cut.data) // 2]))
 
 
 def _write(step: int, events: tuple[PlannedEvent, ...], head: bytes = b"", tail: bytes = b"") -> Write:
-    whole, length = [], len(head)
+    readable_at, length = [], len(head)
     for event in events:
-        whole.append(length + event.whole)
+        readable_at.append(length + event.readable_at)
         length += len(event.data)
-    return Write(step, head + b"".join(event.data for event in events) + tail, events, tuple(whole))
+    return Write(step, head + b"".join(event.data for event in events) + tail, events, tuple(readable_at))
 
 
-def _said(plan: ReferencePlan, kind: str, tokens: int, message: bytes) -> PlannedEvent:
-    """An event as one chunk of HTTP's chunked encoding. The CR of its last line end already completes it."""
+def _event(plan: ReferencePlan, kind: str, tokens: int, message: bytes) -> PlannedEvent:
+    """Return an event as one HTTP chunk. It is readable at the CR of its last line end."""
     data = b"%x\r\n%s\r\n" % (len(message), message)
     return PlannedEvent(kind, tokens, data, len(data) - (3 if plan.crlf else 2))
 
@@ -116,46 +116,46 @@ def _outputs(plan: ReferencePlan, wanted: StreamRequest, tokens: int) -> Iterato
     for at in range(events):
         first = at * plan.tokens_per_event
         so_far = min(first + plan.tokens_per_event, tokens)
-        words = "".join(WORDS[token % len(WORDS)] for token in range(first, so_far))
+        text = "".join(TOKEN_TEXTS[token % len(TOKEN_TEXTS)] for token in range(first, so_far))
         if wanted.dialect == "ollama":
-            message = {"content": "", "thinking": words} if at < thinking else {"content": words}
+            message = {"content": "", "thinking": text} if at < thinking else {"content": text}
             data = _ollama(plan, message)
         else:
             fields = ("reasoning", "reasoning_content") if plan.reasoning == "both" else (plan.reasoning,)
-            data = _openai(plan, dict.fromkeys(fields if at < thinking else ("content",), words), so_far=so_far)
+            data = _openai(plan, dict.fromkeys(fields if at < thinking else ("content",), text), so_far=so_far)
             if plan.comment_every and at % plan.comment_every == 0:
                 data = b": keep-alive" + 2 * _eol(plan) + data
-        yield _said(plan, "output", so_far - first, data)
+        yield _event(plan, "output", so_far - first, data)
 
 
 def _ending(plan: ReferencePlan, wanted: StreamRequest, tokens: int, reason: str) -> Iterator[PlannedEvent]:
     if wanted.dialect == "ollama":
         counts = {} if plan.usage == "none" else {"prompt_eval_count": PROMPT_TOKENS, "eval_count": tokens}
-        yield _said(plan, "finish", 0, (_ollama(plan, {"content": ""}, done=True, done_reason=reason, **counts)))
+        yield _event(plan, "finish", 0, (_ollama(plan, {"content": ""}, done=True, done_reason=reason, **counts)))
         return
-    yield _said(plan, "finish", 0, (_openai(plan, {}, so_far=tokens, reason=reason)))
+    yield _event(plan, "finish", 0, (_openai(plan, {}, so_far=tokens, reason=reason)))
     if plan.usage != "none":
-        yield _said(plan, "usage", 0, (_sse(plan, {**_OPENAI, "choices": [], "usage": _usage(tokens)})))
-    yield _said(plan, "done", 0, (b"data: [DONE]" + 2 * _eol(plan)))
+        yield _event(plan, "usage", 0, (_sse(plan, {**_OPENAI, "choices": [], "usage": _usage(tokens)})))
+    yield _event(plan, "done", 0, (b"data: [DONE]" + 2 * _eol(plan)))
 
 
 def _failure(plan: ReferencePlan, wanted: StreamRequest) -> Iterator[PlannedEvent]:
     if wanted.dialect == "ollama":
-        yield _said(plan, "error", 0, (_line(plan, {"id": NOBODY, "error": _ERROR})))
+        yield _event(plan, "error", 0, (_line(plan, {"id": UNNUMBERED_ID, "error": _ERROR})))
         return
     error = {"message": _ERROR, "type": "InternalServerError", "code": 500}
-    yield _said(plan, "error", 0, (_sse(plan, {"id": _OPENAI["id"], "error": error})))
-    yield _said(plan, "done", 0, (b"data: [DONE]" + 2 * _eol(plan)))
+    yield _event(plan, "error", 0, (_sse(plan, {"id": _OPENAI["id"], "error": error})))
+    yield _event(plan, "done", 0, (b"data: [DONE]" + 2 * _eol(plan)))
 
 
 def _refusal(plan: ReferencePlan, wanted: StreamRequest) -> Write:
-    words = "refused, as planned"
-    error = words if wanted.dialect == "ollama" else {"message": words, "code": plan.http_status}
-    data = document({"id": NOBODY, "error": error}, plan.http_status, wanted.close)
+    text = "refused, as planned"
+    error = text if wanted.dialect == "ollama" else {"message": text, "code": plan.http_status}
+    data = document({"id": UNNUMBERED_ID, "error": error}, plan.http_status, wanted.close)
     return _write(-1, (PlannedEvent("refused", 0, data, len(data)),))
 
 
-_OPENAI = {"id": f"chatcmpl-{NOBODY}", "object": "chat.completion.chunk", "created": 1762000000, "model": MODEL}
+_OPENAI = {"id": f"chatcmpl-{UNNUMBERED_ID}", "object": "chat.completion.chunk", "created": 1762000000, "model": MODEL}
 
 
 def _openai(plan: ReferencePlan, delta: dict[str, str], *, so_far: int, reason: str | None = None) -> bytes:
@@ -165,8 +165,8 @@ def _openai(plan: ReferencePlan, delta: dict[str, str], *, so_far: int, reason: 
 
 
 def _ollama(plan: ReferencePlan, message: dict[str, str], *, done: bool = False, **more: Any) -> bytes:
-    said = {"role": "assistant", **message}
-    return _line(plan, {"id": NOBODY, "model": MODEL, "message": said, "done": done, **more})
+    content = {"role": "assistant", **message}
+    return _line(plan, {"id": UNNUMBERED_ID, "model": MODEL, "message": content, "done": done, **more})
 
 
 def _usage(completion: int) -> dict[str, int]:
@@ -191,7 +191,7 @@ def _json(message: dict[str, Any]) -> bytes:
 
 
 def document(content: dict[str, Any], status: int = 200, close: bool = False) -> bytes:
-    """A whole response with a JSON body."""
+    """Return a complete response with a JSON body."""
     body = _json(content)
     return _head(status, "application/json", close, length=len(body)) + body
 
@@ -202,18 +202,15 @@ def _head(status: int, content_type: str, close: bool, length: int | None = None
     except ValueError:
         phrase = "Planned"
     framing = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-    lines = [f"HTTP/1.1 {status} {phrase}", f"Server: {SERVER}", f"Content-Type: {content_type}", framing]
+    lines = [f"HTTP/1.1 {status} {phrase}", f"Server: {SERVER_HEADER}", f"Content-Type: {content_type}", framing]
     return "\r\n".join([*lines, *(["Connection: close"] if close else []), "", ""]).encode()
-
-
-IDENTITY = re.compile(rb"reference-(\d{8})")
 
 
 @dataclass(frozen=True, slots=True)
 class SentStream:
-    """What one stream sent. `completes[i]` are the events that write i completed; `stamps` has two a write.
+    """The record of one stream: `completes[i]` are the events that write i completed, `timestamps` has two per write.
 
-    A stream that was left early has fewer stamps than writes; the events behind them were never sent.
+    A stream whose client disconnected has fewer timestamps; the events of the other writes were not sent.
     """
 
     number: int
@@ -225,41 +222,41 @@ class SentStream:
 
 
 def named_reply(data: bytes, number: int) -> bytes:
-    """The bytes with the number of their stream, in as many bytes."""
-    return data.replace(NOBODY.encode(), b"reference-%08d" % number)
+    """Return the bytes with the id of their stream; the length is the same."""
+    return data.replace(UNNUMBERED_ID.encode(), b"reference-%08d" % number)
 
 
 def composed_reply(
     plan: ReferencePlan, wanted: StreamRequest, number: int, asked_ns: int, epoch_ns: int
 ) -> tuple[list[bytes], SentStream]:
-    """The writes of the `number`-th stream, and the record of them that has no stamps yet."""
-    wrong = fault(plan, number)
+    """Return the bytes of the writes of stream `number`, and its record without timestamps."""
+    failure = fault(plan, number)
     events = -(-min(plan.tokens, wanted.limit or plan.tokens) // plan.tokens_per_event)
-    after = fault_after(plan, number, events) if wrong in ("error", "cut") else 0
-    writes = reply_writes(plan, wanted, wrong, after)
+    after = fault_after(plan, number, events) if failure in ("error", "cut") else 0
+    writes = reply_writes(plan, wanted, failure, after)
     parts = [named_reply(write.data, number) for write in writes]
     due = due_ns(plan, number, [write.step for write in writes], asked_ns, epoch_ns)
     completes = tuple(write.events for write in writes)
     if plan.torn > 1:
-        parts, due, completes = _torn(plan, number, writes, parts, due)
-    return parts, SentStream(number, asked_ns, completes, due, array("q"), wrong)
+        parts, due, completes = _split(plan, number, writes, parts, due)
+    return parts, SentStream(number, asked_ns, completes, due, array("q"), failure)
 
 
-def _torn(
+def _split(
     plan: ReferencePlan, number: int, writes: Sequence[Write], parts: list[bytes], due: list[int]
 ) -> tuple[list[bytes], list[int], tuple[tuple[PlannedEvent, ...], ...]]:
-    """Each write as several, the earlier ones ahead of time; an event is sent with the part that completes it."""
+    """Split each write into parts, sent early except the last; an event belongs to the part that completes it."""
     gap_ns = round(plan.torn_gap_s * 1e9)
     torn_parts, torn_due, completes = [], [], []
-    cuts = tears(plan, number, list(map(len, parts)))
-    for write, part, timestamp, ends in zip(writes, parts, due, cuts, strict=True):
+    splits = split_points(plan, number, list(map(len, parts)))
+    for write, part, timestamp, ends in zip(writes, parts, due, splits, strict=True):
         torn_parts += [part[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         torn_due += [timestamp - gap_ns * left for left in range(len(ends) - 1, -1, -1)]
-        within = [bisect_left(ends, whole) for whole in write.whole]
+        within = [bisect_left(ends, end) for end in write.readable_at]
         completes += [
-            tuple(said for said, place in zip(write.events, within, strict=True) if place == at)
+            tuple(event for event, part_at in zip(write.events, within, strict=True) if part_at == at)
             for at in range(len(ends))
         ]
-    for at in range(1, len(torn_due)):  # a gap longer than the pace moves the rest, not the order
+    for at in range(1, len(torn_due)):  # a gap longer than the pace delays the rest; the order stays
         torn_due[at] = max(torn_due[at], torn_due[at - 1])
     return torn_parts, torn_due, tuple(completes)

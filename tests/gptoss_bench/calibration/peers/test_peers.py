@@ -1,4 +1,4 @@
-"""The bench: what a client told beside the log by hand, the table of ratios, the processes; and a real, small bench."""
+"""The bench: client reports compared with a log by hand, the table of ratios, the processes; a real, small bench."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gptoss_bench.calibration.accuracy import KIT_CLIENT
 from gptoss_bench.calibration.decoding_speed import measure_decoding_speed
 from gptoss_bench.calibration.peers.registry import ALL_CLIENTS, Job, choose_peers, peer_version
-from gptoss_bench.calibration.peers.reports import GAPS, MEANS, PeerReport, errors, read_report
+from gptoss_bench.calibration.peers.reports import GAPS, MEANS, PeerReport, read_report, report_errors
 from gptoss_bench.calibration.peers.run import PeerLoad, PeerRow, compare_clients, run_tree
 from gptoss_bench.calibration.peers.table import (
     best_peer_ratios,
@@ -61,23 +61,23 @@ CHUNKS = pd.DataFrame(
 
 
 def test_errors_are_those_of_the_requests_after_the_first_wave_whatever_ids_they_have():
-    found = errors(PeerReport(REQUESTS, STREAMS, CHUNKS), 1, LOG)  # stream 3 came first: request 1 is warm-up
+    found = report_errors(PeerReport(REQUESTS, STREAMS, CHUNKS), 1, LOG)  # stream 3 came first: request 1 is warm-up
     assert (found.requests, found.itl_of) == (2, GAPS)
     assert (found.ttft_p50_ms, found.itl_p99_ms) == (pytest.approx(1.5), pytest.approx(0.97))
 
 
 def test_a_client_that_left_its_first_wave_out_loses_no_other():
-    assert errors(PeerReport(REQUESTS, STREAMS, CHUNKS, warm=True), 1, LOG).requests == 3
+    assert report_errors(PeerReport(REQUESTS, STREAMS, CHUNKS, warm=True), 1, LOG).requests == 3
 
 
 def test_a_mean_is_compared_with_the_true_mean_of_the_same_request():
     means = pd.Series({0: 0.026, 1: 0.5, 2: 0.025})
-    found = errors(PeerReport(REQUESTS, STREAMS, None, means), 1, LOG)
+    found = report_errors(PeerReport(REQUESTS, STREAMS, None, means), 1, LOG)
     assert (found.itl_of, found.itl_p99_ms) == (MEANS, pytest.approx(0.99))
 
 
-def test_nothing_told_is_no_number():
-    found = errors(PeerReport(REQUESTS[:0], STREAMS[:0], CHUNKS[:0]), 1, LOG)
+def test_nothing_reported_is_no_number():
+    found = report_errors(PeerReport(REQUESTS[:0], STREAMS[:0], CHUNKS[:0]), 1, LOG)
     assert (found.requests, found.ttft_p50_ms, found.itl_p99_ms) == (0, None, None)
 
 
@@ -164,7 +164,7 @@ def test_where_tokens_come_at_once_no_error_of_itl_is_the_best():
     assert "a load: the true gap is 20 µs" in peer_bench_markdown(rows, FACTS)
 
 
-def test_failures_and_losses_are_told_and_a_round_without_numbers_does_not_count():
+def test_failures_and_losses_are_reported_and_a_round_without_numbers_does_not_count():
     rows = frame(row(KIT_CLIENT, lost=2, loading_cpu_s=0.5), row("one", **FAILED, problem="exit code 1: a|b\nc"),
                  row("two", **FAILED, problem="did not end"), row("two", round=2, cpu_s=4.0))  # fmt: skip
     text = peer_bench_markdown(rows, FACTS)
@@ -274,7 +274,9 @@ def test_a_broken_installation_is_absent_with_its_reason(tmp_path):
 def test_a_small_bench_joins_every_request_and_names_who_is_absent(tmp_path):
     said = []
     small = PeerLoad("small", 3, 0.002, 5, waves=2)
-    rows, absent = asyncio.run(compare_clients(list(ALL_CLIENTS), [small], rounds=1, folder=tmp_path, say=said.append))
+    rows, absent = asyncio.run(
+        compare_clients(list(ALL_CLIENTS), [small], rounds=1, folder=tmp_path, report_progress=said.append)
+    )
     assert set(rows.client) == {KIT_CLIENT, "stock httpx"} and len(said) == 2
     assert set(absent) == {"aiohttp", "vLLM-style", "guidellm", "aiperf"}
     assert set(absent.values()) == {"not installed here (make setup-peers)"}
@@ -289,7 +291,9 @@ def test_a_client_that_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_p
     program(tmp_path / "guidellm/bin/guidellm", "echo it cannot; exit 3")
     broken = replace(PEER["guidellm"], package="httpx")
     small = PeerLoad("small", 1, 0.0, 2, waves=2)
-    rows, _ = asyncio.run(compare_clients([PEER[KIT_CLIENT], broken], [small], rounds=1, folder=tmp_path, say=print))
+    rows, _ = asyncio.run(
+        compare_clients([PEER[KIT_CLIENT], broken], [small], rounds=1, folder=tmp_path, report_progress=print)
+    )
     assert rows.problem.isna().to_list() == [True, False] and rows.problem[1] == "exit code 3: it cannot"
     assert pd.isna(rows.cpu_s[1]) and rows.lost.to_list() == [0, 1]
 

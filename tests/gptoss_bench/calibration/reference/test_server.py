@@ -1,4 +1,4 @@
-"""The truth server as a real process: what each option puts on the wire, and a log with each event once."""
+"""The reference server as a real process: what each option puts on the wire, and a log with each event once."""
 
 import asyncio
 import re
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gptoss_bench.calibration.accuracy import stream_numbers
 from gptoss_bench.calibration.reference.engine import reference_options
-from gptoss_bench.calibration.reference.plan import BLOCK, ReferencePlan, due_ns, fault, tears
+from gptoss_bench.calibration.reference.plan import FAULT_BLOCK, ReferencePlan, due_ns, fault, split_points
 from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.calibration.reference.stream import reply_text
 from gptoss_bench.engines.attached_server import attach
@@ -64,7 +64,7 @@ class Watched:
 
 @contextmanager
 def served(tmp_path, end=signal.SIGTERM, **changes):
-    """Run `truth-server` with a quick plan; the log is written when the block ends."""
+    """Run `reference-server` with a quick plan; the log is written when the block ends."""
     path = tmp_path / "send_log.parquet"
     command = [sys.executable, "-m", "gptoss_bench", "reference-server", "--log", str(path)]
     process = subprocess.Popen(
@@ -175,7 +175,7 @@ def test_continuous_usage_counts_in_each_event(tmp_path):
 
 
 @pytest.mark.parametrize("dialect", ["openai", "ollama"])
-def test_a_request_that_wants_fewer_tokens_gets_them_and_is_told_why(tmp_path, dialect):
+def test_a_request_that_wants_fewer_tokens_gets_them_and_the_reason(tmp_path, dialect):
     with served(tmp_path) as server:
         [trace] = server.ask(dialect=dialect, max_tokens=5)
     assert (said(trace).answer_text, said(trace).finish_reason) == (reply_text(5), "length")
@@ -186,19 +186,21 @@ def test_faults_strike_exactly_the_requests_that_the_seed_names(tmp_path, dialec
     rates = {"http_errors": 0.1, "stream_errors": 0.15, "cuts": 0.2, "seed": 3}
     plan = ReferencePlan(**QUICK | rates)
     with served(tmp_path, **rates) as server:
-        traces = server.ask(BLOCK, dialect, slots=4)
+        traces = server.ask(FAULT_BLOCK, dialect, slots=4)
     numbers = stream_numbers(traces)
     endings = {
         numbers[trace.request_id]: request_outcome(trace, said(trace))
         for trace in traces
         if trace.request_id in numbers
     }
-    assert sorted(endings) == list(range(BLOCK))
+    assert sorted(endings) == list(range(FAULT_BLOCK))
     classes = {"http": "http_5xx", "error": "in_stream_error", "cut": "cut", None: None}
-    assert {n: ending.failure for n, ending in endings.items()} == {n: classes[fault(plan, n)] for n in range(BLOCK)}
+    assert {n: ending.failure for n, ending in endings.items()} == {
+        n: classes[fault(plan, n)] for n in range(FAULT_BLOCK)
+    }
     assert Counter(e.failure for e in endings.values()) == {"http_5xx": 10, "in_stream_error": 15, "cut": 20, None: 55}
     log = server.log.events
-    assert set(log[log.kind == "refused"].stream) == {n for n in range(BLOCK) if fault(plan, n) == "http"}
+    assert set(log[log.kind == "refused"].stream) == {n for n in range(FAULT_BLOCK) if fault(plan, n) == "http"}
     assert not log.duplicated(["stream", "event"]).any()
     for trace in traces:
         outputs = [event for event in events_of(trace) if event.is_output]
@@ -220,7 +222,7 @@ def test_in_lockstep_all_streams_send_at_common_ticks(tmp_path):
     assert outputs.stream.nunique() == 8
 
 
-def test_a_client_that_reads_late_gets_everything_and_the_stamps_follow_it(tmp_path):
+def test_a_client_that_reads_late_gets_everything_and_the_timestamps_follow_it(tmp_path):
     with served(tmp_path, tokens=40_000, itl_s=0.0) as server:
         stream = httpx.stream("POST", f"{server.url}/v1/chat/completions", json={}, timeout=60, trust_env=False)
         pieces = stream.__enter__().iter_raw()
@@ -303,7 +305,7 @@ def test_a_request_that_wants_its_connection_closed_is_obeyed(tmp_path):
         ({"ttft_s": float("nan")}, "ttft_s must be seconds"),
         ({"tokens": 0}, "tokens must be 1 or more"),
         ({"reasoning_share": 1.5}, "between 0 and 1"),
-        ({"http_status": 200}, "must be an error"),
+        ({"http_status": 200}, "must be an error status"),
         ({"cuts": 0.6, "http_errors": 0.6}, "whole percents"),
         ({"cuts": 0.005}, "whole percents"),
     ],
@@ -320,8 +322,8 @@ def test_a_file_that_is_no_log_is_refused(tmp_path):
 
 
 @given(st.lists(st.integers(1, 300), max_size=9), st.integers(1, 9), st.integers(0, 99))
-def test_tears_keep_every_end_and_cut_only_inside(sizes, torn, seed):
-    cut = tears(ReferencePlan(torn=torn, seed=seed), 5, sizes)
+def test_splits_keep_every_end_and_cut_only_inside(sizes, torn, seed):
+    cut = split_points(ReferencePlan(torn=torn, seed=seed), 5, sizes)
     assert [ends[-1] for ends in cut] == sizes
     for ends in cut:
         assert ends == sorted(set(ends))
