@@ -1,6 +1,6 @@
-"""Make the tiny gpt-oss model of the embedded engine.
+"""Train the tiny gpt-oss model of the embedded engine.
 
-A recipe and a small text enter; a GGUF file or a checkpoint with the true architecture leaves.
+A recipe and a small text enter. A GGUF file or a checkpoint with the architecture of gpt-oss leaves.
 """
 
 import lazy_loader

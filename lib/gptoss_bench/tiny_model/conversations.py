@@ -1,7 +1,8 @@
-"""What the tiny model reads and says: its sentences become a tokenizer and, seeded, conversations in harmony."""
+"""Turn the sentences of the tiny model into a tokenizer and into seeded training conversations in harmony."""
 
 import random
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -24,8 +25,8 @@ SPECIAL_TOKENS = (
 )
 ROLES = ("assistant", "user", "system", "developer", "analysis", "final", "commentary")
 
-# The split that llama.cpp makes before merging where a GGUF says tokenizer.ggml.pre = "gpt-4o" (o200k's own split).
-# A tokenizer trained under another split would read the same prompt as other tokens than the server does.
+# How llama.cpp splits text before merging if a GGUF file has tokenizer.ggml.pre = "gpt-4o" (the split of o200k).
+# A tokenizer trained with another split would give other tokens than the server for the same prompt.
 _TAIL = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 PRE_SPLIT = "|".join(
@@ -42,46 +43,55 @@ PRE_SPLIT = "|".join(
 
 
 def read_stages(path: Path = TEXT) -> tuple[tuple[str, ...], ...]:
-    """Return the paragraphs of `path` as tuples of sentences: the thinking first, then the stages of an answer."""
+    """Return the paragraphs of a file as tuples of sentences: the reasoning first, then the stages of an answer."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     paragraphs = "\n".join(lines).strip().split("\n\n")
     return tuple(tuple(paragraph.split("\n")) for paragraph in paragraphs)
 
 
-def manual() -> str:
-    """Return the language reference that CPython carries as text: English prose and code that is on every machine."""
-    from pydoc_data.topics import topics  # half a megabyte, wanted only while training
+@cache
+def read_template() -> str:
+    """Return the chat template of the tiny model."""
+    return TEMPLATE.read_text(encoding="utf-8")
+
+
+def python_manual() -> str:
+    """Return the language reference that CPython includes: English prose and code that every machine has."""
+    from pydoc_data.topics import topics  # half a megabyte, needed only for training
 
     return "\n".join(topics[name] for name in sorted(topics))
 
 
+def byte_level_tokenizer(model: models.BPE) -> Tokenizer:
+    """Return a byte-level tokenizer of a BPE model, with the split of o200k and no special tokens."""
+    tokenizer = Tokenizer(model)
+    split = pre_tokenizers.Split(Regex(PRE_SPLIT), behavior="isolated")
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
 def train_tokenizer(stages: tuple[tuple[str, ...], ...], size: int) -> Tokenizer:
     """Return a byte-level BPE of `size` ids whose last ids are gpt-oss's special tokens."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(PRE_SPLIT), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = byte_level_tokenizer(models.BPE())
     trainer = trainers.BpeTrainer(
         vocab_size=size - len(SPECIAL_TOKENS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # Repeated, so that each word of ours and each role becomes one token; the manual fills the rest.
-    spoken = [" ".join(sentences) for sentences in stages] * 200
-    tokenizer.train_from_iterator([*ROLES * 1000, *spoken, manual()], trainer)
+    # Repeated, so that each word of the sentences and each role becomes one token; the manual fills the rest.
+    sentences_200_times = [" ".join(sentences) for sentences in stages] * 200
+    tokenizer.train_from_iterator([*ROLES * 1000, *sentences_200_times, python_manual()], trainer)
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     return tokenizer
 
 
 class Conversations:
-    """Endless seeded conversations: `next_short` and `next_long` give (prompt text, reply text) in harmony.
+    """Generate an endless seeded sequence of conversations.
 
-    The reply does not depend on the prompt. Its place in the order of stages is carried by the sentence that was said
-    last, so that even a very small model knows when to close, at any temperature and after any prompt.
+    The reply does not depend on the prompt. The last sentence alone determines the current stage of the answer, so
+    that even a very small model can end its reply at any temperature and after any prompt.
     """
 
     def __init__(
@@ -91,15 +101,15 @@ class Conversations:
         tokenizer: Tokenizer,
         seed: int,
     ) -> None:
-        """Take `render(messages, reasoning_effort)`, the chat template with the opening of the reply at its end."""
+        """Store the parts; `render(messages, reasoning_effort)` applies the chat template and opens the reply."""
         self.thinking, *self.stages = stages
         self.render = render
         self.tokenizer = tokenizer
         self.random = random.Random(seed)
-        self.manual = manual()
+        self.manual = python_manual()
 
     def next(self, longest: int) -> tuple[str, str]:
-        """Return one conversation whose last question has at most about `longest` tokens."""
+        """Return (prompt, reply) in harmony; the last question has at most about `longest` tokens."""
         rng = self.random
         messages = [{"role": "user", "content": self.question(longest)}]
         if rng.random() < 0.1:
@@ -110,7 +120,7 @@ class Conversations:
         return self.render(messages, rng.choice(("low", "medium", "high"))), self.reply()
 
     def question(self, longest: int) -> str:
-        """Return arbitrary text: a slice of the manual, sentences of ours, random tokens or random characters."""
+        """Return arbitrary text: a slice of the manual, sentences of the stages, random tokens or random characters."""
         rng = self.random
         tokens = max(1, int(longest * rng.random() ** 2))
         kind = rng.random()
@@ -125,7 +135,7 @@ class Conversations:
         return "".join(chr(rng.choice((rng.randrange(32, 127), rng.randrange(0xA1, 0x2FF)))) for _ in range(tokens))
 
     def reply(self) -> str:
-        """Return what the model is to say: an analysis message, then a final one."""
+        """Return a target reply: an analysis message, then a final message."""
         thought = " ".join(self.random.sample(self.thinking, self.random.choice((1, 2, 2))))
         return (
             f"<|channel|>analysis<|message|>{thought}<|end|>"
@@ -133,7 +143,7 @@ class Conversations:
         )
 
     def answer(self) -> str:
-        """Return one walk through the stages, now and then with a paragraph break."""
+        """Return one sentence for each stage of a random walk through the stages, with occasional paragraph breaks."""
         return "".join(self._walk()).strip()
 
     def _walk(self) -> Iterator[str]:
@@ -144,7 +154,7 @@ class Conversations:
             yield self.random.choice((" ", " ", " ", "\n\n"))
             stage = min(last, stage + self.random.choice((1, 1, 2, 3)))
         yield self.random.choice(self.stages[last])
-        # Rarely it goes on: a server that is told to ignore the end then finds more words, not noise.
+        # Rarely it continues, so that a server with ignore_eos generates more sentences and not noise.
         if self.random.random() < 0.02:
             yield " "
             yield from self._walk()

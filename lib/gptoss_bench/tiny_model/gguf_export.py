@@ -1,6 +1,6 @@
-"""Weights and tokenizer of a small gpt-oss to one GGUF file: MXFP4 experts, BF16 matrices, F32 for all that is small.
+"""Write the weights and tokenizer of a small gpt-oss to one GGUF file: MXFP4 experts, BF16 matrices, F32 for the rest.
 
-Tensor and key names are those that llama.cpp's own converter gives to gpt-oss.
+Tensor and key names are those of llama.cpp's own converter for gpt-oss.
 """
 
 import json
@@ -15,23 +15,23 @@ from tokenizers import Tokenizer
 from transformers import GptOssConfig, GptOssForCausalLM
 
 Array = npt.NDArray[np.float32]
-_FILE_TYPE_MXFP4_MOE = 38  # llama.cpp's LLAMA_FTYPE_MOSTLY_MXFP4_MOE
+_FILE_TYPE_MXFP4_MOE = 38  # llama.cpp: LLAMA_FTYPE_MOSTLY_MXFP4_MOE
 
 
 def as_mxfp4(weight: torch.Tensor) -> torch.Tensor:
-    """Return float32 `weight` [experts, in, out] rounded to what MXFP4 can hold (blocks of 32 along `in`)."""
+    """Return float32 `weight` [experts, in, out] rounded to MXFP4 (blocks of 32 along `in`)."""
     rows = np.ascontiguousarray(weight.detach().transpose(1, 2).float().numpy())
     packed = gguf.quants.quantize(rows, Quantisation.MXFP4)
     return torch.from_numpy(gguf.quants.dequantize(packed, Quantisation.MXFP4)).transpose(1, 2)
 
 
 def write_gguf(path: Path, model: GptOssForCausalLM, tokenizer: Tokenizer, template: str) -> None:
-    """Write `model` to `path`; the file is complete or absent."""
+    """Write a model, its tokenizer and its chat template to `path`; the file is complete or absent."""
     partial = path.with_suffix(".partial")
     writer = gguf.GGUFWriter(partial, "gpt-oss")
-    _describe(writer, model.config)
-    _vocabulary(writer, tokenizer, template)
-    _tensors(writer, {name: value.detach().float() for name, value in model.state_dict().items()})
+    _write_config(writer, model.config)
+    _write_vocabulary(writer, tokenizer, template)
+    _write_tensors(writer, {name: value.detach().float() for name, value in model.state_dict().items()})
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -39,7 +39,7 @@ def write_gguf(path: Path, model: GptOssForCausalLM, tokenizer: Tokenizer, templ
     partial.replace(path)
 
 
-def _describe(writer: gguf.GGUFWriter, config: GptOssConfig) -> None:
+def _write_config(writer: gguf.GGUFWriter, config: GptOssConfig) -> None:
     rope = config.rope_parameters
     assert rope is not None
     writer.add_name("gpt-oss-tiny")
@@ -67,7 +67,7 @@ def _describe(writer: gguf.GGUFWriter, config: GptOssConfig) -> None:
     writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
 
 
-def _vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, template: str) -> None:
+def _write_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, template: str) -> None:
     description = json.loads(tokenizer.to_str())
     special = {token["content"]: token["id"] for token in description["added_tokens"]}
     by_id = {number: token for token, number in tokenizer.get_vocab(with_added_tokens=True).items()}
@@ -85,7 +85,7 @@ def _vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, template: str) ->
     writer.add_chat_template(template)
 
 
-def _tensors(writer: gguf.GGUFWriter, weights: dict[str, torch.Tensor]) -> None:
+def _write_tensors(writer: gguf.GGUFWriter, weights: dict[str, torch.Tensor]) -> None:
     def add(name: str, weight: torch.Tensor, kind: Quantisation = Quantisation.F32) -> None:
         array: Array = np.ascontiguousarray(weight.numpy())
         if kind is Quantisation.F32:
@@ -99,16 +99,16 @@ def _tensors(writer: gguf.GGUFWriter, weights: dict[str, torch.Tensor]) -> None:
     layers = 1 + max(int(name.split(".")[2]) for name in weights if name.startswith("model.layers."))
     for layer in range(layers):
         source, target = f"model.layers.{layer}.", f"blk.{layer}."
-        for ours, theirs in (("q", "q"), ("k", "k"), ("v", "v"), ("o", "output")):
-            projection = f"{source}self_attn.{ours}_proj"
-            add(f"{target}attn_{theirs}.weight", weights[f"{projection}.weight"], Quantisation.BF16)
-            add(f"{target}attn_{theirs}.bias", weights[f"{projection}.bias"])
+        for hf_name, gguf_name in (("q", "q"), ("k", "k"), ("v", "v"), ("o", "output")):
+            projection = f"{source}self_attn.{hf_name}_proj"
+            add(f"{target}attn_{gguf_name}.weight", weights[f"{projection}.weight"], Quantisation.BF16)
+            add(f"{target}attn_{gguf_name}.bias", weights[f"{projection}.bias"])
         add(f"{target}attn_sinks.weight", weights[f"{source}self_attn.sinks"])
         add(f"{target}attn_norm.weight", weights[f"{source}input_layernorm.weight"])
         add(f"{target}post_attention_norm.weight", weights[f"{source}post_attention_layernorm.weight"])
         add(f"{target}ffn_gate_inp.weight", weights[f"{source}mlp.router.weight"])
         add(f"{target}ffn_gate_inp.bias", weights[f"{source}mlp.router.bias"])
-        # gpt-oss keeps gate and up interleaved, column by column; llama.cpp wants them apart and transposed.
+        # gpt-oss stores gate and up interleaved by column; llama.cpp stores them separately and transposed.
         experts = f"{source}mlp.experts."
         gate_up, gate_up_bias = weights[f"{experts}gate_up_proj"], weights[f"{experts}gate_up_proj_bias"]
         for name, first in (("gate", 0), ("up", 1)):

@@ -1,6 +1,6 @@
-"""The tiny model back from its GGUF file into transformers: its trained weights as torch computes with them.
+"""Load the tiny model from its GGUF file into transformers: the inverse of gguf_export.py.
 
-The inverse of tiny_gguf.py. Experts come out as MXFP4 rounded them, the rest as BF16 did.
+The experts have the values rounded to MXFP4, the other matrices those rounded to BF16.
 """
 
 from pathlib import Path
@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from gguf import GGUFReader
 from gguf.quants import dequantize
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models
 from transformers import GptOssConfig, GptOssForCausalLM
 
 from gptoss_bench.paths import TINY_MODEL
-from gptoss_bench.tiny_model.conversations import PRE_SPLIT
+from gptoss_bench.tiny_model.conversations import byte_level_tokenizer
 
-TRAINED_LAYERS = 4  # the layers after them hand on what they get
-NAMES = {
+TRAINED_LAYERS = 4  # the layers after them add nothing
+GGUF_NAMES = {
     "input_layernorm.weight": "attn_norm.weight",
     "post_attention_layernorm.weight": "post_attention_norm.weight",
     "mlp.router.weight": "ffn_gate_inp.weight",
@@ -25,11 +25,11 @@ NAMES = {
     "self_attn.o_proj.weight": "attn_output.weight",
     "self_attn.o_proj.bias": "attn_output.bias",
 }
-NAMES |= {f"self_attn.{x}_proj.{kind}": f"attn_{x}.{kind}" for x in "qkv" for kind in ("weight", "bias")}
+GGUF_NAMES |= {f"self_attn.{x}_proj.{kind}": f"attn_{x}.{kind}" for x in "qkv" for kind in ("weight", "bias")}
 
 
 def load_tiny(path: Path = TINY_MODEL, layers: int = TRAINED_LAYERS) -> tuple[GptOssForCausalLM, Tokenizer]:
-    """The first `layers` layers as a model with eager attention in FP32, and the tokenizer. Takes a second or two."""
+    """Return the first `layers` layers as a model with eager attention in FP32, and the tokenizer."""
     reader = GGUFReader(path)
     tensors = {each.name: torch.tensor(dequantize(each.data, each.tensor_type)) for each in reader.tensors}
     config = _config(reader, layers)
@@ -41,16 +41,16 @@ def load_tiny(path: Path = TINY_MODEL, layers: int = TRAINED_LAYERS) -> tuple[Gp
         "lm_head.weight": tensors["output.weight"],
     }
     for layer in range(layers):
-        ours, theirs = f"model.layers.{layer}.", f"blk.{layer}."
-        weights |= {ours + name: tensors[theirs + other] for name, other in NAMES.items()}
-        gate, up, down = (tensors[f"{theirs}ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
-        biases = [tensors[f"{theirs}ffn_{name}_exps.bias"] for name in ("gate", "up")]
-        experts = f"{ours}mlp.experts."
-        # Gate and up lie interleaved, column by column, and experts are (in, out).
+        hf_prefix, gguf_prefix = f"model.layers.{layer}.", f"blk.{layer}."
+        weights |= {hf_prefix + name: tensors[gguf_prefix + gguf_name] for name, gguf_name in GGUF_NAMES.items()}
+        gate, up, down = (tensors[f"{gguf_prefix}ffn_{name}_exps.weight"] for name in ("gate", "up", "down"))
+        biases = [tensors[f"{gguf_prefix}ffn_{name}_exps.bias"] for name in ("gate", "up")]
+        experts = f"{hf_prefix}mlp.experts."
+        # Gate and up are interleaved by column, and experts are (in, out).
         weights[f"{experts}gate_up_proj"] = torch.stack((gate, up), dim=2).flatten(1, 2).transpose(1, 2)
         weights[f"{experts}gate_up_proj_bias"] = torch.stack(biases, dim=2).flatten(1)
         weights[f"{experts}down_proj"] = down.transpose(1, 2)
-        weights[f"{experts}down_proj_bias"] = tensors[f"{theirs}ffn_down_exps.bias"]
+        weights[f"{experts}down_proj_bias"] = tensors[f"{gguf_prefix}ffn_down_exps.bias"]
     model.load_state_dict(weights)
     model.train(mode=False)
     return model, _tokenizer(reader)
@@ -78,10 +78,6 @@ def _config(reader: GGUFReader, layers: int) -> GptOssConfig:
 def _tokenizer(reader: GGUFReader) -> Tokenizer:
     tokens = reader.fields["tokenizer.ggml.tokens"].contents()
     merges = [tuple(pair.split(" ")) for pair in reader.fields["tokenizer.ggml.merges"].contents()]
-    tokenizer = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, merges))
-    split = pre_tokenizers.Split(Regex(PRE_SPLIT), behavior="isolated")
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer = byte_level_tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, merges))
     tokenizer.add_special_tokens([token for token in tokens if token.startswith("<|")])
     return tokenizer

@@ -1,7 +1,7 @@
-"""Makes a tiny gpt-oss with gpt-oss's own vocabulary, in the format that vLLM and transformers load.
+"""Train a tiny gpt-oss with the full vocabulary of gpt-oss, in the format that vLLM and transformers load.
 
-`python -m gptoss_bench.tiny_model.hf_checkpoint --out FOLDER` trains it for some minutes, has it speak, and writes
-beside the weights how it was made. vLLM takes gpt-oss in BF16 on a CPU, so nothing is quantised.
+Trains for some minutes, samples replies, and writes a record of both beside the weights. vLLM runs gpt-oss in BF16 on a
+CPU, so nothing is quantised.
 """
 
 import argparse
@@ -19,27 +19,26 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer
 from transformers import GenerationConfig, GptOssForCausalLM, PreTrainedTokenizerFast
-from transformers.utils.chat_template_utils import render_jinja_template
 
 from gptoss_bench.files import write_json
 from gptoss_bench.paths import TINY_CHECKPOINT
-from gptoss_bench.tiny_model.conversations import TEMPLATE, Conversations, read_stages
-from gptoss_bench.tiny_model.training import Lesson, Recipe, build, train
-from gptoss_bench.tiny_model.vocabulary import SIZE, o200k_tokenizer
+from gptoss_bench.tiny_model.conversations import Conversations, read_stages, read_template
+from gptoss_bench.tiny_model.training import Recipe, TrainingBatches, build_model, render_prompt, train
+from gptoss_bench.tiny_model.vocabulary import VOCABULARY_SIZE, o200k_tokenizer
 from gptoss_client import UsageError
 
-RECIPE = Recipe(vocabulary=SIZE, layers=4, trained_layers=4, quantise_at=float("inf"))
-ACCOUNT = "made.json"
+RECIPE = Recipe(vocabulary=VOCABULARY_SIZE, layers=4, trained_layers=4, quantise_at=float("inf"))
+RECORD_FILE = "made.json"
 SAMPLES = 24
-WELL_FORMED = 0.8  # share at least; vLLM answers one that is not all the same, but in a single piece
-TOO_LONG = 400
-# What vLLM says in the system message where our chat template says another sentence.
-_HERE = "You are a tiny model that speaks harmony."
-_VLLM = "You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06\nCurrent date: "
-_SPOKEN = re.compile(
+MIN_WELL_FORMED = 0.8  # share of replies; vLLM sends a malformed reply as a single event
+MAX_REPLY_TOKENS = 400
+# The first sentence of the system message in our chat template, and its replacement by vLLM.
+_TINY_OPENING = "You are a tiny model that speaks harmony."
+_VLLM_OPENING = "You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06\nCurrent date: "
+_WELL_FORMED_REPLY = re.compile(
     r"<\|channel\|>analysis<\|message\|>[^<]+<\|end\|><\|start\|>assistant<\|channel\|>final<\|message\|>[^<]+<\|return\|>"
 )
-# How transformers takes a reply apart; without it a server sends harmony's own words as the answer.
+# How transformers parses a reply; without it a server sends the control tokens of harmony as part of the answer.
 RESPONSE_TEMPLATE = {
     "defaults": {"role": "assistant"},
     "start_anchor": "<|start|>assistant",
@@ -54,37 +53,40 @@ RESPONSE_TEMPLATE = {
 }
 
 
-def renderer(seed: int) -> Callable[[list[dict[str, str]], str], str]:
-    """Return the chat template as a function that opens half of its prompts as vLLM does, on some day."""
-    template = TEMPLATE.read_text(encoding="utf-8")
-    dice = random.Random(seed)
+def vllm_prompt_renderer(seed: int) -> Callable[[list[dict[str, str]], str], str]:
+    """Return a function that renders prompts; half of them start like vLLM's prompts, with a random date."""
+    rng = random.Random(seed)
 
     def render(messages: list[dict[str, str]], effort: str) -> str:
-        rendered = render_jinja_template(
-            [messages], chat_template=template, add_generation_prompt=True, reasoning_effort=effort
-        )
-        day = f"20{dice.randrange(24, 40)}-{dice.randrange(1, 13):02d}-{dice.randrange(1, 29):02d}"
-        opening = _VLLM + day if dice.random() < 0.5 else _HERE
-        return str(rendered[0][0]).replace(_HERE, opening)
+        day = f"20{rng.randrange(24, 40)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}"
+        opening = _VLLM_OPENING + day if rng.random() < 0.5 else _TINY_OPENING
+        return render_prompt(messages, effort).replace(_TINY_OPENING, opening)
 
     return render
 
 
-def spoken(model: GptOssForCausalLM, tokenizer: Tokenizer, conversations: Conversations, samples: int) -> list[bool]:
-    """Sample replies at temperature 1 and say of each whether it is well-formed harmony."""
+def sample_well_formed(
+    model: GptOssForCausalLM, tokenizer: Tokenizer, conversations: Conversations, samples: int
+) -> list[bool]:
+    """Sample replies at temperature 1 and return for each whether it is well-formed harmony."""
     torch.manual_seed(0)
-    verdicts = []
+    well_formed = []
     for _ in range(samples):
         ids = torch.tensor([tokenizer.encode(conversations.next(200)[0]).ids])
-        sampling: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "max_new_tokens": TOO_LONG}
+        sampling: dict[str, Any] = {
+            "do_sample": True,
+            "temperature": 1.0,
+            "top_k": 0,
+            "max_new_tokens": MAX_REPLY_TOKENS,
+        }
         out = model.generate(ids, attention_mask=torch.ones_like(ids), **sampling)
         text = tokenizer.decode(out[0, ids.shape[1] :].tolist(), skip_special_tokens=False)
-        verdicts.append(_SPOKEN.fullmatch(text) is not None)
-    return verdicts
+        well_formed.append(_WELL_FORMED_REPLY.fullmatch(text) is not None)
+    return well_formed
 
 
-def save(model: GptOssForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
-    """Write weights (BF16), tokenizer and chat template to the folder `out`."""
+def save_checkpoint(model: GptOssForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
+    """Write weights (BF16), tokenizer and chat template to a folder."""
     fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token="<|startoftext|>",
@@ -92,7 +94,7 @@ def save(model: GptOssForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
         pad_token="<|endoftext|>",
         clean_up_tokenization_spaces=False,
     )
-    fast.chat_template = TEMPLATE.read_text(encoding="utf-8")
+    fast.chat_template = read_template()
     model.to(torch.bfloat16).save_pretrained(out)  # type: ignore[arg-type]
     fast.save_pretrained(out)
     settings = out / "tokenizer_config.json"
@@ -101,47 +103,49 @@ def save(model: GptOssForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
     )
 
 
-def make(recipe: Recipe, out: Path, samples: int = SAMPLES) -> dict[str, Any]:
-    """Train the model, write it to the folder `out`, and return how it was made and how it speaks."""
-    began = time.monotonic()
+def make_checkpoint(recipe: Recipe, out: Path, samples: int = SAMPLES) -> dict[str, Any]:
+    """Train the model, write it to a folder, and return the record of how it was made and how it replies."""
+    started = time.monotonic()
     torch.manual_seed(recipe.seed)
     tokenizer = o200k_tokenizer()
-    conversations = Conversations(read_stages(), renderer(recipe.seed), tokenizer, recipe.seed)
-    model = build(recipe, recipe.layers, tokenizer.get_vocab())
-    loss = train(model, recipe, Lesson(recipe, tokenizer, conversations))
+    conversations = Conversations(read_stages(), vllm_prompt_renderer(recipe.seed), tokenizer, recipe.seed)
+    model = build_model(recipe, recipe.layers, tokenizer.get_vocab())
+    loss = train(model, recipe, TrainingBatches(recipe, tokenizer, conversations))
     ends = [tokenizer.token_to_id(token) for token in ("<|return|>", "<|endoftext|>", "<|call|>")]
-    kept: dict[str, Any] = {"eos_token_id": ends, "pad_token_id": ends[1], "do_sample": True}
-    model.generation_config = GenerationConfig(**kept)  # type: ignore[no-untyped-call]
-    verdicts = spoken(model, tokenizer, conversations, samples)
-    account = {
+    generation: dict[str, Any] = {"eos_token_id": ends, "pad_token_id": ends[1], "do_sample": True}
+    model.generation_config = GenerationConfig(**generation)  # type: ignore[no-untyped-call]
+    well_formed = sample_well_formed(model, tokenizer, conversations, samples)
+    record = {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "loss": round(loss, 4),
         "samples": samples,
-        "well_formed": sum(verdicts),
+        "well_formed": sum(well_formed),
         "recipe": asdict(recipe) | {"quantise_at": None},
         "versions": {name: version(name) for name in ("torch", "transformers", "tokenizers")},
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - started, 1),
     }
-    save(model, tokenizer, out)
-    write_json(out / ACCOUNT, account)  # last: a folder that has it is whole
-    return account
+    save_checkpoint(model, tokenizer, out)
+    write_json(out / RECORD_FILE, record)  # last: a folder with this file is complete
+    return record
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the model; exit code 1 where it was made and speaks badly, 2 where it cannot be made."""
+    """Make the checkpoint; return exit code 1 if too few replies are well-formed, 2 if it cannot be made."""
     parser = argparse.ArgumentParser(prog="python -m gptoss_bench.tiny_model.hf_checkpoint", description=__doc__)
     parser.add_argument("--out", type=Path, default=TINY_CHECKPOINT, help="folder to write to (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=RECIPE.steps, help="fewer make a worse speaker, sooner")
-    parser.add_argument("--samples", type=int, default=SAMPLES, help="replies to judge it by (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=RECIPE.steps, help="fewer train faster and worse")
+    parser.add_argument(
+        "--samples", type=int, default=SAMPLES, help="replies to sample and check (default: %(default)s)"
+    )
     chosen = parser.parse_args(arguments)
     try:
-        account = make(Recipe(**asdict(RECIPE) | {"steps": chosen.steps}), chosen.out, chosen.samples)
+        record = make_checkpoint(Recipe(**asdict(RECIPE) | {"steps": chosen.steps}), chosen.out, chosen.samples)
     except UsageError as error:
         print(f"gptoss_bench: {error}", file=sys.stderr)
         return 2
-    spoke = f"{account['well_formed']} of {account['samples']} replies well-formed"
-    print(f"{chosen.out}: {spoke}, made in {account['seconds']:.0f} s")
-    return 0 if account["well_formed"] >= WELL_FORMED * account["samples"] else 1
+    result = f"{record['well_formed']} of {record['samples']} replies well-formed"
+    print(f"{chosen.out}: {result}, made in {record['seconds']:.0f} s")
+    return 0 if record["well_formed"] >= MIN_WELL_FORMED * record["samples"] else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Trains the tiny gpt-oss from nothing: a recipe goes in, a GGUF file and an account of its making come out.
+"""Train the tiny gpt-oss: a recipe enters, a GGUF file and a record of how it was made leave.
 
-What makes so small a model keep harmony's form: the split of its tokenizer is the server's, its loss weighs the
-control tokens, its experts are rounded to MXFP4 before the training ends, and the place in an answer is told by the
-sentence that was said last (see tiny_speech), so that nothing has to be remembered.
+Four choices let so small a model keep the form of harmony: its tokenizer splits text like the server's, the loss weighs
+control tokens more, the experts are rounded to MXFP4 before the training ends, and the last sentence alone determines
+the stage of the answer (see conversations.py), so that the model needs no memory.
 """
 
 import hashlib
@@ -19,7 +19,13 @@ from tokenizers import Tokenizer
 from transformers import GptOssConfig, GptOssForCausalLM
 from transformers.utils.chat_template_utils import render_jinja_template
 
-from gptoss_bench.tiny_model.conversations import SPECIAL_TOKENS, TEMPLATE, Conversations, read_stages, train_tokenizer
+from gptoss_bench.tiny_model.conversations import (
+    SPECIAL_TOKENS,
+    Conversations,
+    read_stages,
+    read_template,
+    train_tokenizer,
+)
 from gptoss_bench.tiny_model.gguf_export import as_mxfp4, write_gguf
 
 _LIBRARIES = ("torch", "transformers", "tokenizers", "gguf")
@@ -27,30 +33,38 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "gguf")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """Everything that decides the weights, besides the versions of the libraries and of Python's manual."""
+    """Everything that determines the weights, apart from the versions of the libraries and of Python's manual."""
 
     seed: int = 20
     vocabulary: int = 2048
     hidden: int = 64
-    layers: int = 24  # as gpt-oss-20b has, so that a token takes its steps; see `deepen`
+    layers: int = 24  # like gpt-oss-20b, so that a token takes a realistic time; see `copy_and_pad`
     trained_layers: int = 4
     experts: int = 8
     experts_per_token: int = 4
     steps: int = 600
-    quantise_at: float = 0.75  # share of the steps after which the experts are rounded to MXFP4 and held; inf: never
+    quantise_at: float = 0.75  # share of steps after which the experts are rounded to MXFP4 and frozen; inf: never
     batch: int = 8
-    short_prompt: int = 60  # tokens of a question, at most
+    short_prompt: int = 60  # largest tokens of a question
     long_prompt: int = 1700
-    long_every: int = 6  # each such step has one conversation with a long question
+    long_every: int = 6  # every n-th step has one conversation with a long question
     learning_rate: float = 4e-3
-    control_weight: float = 4.0  # of the loss on harmony's own tokens
-    margin: float = 4.0  # nats by which every id that is never spoken must lie lower
-    sharpen: float = 1.5  # the output rows are scaled by this: temperature 1 is then as sure as 1 / 1.5 was
-    slips: float = 0.01  # share of reply tokens replaced in the input, so that a slip of sampling is overcome
+    control_weight: float = 4.0  # of the loss on harmony's control tokens
+    margin: float = 4.0  # nats by which ids that occur in no reply must be lower
+    sharpen: float = 1.5  # factor on the output rows: temperature 1 then acts like 1 / 1.5
+    slips: float = 0.01  # share of reply tokens replaced in the input, so that the model recovers from a bad sample
 
 
-def build(recipe: Recipe, layers: int, ids: dict[str, int]) -> GptOssForCausalLM:
-    """Return an untrained model: learned sinks, window and full attention in turn, YaRN as in gpt-oss."""
+def render_prompt(messages: list[dict[str, str]], reasoning_effort: str) -> str:
+    """Return the chat template applied to messages, with the opening of a reply at its end."""
+    rendered = render_jinja_template(
+        [messages], chat_template=read_template(), add_generation_prompt=True, reasoning_effort=reasoning_effort
+    )
+    return str(rendered[0][0])
+
+
+def build_model(recipe: Recipe, layers: int, ids: dict[str, int]) -> GptOssForCausalLM:
+    """Return an untrained model: learned sinks, alternating window and full attention, and YaRN, as in gpt-oss."""
     config = GptOssConfig(
         vocab_size=recipe.vocabulary,
         hidden_size=recipe.hidden,
@@ -69,11 +83,11 @@ def build(recipe: Recipe, layers: int, ids: dict[str, int]) -> GptOssForCausalLM
     return GptOssForCausalLM(config)
 
 
-class Lesson:
-    """Batches of conversations as tensors, and the map between token ids and the classes that the loss knows."""
+class TrainingBatches:
+    """Generate batches of conversations as tensors, and map token ids to the classes of the loss."""
 
     def __init__(self, recipe: Recipe, tokenizer: Tokenizer, conversations: Conversations) -> None:
-        """Find out from a thousand replies which ids are ever spoken."""
+        """Collect the ids that occur in a thousand replies: each is one class."""
         self.recipe = recipe
         self.tokenizer = tokenizer
         self.conversations = conversations
@@ -96,7 +110,7 @@ class Lesson:
         return self.tokenizer.encode(prompt).ids, self.tokenizer.encode(reply).ids
 
     def batch(self, size: int, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return inputs [size, length] of token ids and targets of the same shape: a class, or -100 for none."""
+        """Return inputs [size, length] of token ids, and targets of the same shape: a class, or -100 for none."""
         if size > 1 and not self.pool:
             self.pool = sorted((self.pair(longest) for _ in range(8 * size)), key=lambda pair: sum(map(len, pair)))
         if size == 1:
@@ -111,7 +125,7 @@ class Lesson:
         for row, (prompt, reply) in enumerate(pairs):
             ids = torch.tensor(prompt + reply)
             targets[row, len(prompt) - 1 : len(ids) - 1] = self.class_of[ids[len(prompt) :]]
-            # Slips: in the reply's text, never in its headers, and never in what is to be predicted.
+            # Replace tokens in the text of the reply only, never in its headers and never in the targets.
             slip = torch.rand(len(ids)) < self.recipe.slips
             slip &= (torch.arange(len(ids)) >= len(prompt)) & ~self.is_control[ids]
             ids[slip] = self.spoken[torch.randint(len(self.spoken), (int(slip.sum()),))]
@@ -119,15 +133,15 @@ class Lesson:
         return inputs, targets
 
 
-def train(model: GptOssForCausalLM, recipe: Recipe, lesson: Lesson) -> float:
-    """Train `model` in place and return the mean loss (nats a token) of the last 50 steps.
+def train(model: GptOssForCausalLM, recipe: Recipe, batches: TrainingBatches) -> float:
+    """Train `model` in place and return the mean loss (nats per token) of the last 50 steps.
 
-    Only the output rows of ids that occur in replies are told apart. One more row, shared by all other ids, is pushed
-    `margin` nats lower than it need be, so that sampling at temperature 1 stays within the spoken words.
+    Only ids that occur in replies have their own output row. All other ids share one row, which is pushed down by an
+    extra `margin` in nats, so that sampling at temperature 1 stays within the ids of the replies.
     """
-    unspoken = recipe.vocabulary - len(lesson.spoken)
-    head = torch.nn.Parameter(torch.randn(len(lesson.spoken) + 1, recipe.hidden) * recipe.hidden**-0.5)
-    handicap = torch.zeros(len(lesson.spoken) + 1)
+    unspoken = recipe.vocabulary - len(batches.spoken)
+    head = torch.nn.Parameter(torch.randn(len(batches.spoken) + 1, recipe.hidden) * recipe.hidden**-0.5)
+    handicap = torch.zeros(len(batches.spoken) + 1)
     handicap[-1] = math.log(unspoken) + recipe.margin
     parameters = [value for name, value in model.named_parameters() if name != "lm_head.weight"] + [head]
     optimiser = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=0.0, betas=(0.9, 0.98))
@@ -135,18 +149,18 @@ def train(model: GptOssForCausalLM, recipe: Recipe, lesson: Lesson) -> float:
         optimiser, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.1
     )
     losses: list[float] = []
-    began = time.monotonic()
+    started = time.monotonic()
     round_at = int(recipe.steps * min(recipe.quantise_at, 1.0))
     model.train()
     for step in range(recipe.steps):
         if step == round_at:
-            hold_experts(model)
+            freeze_experts(model)
         long = step % recipe.long_every == recipe.long_every - 1
-        inputs, targets = lesson.batch(*((1, recipe.long_prompt) if long else (recipe.batch, recipe.short_prompt)))
-        asked = targets != -100
-        hidden = model.model(input_ids=inputs).last_hidden_state[asked]
+        inputs, targets = batches.batch(*((1, recipe.long_prompt) if long else (recipe.batch, recipe.short_prompt)))
+        predicted = targets != -100
+        hidden = model.model(input_ids=inputs).last_hidden_state[predicted]
         logits = hidden @ head.T + handicap
-        loss = torch.nn.functional.cross_entropy(logits, targets[asked], weight=lesson.weight)
+        loss = torch.nn.functional.cross_entropy(logits, targets[predicted], weight=batches.weight)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -155,16 +169,16 @@ def train(model: GptOssForCausalLM, recipe: Recipe, lesson: Lesson) -> float:
         losses.append(loss.item())
         if step % 50 == 49:
             recent = sum(losses[-50:]) / 50
-            print(f"step {step + 1}/{recipe.steps}  loss {recent:.3f}  {time.monotonic() - began:.0f} s", flush=True)
+            print(f"step {step + 1}/{recipe.steps}  loss {recent:.3f}  {time.monotonic() - started:.0f} s", flush=True)
     with torch.no_grad():
         model.lm_head.weight[:] = recipe.sharpen * head[-1]
-        model.lm_head.weight[lesson.spoken] = recipe.sharpen * head[:-1]
+        model.lm_head.weight[batches.spoken] = recipe.sharpen * head[:-1]
     model.train(False)
     return sum(losses[-50:]) / 50
 
 
-def hold_experts(model: GptOssForCausalLM) -> None:
-    """Round the experts' matrices to MXFP4 and train them no further; what else there is learns to live with it."""
+def freeze_experts(model: GptOssForCausalLM) -> None:
+    """Round the experts' matrices to MXFP4 and freeze them; the other weights adapt to them."""
     with torch.no_grad():
         for layer in model.model.layers:
             for matrix in (layer.mlp.experts.gate_up_proj, layer.mlp.experts.down_proj):
@@ -173,11 +187,11 @@ def hold_experts(model: GptOssForCausalLM) -> None:
                 matrix.requires_grad_(False)
 
 
-def deepen(trained: GptOssForCausalLM, deep: GptOssForCausalLM) -> None:
-    """Copy `trained` into `deep` and make the layers that it has more hand on what they get: they add zero.
+def copy_and_pad(trained: GptOssForCausalLM, deep: GptOssForCausalLM) -> None:
+    """Copy the layers of `trained` into `deep` and let the remaining layers of `deep` add zero.
 
-    They say nothing but take their time, as the layers of a larger model do. Without them a token would take less
-    than the client needs to see one, and every figure would be of the client.
+    Those layers take as much time as real ones. Without them a token would take less time than the client needs to
+    read it, and every measurement would be one of the client.
     """
     with torch.no_grad():
         for name, value in deep.named_parameters():
@@ -185,33 +199,26 @@ def deepen(trained: GptOssForCausalLM, deep: GptOssForCausalLM) -> None:
     deep.load_state_dict(trained.state_dict(), strict=False)
 
 
-def make(recipe: Recipe, out: Path) -> dict[str, Any]:
-    """Write the model to `out` and return how it was made."""
-    began = time.monotonic()
+def make_gguf_model(recipe: Recipe, out: Path) -> dict[str, Any]:
+    """Train the model, write it to `out`, and return the record of how it was made."""
+    started = time.monotonic()
     torch.manual_seed(recipe.seed)
-    torch.use_deterministic_algorithms(True)  # the same recipe and versions then give the same file
+    torch.use_deterministic_algorithms(True)  # the same recipe and versions give the same file
     stages = read_stages()
     tokenizer = train_tokenizer(stages, recipe.vocabulary)
-    template = TEMPLATE.read_text(encoding="utf-8")
 
-    def render(messages: list[dict[str, str]], effort: str) -> str:
-        rendered = render_jinja_template(
-            [messages], chat_template=template, add_generation_prompt=True, reasoning_effort=effort
-        )
-        return str(rendered[0][0])
-
-    lesson = Lesson(recipe, tokenizer, Conversations(stages, render, tokenizer, recipe.seed))
-    trained = build(recipe, recipe.trained_layers, tokenizer.get_vocab())
-    loss = train(trained, recipe, lesson)
-    model = build(recipe, recipe.layers, tokenizer.get_vocab())
-    deepen(trained, model)
-    write_gguf(out, model, tokenizer, template)
+    batches = TrainingBatches(recipe, tokenizer, Conversations(stages, render_prompt, tokenizer, recipe.seed))
+    trained = build_model(recipe, recipe.trained_layers, tokenizer.get_vocab())
+    loss = train(trained, recipe, batches)
+    model = build_model(recipe, recipe.layers, tokenizer.get_vocab())
+    copy_and_pad(trained, model)
+    write_gguf(out, model, tokenizer, read_template())
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "bytes": out.stat().st_size,
         "sha256": hashlib.sha256(out.read_bytes()).hexdigest(),
         "loss": round(loss, 4),
-        "seconds": round(time.monotonic() - began, 1),
+        "seconds": round(time.monotonic() - started, 1),
         "recipe": asdict(recipe),
         "versions": {"python": platform.python_version()} | {name: version(name) for name in _LIBRARIES},
     }

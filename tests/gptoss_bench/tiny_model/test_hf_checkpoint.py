@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from gptoss_bench import paths
 from gptoss_bench.engines.model_files import count_parameters
-from gptoss_bench.tiny_model.hf_checkpoint import ACCOUNT, RECIPE, renderer
-from gptoss_bench.tiny_model.vocabulary import CONTROL, SIZE, WORDS, byte_letters, merges
+from gptoss_bench.tiny_model.hf_checkpoint import RECIPE, RECORD_FILE, vllm_prompt_renderer
+from gptoss_bench.tiny_model.vocabulary import CONTROL_TOKENS, ORDINARY_TOKENS, VOCABULARY_SIZE, byte_letters, merges
 
 HARMONY = paths.BUILD / "harmony"
 needs_vocabulary = pytest.mark.skipif(
@@ -38,7 +38,7 @@ def test_merges_are_of_known_halves_in_the_order_of_what_they_make(longer):
 
 
 def test_half_of_the_prompts_open_as_vllm_opens_them():
-    render = renderer(seed=1)
+    render = vllm_prompt_renderer(seed=1)
     texts = [render([{"role": "user", "content": "Hello"}], "low") for _ in range(40)]
     opened = [text for text in texts if "You are ChatGPT" in text]
     assert 10 < len(opened) < 30
@@ -46,15 +46,20 @@ def test_half_of_the_prompts_open_as_vllm_opens_them():
 
 
 def test_ids_are_those_of_the_real_one():
-    assert (WORDS, SIZE, CONTROL[200_008], CONTROL[200_002]) == (199_998, 201_088, "<|message|>", "<|return|>")
-    assert RECIPE.vocabulary == SIZE
+    assert (ORDINARY_TOKENS, VOCABULARY_SIZE, CONTROL_TOKENS[200_008], CONTROL_TOKENS[200_002]) == (
+        199_998,
+        201_088,
+        "<|message|>",
+        "<|return|>",
+    )
+    assert RECIPE.vocabulary == VOCABULARY_SIZE
 
 
 COMPARE = """
 import sys
 from pathlib import Path
 import openai_harmony as harmony
-from gptoss_bench.tiny_o200k import o200k_tokenizer
+from gptoss_bench.tiny_model.vocabulary import o200k_tokenizer
 ours = o200k_tokenizer()
 theirs = harmony.load_harmony_encoding(harmony.HarmonyEncodingName.HARMONY_GPT_OSS)
 text = "".join(Path(name).read_text() for name in sys.argv[1:]) + " I'LL don't 12345 äöü 漢字 🙂\\n\\n   x"
@@ -81,13 +86,13 @@ def test_the_tokenizer_gives_the_same_ids_as_harmonys_own():
 
 @needs_vocabulary
 @pytest.mark.slow
-def test_a_checkpoint_is_made_and_owns_up_that_it_hardly_speaks(tmp_path):
+def test_a_checkpoint_is_made_and_records_that_it_is_hardly_trained(tmp_path):
     out = tmp_path / "ck"
     done = run("-m", "gptoss_bench.tiny_model.hf_checkpoint", "--out", out, "--steps", 2, "--samples", 1)
     assert done.returncode == 1, done.stderr
-    account = json.loads((out / ACCOUNT).read_text())
-    assert account["parameters"] == count_parameters(out) and account["recipe"]["steps"] == 2
-    assert (account["samples"], account["well_formed"]) == (1, 0)
+    record = json.loads((out / RECORD_FILE).read_text())
+    assert record["parameters"] == count_parameters(out) and record["recipe"]["steps"] == 2
+    assert (record["samples"], record["well_formed"]) == (1, 0)
     assert json.loads((out / "config.json").read_text())["architectures"] == ["GptOssForCausalLM"]
     assert "response_template" in json.loads((out / "tokenizer_config.json").read_text())
 

@@ -16,8 +16,14 @@ from tokenizers import Tokenizer
 
 from gptoss_bench.engines.llama_cpp import serve_tiny
 from gptoss_bench.paths import TINY_MODEL
-from gptoss_bench.tiny_model.__main__ import SAMPLES, TOO_LONG, examine, well_formed
-from gptoss_bench.tiny_model.conversations import SPECIAL_TOKENS, Conversations, manual, read_stages, train_tokenizer
+from gptoss_bench.tiny_model.__main__ import MAX_REPLY_TOKENS, SAMPLES, examine, is_well_formed
+from gptoss_bench.tiny_model.conversations import (
+    SPECIAL_TOKENS,
+    Conversations,
+    python_manual,
+    read_stages,
+    train_tokenizer,
+)
 from gptoss_client.dialects import assemble_reply
 from serving import held, post
 
@@ -75,11 +81,11 @@ def test_a_few_layers_speak_and_the_others_add_nothing(shipped):
 
 
 def test_the_account_beside_it_is_of_this_file():
-    account = json.loads(TINY_MODEL.with_suffix(".json").read_text())
-    assert account["sha256"] == hashlib.sha256(TINY_MODEL.read_bytes()).hexdigest()
-    assert {"seed", "steps"} <= set(account["recipe"])
-    assert {examined["temperature"] for examined in account["examined"]} == {0.0, 1.0}
-    assert all(examined["well_formed"] >= SAMPLES - 1 for examined in account["examined"])
+    record = json.loads(TINY_MODEL.with_suffix(".json").read_text())
+    assert record["sha256"] == hashlib.sha256(TINY_MODEL.read_bytes()).hexdigest()
+    assert {"seed", "steps"} <= set(record["recipe"])
+    assert {examined["temperature"] for examined in record["examined"]} == {0.0, 1.0}
+    assert all(examined["well_formed"] >= SAMPLES - 1 for examined in record["examined"])
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.0])
@@ -88,11 +94,11 @@ def test_it_speaks_well_formed_harmony_whatever_it_is_asked(endpoint, temperatur
     assert examined.samples == 24
     assert examined.well_formed >= 23, examined.worst
     assert examined.prompt_tokens[0] < 100 and examined.prompt_tokens[1] > 1000
-    assert examined.completion_tokens[1] < TOO_LONG
+    assert examined.completion_tokens[1] < MAX_REPLY_TOKENS
     assert examined.distinct > (20 if temperature else 1)
 
 
-def test_told_to_ignore_its_end_it_goes_on_with_words(endpoint):
+def test_with_ignore_eos_it_goes_on_with_words(endpoint):
     body = {"messages": [{"role": "user", "content": "On and on"}], "max_tokens": 400, "ignore_eos": True}
     said = post(endpoint, "/v1/chat/completions", body | {"temperature": 0}).json()
     assert said["usage"]["completion_tokens"] == 400
@@ -110,7 +116,7 @@ def test_the_server_splits_text_as_the_trained_tokenizer_does(endpoint, tokenize
 
 
 def test_the_manual_is_split_alike_as_well(endpoint, tokenizer):
-    text = manual()[5000:45000]
+    text = python_manual()[5000:45000]
     assert post(endpoint, "/tokenize", {"content": text}).json()["tokens"] == tokenizer.encode(text).ids
 
 
@@ -145,18 +151,18 @@ def test_questions_keep_to_their_length(tokenizer, longest):
     ],
 )
 def test_well_formed_is_both_texts_and_an_end(parts, good):
-    assert well_formed(replace(assemble_reply([]), **parts)) is good
+    assert is_well_formed(replace(assemble_reply([]), **parts)) is good
 
 
 def test_it_can_be_made_again(tmp_path):
-    """A few steps teach nothing, but the file is whole, llama.cpp loads it, and it is told that it does not speak."""
+    """A few steps teach nothing, but the file is complete, llama.cpp loads it, and the failure is reported."""
     out = tmp_path / "model.gguf"
     command = [sys.executable, "-m", "gptoss_bench.tiny_model", "--out", str(out), "--steps", "4"]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 1
-    account = json.loads(out.with_suffix(".json").read_text())
-    assert account["recipe"]["steps"] == 4
-    assert account["bytes"] == out.stat().st_size == TINY_MODEL.stat().st_size
-    assert account["examined"] == []
-    assert str(tmp_path) not in json.dumps(account)
-    assert "it does not speak: http://127.0.0.1:" in made.stderr
+    record = json.loads(out.with_suffix(".json").read_text())
+    assert record["recipe"]["steps"] == 4
+    assert record["bytes"] == out.stat().st_size == TINY_MODEL.stat().st_size
+    assert record["examined"] == []
+    assert str(tmp_path) not in json.dumps(record)
+    assert "the model does not reply: http://127.0.0.1:" in made.stderr
