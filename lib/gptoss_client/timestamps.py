@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import cache
 
+NS_PER_S = 1e9
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; not defined in Python's socket module
 TIMESPEC = struct.Struct("@qq")  # seconds, nanoseconds
 TIMESTAMP_ANCILLARY_BYTES = socket.CMSG_SPACE(TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0

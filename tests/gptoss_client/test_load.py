@@ -23,7 +23,7 @@ def requests_of(run: Run) -> dict[int, tuple[str, str]]:
 
 async def loaded(folder, plan: LoadPlan, answer=speak, **more):
     async with scripted(answer) as server:
-        with folder.noting_clock_steps():
+        with folder.counting_clock_steps():
             reason = await run_load(plan, server.endpoint, folder.add, **more)
     return reason, folder.finish({}), server
 

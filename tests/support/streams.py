@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.runs.request_table import request_table
+from gptoss_bench.runs.request_table import derive_tables
 from gptoss_client.trace import Trace
 
 MS = 1_000_000  # ns
@@ -99,7 +99,7 @@ def two_slots() -> list[Trace]:
 
 def row(one: Trace) -> pd.Series:
     """Return the row of a trace in the request table."""
-    return request_table([one]).iloc[0]
+    return derive_tables([one])[0].iloc[0]
 
 
 def _ns(ms: float) -> int:

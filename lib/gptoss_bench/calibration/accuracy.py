@@ -13,10 +13,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from gptoss_bench.calibration.reference.stream import STREAM_ID
-from gptoss_bench.stats import CPU_SHARE, client_bound, known, percentile
-from gptoss_client import Trace
+from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE, client_bound_reasons, non_null, percentile
+from gptoss_client import NS_PER_S, Trace
 
-NS_PER_S = 1e9
 KIT_CLIENT, STOCK_CLIENT = "gptoss_bench", "stock httpx"  # values of CalibrationLevel.client
 TRUSTED_ERROR_SHARE = 0.05  # of the median ITL
 
@@ -126,7 +125,7 @@ def summarise_level(
     worst = [spread.p99 for spread in errors if spread.p99 is not None]
     accurate = itl_p50 is not None and bool(worst) and max(worst) <= TRUSTED_ERROR_SHARE * itl_p50 * 1e3
     lag_s = {"p99": percentile(lag, 99).value}
-    gaps = known(both["itl_s"])
+    gaps = non_null(both["itl_s"])
     client_load = {
         "lag_s": None if lag_s["p99"] is None else lag_s,
         "cpu_share": cpu_share,
@@ -147,13 +146,13 @@ def summarise_level(
         arrival_error=errors[2],
         lag=_spread(lag),
         server_late=_spread(both["late_s"]),
-        trusted=accurate and cpu_share <= CPU_SHARE,
-        client_bound=None if client_load["lag_s"] is None else bool(client_bound(client_load, itl_p50)),
+        trusted=accurate and cpu_share <= CLIENT_BOUND_CPU_SHARE,
+        client_bound=None if client_load["lag_s"] is None else bool(client_bound_reasons(client_load, itl_p50)),
     )
 
 
 def _spread(values_s: pd.Series) -> ErrorSpread:
-    magnitudes: npt.NDArray[np.float64] = np.abs(known(values_s)) * 1e3
+    magnitudes: npt.NDArray[np.float64] = np.abs(non_null(values_s)) * 1e3
     if not len(magnitudes):
         return ErrorSpread(None, None, None)
     return ErrorSpread(percentile(magnitudes, 50).value, percentile(magnitudes, 99).value, float(magnitudes.max()))

@@ -24,7 +24,7 @@ from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.calibration.stock_httpx import run_stock_httpx
 from gptoss_bench.runs import RunFolder
-from gptoss_bench.stats import CPU_SHARE
+from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE
 from gptoss_client import Endpoint, LoadPlan, RunFailed, UsageError, run_load
 
 TABLE_HEAD = (
@@ -99,7 +99,7 @@ async def measure_levels(
             int(streams), float(tokens_s), tokens=tokens, stock=streams <= stock_streams
         )
         found += both
-        if both[0].cpu_share > CPU_SHARE:
+        if both[0].cpu_share > CLIENT_BOUND_CPU_SHARE:
             break
     return found, replace(endpoint, label=None, facts={})
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gptoss_bench.claims.model import Evidence, RunRecord, number_at
-from gptoss_bench.runs import CPU_LABEL, NO_GPU_LABEL, PARTIAL_LABEL, REMOTE_LABEL, split_labels, without_model
+from gptoss_bench.runs import CPU_LABEL, NO_GPU_LABEL, PARTIAL_LABEL, REMOTE_LABEL, no_gpt_oss_labels, split_labels
 
 HARDWARE = {
     REMOTE_LABEL: "hardware: what served is not known",
@@ -36,7 +36,7 @@ class Setting:
 def no_measurement(run: RunRecord) -> str:
     """Why a run measured no gpt-oss at all, in words; empty where it did."""
     incomplete = [] if run.manifest.get("status") == "complete" else ["it is incomplete"]
-    return "; ".join([*without_model(run.label), *incomplete])
+    return "; ".join([*no_gpt_oss_labels(run.label), *incomplete])
 
 
 def differing(run: RunRecord, setting: Setting) -> list[str]:

@@ -10,7 +10,7 @@ from gptoss_bench.claims.conditions import gpus_of_newest_run, made_with
 from gptoss_bench.claims.model import NOT_TESTABLE, OPINION, REFUTED, REPRODUCED, Claim, Evidence, Verdict
 from gptoss_bench.claims.run_deciders import RUN_DECIDERS
 from gptoss_bench.memory import estimate_fit
-from gptoss_bench.stats import CHECKS
+from gptoss_bench.stats import CONSISTENCY_CHECKS
 from gptoss_client import UsageError
 
 # An attempt with another budget than the device's memory says nothing of the device.
@@ -46,7 +46,7 @@ def arithmetic(
     figures = {name: evidence.claims[claim_id].printed for name, claim_id in inputs.items()}
     tolerance = {"tolerance": claim.tolerance.relative} if claim.tolerance.relative else {}
     try:
-        found = CHECKS[check](**figures, **tolerance)
+        found = CONSISTENCY_CHECKS[check](**figures, **tolerance)
     except ZeroDivisionError as error:
         raise UsageError(
             f"claims.yaml: claim {claim.claim_id}: a figure that it divides by is zero; correct it"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gptoss_bench.memory import Architecture, Gpu
-from gptoss_bench.stats import PrintedFigures
+from gptoss_bench.stats import PrintedFigure
 from gptoss_client import UsageError
 
 REPRODUCED, REFUTED, OUTDATED = "reproduced", "refuted", "outdated"
@@ -169,11 +169,11 @@ class Claim:
     condition: str = ""
 
     @property
-    def printed(self) -> PrintedFigures:
+    def printed(self) -> PrintedFigure:
         """The published value with its rounding. Raises UsageError where the claim has no single value."""
         if self.published.value is None:
             raise UsageError(f"claims.yaml: {self.claim_id} has no published value, and one is asked of it; add it")
-        return PrintedFigures(self.published.value, self.published.step)
+        return PrintedFigure(self.published.value, self.published.step)
 
     def off(self, measured: float) -> int:
         """On which side of the published figure and its tolerance a number lies: -1 below, 0 within, 1 above."""

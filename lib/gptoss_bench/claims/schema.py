@@ -16,7 +16,7 @@ import yaml
 from gptoss_bench import paths
 from gptoss_bench.claims.deciders import DECIDERS
 from gptoss_bench.claims.model import NEEDS, Claim, Published, Tolerance
-from gptoss_bench.stats import CHECKS
+from gptoss_bench.stats import CONSISTENCY_CHECKS
 from gptoss_client import UsageError
 
 KINDS = ("figure", "statement", "opinion")
@@ -114,9 +114,9 @@ def _check_arguments(claim: Claim, claims: Mapping[str, Claim], where: str) -> N
             for key, kind in must.items():
                 _check_type(record[key], kind, f"{where}: key {name!r}, {key!r}")
     if "check" in claim.arguments:
-        _check_word(claim.arguments["check"], tuple(CHECKS), f"{where}: key 'check'")
+        _check_word(claim.arguments["check"], tuple(CONSISTENCY_CHECKS), f"{where}: key 'check'")
         inputs = claim.arguments["inputs"]
-        wanted = set(inspect.signature(CHECKS[claim.arguments["check"]]).parameters) - {"tolerance"}
+        wanted = set(inspect.signature(CONSISTENCY_CHECKS[claim.arguments["check"]]).parameters) - {"tolerance"}
         _check_keys(inputs, sorted(wanted), (), f"{where}: key 'inputs'")
         for name, claim_id in inputs.items():
             _check_word(claim_id, tuple(claims), f"{where}: key 'inputs', {name!r}")

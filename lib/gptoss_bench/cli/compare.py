@@ -6,7 +6,7 @@ from typing import Any
 
 from gptoss_bench.cli.arguments import parse_share
 from gptoss_bench.lint import check_result, differing_conditions, read_results
-from gptoss_bench.stats import SAME_MARGIN, Difference, compare
+from gptoss_bench.stats import SAME_MARGIN, Difference, compare_results
 from gptoss_client import UsageError
 
 EXAMPLE = """example:
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         if len(results) > 1:
             raise UsageError(f"{path} holds {len(results)} results: compare takes one result per side")
         sides += results
-    found = compare(*(side.side for side in sides), margin=args.same)
+    found = compare_results(*(side.side for side in sides), margin=args.same)
     print(f"first:  {sides[0].name}\nsecond: {sides[1].name}\n")
     print("\n".join(_line(difference) for difference in found))
     for finding in differing_conditions((side.name, side.manifest) for side in sides):
@@ -59,5 +59,5 @@ def run(args: argparse.Namespace) -> int:
 
 def _line(one: Difference) -> str:
     values = " ".join(f"{'–' if value is None else f'{value:.5g}':>10}" for value in (one.first, one.second))
-    change = f"  {one.change:+7.1%}  {one.span}" if one.interval is not None else ""
-    return f"{one.name:<20}{values}{change}  {one.words}"
+    change = f"  {one.change:+7.1%}  {one.interval_text}" if one.interval is not None else ""
+    return f"{one.name:<20}{values}{change}  {one.verdict_text}"

@@ -11,13 +11,13 @@ from tqdm import tqdm
 from gptoss_bench.cli.arguments import parse_share
 from gptoss_bench.session import Session, serving
 from gptoss_bench.stats import (
-    FEWEST_TRIALS,
-    level_plans,
-    levels_from,
-    narrow_enough,
+    MIN_TRIALS,
+    intervals_within,
+    parse_sweep_levels,
     result_block,
-    trial_text,
-    watched_quantities,
+    sweep_plans,
+    trial_spreads,
+    trials_text,
 )
 from gptoss_client import (
     PUBLISHED_PROMPT,
@@ -96,8 +96,8 @@ def add_parser(commands: Any) -> None:
 
 async def run(args: argparse.Namespace) -> int:
     """Measure the server, print the result, and return the exit code; with --until each trial is a run of its own."""
-    if args.until is not None and args.max_trials < FEWEST_TRIALS:
-        raise UsageError(f"--max-trials {args.max_trials} is too few for an interval: give {FEWEST_TRIALS} or more")
+    if args.until is not None and args.max_trials < MIN_TRIALS:
+        raise UsageError(f"--max-trials {args.max_trials} is too few for an interval: give {MIN_TRIALS} or more")
     requests = args.requests if args.requests is not None or args.duration is not None else 1024
     plan = LoadPlan(
         concurrency=args.concurrency,
@@ -116,18 +116,18 @@ async def run(args: argparse.Namespace) -> int:
         timeout_s=args.timeout,
         first_timeout_s=args.first_timeout,
         idle_timeout_s=args.idle_timeout,
-        sweep=levels_from(args.sweep),
+        sweep=parse_sweep_levels(args.sweep),
         sweep_waves=args.sweep_waves,
     )
     done = [await _trial(args, plan)]
     while args.until is not None and len(done) < args.max_trials:
-        if narrow_enough(watched_quantities(done), args.until):
+        if intervals_within(trial_spreads(done), args.until):
             break
         print()
         # The salt makes the prompts new to every cache, as those of the first trial were.
         done.append(await _trial(args, replace(plan, salt=plan.salt + len(done))))
     if args.until is not None:
-        print("\n" + "\n".join(trial_text(watched_quantities(done), args.until)))
+        print("\n" + "\n".join(trials_text(trial_spreads(done), args.until)))
     return 0
 
 
@@ -152,7 +152,7 @@ async def _trial(args: argparse.Namespace, plan: LoadPlan) -> Mapping[str, Any]:
 @contextlib.contextmanager
 def _progress_bar(plan: LoadPlan) -> Iterator[TraceCallback]:
     """Show a progress bar on stderr, if that is a terminal."""
-    levels = [level.requests or 0 for level in level_plans(plan)]
+    levels = [level.requests or 0 for level in sweep_plans(plan)]
     total = None if plan.requests is None else plan.warmup + plan.requests + sum(levels)
     with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
 

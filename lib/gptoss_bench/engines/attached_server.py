@@ -13,7 +13,7 @@ import httpx
 from gptoss_bench.engines.questions import as_object, ask, asking, entries, same_model, with_facts
 from gptoss_bench.engines.readiness import first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, REFERENCE_SERVER, understood_fields
-from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, joined_labels
+from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, join_labels
 from gptoss_client import API_KEY_VARIABLE, Endpoint, UsageError
 
 DIALECTS = ("openai", "ollama")
@@ -53,7 +53,7 @@ async def attach(
     if is_here(urlsplit(root).hostname or ""):
         return found
     note = "the server is on another machine: what this run tells of machine and GPUs is the client's"
-    return with_facts(replace(found, label=joined_labels(found.label, REMOTE_LABEL)), {}, note)
+    return with_facts(replace(found, label=join_labels(found.label, REMOTE_LABEL)), {}, note)
 
 
 def is_here(host: str) -> bool:

@@ -11,7 +11,7 @@ import httpx
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.engines.questions import Facts, as_object, ask, entries, with_facts
 from gptoss_bench.paths import TINY_MODEL
-from gptoss_bench.runs import TINY_LABEL, tiny_label
+from gptoss_bench.runs import TINY_LABEL, tiny_model_label
 from gptoss_client import Endpoint, UsageError
 
 MODEL_NAME = "gpt-oss-tiny"
@@ -79,7 +79,7 @@ async def describe_llama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoin
         endpoint,
         version=endpoint.version or props.get("build_info"),
         quantisation=file_type[0] if file_type else None,
-        label=endpoint.label or tiny_label(parameters),
+        label=endpoint.label or tiny_model_label(parameters),
         keep_alive=False,
     )
     return with_facts(described, facts)

@@ -16,7 +16,7 @@ from gptoss_bench.engines.launch_options import LaunchOptions
 from gptoss_bench.engines.ollama_emulator.messages import EMBEDDED_VERSION
 from gptoss_bench.engines.questions import Facts, as_object, ask, asking, entries, same_model, with_facts
 from gptoss_bench.engines.registry import version_notes
-from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, joined_labels
+from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels
 from gptoss_client import Endpoint, RunFailed, UsageError, request_headers
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
@@ -128,7 +128,7 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
         engine=FRONT if embedded else endpoint.engine,
         version=version,
         quantisation=details.get("quantization_level"),
-        label=TINY_LABEL if embedded else joined_labels(endpoint.label, label),
+        label=TINY_LABEL if embedded else join_labels(endpoint.label, label),
     )
     return with_facts(described, facts, *([] if embedded else [*version_notes("ollama", version), *notes]))
 

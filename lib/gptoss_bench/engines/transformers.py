@@ -11,7 +11,7 @@ from gptoss_bench.engines.launch_options import LaunchOptions
 from gptoss_bench.engines.model_files import count_parameters, hub_cache, local_model, require_disk_space_for
 from gptoss_bench.engines.questions import with_facts
 from gptoss_bench.engines.registry import version_notes
-from gptoss_bench.runs import CPU_LABEL, installed_gpus, joined_labels, label_of
+from gptoss_bench.runs import CPU_LABEL, installed_gpus, join_labels, model_label
 from gptoss_client import Endpoint, UsageError
 
 ADVICE = "install it with make setup-transformers"
@@ -54,7 +54,7 @@ class Transformers:
             dialect="openai",
             engine="transformers",
             version=installed_version(Path(program)),
-            label=joined_labels(label_of(self.model, parameters), None if installed_gpus() else CPU_LABEL),
+            label=join_labels(model_label(self.model, parameters), None if installed_gpus() else CPU_LABEL),
         )
         return with_facts(endpoint, {"parameters": parameters})
 
@@ -81,7 +81,7 @@ async def describe_transformers(_http: httpx.AsyncClient, endpoint: Endpoint) ->
     """What can be said of any such server: it names no version of its own. A model in a folder here is counted."""
     folder = Path(endpoint.model.partition("@")[0])
     parameters = count_parameters(folder) if folder.is_absolute() else None
-    labelled = replace(endpoint, label=endpoint.label or label_of(endpoint.model, parameters))
+    labelled = replace(endpoint, label=endpoint.label or model_label(endpoint.model, parameters))
     return with_facts(labelled, {"parameters": parameters}, *version_notes("transformers", endpoint.version))
 
 

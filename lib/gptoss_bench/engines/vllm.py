@@ -14,7 +14,7 @@ from gptoss_bench.engines.launch_options import PREFIX_CACHING, LaunchOptions
 from gptoss_bench.engines.model_files import count_parameters, local_model, require_disk_space_for
 from gptoss_bench.engines.questions import Facts, ask, entries, with_facts
 from gptoss_bench.engines.registry import version_notes
-from gptoss_bench.runs import CPU_LABEL, joined_labels, label_of, tiny_label
+from gptoss_bench.runs import CPU_LABEL, join_labels, model_label, tiny_model_label
 from gptoss_client import Endpoint, UsageError
 
 ADVICE = "install it with make setup-vllm"
@@ -46,7 +46,7 @@ class Vllm:
         folder = local_model(self.model)
         if folder is None:
             require_disk_space_for(self.model)
-        label = tiny_label(count_parameters(folder)) if folder else None
+        label = tiny_model_label(count_parameters(folder)) if folder else None
         name = folder.name if folder else self.model
         return Endpoint(url="", model=name, dialect="openai", engine="vllm", label=label)
 
@@ -95,7 +95,7 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
         endpoint,
         version=version,
         quantisation=facts.pop("quantisation", None) or endpoint.quantisation,
-        label=joined_labels(endpoint.label or label_of(endpoint.model, parameters), on_cpu),
+        label=join_labels(endpoint.label or model_label(endpoint.model, parameters), on_cpu),
     )
     return with_facts(described, {**facts, "parameters": parameters}, *notes)
 

@@ -16,7 +16,7 @@ from gptoss_bench.figures.style import (
     new_figure,
     set_log_scale,
 )
-from gptoss_bench.stats import CPU_SHARE
+from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE
 
 LEAST_MS = 1e-3  # an error of 0 is drawn here, because a logarithmic axis has no 0
 CALIBRATION_COLUMNS = [
@@ -68,7 +68,7 @@ def cpu_by_load(levels: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
     shares = levels.assign(percent=levels["cpu_share"] * 100)
     look = {"x": "offered_events_s", "y": "percent", "hue": "client", "style": "client"}
     sns.lineplot(shares, **look, markers=True, ax=axes, linewidth=2)
-    axes.axhline(CPU_SHARE * 100, color=GUIDE, linestyle=":")
+    axes.axhline(CLIENT_BOUND_CPU_SHARE * 100, color=GUIDE, linestyle=":")
     axes.legend(title=None, fontsize=9)
     axes.set(title="CPU cost of the measurement", xlabel="events per second, as offered", ylabel="% of one core")
     set_log_scale(axes, "x")

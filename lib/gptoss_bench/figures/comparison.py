@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from gptoss_bench.figures.style import EVENT_MARKS, LINES, client_bound_reasons, finish_figure, new_figure
-from gptoss_bench.runs import merged_labels
+from gptoss_bench.runs import merge_labels
 from gptoss_bench.stats import measured_rows
 
 PANELS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "done_s": "Whole request"}
@@ -57,7 +57,7 @@ def shared_manifest(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any
     first = dict(every[0]) if every else {}
     endpoints = {tuple((each.get("endpoint") or {}).get(name) for name in ENDPOINT_FIELDS) for each in every}
     return first | {
-        "label": merged_labels(each.get("label") for each in every),
+        "label": merge_labels(each.get("label") for each in every),
         "endpoint": first.get("endpoint") if len(endpoints) == 1 else None,
         "run_id": ", ".join(str(each["run_id"]) for each in every),
         "client": {"error_bar": "", "bound": client_bound_reasons(every)},

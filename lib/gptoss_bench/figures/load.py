@@ -19,7 +19,7 @@ from gptoss_bench.figures.style import (
     new_figure,
     set_log_scale,
 )
-from gptoss_bench.stats import PERCENTILES, measured_rows
+from gptoss_bench.stats import REPORTED_PERCENTILES, measured_rows
 
 PHASES = {"measure": "measured", "warmup": "warm-up", "cold": "cold"}  # the levels of a sweep are left out
 DISTRIBUTIONS = {
@@ -54,7 +54,7 @@ def published_and_measured(
         rows: list[dict[str, Any]] = [
             {"percentile": p, "source": source, "seconds": values[p]}
             for source, values in by_source.items()
-            for p in PERCENTILES
+            for p in REPORTED_PERCENTILES
         ]
         sns.barplot(pd.DataFrame(rows).dropna(), x="percentile", y="seconds", hue="source", ax=axes, edgecolor=EDGE)
         for hatch, bars in zip(SOURCE_HATCHES, axes.containers, strict=False):

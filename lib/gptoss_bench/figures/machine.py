@@ -20,8 +20,8 @@ from gptoss_bench.figures.style import (
     set_log_scale,
 )
 from gptoss_bench.memory import GIB
+from gptoss_client import NS_PER_S
 
-NS_PER_S = 1e9
 HOST_MEMORY = (("memory_used", "machine", "-"), ("engine_rss", "engine", "--"), ("client_rss", "client", ":"))
 LEGEND: dict[str, Any] = {"fontsize": 8, "loc": "upper left", "ncols": 4}
 

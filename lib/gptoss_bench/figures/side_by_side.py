@@ -21,8 +21,8 @@ from gptoss_bench.figures.style import (
     set_log_scale,
 )
 from gptoss_bench.lint import Result
-from gptoss_bench.runs import merged_labels
-from gptoss_bench.stats import PERCENTILES, QUANTITIES, about_result, points_side_by_side
+from gptoss_bench.runs import merge_labels
+from gptoss_bench.stats import COMPARED_QUANTITIES, REPORTED_PERCENTILES, points_side_by_side, quantity_of_note
 
 UNITS = {"ttft_s": ("seconds", 1.0), "itl_s": ("milliseconds", 1e3), "tpot_s": ("milliseconds", 1e3)}
 NOT_REPORTED = "not reported"
@@ -32,8 +32,8 @@ NAME_WIDTH = 30  # characters
 def results_side_by_side(results: Sequence[Result]) -> Figure:
     """Draw p50, p90 and p99 of each result, one row per result, with their 95 % intervals where known."""
     table = points_side_by_side(results)
-    figure, panels = new_figure(width=12.0, height=1.9 + 0.62 * len(results), columns=len(QUANTITIES))
-    for axes, (quantity, title) in zip(panels, QUANTITIES.items(), strict=True):
+    figure, panels = new_figure(width=12.0, height=1.9 + 0.62 * len(results), columns=len(COMPARED_QUANTITIES))
+    for axes, (quantity, title) in zip(panels, COMPARED_QUANTITIES.items(), strict=True):
         unit, scale = UNITS.get(quantity, ("seconds", 1.0))
         _draw_quantity(axes, table.points[table.points["quantity"] == quantity], scale)
         axes.set_title(title, pad=24)
@@ -47,7 +47,7 @@ def results_side_by_side(results: Sequence[Result]) -> Figure:
     panels[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), **look)
     manifests = [one.manifest for one in results]
     shared = {
-        "label": merged_labels(each.get("label") for each in manifests),
+        "label": merge_labels(each.get("label") for each in manifests),
         "client": {"error_bar": "", "bound": client_bound_reasons(manifests)},
     }
     return finish_figure(figure, shared, _footnotes(table.notes, table.points))
@@ -88,11 +88,11 @@ def _draw_percentile(axes: Axes, row: Any, scale: float) -> None:
 
 
 def _colour(percentile: str) -> Any:
-    return sns.color_palette(PALETTE)[list(PERCENTILES).index(percentile)]
+    return sns.color_palette(PALETTE)[list(REPORTED_PERCENTILES).index(percentile)]
 
 
 def _row_label(one: Result, notes: Mapping[int, str]) -> str:
-    numbers = [f"[{number}]" for number, note in notes.items() if note in one.notes and about_result(note) is None]
+    numbers = [f"[{number}]" for number, note in notes.items() if note in one.notes and quantity_of_note(note) is None]
     return textwrap.fill(" ".join([one.name, *numbers]), NAME_WIDTH)
 
 

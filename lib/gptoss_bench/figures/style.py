@@ -22,7 +22,7 @@ from gptoss_bench.claims import (
     REPRODUCED,
     SLOWER,
 )
-from gptoss_bench.runs import caption
+from gptoss_bench.runs import run_caption
 from gptoss_bench.telemetry import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE
 
 PALETTE = "colorblind"
@@ -78,7 +78,7 @@ def finish_figure(figure: Figure, manifest: Mapping[str, Any], note: str = "") -
     """
     client = manifest.get("client") or {"error_bar": "", "bound": []}
     width = round(FOOTER_WIDTH * figure.get_figwidth() / 9.0)
-    footer = [textwrap.fill(" · ".join(filter(None, (caption(manifest), note))), width)]
+    footer = [textwrap.fill(" · ".join(filter(None, (run_caption(manifest), note))), width)]
     footer += [textwrap.fill(client["error_bar"], width)] if client["error_bar"] else []
     figure.supxlabel("\n".join(footer), fontsize=7.5, color=NOTE, x=0.01, ha="left")
     if client["bound"]:

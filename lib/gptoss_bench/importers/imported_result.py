@@ -8,9 +8,8 @@ import numpy as np
 import pandas as pd
 
 from gptoss_bench.runs import REQUEST_COLUMNS, derive_tables
-from gptoss_bench.stats import PERCENTILES, SAMPLES_BEYOND, summarise
-
-NS_PER_S = 1e9
+from gptoss_bench.stats import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, summarise
+from gptoss_client import NS_PER_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +49,16 @@ def distribution(
 
     A percentile is resolved where the `n` samples leave 10 beyond it; without `n` that is not known, and not claimed.
     """
-    scaled = {at: None if points.get(at) is None else float(points[at] or 0.0) * scale for at in PERCENTILES}
+    scaled = {at: None if points.get(at) is None else float(points[at] or 0.0) * scale for at in REPORTED_PERCENTILES}
     return {
         "n": n or 0,
         "mean": None if mean is None else mean * scale,
         **scaled,
         "p50_interval": None,
-        "resolved": {at: min(p, 100 - p) * (n or 0) >= 100 * SAMPLES_BEYOND for at, p in PERCENTILES.items()},
-        "exclusive": dict.fromkeys(PERCENTILES),
+        "resolved": {
+            at: min(p, 100 - p) * (n or 0) >= 100 * MIN_SAMPLES_BEYOND for at, p in REPORTED_PERCENTILES.items()
+        },
+        "exclusive": dict.fromkeys(REPORTED_PERCENTILES),
     }
 
 

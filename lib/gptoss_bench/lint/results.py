@@ -11,7 +11,7 @@ import pandas as pd
 
 from gptoss_bench.importers import parse_results
 from gptoss_bench.runs import Run
-from gptoss_bench.stats import GAPS, Side
+from gptoss_bench.stats import GAP_COLUMNS, ComparedResult
 from gptoss_client import UsageError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -33,9 +33,9 @@ class Result:
     run: Run | None = None
 
     @property
-    def side(self) -> Side:
+    def side(self) -> ComparedResult:
         """Return this result as one side of a comparison; for a run, the gaps between its events are read."""
-        return Side(self.summary, self.requests) if self.run is None else comparison_side(self.run)
+        return ComparedResult(self.summary, self.requests) if self.run is None else comparison_side(self.run)
 
     def manifest_part(self, name: str) -> Mapping[str, Any]:
         """Return a part of the manifest, empty if it is unknown."""
@@ -53,9 +53,9 @@ class Result:
         return metrics.get("counts") or {}
 
 
-def comparison_side(run: Run) -> Side:
+def comparison_side(run: Run) -> ComparedResult:
     """Return a run as one side of a comparison."""
-    return Side(run.summary, run.requests, run.event_columns(GAPS))
+    return ComparedResult(run.summary, run.requests, run.event_columns(GAP_COLUMNS))
 
 
 def read_results(path: Path) -> list[Result]:

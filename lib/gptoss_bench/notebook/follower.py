@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from gptoss_bench.notebook.live_view import LivePoint, LiveView, Snapshot
-from gptoss_bench.runs import Run, derive_tables, spooled_since
-from gptoss_bench.stats import level_plans
+from gptoss_bench.runs import Run, derive_tables, read_spool_from
+from gptoss_bench.stats import sweep_plans
 from gptoss_bench.telemetry import Gpus
 from gptoss_client import LoadPlan, Trace
 
@@ -45,7 +45,7 @@ class RunFollower:
         """Read the requests that ended since the last call; return the live view."""
         traces: list[Trace] = []
         try:
-            for trace, offset in islice(spooled_since(self._folder, self._offset), MAX_REQUESTS_PER_POLL):
+            for trace, offset in islice(read_spool_from(self._folder, self._offset), MAX_REQUESTS_PER_POLL):
                 traces.append(trace)
                 self._offset = offset
         except OSError:
@@ -95,7 +95,7 @@ class RunFollower:
 
     def _view(self, now_ns: int, *, whole: bool = False) -> LiveView:
         plan = self._plan
-        levels = sum(level.requests or 0 for level in level_plans(plan))
+        levels = sum(level.requests or 0 for level in sweep_plans(plan))
         total = None if plan.requests is None else plan.warmup + plan.requests + levels
         elapsed_s = (now_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
         left = None if total is None else total - self._done

@@ -19,7 +19,7 @@ from gptoss_bench.figures import overlay_labels, request_timeline, runs_overlaid
 from gptoss_bench.lint import comparison_side, differing_conditions
 from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.live_view import BLUE, RED, alert_html
-from gptoss_bench.runs import RUN_COLUMNS, Run, displayed_runs, raw_bytes, request_events, runs_table
+from gptoss_bench.runs import RUN_COLUMNS, Run, filter_runs, request_events, response_body, runs_table
 from gptoss_bench.stats import SAME_MARGIN, comparison_table
 from gptoss_client import UsageError
 
@@ -92,9 +92,7 @@ class RunBrowser:
         self._show()
 
     def _show(self, _: Any = None) -> None:
-        found = displayed_runs(
-            self._table, words=self.filter.value, by=self.sort_by.value, ascending=self.ascending.value
-        )
+        found = filter_runs(self._table, words=self.filter.value, by=self.sort_by.value, ascending=self.ascending.value)
         self.table.value = runs_html(found)
         self.runs.children = [self._tick(run_id) for run_id in found["run"].head(MAX_CHOICES)]
         self._compare()
@@ -164,7 +162,7 @@ def request_html(results: Path, run_id: str, request_id: int | None) -> str:
             if completed.empty:
                 return ""
             request_id = int(completed["request_id"].iloc[0])
-        events, body = request_events(run, request_id), raw_bytes(run, request_id)
+        events, body = request_events(run, request_id), response_body(run, request_id)
     except UsageError as error:
         return alert_html(error)
     figure = request_timeline(events, request_id, run.manifest)

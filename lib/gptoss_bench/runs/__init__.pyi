@@ -1,5 +1,5 @@
-from .catalogue import RUN_COLUMNS, displayed_runs, latest_runs, runs_table
-from .derived_tables import read_columns, read_requests, write_tables
+from .catalogue import RUN_COLUMNS, filter_runs, latest_runs, runs_table
+from .derived_tables import read_event_columns, read_requests, write_tables
 from .finding import Finding
 from .folder import Run, RunFolder, new_run_id
 from .labels import (
@@ -9,17 +9,17 @@ from .labels import (
     REFERENCE_LABEL,
     REMOTE_LABEL,
     TINY_LABEL,
-    joined_labels,
-    label_of,
-    merged_labels,
+    join_labels,
+    merge_labels,
+    model_label,
+    no_gpt_oss_labels,
     split_labels,
-    tiny_label,
-    without_model,
+    tiny_model_label,
 )
-from .manifest import caption, code_version, installed_gpus, machine_facts, package_versions
-from .request_detail import raw_bytes, request_events
+from .manifest import code_version, installed_gpus, machine_facts, package_versions, run_caption
+from .request_detail import request_events, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
-from .spool import spooled_since
+from .spool import read_spool_from
 
 __all__ = [
     "CPU_LABEL",
@@ -33,26 +33,26 @@ __all__ = [
     "Finding",
     "Run",
     "RunFolder",
-    "caption",
     "code_version",
     "derive_tables",
-    "displayed_runs",
+    "filter_runs",
     "installed_gpus",
-    "joined_labels",
-    "label_of",
+    "join_labels",
     "latest_runs",
     "machine_facts",
-    "merged_labels",
+    "merge_labels",
+    "model_label",
     "new_run_id",
+    "no_gpt_oss_labels",
     "package_versions",
-    "raw_bytes",
-    "read_columns",
+    "read_event_columns",
     "read_requests",
+    "read_spool_from",
     "request_events",
+    "response_body",
+    "run_caption",
     "runs_table",
     "split_labels",
-    "spooled_since",
-    "tiny_label",
-    "without_model",
+    "tiny_model_label",
     "write_tables",
 ]

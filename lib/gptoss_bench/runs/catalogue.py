@@ -11,7 +11,7 @@ import pandas as pd
 
 from gptoss_bench import paths
 from gptoss_bench.runs.folder import Run
-from gptoss_bench.runs.labels import without_model
+from gptoss_bench.runs.labels import no_gpt_oss_labels
 from gptoss_client import UsageError
 
 RUN_COLUMNS = (
@@ -81,7 +81,7 @@ def _marks(verdicts: pd.DataFrame) -> dict[str, str]:
     return marks
 
 
-def displayed_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascending: bool = False) -> pd.DataFrame:
+def filter_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascending: bool = False) -> pd.DataFrame:
     """The rows in which every one of these words occurs, in the order of one column; unknown values come last.
 
     Raises UsageError where there is no such column.
@@ -116,4 +116,4 @@ def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> l
 def _worth(run: Run) -> int:
     """0 of a run in which no gpt-oss answered, 1 of another with a label, 2 without one."""
     label = str(run.manifest["label"] or "")
-    return 0 if without_model(label) else 1 if label else 2
+    return 0 if no_gpt_oss_labels(label) else 1 if label else 2

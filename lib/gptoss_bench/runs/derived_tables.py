@@ -55,7 +55,7 @@ def read_requests(folder: Path) -> pd.DataFrame:
     return schema_1.table(whole.to_pandas(use_threads=False))
 
 
-def read_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
+def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     """Some columns of the event table, in as little memory as their values need."""
     file = schema_1.table_file(folder, "events")
     if not file.exists():

@@ -10,9 +10,7 @@ import pyarrow as pa
 
 from gptoss_bench.runs.event_columns import KINDS, Columns
 from gptoss_bench.runs.event_tokens import event_tokens
-from gptoss_client import Reply, Trace
-
-NS_PER_S = 1e9
+from gptoss_client import NS_PER_S, Reply, Trace
 
 EVENT_COLUMNS = {
     "request_id": "int64",

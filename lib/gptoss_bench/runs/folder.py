@@ -20,7 +20,7 @@ import pandas as pd
 from gptoss_bench.files import replacing, write_json
 from gptoss_bench.runs import schema_1
 from gptoss_bench.runs.derived_tables import (
-    read_columns,
+    read_event_columns,
     read_requests,
     read_table,
     read_tables,
@@ -28,7 +28,7 @@ from gptoss_bench.runs.derived_tables import (
     write_tables,
 )
 from gptoss_bench.runs.manifest import code_version, installed_gpus, machine_facts, package_versions
-from gptoss_bench.runs.spool import Spool, from_parquet, spooled, to_parquet
+from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
 from gptoss_client import WALL_CLOCK, Endpoint, Trace, UsageError
 
 SCHEMA_VERSION = 2
@@ -87,10 +87,10 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             return cls(path, manifest)
 
-    def served_by(self, endpoint: Endpoint) -> None:
+    def set_endpoint(self, endpoint: Endpoint) -> None:
         """Say which server this run measures; its label becomes the run's."""
         self.manifest |= {"label": endpoint.label, "endpoint": asdict(endpoint)}
-        self.document("manifest", self.manifest)
+        self.write_document("manifest", self.manifest)
 
     def add(self, trace: Trace) -> None:
         """Append one finished request. Raises UsageError where the disk refuses; what it took stays readable."""
@@ -101,7 +101,7 @@ class RunFolder:
             self._spool.add(trace)
 
     @contextmanager
-    def noting_clock_steps(self) -> Iterator[None]:
+    def counting_clock_steps(self) -> Iterator[None]:
         """Add to the manifest how often the wall clock was set within the block, however the block ends."""
         before, clock = WALL_CLOCK.steps, self.manifest["clock"]
         try:
@@ -109,12 +109,12 @@ class RunFolder:
         finally:
             clock["steps"] = clock.get("steps", 0) + WALL_CLOCK.steps - before
 
-    def table(self, name: str, frame: pd.DataFrame) -> None:
+    def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Write one more table of this run as `name`.parquet."""
         with _disk_errors_in_words(self.path), replacing(self.path / f"{name}.parquet") as part:
             frame.to_parquet(part, index=False, compression="zstd")
 
-    def document(self, name: str, content: Any) -> None:
+    def write_document(self, name: str, content: Any) -> None:
         """Write one more JSON document of this run as `name`.json."""
         with _disk_errors_in_words(self.path):
             write_json(self.path / f"{name}.json", content)
@@ -131,15 +131,15 @@ class RunFolder:
             self._derive()
             return read_requests(self.path)
 
-    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+    def event_columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Some columns of the event table, which may be large."""
         with _disk_errors_in_words(self.path):
             self._derive()
-            return read_columns(self.path, names)
+            return read_event_columns(self.path, names)
 
     def _derive(self) -> None:
         if not self._derived:
-            write_tables(spooled(self.path), self.path)
+            write_tables(read_spool(self.path), self.path)
             self._derived = True
 
     def finish(self, summary: dict[str, Any], status: str = "complete", reason: str | None = None) -> "Run":
@@ -151,9 +151,9 @@ class RunFolder:
         """
         with _disk_errors_in_words(self.path):
             self._spool.close()
-            if next(spooled(self.path), None):
+            if next(read_spool(self.path), None):
                 with replacing(self.path / "raw.parquet") as part:
-                    to_parquet(spooled(self.path), part)
+                    to_parquet(read_spool(self.path), part)
             self._derive()
             write_json(self.path / "summary.json", summary)
             self.manifest |= {"status": status, "reason": reason, "end_utc": _utc_now()}
@@ -226,7 +226,7 @@ class Run:
     def event_columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Some columns of the event table, which may be large."""
         kept = schema_1.table_file(self.path, "events").exists()
-        return read_columns(self.path, names) if kept else self.events[list(names)]
+        return read_event_columns(self.path, names) if kept else self.events[list(names)]
 
     @cached_property
     def requests(self) -> pd.DataFrame:
@@ -243,7 +243,7 @@ class Run:
     def traces(self) -> Iterator[Trace]:
         """What went over the wire, request by request, in the order in which the requests ended."""
         whole = self.path / "raw.parquet"
-        return from_parquet(whole) if whole.exists() else spooled(self.path)
+        return from_parquet(whole) if whole.exists() else read_spool(self.path)
 
 
 def new_run_id(scenario: str) -> str:

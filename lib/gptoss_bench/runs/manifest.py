@@ -92,7 +92,7 @@ def _memory_gib() -> float | None:
         return None
 
 
-def caption(manifest: Mapping[str, Any]) -> str:
+def run_caption(manifest: Mapping[str, Any]) -> str:
     """Label, engine, version, model, hardware and run, on one line."""
     endpoint = manifest.get("endpoint") or {}
     gpus = [gpu["name"] for gpu in manifest.get("gpus", [])]

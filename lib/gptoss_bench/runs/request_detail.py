@@ -6,7 +6,7 @@ import pandas as pd
 
 from gptoss_bench.runs.event_tokens import count_so_far
 from gptoss_bench.runs.folder import Run
-from gptoss_client import Trace, UsageError, decode_body
+from gptoss_client import NS_PER_S, Trace, UsageError, decode_body
 
 
 def request_events(run: Run, request_id: int) -> pd.DataFrame:
@@ -24,11 +24,11 @@ def request_events(run: Run, request_id: int) -> pd.DataFrame:
         at = min(event.piece, len(bodies) - 1)
         rows.append(
             {
-                "at_s": (trace.pieces[at][0] - start_ns) / 1e9,
+                "at_s": (trace.pieces[at][0] - start_ns) / NS_PER_S,
                 "kind": event.kind,
                 "text": event.reasoning or event.answer or event.tool or event.error or event.finish_reason or "",
                 "tokens": count_so_far(event),
-                "lag_s": trace.lags_ns[at] / 1e9 if trace.lags_ns else None,
+                "lag_s": trace.lags_ns[at] / NS_PER_S if trace.lags_ns else None,
                 "piece": at,
                 "raw": b"".join(bodies[reported + 1 : at + 1]).decode("utf-8", "backslashreplace"),
             }
@@ -40,7 +40,7 @@ def request_events(run: Run, request_id: int) -> pd.DataFrame:
     return table.astype({"tokens": "Int32", "lag_s": "float64"})
 
 
-def raw_bytes(run: Run, request_id: int) -> bytes:
+def response_body(run: Run, request_id: int) -> bytes:
     """The body of the response as it came. Raises UsageError where the run has no such request."""
     return b"".join(data for _, data in _trace(run, request_id).pieces)
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from gptoss_bench.runs.event_columns import Columns
-from gptoss_bench.runs.event_table import NS_PER_S, build_event_table
-from gptoss_client import Reply, ServerTimings, Trace, request_outcome
+from gptoss_bench.runs.event_table import build_event_table
+from gptoss_client import NS_PER_S, Reply, ServerTimings, Trace, request_outcome
 
 REQUEST_COLUMNS = {
     "request_id": "int64",
@@ -70,31 +70,6 @@ def derive_tables(traces: Iterable[Trace]) -> tuple[pd.DataFrame, pd.DataFrame]:
     columns, replies = _decoded(traces)
     events = build_event_table(traces, replies, columns)
     return _requests(traces, replies, events, columns), events
-
-
-def event_table(traces: Iterable[Trace]) -> pd.DataFrame:
-    """One row an event, in the order of the traces and of arrival; columns and dtypes are CHUNK_COLUMNS.
-
-    `arrival_ns` is the stamp of the piece that completed the event (CLOCK_MONOTONIC). `itl_s` is the gap in seconds to
-    the previous output-bearing event of the request, NaN for the first one and for events that bear no output.
-    `lag_ns` is what the client added to it by reading late, null where that is not known. The body of a refused request
-    (status other than 200) is no stream and has no events.
-    """
-    return derive_tables(traces)[1]
-
-
-def request_table(traces: Iterable[Trace], events: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Exactly one row a trace, in their order; columns and dtypes are REQUEST_COLUMNS, times in seconds.
-
-    `chunks` is the event table of the same traces, where it is at hand. `done_ns` is the terminating chunk, or the last
-    piece that came where none did. Of a request that failed or was cancelled the times up to its first events stay;
-    `tpot_s`, `e2e_s`, `done_s` and what follows from them are null.
-    """
-    traces = list(traces)
-    columns, replies = _decoded(traces)
-    return _requests(
-        traces, replies, build_event_table(traces, replies, columns) if events is None else events, columns
-    )
 
 
 def _decoded(traces: Sequence[Trace]) -> tuple[Columns, list[Reply]]:

@@ -69,12 +69,12 @@ class Spool:
         (self._folder / "traces.jsonl").unlink()
 
 
-def spooled(folder: Path) -> Iterator[Trace]:
+def read_spool(folder: Path) -> Iterator[Trace]:
     """The requests that an unfinished folder lists. A last line torn by a crash is left out."""
-    return (trace for trace, _ in spooled_since(folder, 0))
+    return (trace for trace, _ in read_spool_from(folder, 0))
 
 
-def spooled_since(folder: Path, offset: int) -> Iterator[tuple[Trace, int]]:
+def read_spool_from(folder: Path, offset: int) -> Iterator[tuple[Trace, int]]:
     """The requests listed from this byte of the list on, each with the byte to go on from, also while more come."""
     index = folder / "traces.jsonl"
     if not index.exists():

@@ -10,10 +10,10 @@ import pandas as pd
 
 from gptoss_bench.files import write_json
 from gptoss_bench.lint import check_run
-from gptoss_bench.runs import Finding, Run, read_columns, read_requests, write_tables
+from gptoss_bench.runs import Finding, Run, read_event_columns, read_requests, write_tables
 from gptoss_bench.stats import (
     ReadColumns,
-    client_bound,
+    client_bound_reasons,
     client_error_bar,
     client_server_agreement,
     energy_summary,
@@ -53,7 +53,7 @@ def evaluate(
     client = found["client"]
     client |= {"cpu_s": cpu_s, "cpu_share": cpu_share}
     client["error_bar"] = client_error_bar(client["events_s"], manifest.get("calibration"))
-    client["bound"] = client_bound(client, found["itl_s"]["p50"])
+    client["bound"] = client_bound_reasons(client, found["itl_s"]["p50"])
     found["agreement"] = client_server_agreement(requests, found.get("server_metrics"))
     found |= energy_summary(found)
     found["intervals"] = run_intervals(found, requests)
@@ -84,7 +84,7 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
     found, findings = evaluate(
         run.summary,
         requests,
-        partial(read_columns, target),
+        partial(read_event_columns, target),
         concurrency=concurrency,
         cpu_s=client.get("cpu_s"),
         cpu_share=client.get("cpu_share"),

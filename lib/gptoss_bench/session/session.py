@@ -124,7 +124,7 @@ class Session:
 
         reason = STOPPED
         try:
-            with self.folder.noting_clock_steps():
+            with self.folder.counting_clock_steps():
                 keep, first_id = self.folder.add, self._next_id
                 load = run_load(plan, self.endpoint, keep, record, first_id=first_id, on_phase=mark)
                 reason = await load or ""
@@ -145,7 +145,7 @@ class Session:
             self.summary, self.findings = evaluate(
                 self.summary,
                 self.requests,
-                self.folder.columns,
+                self.folder.event_columns,
                 concurrency=plan.concurrency,
                 cpu_s=used.cpu_s,
                 cpu_share=used.cpu_share,
@@ -172,7 +172,7 @@ class Session:
         return self._end("complete", None)
 
     def _end(self, status: str, reason: str | None) -> Run:
-        self.folder.document("lint", findings_document(self.findings))
+        self.folder.write_document("lint", findings_document(self.findings))
         return self.folder.finish(self.summary, status, reason)
 
 
@@ -236,7 +236,7 @@ async def serving(
                     engine, embedded=embedded, url="", model=model, log_dir=folder.path, options=options
                 )
                 endpoint = await stack.enter_async_context(engine_ready)
-            folder.served_by(endpoint)
+            folder.set_endpoint(endpoint)
             folder.manifest["calibration"] = newest_calibration(results, folder.manifest["machine"])
             await telemetry_recorder.ready(endpoint)
             yield Session(folder, endpoint, telemetry_recorder)

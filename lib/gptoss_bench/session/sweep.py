@@ -1,7 +1,7 @@
 """Run the levels of a sweep one after the other, each a closed loop, into one run folder."""
 
 from gptoss_bench.runs import RunFolder
-from gptoss_bench.stats import level_plans, phase_of
+from gptoss_bench.stats import sweep_phase, sweep_plans
 from gptoss_bench.telemetry import CpuUsed
 from gptoss_client import Endpoint, LoadPlan, TraceCallback, run_load
 
@@ -30,13 +30,13 @@ async def run_sweep(
     Raises:
         UsageError: The run folder cannot be written.
     """
-    for level in level_plans(plan):
+    for level in sweep_plans(plan):
         used = CpuUsed()
 
         async def mark(phase: str, used: CpuUsed = used) -> None:
             used.stop() if phase == "end" else used.start()
 
-        name = phase_of(level.concurrency)
+        name = sweep_phase(level.concurrency)
         reason = await run_load(level, endpoint, folder.add, progress, first_id=first_id, on_phase=mark, phase=name)
         first_id += level.requests or 0
         cpu_shares[level.concurrency] = used.cpu_share

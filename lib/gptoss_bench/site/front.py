@@ -11,9 +11,14 @@ from typing import Any
 from gptoss_bench import paths
 from gptoss_bench.claims import Claim, Verdict, verdict_counts, verdict_page
 from gptoss_bench.lint import RULES
-from gptoss_bench.runs import Run, caption
+from gptoss_bench.runs import Run, run_caption
 from gptoss_bench.site.page import badge_html
-from gptoss_bench.stats import CPU_SHARE, LAG_SHARE, SAMPLES_BEYOND, SHARED_READ_SHARE
+from gptoss_bench.stats import (
+    CLIENT_BOUND_CPU_SHARE,
+    CLIENT_BOUND_LAG_SHARE,
+    CLIENT_BOUND_SHARED_READ_SHARE,
+    MIN_SAMPLES_BEYOND,
+)
 
 FRONT, METHOD, APPENDIX = "index.html", "method.html", "appendix.html"
 
@@ -71,7 +76,7 @@ def _card(page: RunPage) -> str:
         picture = f'<a href="{page.name}"><img src="{first["file"]}" {size} alt="{escape(first["alt"])}"></a>'
     return (
         f'<li class="card">{picture}<p><a href="{page.name}"><strong>{escape(page.title)}</strong></a></p>'
-        f"<p><small>{escape(caption(page.run.manifest))}</small></p></li>"
+        f"<p><small>{escape(run_caption(page.run.manifest))}</small></p></li>"
     )
 
 
@@ -127,7 +132,7 @@ def run_header_html(run: Run) -> str:
     )
     label = badge_html(manifest["label"], "label") if manifest["label"] else ""
     return (
-        f"<p>{label} {status} <small>{escape(caption(manifest | {'label': None}))}</small></p>"
+        f"<p>{label} {status} <small>{escape(run_caption(manifest | {'label': None}))}</small></p>"
         f'<p><a href="#claims">Claims decided by it</a> · '
         f'<a href="{APPENDIX}#{run.run_id}">manifest and tables</a></p>'
     )
@@ -152,10 +157,10 @@ def run_claims_html(run: Run, verdicts: Iterable[Verdict]) -> str:
 def method_markdown(calibration: str) -> str:
     """Return the method as Markdown with the limits of the code; `calibration` is the page of the calibration."""
     limits = {
-        "beyond": SAMPLES_BEYOND,
-        "lag_share": f"{LAG_SHARE:.0%}",
-        "cpu_share": f"{CPU_SHARE:.0%}",
-        "shared_read_share": f"{SHARED_READ_SHARE:.0%}",
+        "beyond": MIN_SAMPLES_BEYOND,
+        "lag_share": f"{CLIENT_BOUND_LAG_SHARE:.0%}",
+        "cpu_share": f"{CLIENT_BOUND_CPU_SHARE:.0%}",
+        "shared_read_share": f"{CLIENT_BOUND_SHARED_READ_SHARE:.0%}",
         "calibration": calibration,
         "rules": _rules(),
     }
@@ -185,7 +190,7 @@ def appendix_html(pages: Iterable[RunPage], sizes: Mapping[Path, int], largest: 
             for file in page.downloads
         )
         document = escape(json.dumps(manifest, indent=1, ensure_ascii=False))
-        origin = f"{caption(manifest | {'run_id': None})} · code {manifest['code'].get('commit')}"
+        origin = f"{run_caption(manifest | {'run_id': None})} · code {manifest['code'].get('commit')}"
         parts.append(
             f'<h2 id="{page.run.run_id}">{escape(page.title)}</h2>'
             f'<p><a href="{page.name}">{page.run.run_id}</a> · <small>{escape(origin)}</small></p>'

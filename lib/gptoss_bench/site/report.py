@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gptoss_bench.claims import RunRecord, Verdict, judge_claims, load_claims
-from gptoss_bench.runs import Run, caption
+from gptoss_bench.runs import Run, run_caption
 from gptoss_bench.stats import error_bar_text, result_block
 
 Document = Mapping[str, Any]
@@ -47,7 +47,7 @@ def format_report(
     `findings` are those of lint.json, None if the run was not linted; `verdicts` are those decided by this run.
     """
     complete = manifest["status"] == "complete"
-    head = [f"# Run {manifest['run_id']}", caption({**manifest, "run_id": None, "label": None})]
+    head = [f"# Run {manifest['run_id']}", run_caption({**manifest, "run_id": None, "label": None})]
     head += [f"**{manifest['label']}**"] if manifest["label"] else []
     head += [] if complete else [f"**This run is {manifest['status']}: {manifest['reason'] or 'it was interrupted'}.**"]
     parts = [

@@ -1,66 +1,66 @@
-from .agreement import FIRST, agreement_table, allowance_text, client_server_agreement, decode_rates
-from .bootstrap import run_intervals
-from .comparison import SAME_MARGIN, Difference, Side, compare, comparison_table
-from .consistency import CHECKS, PrintedFigures
+from .agreement import FIRST_EVENT, agreement_table, client_server_agreement, decode_rates, server_range_text
+from .bootstrap import bootstrap_interval, row_medians, run_intervals
+from .comparison import SAME_MARGIN, ComparedResult, Difference, compare_results, comparison_table
+from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import (
-    CPU_SHARE,
-    LAG_SHARE,
-    SHARED_READ_SHARE,
-    client_bound,
+    CLIENT_BOUND_CPU_SHARE,
+    CLIENT_BOUND_LAG_SHARE,
+    CLIENT_BOUND_SHARED_READ_SHARE,
+    client_bound_reasons,
     client_error_bar,
     error_bar_text,
     select_calibration,
 )
-from .percentiles import NS_PER_S, SAMPLES_BEYOND, bootstrap_interval, known, measured_rows, percentile, row_medians
-from .side_by_side import PERCENTILES, QUANTITIES, about_result, points_side_by_side
-from .summary import GAPS, ReadColumns, energy_summary, summarise
-from .sweep import level_plans, levels_from, phase_of, sweep_rows
+from .percentiles import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, non_null, percentile
+from .row_selection import measured_rows
+from .side_by_side import COMPARED_QUANTITIES, points_side_by_side, quantity_of_note
+from .summary import GAP_COLUMNS, ReadColumns, energy_summary, summarise
+from .sweep import parse_sweep_levels, sweep_phase, sweep_plans, sweep_rows
 from .text_report import result_block
-from .trials import FEWEST_TRIALS, narrow_enough, trial_text, watched_quantities
+from .trials import MIN_TRIALS, intervals_within, trial_spreads, trials_text
 
 __all__ = [
-    "CHECKS",
-    "CPU_SHARE",
-    "FEWEST_TRIALS",
-    "FIRST",
-    "GAPS",
-    "LAG_SHARE",
-    "NS_PER_S",
-    "PERCENTILES",
-    "QUANTITIES",
+    "CLIENT_BOUND_CPU_SHARE",
+    "CLIENT_BOUND_LAG_SHARE",
+    "CLIENT_BOUND_SHARED_READ_SHARE",
+    "COMPARED_QUANTITIES",
+    "CONSISTENCY_CHECKS",
+    "FIRST_EVENT",
+    "GAP_COLUMNS",
+    "MIN_SAMPLES_BEYOND",
+    "MIN_TRIALS",
+    "REPORTED_PERCENTILES",
     "SAME_MARGIN",
-    "SAMPLES_BEYOND",
-    "SHARED_READ_SHARE",
+    "ComparedResult",
     "Difference",
-    "PrintedFigures",
+    "PrintedFigure",
     "ReadColumns",
-    "Side",
-    "about_result",
     "agreement_table",
-    "allowance_text",
     "bootstrap_interval",
-    "client_bound",
+    "client_bound_reasons",
     "client_error_bar",
     "client_server_agreement",
-    "compare",
+    "compare_results",
     "comparison_table",
     "decode_rates",
     "energy_summary",
     "error_bar_text",
-    "known",
-    "level_plans",
-    "levels_from",
+    "intervals_within",
     "measured_rows",
-    "narrow_enough",
+    "non_null",
+    "parse_sweep_levels",
     "percentile",
-    "phase_of",
     "points_side_by_side",
+    "quantity_of_note",
     "result_block",
     "row_medians",
     "run_intervals",
     "select_calibration",
+    "server_range_text",
     "summarise",
+    "sweep_phase",
+    "sweep_plans",
     "sweep_rows",
-    "trial_text",
-    "watched_quantities",
+    "trial_spreads",
+    "trials_text",
 ]

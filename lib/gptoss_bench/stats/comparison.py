@@ -1,7 +1,7 @@
-"""Two results side by side: the relative difference of each quantity, its interval, and a word for it. Pure.
+"""Compare two results: their relative differences, each with a 95 % interval and a verdict. Pure.
 
-The word says no more than the interval does: "same" only where all of it lies within the margin, "faster" or "slower"
-only where all of it lies on one side of zero, else "cannot tell".
+The verdict claims no more than the interval supports: "same" only if all of it lies within the margin, "faster" or
+"slower" only if all of it lies on one side of zero, else "cannot tell".
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,25 +12,26 @@ import numpy as np
 import pandas as pd
 
 from gptoss_bench.stats.bootstrap import (
-    FEWEST_REQUESTS,
-    completed_rows,
+    MIN_REQUESTS,
+    central_interval,
     grouped_medians,
     grouped_resamples,
+    median_draws,
     rate_draws,
-    resample_indices,
 )
-from gptoss_bench.stats.percentiles import Floats, known, measured_rows, middle_interval
+from gptoss_bench.stats.percentiles import Floats, non_null
+from gptoss_bench.stats.row_selection import completed_rows, measured_rows
 
 SAME, FASTER, SLOWER, UNKNOWN = "same", "faster", "slower", "cannot tell"
 SAME_MARGIN = 0.03
 TIMES = ("ttft_s", "ttfa_s", "tpot_s", "done_s")
-GAPS = "itl_s"
+GAP = "itl_s"
 RATE = "output_tok_s_total"
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One result: its summary, its request table, and the gaps of its event table (`summary.GAPS`), None without."""
+class ComparedResult:
+    """One result: summary, request table, and GAP_COLUMNS of its event table (None if it has no events)."""
 
     summary: Mapping[str, Any]
     requests: pd.DataFrame
@@ -41,7 +42,7 @@ class Side:
 class Difference:
     """One quantity of two results. `change` and `interval` (95 %) are shares of the first: 0.1 is 10 % more.
 
-    `why` says in words what is missing where nothing can be told.
+    `why` is the reason why the verdict is "cannot tell" without an interval, else None.
     """
 
     name: str
@@ -49,35 +50,38 @@ class Difference:
     second: float | None
     change: float | None
     interval: tuple[float, float] | None
-    word: str
+    verdict: str
     why: str | None = None
 
     @property
-    def words(self) -> str:
-        """The word, or why there is none better."""
-        return f"{self.word}: {self.why}" if self.why else self.word
+    def verdict_text(self) -> str:
+        """The verdict, with the reason if there is one."""
+        return f"{self.verdict}: {self.why}" if self.why else self.verdict
 
     @property
-    def span(self) -> str:
-        """The interval as text; empty where there is none."""
+    def interval_text(self) -> str:
+        """The interval in percent; empty if there is none."""
         return f"[{self.interval[0]:+.1%}, {self.interval[1]:+.1%}]" if self.interval else ""
 
 
-def compare(first: Side, second: Side, *, margin: float = SAME_MARGIN, seed: int = 0) -> list[Difference]:
-    """The differences of two results: medians of times and of the pooled gaps, then the rate of tokens.
+def compare_results(
+    first: ComparedResult, second: ComparedResult, *, margin: float = SAME_MARGIN, seed: int = 0
+) -> list[Difference]:
+    """Return the differences of the median times, of the median pooled gap and of the token rate.
 
-    Requests of each side are resampled on their own (percentile bootstrap, 95 %), the gaps of a request together, for
-    they are correlated. `margin` is what still counts as the same.
+    The requests of each result are resampled independently (percentile bootstrap, 95 %), the gaps of a request
+    together, since they are correlated. `margin` is the largest relative change that counts as "same".
     """
     draw = np.random.default_rng(seed)
     sides = (first, second)
     found = []
     for name in TIMES:
-        values = [known(completed_rows(side.requests)[name]) for side in sides]
+        values = [non_null(completed_rows(side.requests)[name]) for side in sides]
+        fewest = min(map(len, values))
         if any(map(len, values)) or any(side.summary[name]["p50"] for side in sides):
-            draws = [_medians(one, draw) for one in values] if min(map(len, values)) >= FEWEST_REQUESTS else None
-            found.append(_difference(name, sides, draws, margin, _too_few(min(map(len, values)))))
-    found.append(_gaps(sides, margin, draw))
+            draws = [median_draws(one, draw) for one in values] if fewest >= MIN_REQUESTS else None
+            found.append(_difference(name, sides, draws, margin, _too_few(fewest)))
+    found.append(_gap_difference(sides, margin, draw))
     rates = [rate_draws(side.summary, side.requests, RATE, draw) for side in sides]
     reported = [one for one in rates if one is not None]
     fewest = min(len(completed_rows(side.requests)) for side in sides)
@@ -85,8 +89,8 @@ def compare(first: Side, second: Side, *, margin: float = SAME_MARGIN, seed: int
     return found
 
 
-def comparison_table(sides: Mapping[str, Side], *, margin: float = SAME_MARGIN) -> pd.DataFrame:
-    """One row a quantity and a later result, by name, each compared with the first: text where a reader wants it."""
+def comparison_table(sides: Mapping[str, ComparedResult], *, margin: float = SAME_MARGIN) -> pd.DataFrame:
+    """Return one row per quantity and later result, each compared with the first result, formatted for display."""
     (_, first), *others = sides.items()
     rows = [
         {
@@ -95,17 +99,17 @@ def comparison_table(sides: Mapping[str, Side], *, margin: float = SAME_MARGIN) 
             "first": one.first,
             "other": one.second,
             "change": "" if one.change is None else f"{one.change:+.1%}",
-            "interval": one.span,
-            "word": one.words,
+            "interval": one.interval_text,
+            "word": one.verdict_text,
         }
         for name, side in others
-        for one in compare(first, side, margin=margin)
+        for one in compare_results(first, side, margin=margin)
     ]
     return pd.DataFrame(rows, columns=["quantity", "run", "first", "other", "change", "interval", "word"])
 
 
-def comparison_word(interval: tuple[float, float], margin: float, *, lower_is_faster: bool) -> str:
-    """What an interval of a relative change says."""
+def interval_verdict(interval: tuple[float, float], margin: float, *, lower_is_faster: bool) -> str:
+    """Return the verdict that the interval of a relative change supports."""
     low, high = interval
     if -margin <= low and high <= margin:
         return SAME
@@ -114,52 +118,44 @@ def comparison_word(interval: tuple[float, float], margin: float, *, lower_is_fa
     return FASTER if (high < 0) == lower_is_faster else SLOWER
 
 
-def _gaps(sides: Sequence[Side], margin: float, draw: np.random.Generator) -> Difference:
-    tables = [_pooled(side) for side in sides if side.gaps is not None]
+def _gap_difference(sides: Sequence[ComparedResult], margin: float, draw: np.random.Generator) -> Difference:
+    tables = [_completed_gaps(side.gaps, side.requests) for side in sides if side.gaps is not None]
     if len(tables) < 2:
-        return _difference(GAPS, sides, None, margin, "a side keeps no single gap between tokens")
+        return _difference(GAP, sides, None, margin, "a side has no single gaps between tokens")
     fewest = min(table["request_id"].nunique() for table in tables)
-    if fewest < FEWEST_REQUESTS:
-        return _difference(GAPS, sides, None, margin, _too_few(fewest))
+    if fewest < MIN_REQUESTS:
+        return _difference(GAP, sides, None, margin, _too_few(fewest))
     resamples = grouped_resamples(max(map(len, tables)))
-    drawn = [grouped_medians(table[GAPS], table["request_id"], draw, resamples) for table in tables]
-    return _difference(GAPS, sides, [one for one in drawn if one is not None], margin, "")
+    drawn = [grouped_medians(table[GAP], table["request_id"], draw, resamples) for table in tables]
+    return _difference(GAP, sides, [one for one in drawn if one is not None], margin, "")
 
 
-def _pooled(side: Side) -> pd.DataFrame:
-    """The gaps of its completed requests."""
-    gaps = measured_rows(side.gaps if side.gaps is not None else pd.DataFrame())
-    there = gaps[GAPS].notna() & gaps["request_id"].isin(completed_rows(side.requests)["request_id"])
-    return gaps[there]
+def _completed_gaps(gaps: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
+    gaps = measured_rows(gaps)
+    return gaps[gaps[GAP].notna() & gaps["request_id"].isin(completed_rows(requests)["request_id"])]
 
 
 def _difference(
-    name: str, sides: Sequence[Side], draws: Sequence[Floats] | None, margin: float, without: str
+    name: str, sides: Sequence[ComparedResult], draws: Sequence[Floats] | None, margin: float, why_no_draws: str
 ) -> Difference:
-    """`without` says why there are no draws."""
-    first, second = (_reported(side.summary, name) for side in sides)
+    first, second = (_summary_value(side.summary, name) for side in sides)
     change = second / first - 1 if first and second is not None else None
     if draws is None or change is None:
-        return Difference(name, first, second, change, None, UNKNOWN, without or "a side does not tell it")
-    # 0 where all lay within one read of the socket; a share of it is none
+        return Difference(name, first, second, change, None, UNKNOWN, why_no_draws or "a side does not report it")
+    # A median gap is 0 where one read of the socket brought most tokens: it has no relative change.
     with np.errstate(divide="ignore", invalid="ignore"):
         drawn = draws[1] / draws[0] - 1
     if not np.isfinite(drawn).all():
         return Difference(name, first, second, change, None, UNKNOWN, "half of the first side's values may be 0")
-    interval = middle_interval(drawn, 0.95)
-    return Difference(
-        name, first, second, change, interval, comparison_word(interval, margin, lower_is_faster=name != RATE)
-    )
+    interval = central_interval(drawn)
+    verdict = interval_verdict(interval, margin, lower_is_faster=name != RATE)
+    return Difference(name, first, second, change, interval, verdict)
 
 
-def _reported(summary: Mapping[str, Any], name: str) -> float | None:
+def _summary_value(summary: Mapping[str, Any], name: str) -> float | None:
     value: float | None = summary[name] if name == RATE else summary[name]["p50"]
     return value
 
 
 def _too_few(count: int) -> str:
-    return f"one side has {count} requests that tell it; it takes {FEWEST_REQUESTS}"
-
-
-def _medians(samples: Floats, draw: np.random.Generator) -> Floats:
-    return np.concatenate([np.median(samples[which], axis=1) for which in resample_indices(len(samples), draw)])
+    return f"one side has only {count} requests with a value, {MIN_REQUESTS} are needed"

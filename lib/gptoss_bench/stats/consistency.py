@@ -1,7 +1,7 @@
-"""Published figures against each other: numbers as they were printed go in, one `Check` with its steps comes out.
+"""Check printed figures against each other: figures as printed go in, one ConsistencyCheck with its steps comes out.
 
-Nothing here knows a published number. A printed figure stands for every value that rounds to it, so each check asks
-whether *some* values within the rounding satisfy the relation, not whether the printed digits do.
+No published number is in this module. A printed figure stands for every value that rounds to it, so a check holds if
+*some* values within the rounding satisfy the relation, even if the printed digits do not.
 """
 
 import math
@@ -10,31 +10,34 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class PrintedFigures:
-    """A figure as printed. `step` is the last printed place (0.001 for 8.835); 0 means exact, such as a setting."""
+class PrintedFigure:
+    """A figure as printed. `step` is the last printed place (0.001 for 8.835); 0 means exact, for a setting."""
 
     value: float
     step: float = 0.0
 
     @property
     def low(self) -> float:
-        """The least value that prints like this."""
+        """The least value that rounds to this figure."""
         return self.value - self.step / 2
 
     @property
     def high(self) -> float:
-        """The greatest value that prints like this."""
+        """The greatest value that rounds to this figure."""
         return self.value + self.step / 2
 
-    def meets(self, low: float, high: float) -> bool:
-        """Whether some value that prints like this lies in [low, high]."""
+    def overlaps(self, low: float, high: float) -> bool:
+        """Return whether some value that rounds to this figure lies in [low, high]."""
         return self.low <= high and low <= self.high
 
 
 @dataclass(frozen=True, slots=True)
 class ConsistencyCheck:
-    """What a relation gives: whether it `holds`, the value computed from the printed digits, its range within the
-    rounding (`low`, `high`), the unit of these three, and the working, one line a step."""
+    """The result of a check.
+
+    `computed` follows from the printed digits, `low` to `high` is its range within the rounding, all in `unit`. `steps`
+    show the calculation, one line each.
+    """
 
     holds: bool
     unit: str
@@ -44,31 +47,34 @@ class ConsistencyCheck:
     steps: tuple[str, ...]
 
 
-def rate(*, requests: PrintedFigures, wall: PrintedFigures, printed: PrintedFigures) -> ConsistencyCheck:
-    """Requests per second is requests over wall time in s."""
+def rate(*, requests: PrintedFigure, wall: PrintedFigure, printed: PrintedFigure) -> ConsistencyCheck:
+    """Check that requests per second is requests over wall time (s)."""
     low, high = requests.low / wall.high, requests.high / wall.low
     computed = requests.value / wall.value
     step = f"{requests.value:g} requests / {wall.value:g} s = {computed:.3f} a second; printed {printed.value:g}"
-    return ConsistencyCheck(printed.meets(low, high), "1/s", computed, low, high, (step,))
+    return ConsistencyCheck(printed.overlaps(low, high), "1/s", computed, low, high, (step,))
 
 
-def request_count(*, rate: PrintedFigures, wall: PrintedFigures, printed: PrintedFigures) -> ConsistencyCheck:
-    """The same relation read the other way: rate times wall time is the number of requests that ended."""
+def request_count(*, rate: PrintedFigure, wall: PrintedFigure, printed: PrintedFigure) -> ConsistencyCheck:
+    """Check that rate times wall time (s) is the number of requests that ended."""
     low, high = rate.low * wall.low, rate.high * wall.high
     computed = rate.value * wall.value
     step = f"{rate.value:g} a second x {wall.value:g} s = {computed:.1f} requests; stated {printed.value:g}"
-    return ConsistencyCheck(printed.meets(low, high), "requests", computed, low, high, (step,))
+    return ConsistencyCheck(printed.overlaps(low, high), "requests", computed, low, high, (step,))
 
 
 def tokens_per_request(
     *,
-    token_rate: PrintedFigures,
-    wall: PrintedFigures,
-    requests: PrintedFigures,
-    cap: PrintedFigures,
-    printed: PrintedFigures,
+    token_rate: PrintedFigure,
+    wall: PrintedFigure,
+    requests: PrintedFigure,
+    cap: PrintedFigure,
+    printed: PrintedFigure,
 ) -> ConsistencyCheck:
-    """Mean output tokens a request, and what it says of the cap: who ended early lost at least one token."""
+    """Check the mean output tokens per request, and bound the share of answers that were cut at the cap.
+
+    An answer that ended by itself has at least one token less than the cap.
+    """
     low = token_rate.low * wall.low / requests.high
     high = token_rate.high * wall.high / requests.low
     computed = token_rate.value * wall.value / requests.value
@@ -80,24 +86,24 @@ def tokens_per_request(
         f"all at the cap of {cap.value:g} would be {requests.value * cap.value:g} tokens; {missing:.0f} are missing",
         f"so at least {at_cap:.0%} of the answers were cut at the cap",
     )
-    return ConsistencyCheck(printed.meets(low, high) and low <= cap.high, "tokens", computed, low, high, steps)
+    return ConsistencyCheck(printed.overlaps(low, high) and low <= cap.high, "tokens", computed, low, high, steps)
 
 
 def token_cap(
-    *, token_rate: PrintedFigures, wall: PrintedFigures, requests: PrintedFigures, cap: PrintedFigures
+    *, token_rate: PrintedFigure, wall: PrintedFigure, requests: PrintedFigure, cap: PrintedFigure
 ) -> ConsistencyCheck:
-    """A mean can reach the cap and never pass it."""
+    """Check that the mean output tokens per request do not exceed the cap."""
     mean = tokens_per_request(token_rate=token_rate, wall=wall, requests=requests, cap=cap, printed=cap)
     step = f"{mean.computed:.3f} tokens a request, at most {cap.value:g} allowed"
     return ConsistencyCheck(mean.low <= cap.high, "tokens", mean.computed, mean.low, mean.high, (step,))
 
 
 def progress_rate(
-    *, requests: PrintedFigures, wall: PrintedFigures, printed: PrintedFigures, tolerance: float
+    *, requests: PrintedFigure, wall: PrintedFigure, printed: PrintedFigure, tolerance: float
 ) -> ConsistencyCheck:
-    """The bar runs inside the timed span, so its own time may be shorter than the wall time by a little, never longer.
+    """Check the rate of a progress bar, which runs inside the timed span.
 
-    `tolerance` is that little, as a share of the wall time.
+    Its time may be shorter than the wall time by the share `tolerance`, but never longer.
     """
     shortest, longest = requests.low / printed.high, requests.high / printed.low
     computed = requests.value / wall.value
@@ -109,8 +115,8 @@ def progress_rate(
     return ConsistencyCheck(holds, "1/s", computed, requests.low / wall.high, requests.high / wall.low, steps)
 
 
-def progress_elapsed(*, requests: PrintedFigures, bar: PrintedFigures, printed: PrintedFigures) -> ConsistencyCheck:
-    """The bar shows whole seconds, cut off and not rounded."""
+def progress_elapsed(*, requests: PrintedFigure, bar: PrintedFigure, printed: PrintedFigure) -> ConsistencyCheck:
+    """Check the elapsed time of a progress bar, which truncates to whole seconds."""
     low, high = requests.low / bar.high, requests.high / bar.low
     step = (
         f"{requests.value:g} / {bar.value:g} a second = {requests.value / bar.value:.2f} s; shown {printed.value:g} s"
@@ -120,12 +126,13 @@ def progress_elapsed(*, requests: PrintedFigures, bar: PrintedFigures, printed: 
 
 
 def little(
-    *, concurrency: PrintedFigures, rate: PrintedFigures, p50: PrintedFigures, p90: PrintedFigures, p99: PrintedFigures
+    *, concurrency: PrintedFigure, rate: PrintedFigure, p50: PrintedFigure, p90: PrintedFigure, p99: PrintedFigure
 ) -> ConsistencyCheck:
-    """Little's law, mean in flight = rate x mean time in the system, against three percentiles of that time.
+    """Check three percentiles of latency by Little's law: mean in flight = rate x mean latency.
 
-    At most `concurrency` are in flight, so concurrency / rate bounds the mean from above. Half of the requests took
-    p50 or more, a tenth p90 or more, a hundredth p99 or more: that bounds it from below. `computed` is the upper bound.
+    At most `concurrency` requests are in flight, so concurrency / rate is an upper bound of the mean. Half of the
+    requests took p50 or more, a tenth p90 or more, a hundredth p99 or more: that gives a lower bound. `computed` is the
+    upper bound.
     """
     low, high = concurrency.low / rate.high, concurrency.high / rate.low
     bound = concurrency.value / rate.value
@@ -142,14 +149,14 @@ def little(
 
 def prompt_share(
     *,
-    ttft_p90: PrintedFigures,
-    latency_p90: PrintedFigures,
-    ttft_p99: PrintedFigures,
-    latency_p99: PrintedFigures,
-    prompt: PrintedFigures,
-    cap: PrintedFigures,
+    ttft_p90: PrintedFigure,
+    latency_p90: PrintedFigure,
+    ttft_p99: PrintedFigure,
+    latency_p99: PrintedFigure,
+    prompt: PrintedFigure,
+    cap: PrintedFigure,
 ) -> ConsistencyCheck:
-    """Whether TTFT is the fixed share prompt / (prompt + cap) of the latency, at p90 and at p99."""
+    """Check that TTFT is the fixed share prompt / (prompt + cap) of the latency, at p90 and at p99."""
     share = prompt.value / (prompt.value + cap.value)
     ratios = [_ratio(ttft_p90, latency_p90), _ratio(ttft_p99, latency_p99)]
     steps = (
@@ -163,14 +170,14 @@ def prompt_share(
 
 def prompt_tokens(
     *,
-    ttft_p90: PrintedFigures,
-    latency_p90: PrintedFigures,
-    ttft_p99: PrintedFigures,
-    latency_p99: PrintedFigures,
-    cap: PrintedFigures,
-    printed: PrintedFigures,
+    ttft_p90: PrintedFigure,
+    latency_p90: PrintedFigure,
+    ttft_p99: PrintedFigure,
+    latency_p99: PrintedFigure,
+    cap: PrintedFigure,
+    printed: PrintedFigure,
 ) -> ConsistencyCheck:
-    """The one prompt length, a whole number, that the formula's share of an answer of `cap` tokens leaves possible."""
+    """Check that `printed` is the only whole prompt length that the TTFT formula allows for answers of `cap` tokens."""
     lengths = [_length(_ratio(ttft_p90, latency_p90), cap), _length(_ratio(ttft_p99, latency_p99), cap)]
     low, high = max(n.low for n in lengths), min(n.high for n in lengths)
     possible = range(math.ceil(low), math.floor(high) + 1)
@@ -189,17 +196,17 @@ class _Range:
     high: float
 
 
-def _ratio(part: PrintedFigures, whole: PrintedFigures) -> _Range:
+def _ratio(part: PrintedFigure, whole: PrintedFigure) -> _Range:
     return _Range(part.value / whole.value, part.low / whole.high, part.high / whole.low)
 
 
-def _length(share: _Range, cap: PrintedFigures) -> _Range:
-    # share = p / (p + cap), solved for p; it rises with the share.
+def _length(share: _Range, cap: PrintedFigure) -> _Range:
+    # share = p / (p + cap), solved for p, which rises with the share
     values = [cap.value * s / (1 - s) for s in (share.value, share.low, share.high)]
     return _Range(*values)
 
 
-CHECKS: dict[str, Callable[..., ConsistencyCheck]] = {
+CONSISTENCY_CHECKS: dict[str, Callable[..., ConsistencyCheck]] = {
     check.__name__: check
     for check in (
         rate,

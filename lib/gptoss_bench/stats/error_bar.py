@@ -1,29 +1,36 @@
-"""How wrong the client may be in a run: what the ruler found on the same machine, at the run's own event rate. Pure.
+"""Estimate the client's error in a run from a calibration of the same machine, and decide if it is client-bound. Pure.
 
-The ruler (ruler.ipynb) measures the client against a server that knows when it sent each token. A run is not told the
-truth, but it knows how many events came each second, and takes the errors of the ruler's next busier load.
+A calibration (calibration.ipynb) measures the client against a reference server, which knows when it sent each token.
+A run has no such reference, so it takes the errors of the next busier load of the calibration, by events per second.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-LAG_SHARE = 0.05  # of the median ITL
-CPU_SHARE = 0.80  # of one core
-SHARED_READ_SHARE = 0.05  # of the gaps
-SAME_MACHINE = ("cpu", "cores", "system", "python")  # what has to be equal for a ruler's errors to hold here
+CLIENT_BOUND_LAG_SHARE = 0.05  # of the median ITL
+CLIENT_BOUND_CPU_SHARE = 0.80  # of one core
+CLIENT_BOUND_SHARED_READ_SHARE = 0.05  # of the gaps
+SAME_MACHINE = ("cpu", "cores", "system", "python")  # facts that must be equal for a calibration to apply
 NOT_CALIBRATED = "this machine is not calibrated: run `make calibrate`"
 
-Words = Mapping[str, Any]
+_ERRORS = {"ttft_error_ms": "ttft_error", "itl_error_ms": "itl_error"}
+
+Document = Mapping[str, Any]
 
 
-def select_calibration(machine: Words, calibrations: Sequence[tuple[str, Words, Words]]) -> dict[str, Any]:
-    """What a run keeps of the newest ruler that was laid on its machine, of (run_id, machine, summary), oldest first.
+def select_calibration(machine: Document, calibrations: Sequence[tuple[str, Document, Document]]) -> dict[str, Any]:
+    """Return the newest calibration of this machine in the form that a run's manifest keeps.
 
-    {"run_id": None} where there is none; else its client's loads, by "events_s": "ttft_error_ms" and "itl_error_ms"
-    (p50, p99; None where unknown) and whether the client was "trusted" there.
+    Args:
+        machine: Facts of the run's machine.
+        calibrations: (run_id, machine, summary) of each calibration, oldest first.
+
+    Returns:
+        "run_id" (None if there is no calibration) and "levels" by rising "events_s", with "ttft_error_ms" and
+        "itl_error_ms" (p50, p99; None where unknown) and whether the client was "trusted" at that load.
     """
-    for run_id, its, summary in reversed(calibrations):
-        if all(its.get(name) == machine.get(name) for name in SAME_MACHINE):
+    for run_id, calibrated, summary in reversed(calibrations):
+        if all(calibrated.get(name) == machine.get(name) for name in SAME_MACHINE):
             levels = [
                 {
                     "events_s": level["events_s"],
@@ -36,13 +43,10 @@ def select_calibration(machine: Words, calibrations: Sequence[tuple[str, Words, 
     return {"run_id": None, "levels": []}
 
 
-_ERRORS = {"ttft_error_ms": "ttft_error", "itl_error_ms": "itl_error"}
+def client_error_bar(events_s: float | None, calibration: Document | None) -> dict[str, Any]:
+    """Return the client's errors (s) in a run of this event rate, from the next busier load of the calibration.
 
-
-def client_error_bar(events_s: float | None, calibration: Words | None) -> dict[str, Any]:
-    """The client's errors (s) in a run of that event rate, from the ruler's load that is the next above it.
-
-    "why" is None, or why no ruler speaks for this run; the errors are then None.
+    "why" is the reason if there is no error bar, else None; the errors are then None.
     """
     bar: dict[str, Any] = {"events_s": events_s, "calibration": None, "calibration_events_s": None, "trusted": None}
     bar |= {"ttft_s": None, "itl_s": None, "why": None}
@@ -51,7 +55,9 @@ def client_error_bar(events_s: float | None, calibration: Words | None) -> dict[
     bar["calibration"] = calibration["run_id"]
     above = [level for level in calibration["levels"] if events_s is not None and level["events_s"] >= events_s]
     if not above:
-        return bar | {"why": "busier than every load of the calibration" if events_s is not None else "nothing came"}
+        return bar | {
+            "why": "busier than every load of the calibration" if events_s is not None else "no events arrived"
+        }
     level = above[0]
     return bar | {
         "calibration_events_s": level["events_s"],
@@ -65,24 +71,25 @@ def _seconds(spread_ms: Mapping[str, float | None]) -> dict[str, float | None]:
     return {at: None if value is None else value / 1e3 for at, value in spread_ms.items()}
 
 
-def client_bound(client: Words, gap_s: float | None) -> list[str]:
-    """Why a run is client-bound, in words; empty where it is not.
+def client_bound_reasons(client: Document, gap_s: float | None) -> list[str]:
+    """Return the reasons why a run is client-bound; empty if it is not.
 
-    Its p99 of lag exceeds 5 % of the median ITL `gap_s`, or the client is busy for more than 80 % of the time, or more
-    than 5 % of the gaps lay within one read, where they cannot be seen.
+    They are: the p99 of the client's lag exceeds CLIENT_BOUND_LAG_SHARE of the median ITL `gap_s`, its CPU use exceeds
+    CLIENT_BOUND_CPU_SHARE of a core, or more than CLIENT_BOUND_SHARED_READ_SHARE of the gaps lie within one read of the
+    socket, where they cannot be measured.
     """
     found = []
-    if client["lag_s"] and gap_s is not None and client["lag_s"]["p99"] > LAG_SHARE * gap_s:
+    if client["lag_s"] and gap_s is not None and client["lag_s"]["p99"] > CLIENT_BOUND_LAG_SHARE * gap_s:
         found.append(f"p99 of its lag is {client['lag_s']['p99'] * 1e3:.3g} ms, the median ITL {gap_s * 1e3:.3g} ms")
-    if client["cpu_share"] is not None and client["cpu_share"] > CPU_SHARE:
+    if client["cpu_share"] is not None and client["cpu_share"] > CLIENT_BOUND_CPU_SHARE:
         found.append(f"it was busy {client['cpu_share']:.0%} of the time")
-    if (client["shared_read_share"] or 0.0) > SHARED_READ_SHARE:
+    if (client["shared_read_share"] or 0.0) > CLIENT_BOUND_SHARED_READ_SHARE:
         found.append(f"{client['shared_read_share']:.0%} of the gaps lay within one read of the socket")
     return found
 
 
-def error_bar_text(bar: Words) -> str:
-    """The error bar as a line: of TTFT and ITL at p50 and p99, or why there is none."""
+def error_bar_text(bar: Document) -> str:
+    """Format the error bar as one line: TTFT and ITL at p50 and p99, or why there is none."""
     if bar["why"]:
         return f"client's error unknown: {bar['why']}"
     ttft, itl = (f"{_ms(bar[name]['p50'])} / {_ms(bar[name]['p99'])} ms" for name in ("ttft_s", "itl_s"))

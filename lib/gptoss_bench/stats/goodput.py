@@ -1,17 +1,19 @@
-"""Goodput: what share of the requests, and how many a second, met every limit that was set. Pure."""
+"""Count the requests that met every service-level objective: as a rate and as a share of all requests."""
 
 from dataclasses import asdict, dataclass
+from math import sqrt
 
 import pandas as pd
 
-from gptoss_bench.stats.percentiles import NS_PER_S, wilson_interval
+from gptoss_client import NS_PER_S
 
 Window = tuple[int, int]
+Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
 class Slo:
-    """The longest times (s) with which a request still counts as good; None asks nothing."""
+    """Upper limits in seconds that a good request meets; None is no limit."""
 
     ttft_s: float | None = None
     tpot_s: float | None = None
@@ -19,12 +21,12 @@ class Slo:
 
 
 def slo_goodput(
-    requests: pd.DataFrame, completed: pd.DataFrame, slo: Slo | None, window: Window | None
+    requests: pd.DataFrame, completed: pd.DataFrame, slo: Slo | None, window_ns: Window | None
 ) -> dict[str, float | list[float] | None]:
-    """Requests that met every limit: per second of the window those that ended in it, and as a share of all.
+    """Return goodput as a rate over the window, as a share of all requests, and the share's 95 % interval.
 
-    The share is of the requests that were not cancelled, with a Wilson interval. Failed and truncated requests have
-    missed, and so has one without a value that a limit asks for. Where no request has that value, all is None.
+    Cancelled requests do not count. Failed and truncated requests, and requests without a limited value, are not
+    good. All three are null without a limit, and where no request has a limited value.
     """
     limits = {name: limit for name, limit in asdict(slo).items() if limit is not None} if slo else {}
     due = int((requests["outcome"] != "cancelled").sum())
@@ -34,11 +36,25 @@ def slo_goodput(
     for name, limit in limits.items():
         good = good[good[name] <= limit]
     rate = None
-    if window:
-        ended_inside = (good["done_ns"] > window[0]) & (good["done_ns"] <= window[1])
-        rate = int(ended_inside.sum()) / ((window[1] - window[0]) / NS_PER_S)
+    if window_ns:
+        start_ns, end_ns = window_ns
+        ended_inside = (good["done_ns"] > start_ns) & (good["done_ns"] <= end_ns)
+        rate = int(ended_inside.sum()) / ((end_ns - start_ns) / NS_PER_S)
     return {
         "goodput_request_s": rate,
         "goodput_share": len(good) / due,
         "goodput_share_interval": list(wilson_interval(len(good), due)),
     }
+
+
+def wilson_interval(k: int, n: int) -> tuple[float, float]:
+    """Return the 95 % interval of the share `k` of `n`; (0, 1) if n is 0.
+
+    Formula: Wilson 1927, without continuity correction.
+    """
+    if n == 0:
+        return 0.0, 1.0
+    share, z2 = k / n, Z_95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z_95 / (1 + z2 / n) * sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return centre - half if k > 0 else 0.0, centre + half if k < n else 1.0

@@ -1,6 +1,6 @@
-"""The two tables of a run to its summary: one JSON-able dict, the numbers that figures, reports and verdicts quote.
+"""Summarise the request and event tables of a run: one dict of JSON types, which figures, reports and verdicts quote.
 
-Only requests of the phase "measure" count. Times are seconds. What cannot be known is None, never 0 and never NaN.
+Only requests of the phase "measure" count. Times are in seconds. An unknown value is None, never 0 and never NaN.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,21 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gptoss_bench.stats.bootstrap import grouped_median_interval
-from gptoss_bench.stats.goodput import Slo, Window, slo_goodput
-from gptoss_bench.stats.percentiles import (
-    NS_PER_S,
-    Floats,
-    Values,
-    bootstrap_interval,
-    concurrency_delivered,
-    known,
-    measured_rows,
-    percentile,
-    row_medians,
-    rows_where,
-    steady_window,
-)
+from gptoss_bench.stats.bootstrap import bootstrap_interval, grouped_median_interval, row_medians
+from gptoss_bench.stats.goodput import Slo, slo_goodput
+from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null, percentile
+from gptoss_bench.stats.row_selection import measured_rows, rows_where
+from gptoss_bench.stats.steady_state import Window, concurrency_delivered, steady_window
+from gptoss_client import NS_PER_S
 
 REQUEST_TIMES = (
     "ttft_s",
@@ -37,11 +28,10 @@ REQUEST_TIMES = (
     "client_queue_s",
     "connect_s",
 )
-# What is asked of the event table, one after the other: a table of millions of events is never in memory whole.
-FLOW = ("request_id", "phase", "arrival_ns", "output", "tokens")
-LAGS = ("request_id", "phase", "output", "lag_ns")
-GAPS = ("request_id", "phase", "itl_s")
-PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
+# Columns of the event table that are read one set after the other: millions of events are never in memory as a whole.
+FLOW_COLUMNS = ("request_id", "phase", "arrival_ns", "output", "tokens")
+LAG_COLUMNS = ("request_id", "phase", "output", "lag_ns")
+GAP_COLUMNS = ("request_id", "phase", "itl_s")
 
 ReadColumns = Callable[[Sequence[str]], pd.DataFrame]
 
@@ -51,27 +41,31 @@ def summarise(
     events: pd.DataFrame | ReadColumns,
     *,
     concurrency: int,
-    slo: Slo | None = None,
-    window_ns: Window | None = None,
     phase: str = "measure",
+    slo: Slo | None = None,
 ) -> dict[str, Any]:
-    """Summarise a request table and its event table, or what gives columns of that one by their names.
+    """Return the summary of a run: counts, rates, and distributions over completed requests.
 
-    `concurrency` is the number of slots that was planned. `window_ns` is the planned window of an open loop; without
-    it the steady window of the closed loop is found. Distributions are over completed requests, `itl_s` over their
-    pooled gaps; a percentile is named by its rule, an interval is 95 %. `phase` is whose requests count.
+    `itl_s` is over the pooled gaps of completed requests; intervals are 95 %.
+
+    Args:
+        requests: Request table.
+        events: Event table, or a function that reads columns of it by their names.
+        concurrency: Number of slots that was planned.
+        phase: The phase whose requests count.
+        slo: Limits of a good request; without one, goodput is null.
     """
     read: ReadColumns = events if callable(events) else lambda names: events[list(names)]
     requests = measured_rows(requests, phase)
     completed = requests[requests["outcome"] == "completed"]
-    flow = measured_rows(read(FLOW), phase)
-    window = window_ns or steady_window(requests, flow, concurrency=concurrency, phase=phase)
+    flow = measured_rows(read(FLOW_COLUMNS), phase)
+    window = steady_window(requests, flow, concurrency=concurrency, phase=phase)
     wall_s = _wall_s(requests, flow)
     events_s = len(flow) / wall_s if wall_s else None
     output_tok_s = _steady_rate(_of(flow, completed), window)
     del flow
-    lag_s = _lags(_of(measured_rows(read(LAGS), phase), completed))
-    gaps_s, owners = _gaps(_of(measured_rows(read(GAPS), phase), completed))
+    lag_s = _lags(_of(measured_rows(read(LAG_COLUMNS), phase), completed))
+    gaps_s, owners = _gaps(_of(measured_rows(read(GAP_COLUMNS), phase), completed))
     itl_s, shared = _distribution(gaps_s, owners), float((gaps_s == 0).mean()) if len(gaps_s) else None
     del gaps_s, owners
     generated = _if_all_known(completed["completion_tokens"])
@@ -109,15 +103,16 @@ def summarise(
             "cpu_s": None,
             "cpu_share": None,
         },
+        # keys of the format that need a service-level objective, which no plan has
         **slo_goodput(requests, completed, slo, window),
     }
 
 
 def energy_summary(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """Of a summary with "telemetry": `power_w` of all GPUs during inference, and joules an output token.
+    """Return `power_w` of all GPUs during inference and `energy_j_per_tok`, from a summary with "telemetry".
 
-    Both None where the GPU does not tell (a vGPU), and `energy_j_per_tok` where the engine is on another machine: it is
-    never estimated from power.
+    Both are None where the GPU does not report them (a vGPU) or the engine is on another machine. Energy is never
+    estimated from power.
     """
     seen = summary.get("telemetry") or {}
     phase = seen.get("gpu", {}).get("by_phase", {}).get("during inference", {})
@@ -129,7 +124,7 @@ def energy_summary(summary: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _wall_s(requests: pd.DataFrame, events: pd.DataFrame) -> float | None:
-    """First send to the last event or the last byte of any request, failed ones too."""
+    """Return the time from the first send to the last event or byte of any request, failed ones included."""
     ends = [
         int(timestamps.max()) for timestamps in (requests["done_ns"].dropna(), events["arrival_ns"]) if len(timestamps)
     ]
@@ -141,7 +136,7 @@ def _length_s(window: Window) -> float:
 
 
 def _all_counted(counted: pd.DataFrame) -> bool:
-    """Whether the tokens of every event are known. If not, no share of a reply can be said to lie in a window."""
+    """Return whether the tokens of every event are known; otherwise the tokens within a window are unknown."""
     return len(counted) > 0 and bool(counted["tokens"].notna().all())
 
 
@@ -150,7 +145,7 @@ def _of(events: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
 
 
 def _steady_rate(counted: pd.DataFrame, window: Window | None) -> float | None:
-    """Tokens per second that arrived in the window: those at its start took their time before it."""
+    """Return tokens per second in the window; tokens that arrive exactly at its start belong to the time before it."""
     if not window or not _all_counted(counted):
         return None
     start, end = window
@@ -168,12 +163,12 @@ def _extremes(counts: pd.Series) -> dict[str, int | None]:
 
 
 def _mean(values: pd.Series) -> float | None:
-    there = known(values)
+    there = non_null(values)
     return float(there.mean()) if len(there) else None
 
 
 def _tokens_per_event(completed: pd.DataFrame) -> float | None:
-    """Tokens over output-bearing events, of the requests that tell both."""
+    """Return tokens per output-bearing event, over the requests that report both."""
     reported = completed[completed["completion_tokens"].notna() & (completed["output_events"] > 0)]
     events = int(reported["output_events"].sum())
     return int(reported["completion_tokens"].sum()) / events if events else None
@@ -181,41 +176,41 @@ def _tokens_per_event(completed: pd.DataFrame) -> float | None:
 
 def _distribution(values: Values, groups: npt.NDArray[Any] | None = None) -> dict[str, Any]:
     p50_interval = _median_interval(values, groups)
-    samples = known(values)
-    inclusive = {name: percentile(samples, p) for name, p in PERCENTILES.items()}
+    samples = non_null(values)
+    inclusive = {name: percentile(samples, p) for name, p in REPORTED_PERCENTILES.items()}
     return {
         "n": len(samples),
         "mean": float(samples.mean()) if len(samples) else None,
         **{name: found.value for name, found in inclusive.items()},
         "p50_interval": p50_interval,
         "resolved": {name: found.resolved for name, found in inclusive.items()},
-        "exclusive": {name: percentile(samples, p, "exclusive").value for name, p in PERCENTILES.items()},
+        "exclusive": {name: percentile(samples, p, "exclusive").value for name, p in REPORTED_PERCENTILES.items()},
     }
 
 
 def _median_interval(values: Values, groups: npt.NDArray[Any] | None = None) -> list[float] | None:
-    """Bootstrap over requests; `groups` names the request of each value where a request has several."""
+    """Bootstrap over requests; `groups` has the request of each value where a request has several values."""
     interval = bootstrap_interval(values, row_medians) if groups is None else grouped_median_interval(values, groups)
     return list(interval) if interval else None
 
 
 def _lags(counted: pd.DataFrame) -> dict[str, float | None] | None:
-    """How late the client read output-bearing events (s); None where the kernel stamped nothing."""
-    lag_s = known(counted["lag_ns"][counted["output"]].to_numpy("float64", na_value=np.nan)) / NS_PER_S
-    return {name: percentile(lag_s, p).value for name, p in PERCENTILES.items()} if len(lag_s) else None
+    """Return how late the client read output-bearing events (s); None without kernel timestamps."""
+    lag_s = non_null(counted["lag_ns"][counted["output"]].to_numpy("float64", na_value=np.nan)) / NS_PER_S
+    return {name: percentile(lag_s, p).value for name, p in REPORTED_PERCENTILES.items()} if len(lag_s) else None
 
 
 def _gaps(counted: pd.DataFrame) -> tuple[Floats, npt.NDArray[Any]]:
-    """The gaps that are there (s), and the request of each. One of 0 was not seen: one read brought its two ends."""
+    """Return the known gaps (s) and the request of each. A gap is 0 where one read brought both of its ends."""
     gaps_s = counted["itl_s"].to_numpy()
     there = ~np.isnan(gaps_s)
     return gaps_s[there], counted["request_id"].to_numpy()[there]
 
 
 def _server(completed: pd.DataFrame) -> dict[str, Any] | None:
-    """What the server said of itself: decode rate per request (its tokens over its seconds), and its durations.
+    """Return what the server reported: decode rate per request (its tokens over its seconds) and its durations.
 
-    There is no prompt rate: an Ollama that counts cached tokens in its prompt does not time them.
+    There is no prompt rate, because Ollama may count cached tokens in the prompt but does not time them.
     """
     reported = completed[completed["server_source"].notna()]
     if reported.empty:

@@ -1,47 +1,41 @@
-"""A sweep: the same load at one concurrency after another, each level a closed loop of its own, and its rows. Pure.
+"""Plan a sweep over concurrencies, and turn its tables into one row per level. Pure.
 
-A level's requests have a phase of their own, so they are in no figure of the measured load. The rows follow from the
-tables by the same functions as the summary does.
+Each level is a closed loop. Its requests have a phase of their own, so no figure of the measured load includes them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.stats.error_bar import client_bound
+from gptoss_bench.stats.error_bar import client_bound_reasons
 from gptoss_bench.stats.summary import ReadColumns, summarise
 from gptoss_client import LoadPlan, UsageError
 
-FEWEST = 10  # requests of a level, however few its slots: an interval needs some
+MIN_LEVEL_REQUESTS = 10  # even for a level of few slots: its intervals need some
 TIMES = ("ttft_s", "itl_s", "tpot_s", "done_s")
 _PREFIX = "sweep-"
 _COUNTS = ("requests", "completed", "failed", "truncated")
 _RATES = ("request_s", "output_tok_s", "output_tok_s_total", "steady_window_s", "concurrency_delivered")
 
 
-def phase_of(concurrency: int) -> str:
-    """The phase of a level's requests in the tables."""
+def sweep_phase(concurrency: int) -> str:
+    """Return the phase of a level's requests in the tables."""
     return f"{_PREFIX}{concurrency}"
 
 
-def without_sweep(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a request or event table that are of no level."""
-    return table[~table["phase"].astype(str).str.startswith(_PREFIX)]
+def sweep_plans(plan: LoadPlan) -> list[LoadPlan]:
+    """Return the plan of each level of `plan.sweep`, in order, without a warm-up: the measured load precedes it.
 
-
-def level_plans(plan: LoadPlan) -> list[LoadPlan]:
-    """The plan of each level of the plan's `sweep`, in order; without a warm-up, for the measured load was one.
-
-    A level has `sweep_waves` requests for each slot and at least FEWEST, so that a steady window lies between the first
-    wave and the last.
+    A level has `sweep_waves` requests per slot and at least MIN_LEVEL_REQUESTS, so that there is a steady window
+    between the first wave and the last.
     """
     return [
         replace(
             plan,
             concurrency=level,
-            requests=max(plan.sweep_waves * level, FEWEST),
+            requests=max(plan.sweep_waves * level, MIN_LEVEL_REQUESTS),
             duration_s=None,
             warmup=0,
             sweep=(),
@@ -50,22 +44,27 @@ def level_plans(plan: LoadPlan) -> list[LoadPlan]:
     ]
 
 
-def levels_from(words: str) -> tuple[int, ...]:
-    """The levels that "1,4,16" names. Raises UsageError where it names none; Plan judges their order."""
+def parse_sweep_levels(text: str) -> tuple[int, ...]:
+    """Return the levels of a list such as "1,4,16"; LoadPlan checks their order. Raises UsageError for other text."""
     try:
-        return tuple(int(word) for word in words.split(",")) if words.strip() else ()
+        return tuple(int(level) for level in text.split(",")) if text.strip() else ()
     except ValueError:
-        raise UsageError(f"a sweep is a list of concurrencies such as 1,4,16, not {words!r}") from None
+        raise UsageError(f"a sweep is a list of concurrencies such as 1,4,16, not {text!r}") from None
 
 
 def sweep_rows(
     requests: pd.DataFrame, events: pd.DataFrame | ReadColumns, cpu_shares: Mapping[int, float | None]
 ) -> list[dict[str, Any]]:
-    """One row a level that was begun, by rising concurrency, as JSON types; the tables are as `summarise` takes them.
+    """Return one row per level that was begun, by rising concurrency, as JSON types.
 
-    A row has "concurrency", the counts and rates of a summary, "cpu_share" of the client from `cpu_shares`, why it was
-    "client_bound" (words, none where it was not), and of each of TIMES "p50", "p50_interval" (95 %), "p99" and whether
-    that is resolved.
+    Args:
+        requests: Request table of the whole run.
+        events: Event table, or a function that reads columns of it, as for `summarise`.
+        cpu_shares: The client's CPU use during each level, as a share of one core.
+
+    Returns:
+        Rows with "concurrency", counts and rates of a summary, "cpu_share", the reasons for "client_bound" (empty if it
+        is not), and for each of TIMES "n", "p50", "p50_interval" (95 %), "p99" and "p99_resolved".
     """
     phases = requests["phase"].astype(str)
     levels = sorted(int(name.removeprefix(_PREFIX)) for name in phases.unique() if name.startswith(_PREFIX))
@@ -75,17 +74,17 @@ def sweep_rows(
 def _row(
     requests: pd.DataFrame, events: pd.DataFrame | ReadColumns, level: int, cpu_share: float | None
 ) -> dict[str, Any]:
-    found = summarise(requests, events, concurrency=level, phase=phase_of(level))
+    found = summarise(requests, events, concurrency=level, phase=sweep_phase(level))
     client = {**found["client"], "cpu_share": cpu_share}
     return {
         "concurrency": level,
         **{name: found[name] for name in (*_COUNTS, *_RATES)},
-        **{name: _shown(found[name]) for name in TIMES},
+        **{name: _selected(found[name]) for name in TIMES},
         "cpu_share": cpu_share,
-        "client_bound": client_bound(client, found["itl_s"]["p50"]),
+        "client_bound": client_bound_reasons(client, found["itl_s"]["p50"]),
     }
 
 
-def _shown(reported: Mapping[str, Any]) -> dict[str, Any]:
-    kept: Sequence[str] = ("n", "p50", "p50_interval", "p99")
-    return {**{name: reported[name] for name in kept}, "p99_resolved": reported["resolved"]["p99"]}
+def _selected(distribution: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("n", "p50", "p50_interval", "p99")
+    return {**{name: distribution[name] for name in names}, "p99_resolved": distribution["resolved"]["p99"]}

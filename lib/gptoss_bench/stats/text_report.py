@@ -1,18 +1,18 @@
-"""A summary to the block of text that a run prints: what the write-up printed, with what was measured beside it."""
+"""Format a summary as the text block that a run prints: the write-up's rows, and what was measured in addition."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptoss_bench.stats.error_bar import error_bar_text
+from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
 
-DASH = "–"
-PERCENTILES = ("p50", "p90", "p99")
+UNKNOWN = "–"
 LABEL_WIDTH = 24
 NUMBER_WIDTH = 10
 WIDTH = 120
 
-# Label, key of the summary, and seconds to the unit of the label.
+# label, key of the summary, factor from seconds to the unit of the label
 ROWS = (
     ("Latency (s)", "done_s", 1.0),
     ("TTFT, measured (s)", "ttft_s", 1.0),
@@ -24,8 +24,8 @@ ROWS = (
 PUBLISHED_ROWS = ROWS[:3]
 
 NOTES = (
-    "Latency: sent to the terminating chunk. TTFT: to the first token, reasoning too. TTFA: to the first answer text.",
-    "By formula: prompt / (prompt + completion tokens) × latency, the write-up's estimate; it measures nothing.",
+    "Latency: send to the terminating chunk. TTFT: to the first token, reasoning included. TTFA: to the first answer.",
+    "By formula: prompt / (prompt + completion tokens) × latency: the write-up's estimate, not a measurement.",
 )
 UNRESOLVED = "~ not resolved: fewer than 10 samples lie beyond this percentile."
 
@@ -33,13 +33,13 @@ Summary = Mapping[str, Any]
 
 
 def result_block(summary: Summary, *, title_line: str) -> str:
-    """The block of one run, without a newline at its end.
+    """Return the text block of one run, without a final newline.
 
-    `summary` is what `summarise` returns and `title_line` its heading (engine, model, run id, TINY MODEL where so). A
-    number that is not known prints as a dash, so the block of a run in which everything failed is all there.
+    `summary` is as `summarise` returns it, `title_line` its heading (engine, model, run id, labels). Unknown numbers
+    print as a dash, so the block is complete even if every request failed.
     """
     main = _percentile_rows(summary, ROWS, "inclusive")
-    main.insert(3, _line("  formula / measured", [_ratio(summary, name) for name in PERCENTILES]))
+    main.insert(3, _line("  formula / measured", [_ratio(summary, name) for name in REPORTED_PERCENTILES]))
     published = _percentile_rows(summary, PUBLISHED_ROWS, "exclusive")
     notes = list(NOTES)
     if any("~" in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
@@ -47,8 +47,8 @@ def result_block(summary: Summary, *, title_line: str) -> str:
     blocks = (
         [title_line, "=" * len(title_line)],
         _totals(summary),
-        [_line("inclusive percentiles", PERCENTILES), *main],
-        [_line("exclusive percentiles", PERCENTILES), *published],
+        [_line("inclusive percentiles", list(REPORTED_PERCENTILES)), *main],
+        [_line("exclusive percentiles", list(REPORTED_PERCENTILES)), *published],
         *_sweep(summary),
         notes,
     )
@@ -56,37 +56,37 @@ def result_block(summary: Summary, *, title_line: str) -> str:
 
 
 def _totals(summary: Summary) -> list[str]:
-    """The lines without percentiles: what came of the requests, and the rates."""
+    """Return the lines without percentiles: outcomes, rates, client and GPU."""
     window = "no steady window"
     if summary["steady_window_s"]:
-        unknown = "" if summary["output_tok_s"] is not None else ": the server does not tell the tokens of an event"
+        unknown = "" if summary["output_tok_s"] is not None else ": the server does not report the tokens of an event"
         window = f"steady window of {_number(summary['steady_window_s'], 2)} s{unknown}"
     delivered = f"planned, {_number(summary['concurrency_delivered'], 1)} delivered in the steady window"
     return [
         _total("Requests", summary["requests"], 0, _outcomes(summary)),
         _total("Concurrency", summary["concurrency_planned"], 0, delivered),
         _total("Total wall-clock time", summary["wall_s"], 2, "s"),
-        _total("Requests / second", summary["request_s"], 1, "req/s, completed ones"),
-        _total("Tokens / second", summary["output_tok_s_total"], 1, "tok/s, ramp and tail inside"),
+        _total("Requests / second", summary["request_s"], 1, "req/s, completed"),
+        _total("Tokens / second", summary["output_tok_s_total"], 1, "tok/s, whole run including ramp-up and drain"),
         _total("", summary["output_tok_s"], 1, f"tok/s, {window}"),
         _total("Tokens / event", summary["tokens_per_event"], 2, "output-bearing events"),
-        *_of_the_client(summary["client"]),
-        *_of_the_gpu(summary),
+        *_client_lines(summary["client"]),
+        *_gpu_lines(summary),
     ]
 
 
-def _of_the_gpu(summary: Summary) -> list[str]:
-    """What a token cost, where the GPU tells it."""
+def _gpu_lines(summary: Summary) -> list[str]:
+    """Return power and energy per token, where the GPU reports them."""
     reported = (("GPU power", "power_w", 1, "W on average, all GPUs"), ("Energy / token", "energy_j_per_tok", 3, "J"))
     return [
-        _total(label, summary[name], digits, words)
-        for label, name, digits, words in reported
+        _total(label, summary[name], digits, note)
+        for label, name, digits, note in reported
         if summary.get(name) is not None
     ]
 
 
-def _of_the_client(client: Summary) -> list[str]:
-    """How busy the client was, how late it read, and how wrong it may be."""
+def _client_lines(client: Summary) -> list[str]:
+    """Return the client's CPU use, lag, event rate and error bar."""
     share = client["cpu_share"]
     lag = client["lag_s"]
     late = f"; read late by {lag['p50'] * 1e3:.2g} ms at p50, {lag['p99'] * 1e3:.2g} ms at p99" if lag else ""
@@ -102,12 +102,22 @@ def _of_the_client(client: Summary) -> list[str]:
     return lines
 
 
-SWEEP_HEAD = ("streams", "requests", "failed", "tok/s", "TTFT p50 (s)", "p99", "ITL p50 (ms)", "p99", "TPOT p50 (ms)")
+SWEEP_HEAD = (
+    "streams",
+    "requests",
+    "failed",
+    "tok/s",
+    "TTFT p50 (s)",
+    "p99",
+    "ITL p50 (ms)",
+    "p99",
+    "TPOT p50 (ms)",
+)
 SWEEP_WIDTHS = [max(len(name) + 2, 10) for name in SWEEP_HEAD]
 
 
 def _sweep(summary: Summary) -> list[list[str]]:
-    """The levels of a sweep, a line each, as one block; none where there was no sweep."""
+    """Return a block with one line per level of the sweep; no block without a sweep."""
     rows = summary.get("sweep")
     if not rows:
         return []
@@ -122,7 +132,7 @@ def _sweep(summary: Summary) -> list[list[str]]:
     bound = [
         f"CLIENT-BOUND at {row['concurrency']}: {'; '.join(row['client_bound'])}" for row in rows if row["client_bound"]
     ]
-    return [["Sweep: a closed loop a level, after the measured load; tok/s in the steady window", *lines, *bound]]
+    return [["Sweep: one closed loop per level, after the measured load; tok/s in the steady window", *lines, *bound]]
 
 
 def _outcomes(summary: Summary) -> str:
@@ -135,7 +145,7 @@ def _outcomes(summary: Summary) -> str:
     if summary["truncated"]:
         parts.append(f"{summary['truncated']} stopped at the token limit")
     if summary["ttfa_missing"]:
-        parts.append(f"{summary['ttfa_missing']} without an answer text")
+        parts.append(f"{summary['ttfa_missing']} without answer text")
     return "; ".join(parts)
 
 
@@ -144,28 +154,28 @@ def _percentile_rows(summary: Summary, rows: Sequence[tuple[str, str, float]], r
     for label, name, scale in rows:
         found = summary[name]
         values = found if rule == "inclusive" else found["exclusive"]
-        cells = [_cell(values[at], scale, found["resolved"][at]) for at in PERCENTILES]
+        cells = [_cell(values[at], scale, found["resolved"][at]) for at in REPORTED_PERCENTILES]
         lines.append(_line(label, cells))
     return lines
 
 
 def _ratio(summary: Summary, name: str) -> str:
     formula, measured = summary["ttft_formula_s"][name], summary["ttft_s"][name]
-    return f"{formula / measured:.1f}×" if formula is not None and measured else DASH
+    return f"{formula / measured:.1f}×" if formula is not None and measured else UNKNOWN
 
 
 def _cell(value: float | None, scale: float, resolved: bool) -> str:
     if value is None:
-        return DASH
+        return UNKNOWN
     return f"{value * scale:.3f}" if resolved else f"~{value * scale:.3f}"
 
 
 def _number(value: float | None, digits: int) -> str:
-    return DASH if value is None else f"{value:.{digits}f}"
+    return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
-def _total(label: str, value: float | None, digits: int, words: str) -> str:
-    return f"{label:<{LABEL_WIDTH}}{_number(value, digits):>{NUMBER_WIDTH}}  {words}"
+def _total(label: str, value: float | None, digits: int, note: str) -> str:
+    return f"{label:<{LABEL_WIDTH}}{_number(value, digits):>{NUMBER_WIDTH}}  {note}"
 
 
 def _line(label: str, cells: Sequence[str]) -> str:

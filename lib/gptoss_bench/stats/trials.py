@@ -1,6 +1,6 @@
-"""The same load several times: the interval over the trials, and whether they drift. Pure.
+"""Summarise one load that ran several times: the interval over the trials, and whether they drift. Pure.
 
-Requests of one trial share its weather; only trials tell how far the next one may be off.
+Requests of one trial are correlated, so only several trials show how much the next run may differ.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,20 +9,39 @@ from math import factorial, sqrt
 from statistics import NormalDist, fmean
 from typing import Any
 
-import numpy as np
+from gptoss_bench.stats.bootstrap import TRIAL_RESAMPLES, bootstrap_interval, row_means
 
-from gptoss_bench.stats.percentiles import Floats, bootstrap_interval
-
-FEWEST_TRIALS = 5  # trials for an interval, and for a trend to be told from chance
+MIN_TRIALS = 5  # for an interval, and to separate a trend from chance
 DRIFT_P = 0.05
-WATCHED = ("output_tok_s_total", "ttft_s", "tpot_s")  # the rate, and medians of times
-# 97.5 % points of Student's t for 4, 5, … degrees of freedom; the last one serves all above
-_T = (2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093)
+SPREAD_QUANTITIES = ("output_tok_s_total", "ttft_s", "tpot_s")  # a rate, and medians of times
+# 97.5 % points of Student's t for 4, 5, … degrees of freedom; the last one is used for all above
+_T = (
+    2.776,
+    2.571,
+    2.447,
+    2.365,
+    2.306,
+    2.262,
+    2.228,
+    2.201,
+    2.179,
+    2.160,
+    2.145,
+    2.131,
+    2.120,
+    2.110,
+    2.101,
+    2.093,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSpread:
-    """One quantity over `n` trials. `interval`: 95 % of the mean; None for fewer than 5. `drift_p`: of a trend."""
+    """One quantity over `n` trials.
+
+    `interval` (95 %, of the mean) and `drift_p` (p-value of a trend) are None for fewer than MIN_TRIALS; `change` is
+    the last value over the first, less 1.
+    """
 
     n: int
     mean: float
@@ -32,74 +51,70 @@ class TrialSpread:
 
     @property
     def half_width(self) -> float | None:
-        """Of the interval, as a share of the mean."""
+        """Half of the interval's width, as a share of the mean."""
         if self.interval is None or self.mean == 0:
             return None
         return (self.interval[1] - self.interval[0]) / 2 / abs(self.mean)
 
     @property
     def drifts(self) -> bool:
-        """Whether the trials rise or fall from one to the next more than chance would have it."""
+        """Whether the trials rise or fall more consistently than chance explains."""
         return self.drift_p is not None and self.drift_p < DRIFT_P
 
 
 def trial_spread(values: Sequence[float], seed: int = 0) -> TrialSpread:
-    """Mean, interval and trend of one value a trial, in their order. `change` is the last over the first, less 1."""
+    """Return mean, interval and trend of one value per trial, in the order of the trials."""
     change = values[-1] / values[0] - 1 if values[0] else 0.0
-    return TrialSpread(len(values), fmean(values), _interval(values, seed), drift_p(values), change)
+    return TrialSpread(len(values), fmean(values), _mean_interval(values, seed), drift_p(values), change)
 
 
-def _interval(values: Sequence[float], seed: int) -> tuple[float, float] | None:
-    """Expanded percentile bootstrap of the mean (Hesterberg 2015): the plain one is too narrow for so few values.
+def _mean_interval(values: Sequence[float], seed: int) -> tuple[float, float] | None:
+    """Return the expanded percentile bootstrap interval of the mean (Hesterberg 2015).
 
-    Its level is that at which a normal mean would be covered as Student's t covers it.
+    The plain one is too narrow for so few values. The level is chosen so that the mean of normal values is covered as
+    Student's t covers it.
     """
     n = len(values)
-    if n < FEWEST_TRIALS:
+    if n < MIN_TRIALS:
         return None
-    reach = sqrt(n / (n - 1)) * _T[min(n - FEWEST_TRIALS, len(_T) - 1)]
+    reach = sqrt(n / (n - 1)) * _T[min(n - MIN_TRIALS, len(_T) - 1)]
     level = 1 - 2 * NormalDist().cdf(-reach)
-    return bootstrap_interval(values, row_means, level=level, resamples=4000, seed=seed)
-
-
-def row_means(rows: Floats) -> Floats:
-    """The mean of each row: what `bootstrap_interval` takes for its statistic."""
-    return np.asarray(np.mean(rows, axis=1), dtype="float64")
+    return bootstrap_interval(values, row_means, level=level, resamples=TRIAL_RESAMPLES, seed=seed)
 
 
 def drift_p(values: Sequence[float]) -> float | None:
-    """How often chance alone orders so many trials as strictly (Kendall 1938, exact, two-sided); None for under 5."""
+    """Return the p-value of a trend (Kendall 1938, exact, two-sided); None for fewer than MIN_TRIALS values."""
     n, values = len(values), [float(value) for value in values]
-    if n < FEWEST_TRIALS:
+    if n < MIN_TRIALS:
         return None
     pairs = [
         (values[later] > values[at]) - (values[later] < values[at]) for at in range(n) for later in range(at + 1, n)
     ]
     discordant = (len(pairs) - abs(sum(pairs))) // 2
-    ways = [1]  # orders of so many values by their number of inversions
+    orders = [1]  # number of orders of the values, by number of inversions
     for size in range(2, n + 1):
-        ways = [sum(ways[max(0, k - size + 1) : k + 1]) for k in range(len(ways) + size - 1)]
-    return min(1.0, 2 * sum(ways[: discordant + 1]) / factorial(n))
+        orders = [sum(orders[max(0, k - size + 1) : k + 1]) for k in range(len(orders) + size - 1)]
+    return min(1.0, 2 * sum(orders[: discordant + 1]) / factorial(n))
 
 
-def watched_quantities(summaries: Sequence[Mapping[str, Any]]) -> dict[str, TrialSpread]:
-    """The spread of each watched quantity that every trial tells."""
+def trial_spreads(summaries: Sequence[Mapping[str, Any]]) -> dict[str, TrialSpread]:
+    """Return the spread of each of SPREAD_QUANTITIES that every trial reports."""
     found = {}
-    for name in WATCHED:
+    for name in SPREAD_QUANTITIES:
         values = [one[name]["p50"] if isinstance(one[name], Mapping) else one[name] for one in summaries]
         if values and None not in values:
             found[name] = trial_spread(values)
     return found
 
 
-def narrow_enough(spreads: Mapping[str, TrialSpread], until: float) -> bool:
-    """Whether the interval of each quantity reaches no further than `until`, a share, to either side of its mean."""
+def intervals_within(spreads: Mapping[str, TrialSpread], limit: float) -> bool:
+    """Return whether the interval of every quantity lies within this share of its mean."""
     widths = [one.half_width for one in spreads.values()]
-    return bool(widths) and all(width is not None and width <= until for width in widths)
+    return bool(widths) and all(width is not None and width <= limit for width in widths)
 
 
-def trial_text(spreads: Mapping[str, TrialSpread], until: float) -> list[str]:
-    """A line a quantity, and what to think of the whole."""
+def trials_text(spreads: Mapping[str, TrialSpread], limit: float) -> list[str]:
+    """Return a line per quantity, and a warning if the trials drift or their intervals are wider than `limit`."""
     lines = []
     for name, one in spreads.items():
         reach = "" if one.half_width is None else f" ± {one.half_width:.1%}"
@@ -108,7 +123,7 @@ def trial_text(spreads: Mapping[str, TrialSpread], until: float) -> list[str]:
             moved = f"{one.change:+.1%} from the first to the last, p = {one.drift_p:.2g}"
             lines.append(f"  DRIFT: {moved}: the machine or the server is not steady")
     if any(one.interval is None for one in spreads.values()):
-        lines.append(f"no interval: it takes {FEWEST_TRIALS} trials")
-    elif not narrow_enough(spreads, until):
-        lines.append(f"NOT WITHIN {until:.1%}: more trials, or a quieter machine")
+        lines.append(f"no interval: {MIN_TRIALS} trials are needed")
+    elif not intervals_within(spreads, limit):
+        lines.append(f"NOT WITHIN {limit:.1%}: run more trials, or use a quieter machine")
     return lines

@@ -10,9 +10,8 @@ from typing import Any, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from gptoss_bench.stats import REPORTED_PERCENTILES
 from gptoss_client import UsageError
-
-PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 
 # Our name of a quantity: what engines have called it, the present name first. vLLM renamed several between 0.10 and
 # 0.15: `time_per_output_token_seconds` was the gap between two outputs, which is now `inter_token_latency_seconds`.
@@ -160,7 +159,7 @@ def window(before: Scrape, after: Scrape) -> dict[str, Any]:
 
 
 def _reported(histogram: Histogram) -> dict[str, Any]:
-    bounds = {name: histogram.between(p) for name, p in PERCENTILES.items()}
+    bounds = {name: histogram.between(p) for name, p in REPORTED_PERCENTILES.items()}
     return {
         "n": histogram.n,
         "mean": histogram.mean,

@@ -189,5 +189,5 @@ async def record_telemetry(folder: RunFolder, *, attached: bool) -> AsyncIterato
     finally:
         await telemetry.stop()
         for name in TABLES:
-            folder.table(name, telemetry.tables[name])
+            folder.write_table(name, telemetry.tables[name])
         telemetry.remove()

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gptoss_bench.stats import NS_PER_S, known, percentile
+from gptoss_bench.stats import non_null, percentile
+from gptoss_client import NS_PER_S
 
 PHASE_BEFORE, PHASE_LOADING, PHASE_AFTER = "before load", "loading", "after load"
 PHASE_WARMUP, PHASE_INFERENCE, PHASE_ENDED, PHASE_SWEEP = "warm-up", "during inference", "after inference", "sweep"
@@ -212,10 +213,10 @@ def _throttled(reasons: pd.Series) -> dict[str, float] | None:
 
 
 def _mean(values: pd.Series) -> float | None:
-    there = known(values)
+    there = non_null(values)
     return float(there.mean()) if len(there) else None
 
 
 def _most(values: pd.Series) -> float | None:
-    there = known(values)
+    there = non_null(values)
     return float(there.max()) if len(there) else None

@@ -22,7 +22,7 @@ from gptoss_bench.claims.verdicts import (
     verdicts_to_table,
 )
 from gptoss_bench.figures.verdicts import verdict_overview
-from gptoss_bench.runs.request_table import event_table, request_table
+from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.session.probes import probe_server
 from gptoss_bench.stats.summary import summarise
 from gptoss_client.errors import UsageError
@@ -277,8 +277,7 @@ def test_the_quantisation_is_what_ollama_says():
 def test_the_formula_is_decided_by_the_first_tokens_of_the_same_requests():
     def run(first_ms: float, label: str | None, run_id: str) -> RunRecord:
         traces = [chat(first_ms, 10, 256, request_id=i, sent_ms=3000.0 * i) for i in range(5)]
-        events = event_table(traces)
-        summary = summarise(request_table(traces, events), events, concurrency=1)
+        summary = summarise(*derive_tables(traces), concurrency=1)
         return record("vllm-h100", summary, label=label, run_id=run_id, engine="llama.cpp")
 
     quick, fitting = run(40, TINY, "a"), run(880, None, "b")

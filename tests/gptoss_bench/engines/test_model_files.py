@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_bench.engines.model_files import count_parameters, is_fetched, lacking, local_model
-from gptoss_bench.runs.labels import joined_labels, label_of
+from gptoss_bench.runs.labels import join_labels, model_label
 from gptoss_client.errors import UsageError
 
 SHAPES = st.lists(st.lists(st.integers(1, 50), min_size=0, max_size=3), min_size=1, max_size=6)
@@ -41,19 +41,19 @@ def test_a_torn_file_has_no_number_and_no_label(tmp_path, content):
     (tmp_path / "model.safetensors").write_bytes(content)
     assert count_parameters(tmp_path) is None
     assert count_parameters(tmp_path / "nowhere") is None
-    assert label_of("m", None) is None
+    assert model_label("m", None) is None
 
 
 def test_a_toy_is_labelled_by_its_weights_and_the_kits_own_by_its_name():
-    assert label_of("openai/gpt-oss-20b", 26_000_000) == "TINY MODEL"
-    assert label_of("openai/gpt-oss-20b", 20_914_757_184) is None
-    assert label_of("somewhere/gpt-oss-tiny-o200k", None) == "TINY MODEL"
+    assert model_label("openai/gpt-oss-20b", 26_000_000) == "TINY MODEL"
+    assert model_label("openai/gpt-oss-20b", 20_914_757_184) is None
+    assert model_label("somewhere/gpt-oss-tiny-o200k", None) == "TINY MODEL"
 
 
 def test_labels_are_joined_once_each():
-    assert joined_labels(None, None) is None
-    assert joined_labels("TINY MODEL", None, "CPU") == "TINY MODEL, CPU"
-    assert joined_labels("TINY MODEL, CPU", "CPU") == "TINY MODEL, CPU"
+    assert join_labels(None, None) is None
+    assert join_labels("TINY MODEL", None, "CPU") == "TINY MODEL, CPU"
+    assert join_labels("TINY MODEL, CPU", "CPU") == "TINY MODEL, CPU"
 
 
 def test_a_name_on_the_hub_is_no_folder_and_a_folder_needs_a_checkpoint(tmp_path):

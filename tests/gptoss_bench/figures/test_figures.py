@@ -20,7 +20,7 @@ from gptoss_bench.lint.check import check_result
 from gptoss_bench.lint.results import read_results
 from gptoss_bench.memory.architecture import architectures
 from gptoss_bench.memory.gpus import gpu_catalogue
-from gptoss_bench.runs.labels import merged_labels
+from gptoss_bench.runs.labels import merge_labels
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.stats.summary import summarise
 from gptoss_bench.telemetry.samples import HOST_COLUMNS, PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, PHASE_LOADING
@@ -121,7 +121,7 @@ def test_parts_side_by_side_differ_in_print_without_colour() -> None:
     ],
 )
 def test_a_figure_of_several_runs_has_every_label_once(labels, one) -> None:
-    assert merged_labels(labels) == one
+    assert merge_labels(labels) == one
     if labels:
         runs = {str(at): {"run_id": at, "label": label} for at, label in enumerate(labels)}
         assert shared_manifest(runs)["label"] == one

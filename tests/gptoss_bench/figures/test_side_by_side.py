@@ -14,7 +14,8 @@ from gptoss_bench.cli.main import main
 from gptoss_bench.figures.side_by_side import NOT_REPORTED, results_side_by_side
 from gptoss_bench.lint.results import Result, read_results
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.stats.side_by_side import PERCENTILES, QUANTITIES, points_side_by_side
+from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
+from gptoss_bench.stats.side_by_side import COMPARED_QUANTITIES, points_side_by_side
 from gptoss_bench.stats.summary import summarise
 from serving import held
 from streams import chat
@@ -56,15 +57,16 @@ def drawn(axes, result: int) -> dict[str, float]:
 
 def test_all_stand_on_the_same_axes_with_their_own_values(results) -> None:
     panels = results_side_by_side(results).axes
-    assert [axes.get_title() for axes in panels] == list(QUANTITIES.values())
+    assert [axes.get_title() for axes in panels] == list(COMPARED_QUANTITIES.values())
     ttft, itl, tpot, latency = ([drawn(axes, result) for result in range(4)] for axes in panels)
     for result in (KIT, GUIDELLM, AIPERF):
         assert ttft[result]["p50"] == pytest.approx(TTFT_S, rel=0.5)
         assert tpot[result]["p50"] == pytest.approx(ITL_S * 1e3, rel=0.5)
     assert ttft[VLLM]["p50"] < TTFT_S / 10  # its first chunk is the role chunk
-    assert [set(each) for each in itl] == [set(PERCENTILES), set(PERCENTILES), set(), set(PERCENTILES)]
+    every = set(REPORTED_PERCENTILES)
+    assert [set(each) for each in itl] == [every, every, set(), every]
     for result, one in enumerate(results):
-        assert latency[result] == pytest.approx({at: one.summary["done_s"][at] for at in PERCENTILES})
+        assert latency[result] == pytest.approx({at: one.summary["done_s"][at] for at in REPORTED_PERCENTILES})
 
 
 def test_what_is_not_reported_or_defined_otherwise_is_noted_in_the_figure(results) -> None:

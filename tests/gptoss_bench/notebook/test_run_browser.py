@@ -10,12 +10,12 @@ from gptoss_bench import paths
 from gptoss_bench.figures.comparison import request_timeline
 from gptoss_bench.lint.results import comparison_side
 from gptoss_bench.notebook.run_browser import RunBrowser, comparison_html, open_run_browser
-from gptoss_bench.runs.catalogue import RUN_COLUMNS, displayed_runs
+from gptoss_bench.runs.catalogue import RUN_COLUMNS, filter_runs
 from gptoss_bench.runs.catalogue import runs_table as read
 from gptoss_bench.runs.folder import Run, RunFolder
-from gptoss_bench.runs.request_detail import raw_bytes, request_events
+from gptoss_bench.runs.request_detail import request_events, response_body
 from gptoss_bench.session.evaluate import evaluate
-from gptoss_bench.stats.comparison import compare
+from gptoss_bench.stats.comparison import compare_results
 from gptoss_client.errors import UsageError
 from gptoss_client.load import run_load
 from gptoss_client.plan import LoadPlan
@@ -33,12 +33,12 @@ def results(tmp_path_factory):
             with RunFolder.create(
                 where, "explore", parameters={"concurrency": 2, "salt": run_id}, run_id=run_id
             ) as folder:
-                folder.served_by(server.endpoint)
+                folder.set_endpoint(server.endpoint)
                 folder.manifest["calibration"] = None
                 await run_load(plan, server.endpoint, folder.add)
                 made = {"concurrency": 2, "cpu_s": None, "cpu_share": 0.1, "manifest": folder.manifest}
-                summary, _ = evaluate({}, folder.requests(), folder.columns, **made)
-                folder.document("lint", [{"severity": "note"}, {"severity": "error"}, {"severity": "note"}])
+                summary, _ = evaluate({}, folder.requests(), folder.event_columns, **made)
+                folder.write_document("lint", [{"severity": "note"}, {"severity": "error"}, {"severity": "note"}])
                 folder.finish(summary)
 
     for run_id in ("20260101T000001Z-explore-aaaaaa", "20260101T000002Z-explore-bbbbbb"):
@@ -68,17 +68,17 @@ def test_the_published_runs_have_their_verdicts():
 
 def test_rows_are_filtered_by_words_and_sorted_by_a_column(results):
     table = read(results)
-    assert list(displayed_runs(table, words="INCOMPLETE explore")["run"]) == ["20260101T000003Z-explore-cccccc"]
-    by_time = displayed_runs(table, by="ttft_p50_s", ascending=True)["ttft_p50_s"]
+    assert list(filter_runs(table, words="INCOMPLETE explore")["run"]) == ["20260101T000003Z-explore-cccccc"]
+    by_time = filter_runs(table, by="ttft_p50_s", ascending=True)["ttft_p50_s"]
     assert by_time.iloc[0] <= by_time.iloc[1] and by_time.iloc[2:].isna().all()
-    assert displayed_runs(table, words="(no regex[").empty
+    assert filter_runs(table, words="(no regex[").empty
     with pytest.raises(UsageError, match="there is no column 'speed'"):
-        displayed_runs(table, by="speed")
+        filter_runs(table, by="speed")
 
 
 def test_one_request_is_opened_down_to_its_bytes(results):
     run = Run.load(results / "runs" / "20260101T000001Z-explore-aaaaaa")
-    events, body = request_events(run, 3), raw_bytes(run, 3)
+    events, body = request_events(run, 3), response_body(run, 3)
     assert "".join(events["raw"]).encode() == body and body.endswith(b"data: [DONE]\n\n")
     row = run.requests.set_index("request_id").loc[3]
     first = events[events["text"] != ""].iloc[0]
@@ -108,7 +108,7 @@ def test_the_browser_compares_chosen_runs_and_exports_the_result(results):
     assert browser.chosen == [first, second]
     assert "95 % intervals" in browser.comparison.value and "same parameters" in browser.comparison.value
     assert "itl_s" in browser.comparison.value and "[mixed-" not in browser.comparison.value
-    assert "cannot tell: one side has 6 requests that tell it; it takes 10" in browser.comparison.value
+    assert "cannot tell: one side has only 6 requests with a value, 10 are needed" in browser.comparison.value
     assert b"<svg" in saved(browser.comparison.value, "runs.svg")
     browser.request.value = 2
     assert b"data: [DONE]" in saved(browser.request_detail.value, f"{first}-request-2.txt")
@@ -123,8 +123,8 @@ def test_the_published_runs_are_compared_as_the_command_does():
     first, second = (path.name for path in sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2])
     shown = comparison_html(paths.RESULTS, [first, second])
     sides = [comparison_side(Run.load(paths.RUNS / name)) for name in (first, second)]
-    for one in compare(*sides):
-        assert one.span and one.span in shown and f"<td>{one.word}</td>" in shown
+    for one in compare_results(*sides):
+        assert one.interval_text and one.interval_text in shown and f"<td>{one.verdict}</td>" in shown
     assert "[mixed-versions]" in shown and "[mixed-models]" in shown
 
 

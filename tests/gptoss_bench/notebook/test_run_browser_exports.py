@@ -9,10 +9,10 @@ import pytest
 from tests.gptoss_bench.notebook.test_run_browser import results, saved
 
 from gptoss_bench.notebook.run_browser import RunBrowser
-from gptoss_bench.runs.catalogue import RUN_COLUMNS, displayed_runs
+from gptoss_bench.runs.catalogue import RUN_COLUMNS, filter_runs
 from gptoss_bench.runs.catalogue import runs_table as read
 from gptoss_bench.runs.folder import Run
-from gptoss_bench.runs.request_detail import raw_bytes, request_events
+from gptoss_bench.runs.request_detail import request_events, response_body
 
 __all__ = ["results"]  # the fixture
 
@@ -20,7 +20,7 @@ __all__ = ["results"]  # the fixture
 def test_what_is_saved_is_what_is_shown(results):
     browser = RunBrowser(results)
     browser.filter.value, browser.sort_by.value, browser.ascending.value = "1 error", "ttft_p50_s", True
-    shown = displayed_runs(read(results), words="1 error", by="ttft_p50_s", ascending=True)
+    shown = filter_runs(read(results), words="1 error", by="ttft_p50_s", ascending=True)
     csv = pd.read_csv(io.BytesIO(saved(browser.table.value, "runs.csv")), keep_default_na=False, na_values={"": ""})
     assert list(csv.columns) == list(RUN_COLUMNS) and list(csv["run"]) == list(shown["run"])
     assert csv["ttft_p50_s"].to_list() == pytest.approx(shown["ttft_p50_s"].to_list())
@@ -40,7 +40,7 @@ def test_what_is_saved_is_what_is_shown(results):
     events = pd.read_csv(io.BytesIO(saved(browser.request_detail.value, f"{first}-request-0.csv")))
     expected = request_events(Run.load(results / "runs" / first), 0)
     assert list(events.columns) == list(expected.columns) and len(events) == len(expected)
-    assert "".join(events["raw"].fillna("")).encode() == raw_bytes(Run.load(results / "runs" / first), 0)
+    assert "".join(events["raw"].fillna("")).encode() == response_body(Run.load(results / "runs" / first), 0)
 
 
 def test_a_run_stays_ticked_while_the_list_is_sorted_and_filtered(results):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gptoss_bench.runs.catalogue import latest_runs
 from gptoss_bench.runs.folder import Run, RunFolder
-from gptoss_bench.runs.spool import Spool, from_parquet, spooled, to_parquet
+from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
 from gptoss_client.errors import UsageError
 from gptoss_client.timestamps import WALL_CLOCK
 from gptoss_client.trace import Ending, Trace
@@ -51,7 +51,7 @@ def test_traces_come_back_as_they_were_from_both_forms(tmp_path_factory, kept):
     for trace in kept:
         spool.add(trace)
     spool.close()
-    assert list(spooled(folder)) == kept
+    assert list(read_spool(folder)) == kept
     to_parquet(kept, folder / "raw.parquet")
     assert list(from_parquet(folder / "raw.parquet")) == kept
 
@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_made_is_told_in_words(tmp_path):
 
 def test_clock_steps_reach_the_manifest_also_of_a_load_that_was_stopped(folder, monkeypatch):
     for _ in range(2):
-        with contextlib.suppress(KeyboardInterrupt), folder.noting_clock_steps():
+        with contextlib.suppress(KeyboardInterrupt), folder.counting_clock_steps():
             monkeypatch.setattr(WALL_CLOCK, "steps", WALL_CLOCK.steps + 1)
             raise KeyboardInterrupt
     assert folder.manifest["clock"]["steps"] == 2

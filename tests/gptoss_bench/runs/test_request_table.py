@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from gptoss_bench.runs.event_table import EVENT_COLUMNS
-from gptoss_bench.runs.request_table import REQUEST_COLUMNS, derive_tables, event_table, request_table
+from gptoss_bench.runs.request_table import REQUEST_COLUMNS, derive_tables
 from gptoss_client.outcome import Failure
 from gptoss_client.trace import Ending, Trace
 from streams import (
@@ -68,7 +68,7 @@ def test_times_of_a_reply_that_reasons_first() -> None:
 
 
 def test_gaps_are_between_events_that_bear_output() -> None:
-    events = event_table([trace([*REASONED[:2], (70, sse({"choices": []})), *REASONED[2:]])])
+    events = derive_tables([trace([*REASONED[:2], (70, sse({"choices": []})), *REASONED[2:]])])[1]
     assert events["itl_s"].dropna().tolist() == [0.030, 0.030, 0.030]
     assert events.loc[events["itl_s"].notna(), "event"].tolist() == [3, 4, 5]
     assert events["arrival_ns"].is_monotonic_increasing
@@ -126,7 +126,7 @@ def test_stamps_beyond_the_reach_of_a_double_keep_their_nanoseconds() -> None:
 
 def test_warmup_and_measured_requests_of_one_id_stay_apart() -> None:
     both = [chat(20, 5, 3, phase="warmup"), chat(90, 5, 3)]
-    assert request_table(both)["ttft_s"].tolist() == [0.020, 0.090]
+    assert derive_tables(both)[0]["ttft_s"].tolist() == [0.020, 0.090]
 
 
 @st.composite
@@ -171,14 +171,6 @@ def test_the_order_of_the_traces_is_only_the_order_of_the_rows(traces: list[Trac
 
 
 @fewer
-@given(loads())
-def test_the_event_table_at_hand_gives_the_same_requests(traces: list[Trace]) -> None:
-    requests, events = derive_tables(traces)
-    assert_frame_equal(event_table(traces), events)
-    assert_frame_equal(request_table(traces, events), requests)
-
-
-@fewer
 @given(st.data())
 def test_how_a_stream_is_split_changes_no_time(data: st.DataObject) -> None:
     """Each message in pieces of its own; what comes before its last byte has come by then, however early."""
@@ -188,19 +180,19 @@ def test_how_a_stream_is_split_changes_no_time(data: st.DataObject) -> None:
         bounds = [0, *cuts, len(message)]
         early = data.draw(st.floats(pieces[-1][0] if pieces else 0, ms))
         pieces += [(ms if end == len(message) else early, message[start:end]) for start, end in pairwise(bounds)]
-    assert_frame_equal(request_table([trace(pieces)]), request_table([trace(REASONED)]))
+    assert_frame_equal(derive_tables([trace(pieces)])[0], derive_tables([trace(REASONED)])[0])
 
 
 def test_messages_that_share_a_segment_share_its_stamp() -> None:
     joined: list[Timed] = [(ms, data) for ms, data in REASONED[:-3]]
     joined.append((151, b"".join(data for _, data in REASONED[-3:])))
-    assert_frame_equal(request_table([trace(joined)]), request_table([trace(REASONED)]))
+    assert_frame_equal(derive_tables([trace(joined)])[0], derive_tables([trace(REASONED)])[0])
 
 
 def test_the_lag_of_an_event_is_that_of_the_piece_which_completed_it() -> None:
     whole = answer() + DONE
     pieces = ((10, whole[:5]), (20, whole[5:]))
     reported = Trace(0, "measure", 0, 1, 2, 0.0, 200, pieces, 30, lags_ns=(7, 9))
-    assert list(event_table([reported])["lag_ns"]) == [9, 9]
+    assert list(derive_tables([reported])[1]["lag_ns"]) == [9, 9]
     untold = Trace(0, "measure", 0, 1, 2, 0.0, 200, pieces, 30)
-    assert event_table([untold])["lag_ns"].isna().all()
+    assert derive_tables([untold])[1]["lag_ns"].isna().all()

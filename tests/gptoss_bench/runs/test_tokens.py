@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from folders import TESTS
-from gptoss_bench.runs.request_table import event_table
+from gptoss_bench.runs.request_table import derive_tables
 from streams import DONE, Timed, answer, counted, finish, role, row, trace, usage
 
 RECORDED = TESTS / "wire"
@@ -14,7 +14,7 @@ RECORDED = TESTS / "wire"
 
 def tokens(timed: list[Timed]) -> list[int | None]:
     """Of the output-bearing events."""
-    events = event_table([trace(timed)])
+    events = derive_tables([trace(timed)])[1]
     return [None if pd.isna(count) else int(count) for count in events.loc[events["output"], "tokens"]]
 
 

@@ -13,7 +13,7 @@ from gptoss_bench.runs import spool
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.session.evaluate import DERIVED_FILES
 from gptoss_bench.session.session import serving
-from gptoss_bench.stats.summary import FLOW, GAPS, LAGS
+from gptoss_bench.stats.summary import FLOW_COLUMNS, GAP_COLUMNS, LAG_COLUMNS
 from gptoss_client.plan import LoadPlan
 from scripted import scripted, speak
 from streams import chat, trace
@@ -105,13 +105,13 @@ def test_the_columns_that_a_summary_needs_are_those_of_the_table(folder, monkeyp
     monkeypatch.setattr(spool, "BATCH", 2)
     for request_id in range(2):
         folder.add(trace([], request_id, ending="connect", status=None))
-    assert len(folder.columns(FLOW)) == 0
+    assert len(folder.event_columns(FLOW_COLUMNS)) == 0
     for request_id, lag in enumerate((3, 2**40, 70_000), 1000):
         one = chat(10, 5, 3, request_id, phase="warmup" if lag == 3 else "measure")
         folder.add(replace(one, lags_ns=() if lag == 70_000 else (lag,) * len(one.pieces)))
     whole = folder.tables()[1]
-    for names in (FLOW, LAGS, GAPS):
-        few = folder.columns(names)
+    for names in (FLOW_COLUMNS, LAG_COLUMNS, GAP_COLUMNS):
+        few = folder.event_columns(names)
         assert sorted(few) == sorted(names)
         for name in names:
             pd.testing.assert_series_equal(few[name].astype(whole[name].dtype), whole[name])

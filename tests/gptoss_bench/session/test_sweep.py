@@ -16,7 +16,7 @@ from gptoss_bench.lint.check import check_run
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.summary import summarise
-from gptoss_bench.stats.sweep import FEWEST, level_plans, levels_from, without_sweep
+from gptoss_bench.stats.sweep import MIN_LEVEL_REQUESTS, parse_sweep_levels, sweep_plans
 from gptoss_bench.stats.text_report import result_block
 from gptoss_bench.telemetry.samples import PHASE_INFERENCE
 from gptoss_client.errors import RunFailed, UsageError
@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_each_level_is_a_row_of_what_the_tables_hold(run) -> None:
     rows = run.summary["sweep"]
     assert [row["concurrency"] for row in rows] == list(LEVELS)
-    assert [row["requests"] for row in rows] == [FEWEST, FEWEST, 15]
+    assert [row["requests"] for row in rows] == [MIN_LEVEL_REQUESTS, MIN_LEVEL_REQUESTS, 15]
     for row in rows:
         assert row["completed"] == row["requests"]
         assert row["tpot_s"]["p50"] == pytest.approx(ITL_S, rel=0.5)
@@ -59,7 +59,7 @@ def test_each_level_is_a_row_of_what_the_tables_hold(run) -> None:
 
 
 def test_nothing_of_the_measured_load_is_moved_by_it(run) -> None:
-    requests, events = without_sweep(run.requests), without_sweep(run.events)
+    requests, events = (table[~table.phase.str.startswith("sweep")] for table in (run.requests, run.events))
     assert set(requests.phase) == {"warmup", "measure"}
     alone = summarise(requests, events, concurrency=3)
     assert alone.pop("client")["lag_s"] == run.summary["client"]["lag_s"]
@@ -131,7 +131,7 @@ def test_no_sweep_and_one_without_a_rate_are_said(run) -> None:
 
 def test_a_server_that_goes_in_the_sweep_leaves_the_load_and_the_levels_before(tmp_path: Path) -> None:
     plan = LoadPlan(concurrency=2, requests=4, warmup=2, sweep=(1, 3, 4), sweep_waves=3)
-    before = 2 + 4 + FEWEST + 2  # two of the second level
+    before = 2 + 4 + MIN_LEVEL_REQUESTS + 2  # two of the second level
 
     async def until_it_goes() -> None:
         async with scripted(speak) as server:
@@ -154,20 +154,20 @@ def test_a_server_that_goes_in_the_sweep_leaves_the_load_and_the_levels_before(t
     assert run.manifest["status"] == "incomplete"
     assert (run.summary["requests"], run.summary["completed"]) == (4, 4)
     first, second = run.summary["sweep"]
-    assert (first["concurrency"], first["completed"]) == (1, FEWEST)
-    assert second["requests"] == second["completed"] + second["failed"] == FEWEST
+    assert (first["concurrency"], first["completed"]) == (1, MIN_LEVEL_REQUESTS)
+    assert second["requests"] == second["completed"] + second["failed"] == MIN_LEVEL_REQUESTS
     assert second["failed"] > 0
     json.dumps(run.summary, allow_nan=False)
 
 
 def test_a_plan_says_its_levels() -> None:
-    plans = level_plans(LoadPlan(concurrency=8, requests=None, duration_s=9.0, warmup=8, sweep=(2, 64), sweep_waves=5))
+    plans = sweep_plans(LoadPlan(concurrency=8, requests=None, duration_s=9.0, warmup=8, sweep=(2, 64), sweep_waves=5))
     assert [(plan.concurrency, plan.requests, plan.warmup, plan.sweep) for plan in plans] == [
-        (2, FEWEST, 0, ()),
+        (2, MIN_LEVEL_REQUESTS, 0, ()),
         (64, 320, 0, ()),
     ]
-    assert levels_from("1,4,16") == (1, 4, 16)
-    assert levels_from("") == ()
+    assert parse_sweep_levels("1,4,16") == (1, 4, 16)
+    assert parse_sweep_levels("") == ()
 
 
 @pytest.mark.parametrize("levels", [(0, 1), (4, 1), (2, 2), (1, 2.5), (True, 2), ("1",)])

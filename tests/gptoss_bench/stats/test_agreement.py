@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.session.session import serving
-from gptoss_bench.stats.agreement import FIRST, agreement_table, client_server_agreement
+from gptoss_bench.stats.agreement import FIRST_EVENT, agreement_table, client_server_agreement
 from gptoss_client.plan import LoadPlan
 from scripted import END, HEAD, Exchange, chunk, ending, event, scripted
 from streams import DONE, answer, chat, counted, finish, trace
@@ -41,16 +41,16 @@ def window(**times):
 )
 def test_a_first_token_is_held_to_the_servers_span_and_the_stated_error(mean, bounds, of_mean, of_bucket):
     found = rows(REPLIES, window(ttft_s=histogram(mean, *bounds)))
-    assert found[FIRST, "mean"]["client"] == pytest.approx(0.010)
-    assert found[FIRST, "mean"]["agrees"] is of_mean
-    assert found[FIRST, "p50"]["agrees"] is of_bucket
-    assert found[FIRST, "p50"]["error"] >= 0.005
+    assert found[FIRST_EVENT, "mean"]["client"] == pytest.approx(0.010)
+    assert found[FIRST_EVENT, "mean"]["agrees"] is of_mean
+    assert found[FIRST_EVENT, "p50"]["agrees"] is of_bucket
+    assert found[FIRST_EVENT, "p50"]["error"] >= 0.005
 
 
 def test_what_counted_other_requests_is_not_judged():
     found = rows(REPLIES, window(ttft_s=histogram(0.5, 0.5, 1.0, n=9)))
     assert {row["agrees"] for row in found.values()} == {None}
-    assert found[FIRST, "mean"]["apart"] == pytest.approx(-0.490)
+    assert found[FIRST_EVENT, "mean"]["apart"] == pytest.approx(-0.490)
 
 
 def test_decode_and_tokens_by_the_servers_definition():
@@ -147,7 +147,7 @@ def test_a_real_server_that_tells_the_truth_is_confirmed(tmp_path):
     assert run.summary["server_metrics"]["times"]["ttft_s"]["n"] == 12  # the warm-up is not in it
     assert found["output tokens", "sum"]["server_low"] == 24
     assert {found[name, "sum"]["agrees"] for name in ("requests", "prompt tokens", "output tokens")} == {True}
-    first = found[FIRST, "mean"]
+    first = found[FIRST_EVENT, "mean"]
     assert first["client"] >= first["server_low"] - 0.001  # how much later depends on who else wants the cores
     assert "server-shared" not in rules
 
@@ -156,7 +156,7 @@ def test_a_server_that_lies_about_its_first_token_is_named(tmp_path):
     kept = Kept(lie=0.25)
     run, rules = asyncio.run(measured(kept, tmp_path, **{"/metrics": kept.text}))
     assert "server-and-client-disagree" in rules
-    assert next(row for row in run.summary["agreement"] if row["quantity"] == FIRST)["agrees"] is False
+    assert next(row for row in run.summary["agreement"] if row["quantity"] == FIRST_EVENT)["agrees"] is False
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,14 @@ from hypothesis import strategies as st
 from gptoss_bench.claims.model import RunRecord
 from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.stats.bootstrap import run_intervals
+from gptoss_bench.stats import bootstrap
+from gptoss_bench.stats.bootstrap import (
+    bootstrap_interval,
+    grouped_median_interval,
+    row_means,
+    row_medians,
+    run_intervals,
+)
 from gptoss_bench.stats.summary import summarise
 from streams import chat
 
@@ -69,3 +76,65 @@ def test_every_figure_is_judged_by_an_interval_of_the_same_quantity() -> None:
         if not path.startswith("server"):  # this one has no witness
             span = run.span(claim.arguments["interval"])
             assert span is not None and span[0] <= (run.number(path) or 0) * 1.001, claim.claim_id
+
+
+def median(values: np.ndarray) -> float:
+    return float(np.median(values))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.floats(-1e6, 1e6), max_size=40), st.integers(1, 300))
+def test_an_interval_is_the_same_however_many_resamples_are_made_at_once(values, at_once):
+    draw = np.random.default_rng(0)
+    one_by_one = [median(draw.choice(values, len(values))) for _ in range(50)] if len(values) > 1 else None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bootstrap, "BLOCK_VALUES", at_once)
+        found = bootstrap_interval(values, row_medians, resamples=50)
+    assert found == (one_by_one and tuple(np.quantile(one_by_one, [(1 - 0.95) / 2, (1 + 0.95) / 2])))
+
+
+def test_a_bootstrap_interval_shrinks_with_the_samples_and_repeats_with_the_seed() -> None:
+    drawn = np.random.default_rng(3).normal(10, 2, 2500)
+    few, many = bootstrap_interval(drawn[:25], row_means), bootstrap_interval(drawn, row_means)
+    assert few is not None
+    assert many is not None
+    assert many[1] - many[0] < (few[1] - few[0]) / 4
+    assert bootstrap_interval(drawn, row_means) == many != bootstrap_interval(drawn, row_means, seed=1)
+    assert bootstrap_interval([1.0], row_means) is None
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(st.lists(st.floats(0, 9), min_size=5, max_size=5), min_size=4, max_size=20))
+def test_a_grouped_interval_holds_the_pooled_median(groups: list[list[float]]) -> None:
+    pooled = np.ravel(groups)
+    low, high = grouped_median_interval(pooled, np.repeat(np.arange(len(groups)), 5)) or (np.nan, np.nan)
+    assert low <= median(pooled) <= high
+
+
+def test_one_value_a_group_is_the_plain_bootstrap() -> None:
+    drawn = np.random.default_rng(5).normal(10, 2, 200)
+    plain = bootstrap_interval(drawn, row_medians)
+    assert grouped_median_interval(drawn, np.arange(200)) == pytest.approx(plain, abs=0.15)
+
+
+def test_correlated_gaps_make_a_grouped_interval_wider() -> None:
+    """Thirty requests of a hundred equal gaps tell no more than thirty gaps."""
+    speeds = np.random.default_rng(7).normal(30, 5, 30)
+    gaps, owner = np.repeat(speeds, 100), np.repeat(np.arange(30), 100)
+    grouped, naive = grouped_median_interval(gaps, owner), bootstrap_interval(gaps, row_medians, resamples=200)
+    assert grouped is not None
+    assert naive is not None
+    assert grouped[1] - grouped[0] > 3 * (naive[1] - naive[0])
+    assert grouped_median_interval(gaps[:100], owner[:100]) is None
+
+
+def test_many_gaps_take_fewer_resamples_and_the_same_median() -> None:
+    gaps = np.random.default_rng(9).normal(30, 1, 120_000)
+    low, high = grouped_median_interval(gaps, np.repeat(np.arange(600), 200)) or (np.nan, np.nan)
+    assert 29.9 < low < median(gaps) < high < 30.1
+
+
+@given(st.lists(st.floats(0, 1e3), min_size=3, max_size=40, unique=True))
+def test_a_bootstrap_interval_holds_its_statistic(values: list[float]) -> None:
+    low, high = bootstrap_interval(values, row_medians) or (np.nan, np.nan)
+    assert min(values) <= low <= median(np.array(values)) <= high <= max(values)

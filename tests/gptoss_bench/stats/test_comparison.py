@@ -12,13 +12,19 @@ from hypothesis import strategies as st
 from folders import TESTS
 from gptoss_bench import paths
 from gptoss_bench.cli.main import main
-from gptoss_bench.stats.comparison import Difference, Side, compare, comparison_table, comparison_word
+from gptoss_bench.stats.comparison import (
+    ComparedResult,
+    Difference,
+    compare_results,
+    comparison_table,
+    interval_verdict,
+)
 
 FILES = TESTS / "imported"
 SHARE = st.floats(-0.5, 0.5)
 
 
-def side(seed: int, scale: float = 1.0, count: int = 400, noise: float = 0.1, gaps: int = 19) -> Side:
+def side(seed: int, scale: float = 1.0, count: int = 400, noise: float = 0.1, gaps: int = 19) -> ComparedResult:
     """Requests from one slot: 100 ms to the first token and 10 ms for each other, times `scale`.
 
     All gaps of a request are as long or short as the request is, which is what makes them tell less than they are many.
@@ -33,11 +39,11 @@ def side(seed: int, scale: float = 1.0, count: int = 400, noise: float = 0.1, ga
     times = {name: {"p50": requests[name].median()} for name in ("ttft_s", "done_s", "tpot_s")}
     rate = {"output_tok_s_total": count * (1 + gaps) / done_s.sum()}
     summary = {**times, "ttfa_s": {"p50": None}, "itl_s": {"p50": events["itl_s"].median()}, **rate}
-    return Side(summary, requests.assign(completion_tokens=1 + gaps), events)
+    return ComparedResult(summary, requests.assign(completion_tokens=1 + gaps), events)
 
 
 def words(found: list[Difference]) -> dict[str, str]:
-    return {difference.name: difference.word for difference in found}
+    return {difference.name: difference.verdict for difference in found}
 
 
 def named(found: list[Difference], name: str) -> Difference:
@@ -46,14 +52,14 @@ def named(found: list[Difference], name: str) -> Difference:
 
 
 def test_two_loads_of_the_same_are_the_same() -> None:
-    found = compare(side(1, noise=0.03), side(2, noise=0.03))
+    found = compare_results(side(1, noise=0.03), side(2, noise=0.03))
     assert set(words(found).values()) == {"same"}
     assert {difference.name for difference in found} == {"ttft_s", "tpot_s", "done_s", "itl_s", "output_tok_s_total"}
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.2, "slower"), (0.8, "faster")])
 def test_what_takes_longer_is_slower_and_its_rate_is_too(scale: float, expected: str) -> None:
-    found = compare(side(1), side(2, scale))
+    found = compare_results(side(1), side(2, scale))
     assert set(words(found).values()) == {expected}
     for difference in found:
         true = 1 / scale - 1 if difference.name == "output_tok_s_total" else scale - 1
@@ -62,22 +68,22 @@ def test_what_takes_longer_is_slower_and_its_rate_is_too(scale: float, expected:
 
 
 def test_few_and_noisy_requests_cannot_tell() -> None:
-    found = compare(side(1, count=12, noise=3.0), side(2, 1.05, count=12, noise=3.0))
+    found = compare_results(side(1, count=12, noise=3.0), side(2, 1.05, count=12, noise=3.0))
     assert words(found)["ttft_s"] == "cannot tell"
 
 
 def test_too_few_requests_are_not_compared_and_say_so() -> None:
-    for difference in compare(side(1), side(2, count=9)):
-        assert (difference.word, difference.interval) == ("cannot tell", None)
+    for difference in compare_results(side(1), side(2, count=9)):
+        assert (difference.verdict, difference.interval) == ("cannot tell", None)
         assert "9 requests" in (difference.why or "")
 
 
 def test_gaps_that_one_side_does_not_keep_are_not_compared_and_it_is_said() -> None:
-    found = named(compare(side(1), replace(side(2), gaps=None)), "itl_s")
-    assert (found.word, found.interval, found.why) == (
+    found = named(compare_results(side(1), replace(side(2), gaps=None)), "itl_s")
+    assert (found.verdict, found.interval, found.why) == (
         "cannot tell",
         None,
-        "a side keeps no single gap between tokens",
+        "a side has no single gaps between tokens",
     )
     assert found.change is not None
 
@@ -86,35 +92,37 @@ def test_gaps_that_lie_within_one_read_have_no_share() -> None:
     first = side(1)
     assert first.gaps is not None
     none = replace(first, gaps=first.gaps.assign(itl_s=first.gaps["itl_s"] * 0))
-    found = named(compare(none, side(2)), "itl_s")
-    assert (found.word, found.why) == ("cannot tell", "half of the first side's values may be 0")
+    found = named(compare_results(none, side(2)), "itl_s")
+    assert (found.verdict, found.why) == ("cannot tell", "half of the first side's values may be 0")
 
 
 def test_an_interval_of_gaps_is_as_wide_as_the_requests_differ() -> None:
-    few, many = (named(compare(side(1, gaps=n), side(2, gaps=n)), "itl_s").interval for n in (5, 100))
+    few, many = (named(compare_results(side(1, gaps=n), side(2, gaps=n)), "itl_s").interval for n in (5, 100))
     assert few is not None and many is not None
     assert many[1] - many[0] == pytest.approx(few[1] - few[0], rel=0.5)  # not a fifth of it
 
 
 def test_two_samples_of_one_distribution_are_told_apart_as_seldom_as_an_interval_of_95_percent_promises() -> None:
     pairs = 150  # of few requests, where an interval is soonest too narrow
-    found = [compare(side(2 * at, count=40), side(2 * at + 1, count=40), margin=0.0, seed=at) for at in range(pairs)]
+    found = [
+        compare_results(side(2 * at, count=40), side(2 * at + 1, count=40), margin=0.0, seed=at) for at in range(pairs)
+    ]
     for name in ("ttft_s", "done_s", "itl_s", "output_tok_s_total"):
-        wrong = sum(named(one, name).word in ("faster", "slower") for one in found)
+        wrong = sum(named(one, name).verdict in ("faster", "slower") for one in found)
         # 5 %, give or take chance; a rate of so few requests leans on its longest ones, and is told apart sooner
         assert 0.01 <= wrong / pairs <= (0.14 if name == "output_tok_s_total" else 0.10), name
 
 
 def test_the_rate_of_unchanged_requests_is_the_rate_that_was_measured() -> None:
     first, second = side(1), side(2, 1.1)
-    rate = named(compare(first, second), "output_tok_s_total")
+    rate = named(compare_results(first, second), "output_tok_s_total")
     assert rate.change == pytest.approx(second.summary["output_tok_s_total"] / first.summary["output_tok_s_total"] - 1)
     assert rate.interval is not None
     assert rate.interval[0] < rate.change < rate.interval[1]
 
 
 def test_the_same_seed_gives_the_same_intervals() -> None:
-    assert compare(side(1), side(2), seed=3) == compare(side(1), side(2), seed=3)
+    assert compare_results(side(1), side(2), seed=3) == compare_results(side(1), side(2), seed=3)
 
 
 def test_the_table_holds_each_later_result_against_the_first() -> None:
@@ -123,13 +131,13 @@ def test_the_table_holds_each_later_result_against_the_first() -> None:
     [ttft] = found[(found["quantity"] == "ttft_s") & (found["run"] == "b")].to_dict("records")
     assert ttft["word"] == "slower" and re.fullmatch(r"\[\+\d+\.\d%, \+\d+\.\d%\]", ttft["interval"])
     assert set(found[found["run"] == "c"]["interval"]) == {""}
-    assert found[found["run"] == "c"]["word"].str.startswith("cannot tell: one side has 5 requests").all()
+    assert found[found["run"] == "c"]["word"].str.startswith("cannot tell: one side has only 5 requests").all()
 
 
 @given(SHARE, SHARE, st.floats(0.001, 0.2), st.booleans())
 def test_the_word_claims_no_more_than_the_interval(one: float, other: float, margin: float, lower: bool) -> None:
     low, high = sorted((one, other))
-    found = comparison_word((low, high), margin, lower_is_faster=lower)
+    found = interval_verdict((low, high), margin, lower_is_faster=lower)
     if found in ("faster", "slower"):
         assert low > 0 or high < 0
         assert (found == "faster") == ((high < 0) == lower)
@@ -137,7 +145,7 @@ def test_the_word_claims_no_more_than_the_interval(one: float, other: float, mar
         assert max(abs(low), abs(high)) <= margin
     else:
         assert low <= 0 <= high
-    assert comparison_word((low, high), margin, lower_is_faster=not lower) == {
+    assert interval_verdict((low, high), margin, lower_is_faster=not lower) == {
         "faster": "slower",
         "slower": "faster",
     }.get(found, found)
@@ -149,7 +157,7 @@ def test_a_run_and_another_tools_file_are_compared_from_a_shell(capsys: pytest.C
     shown = capsys.readouterr().out
     assert "(TINY MODEL)" in shown.splitlines()[0]
     assert "[mixed-models]" in shown
-    assert re.search(r"^itl_s .* cannot tell: a side keeps no single gap", shown, re.MULTILINE)
+    assert re.search(r"^itl_s .* cannot tell: a side has no single gap", shown, re.MULTILINE)
     assert "error in vllm-bench-serve-detailed.json" in shown  # its TTFT counts the role chunk: that has to be said
 
 

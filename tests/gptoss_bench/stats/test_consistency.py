@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_bench.claims.schema import load_claims
-from gptoss_bench.stats.consistency import CHECKS, ConsistencyCheck, PrintedFigures
+from gptoss_bench.stats.consistency import CONSISTENCY_CHECKS, ConsistencyCheck, PrintedFigure
 
 CLAIMS = {claim.claim_id: claim for claim in load_claims()}
 ARITHMETIC = {claim_id: claim for claim_id, claim in CLAIMS.items() if claim.judge == "arithmetic"}
 
 
-def figures(claim_id: str) -> dict[str, PrintedFigures]:
+def figures(claim_id: str) -> dict[str, PrintedFigure]:
     return {name: CLAIMS[source].printed for name, source in CLAIMS[claim_id].arguments["inputs"].items()}
 
 
@@ -22,7 +22,9 @@ def check(claim_id: str, **changed: float) -> ConsistencyCheck:
     inputs = figures(claim_id)
     inputs |= {name: replace(inputs[name], value=value) for name, value in changed.items()}
     relative = CLAIMS[claim_id].tolerance.relative
-    return CHECKS[CLAIMS[claim_id].arguments["check"]](**inputs, **({"tolerance": relative} if relative else {}))
+    return CONSISTENCY_CHECKS[CLAIMS[claim_id].arguments["check"]](
+        **inputs, **({"tolerance": relative} if relative else {})
+    )
 
 
 # What each check gives on the published figures, worked out by hand.
@@ -102,8 +104,8 @@ def test_no_prompt_length_is_left_where_the_tails_disagree():
 def test_rounded_latencies_always_fit_the_formula_that_made_the_ttft(prompt, cap, p90, tail, places):
     step = 10.0**-places
 
-    def printed(value: float) -> PrintedFigures:
-        return PrintedFigures(round(value, places), step * (1 + 1e-6))
+    def printed(value: float) -> PrintedFigure:
+        return PrintedFigure(round(value, places), step * (1 + 1e-6))
 
     share = prompt / (prompt + cap)
     inputs = {
@@ -111,14 +113,16 @@ def test_rounded_latencies_always_fit_the_formula_that_made_the_ttft(prompt, cap
         "latency_p90": printed(p90),
         "ttft_p99": printed(share * p90 * tail),
         "latency_p99": printed(p90 * tail),
-        "cap": PrintedFigures(cap),
+        "cap": PrintedFigure(cap),
     }
-    assert CHECKS["prompt_share"](**inputs, prompt=PrintedFigures(prompt)).holds
-    lengths = CHECKS["prompt_tokens"](**inputs, printed=PrintedFigures(prompt))
+    assert CONSISTENCY_CHECKS["prompt_share"](**inputs, prompt=PrintedFigure(prompt)).holds
+    lengths = CONSISTENCY_CHECKS["prompt_tokens"](**inputs, printed=PrintedFigure(prompt))
     assert lengths.low <= prompt <= lengths.high
 
 
 @given(requests=st.integers(1, 10**6), wall=st.floats(0.5, 10**5))
 def test_a_rate_printed_from_requests_and_time_always_fits_them(requests, wall):
-    inputs = {"requests": PrintedFigures(requests), "wall": PrintedFigures(round(wall, 2), 0.01 * (1 + 1e-6))}
-    assert CHECKS["rate"](**inputs, printed=PrintedFigures(round(requests / wall, 1), 0.1 * (1 + 1e-6))).holds
+    inputs = {"requests": PrintedFigure(requests), "wall": PrintedFigure(round(wall, 2), 0.01 * (1 + 1e-6))}
+    assert CONSISTENCY_CHECKS["rate"](
+        **inputs, printed=PrintedFigure(round(requests / wall, 1), 0.1 * (1 + 1e-6))
+    ).holds

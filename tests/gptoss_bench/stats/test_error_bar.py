@@ -11,7 +11,7 @@ from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.session.session import newest_calibration
 from gptoss_bench.stats.error_bar import (
     NOT_CALIBRATED,
-    client_bound,
+    client_bound_reasons,
     client_error_bar,
     error_bar_text,
     select_calibration,
@@ -67,8 +67,12 @@ def test_the_newest_ruler_of_this_machine_counts():
     ],
 )
 def test_each_reason_to_be_client_bound_is_told_by_its_number(client, word):
-    assert client_bound(QUIET, 0.02) == client_bound(QUIET | {"lag_s": None, "cpu_share": None}, None) == []
-    [reason] = client_bound(QUIET | client, 0.02)
+    assert (
+        client_bound_reasons(QUIET, 0.02)
+        == client_bound_reasons(QUIET | {"lag_s": None, "cpu_share": None}, None)
+        == []
+    )
+    [reason] = client_bound_reasons(QUIET | client, 0.02)
     assert word in reason
 
 

@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.stats.goodput import Slo
-from gptoss_bench.stats.percentiles import wilson_interval
 from gptoss_bench.stats.summary import summarise
 from gptoss_client.trace import Trace
-from streams import DONE, MS, SENT_NS, answer, chat, counted, finish, thought, trace, two_slots, usage
+from streams import DONE, answer, chat, finish, thought, trace, two_slots, usage
 
 
 def load(traces: list[Trace], concurrency: int, **more: Any) -> dict[str, Any]:
@@ -32,11 +30,6 @@ def test_the_rates_of_two_slots() -> None:
     assert summary["tokens_per_event"] == 1.0
     assert summary["itl_s"]["n"] == 12
     assert summary["completion_tokens"] == {"sum": 18, "mean": 3.0, "min": 3, "max": 3}
-
-
-def test_the_planned_window_of_an_open_loop_is_taken_as_it_is() -> None:
-    summary = load(two_slots(), 2, window_ns=(SENT_NS, SENT_NS + 100 * MS))
-    assert (summary["steady_window_s"], summary["output_tok_s"]) == (pytest.approx(0.1), pytest.approx(9 / 0.1))
 
 
 def test_where_tokens_of_an_event_are_unknown_only_the_total_is_given() -> None:
@@ -77,34 +70,6 @@ def test_what_the_server_says_stands_apart() -> None:
     assert server["tok_s"] == {"n": 3, "p50": 50.0, "interval": [50.0, 50.0]}
     assert (server["prompt_s"]["p50"], server["load_s"]["n"]) == (0.020, 0)
     assert load(two_slots(), 2)["server"] is None
-
-
-def answered(request_id: int, first_ms: float, gap_ms: float) -> Trace:
-    """A reply that ended by itself after four tokens, 60 ms after the request before it was sent."""
-    texts = [(first_ms + at * gap_ms, answer(usage=counted(at + 1))) for at in range(4)]
-    return trace([*texts, (texts[-1][0], finish()), (texts[-1][0], DONE)], request_id, sent_ms=60.0 * request_id)
-
-
-def test_goodput_counts_what_met_every_limit() -> None:
-    good, slow_first, slow_gaps = answered(0, 10, 5), answered(1, 30, 5), answered(2, 10, 15)
-    failed, truncated = trace([(10, answer())], 3, sent_ms=180, ending="cut"), chat(10, 5, 4, 4, sent_ms=240)
-    stopped = trace([], 5, sent_ns=None, status=None, ending="cancelled")
-    traces = [good, slow_first, slow_gaps, failed, truncated, stopped, answered(6, 10, 5)]
-    summary = load(traces, 1, slo=Slo(ttft_s=0.020, tpot_s=0.010))
-    assert summary["goodput_share"] == pytest.approx(2 / 6)
-    assert summary["goodput_share_interval"] == pytest.approx(wilson_interval(2, 6))
-    window_s = summary["steady_window_s"]
-    assert window_s == pytest.approx(0.360 + 0.025 - 0.010)
-    assert summary["goodput_request_s"] == pytest.approx(2 / window_s)
-    late = load(traces, 1, slo=Slo(ttft_s=0.020, tpot_s=0.010), window_ns=(SENT_NS + 200 * MS, SENT_NS + 400 * MS))
-    assert (late["goodput_request_s"], late["goodput_share"]) == (1 / 0.2, summary["goodput_share"])
-    assert load(traces, 1)["goodput_share"] is None
-
-
-def test_goodput_is_unknown_where_its_limit_cannot_be_checked() -> None:
-    untold = [trace([(10, answer()), (40, answer()), (50, DONE)], n, sent_ms=60.0 * n) for n in range(3)]
-    assert load(untold, 1, slo=Slo(tpot_s=0.1))["goodput_share"] is None
-    assert load(untold, 1, slo=Slo(e2e_s=0.1))["goodput_share"] == 1.0
 
 
 def test_a_run_in_which_everything_failed_has_no_numbers() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gptoss_bench import paths
 from gptoss_bench.cli.main import main
 from gptoss_bench.runs.folder import Run
-from gptoss_bench.stats.trials import drift_p, narrow_enough, trial_spread, trial_text, watched_quantities
+from gptoss_bench.stats.trials import drift_p, intervals_within, trial_spread, trial_spreads, trials_text
 
 VALUES = st.lists(st.floats(1, 1000), min_size=5, max_size=12)
 
@@ -47,7 +47,7 @@ def test_a_trend_has_no_direction_and_the_interval_lies_among_the_values(values:
 def test_four_trials_tell_no_interval_and_no_trend() -> None:
     found = trial_spread([1.0, 2.0, 3.0, 4.0])
     assert (found.interval, found.drift_p, found.half_width, found.drifts) == (None, None, None, False)
-    assert "no interval: it takes 5 trials" in trial_text(watched_quantities([reported(100.0)] * 4), 0.03)
+    assert "no interval: 5 trials are needed" in trials_text(trial_spreads([reported(100.0)] * 4), 0.03)
 
 
 def test_the_interval_covers_a_true_mean_about_as_often_as_it_says() -> None:
@@ -61,24 +61,24 @@ def test_the_interval_covers_a_true_mean_about_as_often_as_it_says() -> None:
 
 
 def test_trials_that_rise_from_one_to_the_next_are_told() -> None:
-    found = watched_quantities([reported(rate) for rate in (100.0, 101.0, 103.0, 104.0, 108.0)])
+    found = trial_spreads([reported(rate) for rate in (100.0, 101.0, 103.0, 104.0, 108.0)])
     assert found["output_tok_s_total"].drifts
-    assert any("DRIFT: +8.0% from the first to the last, p = 0.017" in line for line in trial_text(found, 0.5))
-    assert not watched_quantities([reported(rate) for rate in (100.0, 104.0, 101.0, 108.0, 103.0)])[
+    assert any("DRIFT: +8.0% from the first to the last, p = 0.017" in line for line in trials_text(found, 0.5))
+    assert not trial_spreads([reported(rate) for rate in (100.0, 104.0, 101.0, 108.0, 103.0)])[
         "output_tok_s_total"
     ].drifts
 
 
 @pytest.mark.parametrize(("until", "enough"), [(0.05, True), (0.001, False)])
 def test_it_is_enough_when_every_interval_is_narrow(until: float, enough: bool) -> None:
-    found = watched_quantities([reported(rate) for rate in (100.0, 102.0, 99.0, 101.0, 100.0)])
-    assert narrow_enough(found, until) is enough
-    assert any("NOT WITHIN" in line for line in trial_text(found, until)) is not enough
+    found = trial_spreads([reported(rate) for rate in (100.0, 102.0, 99.0, 101.0, 100.0)])
+    assert intervals_within(found, until) is enough
+    assert any("NOT WITHIN" in line for line in trials_text(found, until)) is not enough
 
 
 def test_what_a_trial_does_not_tell_is_not_watched() -> None:
-    assert set(watched_quantities([reported(1.0), reported(2.0, ttft_s=None)])) == {"output_tok_s_total", "tpot_s"}
-    assert not narrow_enough({}, 0.5)
+    assert set(trial_spreads([reported(1.0), reported(2.0, ttft_s=None)])) == {"output_tok_s_total", "tpot_s"}
+    assert not intervals_within({}, 0.5)
 
 
 @pytest.fixture

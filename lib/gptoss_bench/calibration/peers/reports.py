@@ -11,12 +11,11 @@ import pandas as pd
 from gptoss_bench.calibration.accuracy import match_events, stream_numbers, ttft_errors_s
 from gptoss_bench.calibration.peers.registry import Job, Peer
 from gptoss_bench.runs import Run
-from gptoss_bench.stats import known, percentile
-from gptoss_client import RunFailed
+from gptoss_bench.stats import non_null, percentile
+from gptoss_client import NS_PER_S, RunFailed
 
 EVENT_COLUMNS = ["request_id", "event", "arrival_ns", "itl_s"]
 NAN = float("nan")
-NS_PER_S = 1e9
 GAPS, MEANS = "each gap", "a request's mean"  # values of ErrorPercentiles.itl_of
 
 
@@ -174,5 +173,5 @@ def _mean_errors(reported: PeerReport, numbers: "pd.Series[int]", log: pd.DataFr
 
 
 def _ms(errors_s: pd.Series, p: float) -> float | None:
-    value = percentile(np.abs(known(errors_s)), p).value
+    value = percentile(np.abs(non_null(errors_s)), p).value
     return None if value is None else value * 1e3

@@ -16,7 +16,7 @@ from gptoss_bench.calibration.peers.reports import MEANS
 from gptoss_bench.calibration.peers.run import PeerLoad
 from gptoss_bench.files import replacing, write_json
 from gptoss_bench.runs import code_version, machine_facts, new_run_id, package_versions
-from gptoss_bench.stats import known
+from gptoss_bench.stats import non_null
 from gptoss_client import UsageError
 
 SCHEMA_VERSION = 1
@@ -64,7 +64,7 @@ def best_peer_ratios(one_load: pd.DataFrame) -> dict[str, float | None]:
         rivals = peers
         if name == "itl_p99_ms":
             rivals = peers[(peers["itl_of"] != MEANS) & (one_load["true_itl_p50_ms"].max() >= LEAST_GAP_MS)]
-        best, ours = known(rivals[name]), known(one_load.loc[[KIT_CLIENT], name])
+        best, ours = non_null(rivals[name]), non_null(one_load.loc[[KIT_CLIENT], name])
         if len(best) and len(ours) and ours[0] > 0:
             found[name] = float(best.min() / ours[0])
     return found

@@ -5,7 +5,7 @@ from typing import Any
 
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import SingleResultRule, rule
-from gptoss_bench.stats import FIRST, allowance_text, measured_rows
+from gptoss_bench.stats import FIRST_EVENT, measured_rows, server_range_text
 from gptoss_bench.telemetry import PHASE_INFERENCE
 
 THROTTLED_SHARE = 0.05
@@ -37,14 +37,14 @@ def _server_and_client_disagree(result: Result) -> str | None:
     apart = [row for row in result.summary.get("agreement", []) if row["agrees"] is False]
     if not apart:
         return None
-    shown = ([row for row in apart if row["quantity"] == FIRST] or apart)[:2]
+    shown = ([row for row in apart if row["quantity"] == FIRST_EVENT] or apart)[:2]
     more = f"; {len(apart) - len(shown)} more rows" if len(apart) > len(shown) else ""
     return "; ".join(_agreement_text(row) for row in shown) + more
 
 
 def _agreement_text(row: Mapping[str, Any]) -> str:
     unit = f" {row['unit']}" if row["unit"] else ""
-    client, server = f"{row['client']:.4g}{unit}", f"{allowance_text(row)}{unit}"
+    client, server = f"{row['client']:.4g}{unit}", f"{server_range_text(row)}{unit}"
     return f"{row['quantity']}, {row['statistic']}: {client} by the client, {server} by the server"
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import SingleResultRule, rule
-from gptoss_bench.stats import client_bound, known, measured_rows
+from gptoss_bench.stats import client_bound_reasons, measured_rows, non_null
 
 SAME_FRACTION = 0.005  # relative spread of TTFT / latency over requests below which TTFT was computed from latency
 SAME_FRACTION_OF_PERCENTILES = 0.01  # wider: percentiles of two lists come from slightly different requests
@@ -29,7 +29,7 @@ def _ttft_is_a_fraction_of_latency(result: Result) -> str | None:
     if rows.empty:
         pairs = [(summary["ttft_s"][at], summary["done_s"][at]) for at in ("p50", "p90", "p99")]
         return fraction_of_percentiles([(ttft, latency) for ttft, latency in pairs if ttft is not None and latency])
-    ratios = pd.Series(known(rows["ttft_s"] / rows["done_s"]))
+    ratios = pd.Series(non_null(rows["ttft_s"] / rows["done_s"]))
     low, middle, high = ratios.quantile([0.1, 0.5, 0.9])
     if len(ratios) < FEWEST_REQUESTS or high - low >= SAME_FRACTION * middle:
         return None
@@ -113,7 +113,7 @@ def _failures(result: Result) -> str | None:
     advice="gaps between tokens are partly the client's own: give it a core, or send less",
 )
 def _client_bound(result: Result) -> str | None:
-    found = client_bound(result.summary["client"], result.summary["itl_s"]["p50"])
+    found = client_bound_reasons(result.summary["client"], result.summary["itl_s"]["p50"])
     return f"the client: {'; '.join(found)}" if found else None
 
 
@@ -128,7 +128,7 @@ def _one_prompt(result: Result) -> str | None:
     rows = measured_rows(result.requests)
     if len(rows) < 2 or rows["prompt_id"].nunique() != 1:
         return None
-    cached = float(known(rows["cached_tokens"]).max(initial=0.0))
+    cached = float(non_null(rows["cached_tokens"]).max(initial=0.0))
     counts = result.server_counts
     served = cached or counts.get("prefix_cache_hits") or counts.get("prompt_tokens_cached")
     caching = result.engine_facts.get("prefix_caching")

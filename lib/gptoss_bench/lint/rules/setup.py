@@ -7,7 +7,7 @@ from typing import Any
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import Rule, SingleResultRule, rule
 from gptoss_bench.runs import Finding
-from gptoss_bench.stats import known, measured_rows
+from gptoss_bench.stats import measured_rows, non_null
 
 COLD_SHARE = 0.05  # of a request's time, spent on loading the model
 RAMP_SHARE = 0.05  # relative difference of the rate over the whole run from the steady rate
@@ -52,7 +52,7 @@ def _cold_load_inside(result: Result) -> str | None:
     rows = measured_rows(result.requests)
     shares = (rows["server_load_s"] / rows["server_total_s"].fillna(rows["done_s"])).astype("float64")
     slots = max(result.summary["concurrency_planned"] or 1, 1)
-    first, later = known(shares[:slots]), known(shares[slots:])
+    first, later = non_null(shares[:slots]), non_null(shares[slots:])
     if not len(first) or first.mean() <= COLD_SHARE or (len(later) and later.mean() > first.mean() / 2):
         return None
     return f"loading the model took {first.mean():.0%} of the time of the first requests ({len(first)})"

@@ -9,7 +9,7 @@ from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.machine import MACHINE_RULES
 from gptoss_bench.lint.rules.rule import apply_rules
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.stats.agreement import FIRST
+from gptoss_bench.stats.agreement import FIRST_EVENT
 from gptoss_bench.telemetry.samples import PHASE_AFTER, PHASE_INFERENCE
 from streams import two_slots
 
@@ -21,7 +21,7 @@ def summary(**parts: Any) -> dict[str, Any]:
     gpu = {"throttled_share": {}, "by_phase": {PHASE_INFERENCE: {"other_processes_max": 0}}} | parts.get("gpu", {})
     host = {"steal_share": 0.0, "cpu_share": 0.4} | parts.get("host", {})
     made: dict[str, Any] = {
-        "agreement": [{"quantity": FIRST, **ROW} | parts.get("row", {})],
+        "agreement": [{"quantity": FIRST_EVENT, **ROW} | parts.get("row", {})],
         "server_metrics": {"counts": {"requests": 6.0} | parts.get("counts", {})},
         "telemetry": {"gpu": gpu, "host": {"by_phase": {PHASE_INFERENCE: host, PHASE_AFTER: {"cpu_share": 1.0}}}},
     }

@@ -1,0 +1,73 @@
+"""Find the steady window of a closed loop and the concurrency delivered in it: tables in, nanoseconds out. Pure."""
+
+import numpy as np
+import pandas as pd
+
+from gptoss_bench.stats.row_selection import measured_rows
+from gptoss_client import UsageError
+
+Window = tuple[int, int]
+
+
+def steady_window(
+    requests: pd.DataFrame, events: pd.DataFrame, *, concurrency: int | None = None, phase: str = "measure"
+) -> Window | None:
+    """Return (start_ns, end_ns) of the steady part of a closed loop; None where there is none.
+
+    The start is the first token of the last slot to get one: of the first C requests (by send time) that got a token,
+    the latest first token. The end is when the first slot has no request left: of N requests sent, the (N - C + 1)-th
+    to end. There is no window for fewer than 2 C requests sent, fewer than C with a token, or an end before the start.
+
+    Args:
+        requests: Request table; only rows of `phase` are used.
+        events: Event table of the same requests.
+        concurrency: Number of slots C; by default the maximum number of requests in flight.
+        phase: The phase of the load.
+    """
+    sent = _sent_requests(measured_rows(requests, phase))
+    slots = concurrency or _peak_in_flight(sent)
+    first_output = _first_outputs(measured_rows(events, phase))
+    first = sent.loc[sent.index.isin(first_output.index)].index[:slots]
+    if len(sent) < max(2 * slots, 1) or len(first) < slots:
+        return None
+    start = int(first_output.loc[first].max())
+    end = int(np.sort(sent["end"].to_numpy())[len(sent) - slots])
+    return (start, end) if start < end else None
+
+
+def concurrency_delivered(requests: pd.DataFrame, start_ns: int, end_ns: int) -> float:
+    """Return the mean number of requests in flight (sent_ns to done_ns) between two timestamps.
+
+    A request that was sent and has no later timestamp adds no time. Raises UsageError if the end is not after the
+    start.
+    """
+    if end_ns <= start_ns:
+        raise UsageError("no concurrency in an empty interval: give an end after the start")
+    sent = _sent_requests(requests)
+    inside = sent["end"].clip(upper=end_ns) - sent["start"].clip(lower=start_ns)
+    return float(inside.clip(lower=0).sum() / (end_ns - start_ns))
+
+
+def _first_outputs(events: pd.DataFrame) -> pd.Series:
+    """Return the arrival (ns) of the first output-bearing event, by request id."""
+    output = events["output"].to_numpy()
+    ids, timestamps = events["request_id"].to_numpy()[output], events["arrival_ns"].to_numpy()[output]
+    starts = np.flatnonzero(np.diff(ids, prepend=ids[:1] - 1))  # events of a request adjoin: reduce these runs first
+    firsts = np.minimum.reduceat(timestamps, starts) if len(starts) else timestamps
+    return pd.Series(firsts, index=pd.Index(ids[starts])).groupby(level=0).min()
+
+
+def _sent_requests(requests: pd.DataFrame) -> pd.DataFrame:
+    """Return start and end (int64 ns) of the requests that were sent, by request id, in order of sending."""
+    rows = requests[requests["sent_ns"].notna()]
+    end = rows["done_ns"].fillna(rows["sent_ns"])
+    timestamps = {"start": rows["sent_ns"].astype("int64").to_numpy(), "end": end.astype("int64").to_numpy()}
+    by_id = pd.DataFrame(timestamps, index=pd.Index(rows["request_id"])).sort_index()
+    return by_id.sort_values("start", kind="stable")
+
+
+def _peak_in_flight(sent: pd.DataFrame) -> int:
+    """Return the maximum number of requests in flight; an end counts before a start at the same time."""
+    timestamps = np.concatenate([sent["end"].to_numpy(), sent["start"].to_numpy()])
+    steps = np.repeat([-1, 1], len(sent))
+    return int(np.cumsum(steps[np.argsort(timestamps, kind="stable")]).max(initial=0))
