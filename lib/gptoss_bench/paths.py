@@ -1,17 +1,22 @@
-"""Where things are, named once. The kit is used from its own checkout."""
+"""Name every file and folder of the kit once.
+
+In a checkout, results and builds lie in the checkout. An installed kit uses the current directory instead; the
+notebooks and the claims file are in the checkout only.
+"""
 
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
-ROOT = PACKAGE.parents[1]
+_CHECKOUT = PACKAGE.parents[1]
+ROOT = _CHECKOUT if (_CHECKOUT / "pyproject.toml").exists() and (_CHECKOUT / "notebooks").is_dir() else Path.cwd()
 TINY = PACKAGE / "tiny_model"
 TINY_MODEL = TINY / "gpt-oss-tiny.gguf"
 GPUS = PACKAGE / "memory" / "gpus.csv"
 ARCHITECTURES = PACKAGE / "memory" / "architectures.json"
 ATTENTION_SINKS = PACKAGE / "memory" / "attention_sinks.csv"
 SITE_TEMPLATE = PACKAGE / "site" / "template"
-PUBLISHED_BLOCK = PACKAGE / "importers" / "published_block.txt"  # as the load script of the write-up printed it
-BUILD = ROOT / "build"  # what make fetches and makes beyond .venv
+PUBLISHED_BLOCK = PACKAGE / "importers" / "published_block.txt"  # printed by the load script of the write-up
+BUILD = ROOT / "build"  # engines and models that `make` installs or trains
 TINY_CHECKPOINT = BUILD / "gpt-oss-tiny-o200k"
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -20,5 +25,5 @@ RESULTS = ROOT / "results"
 RUNS = RESULTS / "runs"
 CLAIMS = RESULTS / "claims" / "openai-oss-on-azure.yaml"
 
-SITE = RESULTS / "site"  # what make site writes
-REPORTS = BUILD / "reports"  # and make report
+SITE = RESULTS / "site"  # written by `make site`
+REPORTS = BUILD / "reports"  # written by `make report`

@@ -72,6 +72,7 @@ def test_the_package_is_imported_from_the_wheel(environment: dict[str, str], ins
         (["fit", "--model", "gpt-oss-20b", "--gpu", "A10"], 0, "20,914,757,184 parameters"),
         (["lint", str(TESTS / "imported" / "write-up.txt")], 3, "ttft-is-a-fraction"),
         (["lint", "--rules"], 0, "ttft-is-a-fraction"),
+        (["run", "vllm_h100"], 2, ""),
         (["decode", str(TESTS / "wire" / "hostile-crlf.sse")], 0, "Grüße"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else None,
@@ -86,11 +87,11 @@ def test_a_load_against_the_reference_server_writes_a_run(environment: dict[str,
         try:
             assert server.stdout is not None
             url = server.stdout.readline().strip()
-            where = ["--url", url, "--model", "reference", "--results", str(tmp_path / "results")]
+            where = ["--url", url, "--model", "reference"]
             shown = run(environment, "load", *where, "-n", "4", "-c", "2")
         finally:
             server.terminate()
     assert server.returncode == 0
     assert "run folder: " in shown
-    [folder] = (tmp_path / "results" / "runs").iterdir()
+    [folder] = (tmp_path / "results" / "runs").iterdir()  # of the current directory
     assert "the same" in run(environment, "rebuild", "--check", str(folder))

@@ -28,6 +28,8 @@ def notebook_path(notebook: str) -> Path:
     path = paths.NOTEBOOKS / f"{Path(notebook).stem}.ipynb"
     if not path.exists():
         known = sorted(file.stem for file in paths.NOTEBOOKS.glob("*.ipynb"))
+        if not known:
+            raise UsageError(f"there are no notebooks in {paths.NOTEBOOKS}: run this command in a checkout of the kit")
         raise UsageError(f"there is no notebook {notebook!r}{_nearest(notebook, known)}; there are {', '.join(known)}")
     return path
 

@@ -1,5 +1,6 @@
 """Execute a notebook with papermill into its run folder, and check that it wrote a complete run."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,10 @@ def execute_notebook(
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
             execution_timeout=timeout_s,
         )
+    except KeyboardInterrupt:
+        # nbclient leaves a task behind that fails because the kernel is gone, and asyncio reports that at exit.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        raise
     except papermill.PapermillExecutionError as error:
         message = f"{error.evalue} [{source.name}, cell {error.cell_index + 1}; see {target}]"
         raise (
