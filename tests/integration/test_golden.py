@@ -15,7 +15,7 @@ import pytest
 
 from gptoss_bench.claims.model import RunRecord
 from gptoss_bench.claims.schema import load_claims
-from gptoss_bench.claims.verdicts import judge_claims
+from gptoss_bench.claims.verdicts import decide_claims
 from gptoss_bench.paths import RUNS
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.evaluate import rebuild_run
@@ -161,7 +161,7 @@ def test_the_verdicts(golden):
     """All claims, with these runs as the evidence."""
     runs = [Run.load(RUNS / word_now(run_id)) for run_id in golden["runs"]]
     evidence = [RunRecord(run.run_id, run.scenario, run.manifest, run.summary) for run in runs]
-    verdicts = judge_claims(load_claims(), evidence)
+    verdicts = decide_claims(load_claims(), evidence)
     fields = ("verdict", "measured", "interval", "run_id")
     found = {
         getattr(verdict, name_now("claim_id")): {name_now(field): getattr(verdict, name_now(field)) for field in fields}

@@ -1,6 +1,6 @@
 """Decide published claims by arithmetic and by measured runs.
 
-A claims file and runs enter; one verdict per claim with its evidence leaves.
+A claims file and runs enter; one verdict with its evidence per claim leaves.
 """
 
 import lazy_loader

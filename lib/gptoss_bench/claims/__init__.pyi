@@ -13,7 +13,7 @@ from .model import (
 )
 from .schema import load_claims
 from .verdicts import (
-    judge_claims,
+    decide_claims,
     verdict_counts,
     verdict_markdown,
     verdict_page,
@@ -34,7 +34,7 @@ __all__ = [
     "Claim",
     "RunRecord",
     "Verdict",
-    "judge_claims",
+    "decide_claims",
     "load_claims",
     "verdict_counts",
     "verdict_markdown",

@@ -1,4 +1,4 @@
-"""What verdicts are made of and what they are: a claim as published, the runs as measured, the verdict between them."""
+"""Define claims, evidence and verdicts: a claim as published, runs as measured, and the words of a verdict."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,13 +8,14 @@ from gptoss_bench.memory import Architecture, Gpu
 from gptoss_bench.stats import PrintedFigure
 from gptoss_client import UsageError
 
+# The words of a verdict; site/template/method.md explains each.
 REPRODUCED, REFUTED, OUTDATED = "reproduced", "refuted", "outdated"
 FASTER, SLOWER = "faster now", "slower now"
 NOT_COMPARABLE, NOT_TESTABLE, OPINION = "not comparable", "not testable here", "opinion"
 DECIDED = (REPRODUCED, REFUTED, FASTER, SLOWER, OUTDATED)
 VERDICTS = (*DECIDED, NOT_COMPARABLE, NOT_TESTABLE, OPINION)
 
-# What a claim's `needs` may be, and the words for it.
+# What a test of a claim may need, and the text of it.
 NEEDS = {
     "none": "nothing but arithmetic",
     "any-server": "a server that answers",
@@ -30,10 +31,10 @@ NEEDS = {
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What was printed: a `value`, a range `low` to `high`, `below` or `at_least` a bound, or a `word`.
+    """A published figure: a `value`, a range `low` to `high`, a bound `below` or `at_least`, or a `word`.
 
-    `step` is the last printed place of `value`; None of all that where a claim has no figure. `version` is that of the
-    engine, where it was told.
+    All are None where a claim has no figure. `step` is the last printed place of `value`. `version` is the engine's,
+    "" where it was not published.
     """
 
     value: float | None = None
@@ -48,7 +49,7 @@ class Published:
 
     @property
     def text(self) -> str:
-        """As a reader would write it; empty where there is no figure."""
+        """Return the figure with its unit, "" where there is none."""
         if self.low is not None and self.high is not None:
             shown = f"{self.low:g}–{self.high:g}"
         elif self.below is not None:
@@ -60,7 +61,7 @@ class Published:
         return f"{shown} {self.unit}".strip() if shown else ""
 
     def nearest(self, measured: float) -> float | None:
-        """The published value, or the end of the range that was overstepped; None where there is nothing to be off."""
+        """Return the published value, or the exceeded end of the range; None where the measured number equals it."""
         if self.low is not None and self.high is not None:
             inside = min(max(measured, self.low), self.high)
             return None if inside == measured else inside
@@ -69,7 +70,7 @@ class Published:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How far a measured number may be from a published `value`: a share of it, or an amount in its unit."""
+    """How far a measured number may be from a published `value`: relative to it, or in its unit."""
 
     relative: float = 0.0
     absolute: float = 0.0
@@ -77,7 +78,7 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as evidence: its manifest and its summary, as they are on disk."""
+    """A run as evidence: its manifest and its summary as on disk."""
 
     run_id: str
     scenario: str
@@ -86,39 +87,39 @@ class RunRecord:
 
     @property
     def label(self) -> str | None:
-        """What everything from this run must carry, such as "TINY MODEL"."""
+        """Return the label that every result of this run carries, such as "TINY MODEL"."""
         return self.manifest.get("label")
 
     @property
     def engine(self) -> str:
-        """The name of the server; empty where the run asked none."""
+        """Return the name of the engine, "" where the run used none."""
         return str((self.manifest.get("endpoint") or {}).get("engine") or "")
 
     @property
     def version(self) -> str | None:
-        """The version of the server, where it said one."""
+        """Return the version of the engine, None where it is unknown."""
         return (self.manifest.get("endpoint") or {}).get("version")
 
-    def is_of(self, engine: str) -> bool:
-        """Whether the server was of that name, however it is spelt."""
+    def used(self, engine: str) -> bool:
+        """Return whether the run used this engine; upper and lower case are the same."""
         return self.engine.lower() == engine.lower()
 
     def probe(self, key: str) -> Any:
-        """What the server answered to one of the scenario's questions; None where it was not asked."""
+        """Return the result of a probe of the server, None where it was not probed."""
         return (self.summary.get("probes") or {}).get(key)
 
     def number(self, path: str) -> float | None:
-        """The number at a dotted path of the summary, such as "ttft_s.p50"; None where there is none."""
+        """Return the number at a dotted path of the summary, such as "ttft_s.p50", or None."""
         return number_at(self.summary, path)
 
-    def span(self, path: str) -> tuple[float, float] | None:
-        """The interval at a dotted path; None where there is none."""
+    def interval(self, path: str) -> tuple[float, float] | None:
+        """Return the interval at a dotted path of the summary, or None."""
         value = _at(self.summary, path)
         return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
 
 
 def number_at(content: Mapping[str, Any], path: str) -> float | None:
-    """The number at a dotted path of a JSON object; None where there is none."""
+    """Return the number at a dotted path of a JSON object, or None."""
     value = _at(content, path)
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
@@ -132,7 +133,11 @@ def _at(content: Mapping[str, Any], path: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of one claim. `measured` and `interval` are in the published unit; `label` is the run's."""
+    """The verdict on one claim.
+
+    `measured` and `interval` are in the published unit. `needs` is what a test would need, None where the claim was
+    decided. `label` is the run's.
+    """
 
     claim_id: str
     verdict: str
@@ -148,13 +153,13 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """The verdict in words, with what is missing where it is not testable here."""
+        """Return the verdict, with what a test would need where it is not testable here."""
         return f"{self.verdict} (needs {self.needs})" if self.needs else self.verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One thing that the write-up says or implies. `judge` is a name of judges.JUDGES, `arguments` go to it."""
+    """One statement or figure of the write-up. `decider` is a key of DECIDERS, `arguments` are passed to it."""
 
     claim_id: str
     says: str
@@ -162,7 +167,7 @@ class Claim:
     kind: str
     needs: str
     tested_by: str
-    judge: str
+    decider: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     published: Published = Published()
     tolerance: Tolerance = Tolerance()
@@ -170,23 +175,23 @@ class Claim:
 
     @property
     def printed(self) -> PrintedFigure:
-        """The published value with its rounding. Raises UsageError where the claim has no single value."""
+        """Return the published value with its rounding. Raises UsageError where the claim has no single value."""
         if self.published.value is None:
-            raise UsageError(f"claims.yaml: {self.claim_id} has no published value, and one is asked of it; add it")
+            raise UsageError(f"claims.yaml: {self.claim_id} has no published value, but a check uses it: add it")
         return PrintedFigure(self.published.value, self.published.step)
 
-    def off(self, measured: float) -> int:
-        """On which side of the published figure and its tolerance a number lies: -1 below, 0 within, 1 above."""
-        said = self.published
-        if said.low is not None and said.high is not None:
-            return (measured > said.high) - (measured < said.low)
-        if said.below is not None:
-            return int(measured >= said.below)
-        if said.at_least is not None:
-            return -int(measured < said.at_least)
+    def side_of_tolerance(self, measured: float) -> int:
+        """Compare a number with the published figure and its tolerance: -1 below, 0 within, 1 above."""
+        published = self.published
+        if published.low is not None and published.high is not None:
+            return (measured > published.high) - (measured < published.low)
+        if published.below is not None:
+            return int(measured >= published.below)
+        if published.at_least is not None:
+            return -int(measured < published.at_least)
         allowed = max(self.tolerance.absolute, self.tolerance.relative * abs(self.printed.value))
-        apart = measured - self.printed.value
-        return (apart > allowed) - (apart < -allowed)
+        difference = measured - self.printed.value
+        return (difference > allowed) - (difference < -allowed)
 
     def verdict(
         self,
@@ -198,7 +203,7 @@ class Claim:
         measured: float | None = None,
         interval: tuple[float, float] | None = None,
     ) -> Verdict:
-        """The verdict on this claim, in the words of `VERDICTS`; `needs` is a key of `NEEDS`, or in words."""
+        """Return the verdict on this claim: `word` is one of VERDICTS, `needs` a key of NEEDS or any other text."""
         return Verdict(
             claim_id=self.claim_id,
             verdict=word,
@@ -216,26 +221,23 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a judge may look at: the claims by id, the runs, and the two tables of the kit."""
+    """All that a decider can use: the claims by id, the runs, the architectures and the GPU catalogue."""
 
     claims: Mapping[str, Claim]
     runs: Sequence[RunRecord]
     architectures: Mapping[str, Architecture]
     gpus: Mapping[str, Gpu]
 
-    def of(self, scenario: str) -> list[RunRecord]:
-        """The runs of one scenario."""
-        return [run for run in self.runs if run.scenario == scenario]
-
-    def newest_first(self) -> list[RunRecord]:
-        """All runs; their ids begin with the time."""
-        return sorted(self.runs, key=lambda run: run.run_id, reverse=True)
+    def newest_first(self, scenario: str = "") -> list[RunRecord]:
+        """Return the runs of a scenario, or all runs, the newest first: a run id begins with the time."""
+        runs = [run for run in self.runs if scenario in ("", run.scenario)]
+        return sorted(runs, key=lambda run: run.run_id, reverse=True)
 
     def figure_arguments(self, name: str) -> list[str]:
-        """One argument of every measured figure that has it, in the order of the claims."""
+        """Return the argument of this name of every claim of kind figure that has it, in the order of the claims."""
         return [str(c.arguments[name]) for c in self.claims.values() if c.kind == "figure" and name in c.arguments]
 
 
 def format_number(value: float) -> str:
-    """Four significant digits, or one decimal from a thousand on."""
+    """Return a number with four significant digits, or with one decimal from 1,000 on."""
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"

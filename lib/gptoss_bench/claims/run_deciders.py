@@ -1,14 +1,13 @@
-"""The ways of deciding a claim by what a server did or answered: claim and evidence in, verdict out.
+"""Decide statements by how a server behaved in a run, or by a survey of versions.
 
-What a real server does on the wire may decide a statement, whatever model it serves, and the verdict then carries the
-run's label. Figures are decided in judges_of_figures.py.
+The behaviour of a real server can decide a statement whatever model it serves; the verdict then has the run's label.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptoss_bench.claims.conditions import plain_name, version_key
-from gptoss_bench.claims.figure_deciders import measured, of_the_client
+from gptoss_bench.claims.figure_deciders import client_error_text
 from gptoss_bench.claims.model import (
     NOT_TESTABLE,
     OUTDATED,
@@ -23,55 +22,57 @@ from gptoss_bench.claims.model import (
 Arguments = Mapping[str, Any]
 
 
-def estimator(claim: Claim, evidence: Evidence, *, measured: str, estimated: str, requests: int) -> Verdict:
-    """A formula's median against the measured median of the same requests. One real server that it misses refutes it.
+def formula(claim: Claim, evidence: Evidence, *, measured: str, estimated: str, requests: int) -> Verdict:
+    """Compare the median of a formula with the measured median of the same requests.
 
-    `requests`: how many a run needs at least. It misses where it is off from all of the measured interval. A run on a
-    real model is named before one on a tiny one.
+    One real server refutes the formula: there it is outside the tolerance of all of the measured interval. Runs of a
+    real model are reported before runs of a tiny one. `measured` and `estimated` are dotted paths of the summary,
+    `requests` is the least number that a run needs.
     """
     found = []
     for run in evidence.runs:
-        true, guess, n = run.number(measured), run.number(estimated), run.number(f"{measured.partition('.')[0]}.n")
-        if true and guess is not None and (n or 0) >= requests:
-            span = run.span(f"{measured}_interval")
-            sides = {_off(guess, edge, claim.tolerance.relative) for edge in span or (true,)}
+        actual, estimate, n = run.number(measured), run.number(estimated), run.number(f"{measured.partition('.')[0]}.n")
+        if actual and estimate is not None and (n or 0) >= requests:
+            interval = run.interval(f"{measured}_interval")
+            sides = {_side(estimate, end, claim.tolerance.relative) for end in interval or (actual,)}
             word = NOT_TESTABLE if len(sides) > 1 else REPRODUCED if 0 in sides else REFUTED
-            found.append((_RANKS.index(word), run.label is None, run.run_id, run, true, guess, span))
+            found.append((_RANKS.index(word), run.label is None, run.run_id, run, actual, estimate, interval))
     if not found:
         return claim.verdict(NOT_TESTABLE, f"no run with {requests} streamed requests or more", needs=claim.needs)
-    rank, _, _, run, true, guess, span = max(found, key=lambda entry: entry[:3])
-    times = format_number(guess / true)
-    text = f"same requests, medians: measured {format_number(true)} s, formula {format_number(guess)} s ({times} times)"
+    rank, _, _, run, actual, estimate, interval = max(found, key=lambda entry: entry[:3])
+    ratio = format_number(estimate / actual)
+    medians = f"measured {format_number(actual)} s, formula {format_number(estimate)} s ({ratio} times)"
+    text = f"same requests, medians: {medians}"
     others = [
-        f"{format_number(guess / true)} times in {one.run_id}"
-        for _, _, _, one, true, guess, _ in found
+        f"{format_number(estimate / actual)} times in {one.run_id}"
+        for _, _, _, one, actual, estimate, _ in found
         if one is not run
     ]
     if others:
-        text += f"; beside it {', '.join(others)}"
-    text = "; ".join([text, *of_the_client(run)])
-    needs = "more requests: the measured interval reaches across the edge of the tolerance" if rank == 0 else None
-    return claim.verdict(_RANKS[rank], text, run=run, needs=needs, measured=true, interval=span)
+        text += f"; other runs: {', '.join(others)}"
+    text = "; ".join([text, *client_error_text(run)])
+    needs = "more requests: the measured interval crosses the edge of the tolerance" if rank == 0 else None
+    return claim.verdict(_RANKS[rank], text, run=run, needs=needs, measured=actual, interval=interval)
 
 
 _RANKS = (NOT_TESTABLE, REPRODUCED, REFUTED)
 
 
-def _off(guess: float, true: float, tolerance: float) -> int:
-    apart = guess / true - 1 if true > 0 else float("inf")
-    return (apart > tolerance) - (apart < -tolerance)
+def _side(estimate: float, actual: float, tolerance: float) -> int:
+    difference = estimate / actual - 1 if actual > 0 else float("inf")
+    return (difference > tolerance) - (difference < -tolerance)
 
 
-def survey(
+def version_survey(
     claim: Claim, evidence: Evidence, *, software: str, entries: Sequence[Arguments], response_key: str = ""
 ) -> Verdict:
-    """What is known by version: holds now, held once (outdated), or never did (refuted).
+    """Decide by version: the claim holds now, held once (outdated), or never did (refuted).
 
-    The version that decides is that of a run of `software`, else the newest surveyed one. `response_key`: the claim is
-    that this key is in a response, so such a run's own response overrules the survey.
+    The deciding version is that of a run of `software`, else the newest surveyed one. `response_key`: the claim is that
+    a response has this key, so the response of a run overrules the survey.
     """
     ordered = sorted(entries, key=lambda entry: version_key(entry["version"]))
-    run = next((run for run in evidence.newest_first() if run.is_of(software) and run.version), None)
+    run = next((run for run in evidence.newest_first() if run.used(software) and run.version), None)
     now = ordered[-1]
     if run and (reached := [e for e in ordered if version_key(e["version"]) <= version_key(run.version or "")]):
         now = reached[-1]
@@ -87,8 +88,8 @@ def survey(
     if holds or not held:
         return claim.verdict(REPRODUCED if holds else REFUTED, f"{software} {words}", run=run)
     first = next(entry for entry in ordered if version_key(entry["version"]) > version_key(held[-1]["version"]))
-    then = f"true of {software} {held[-1]['version']}{_dated(held[-1])}; no longer since {first['version']}"
-    still = "" if first is now and run is None else f"; so too in {run.version if run else now['version']}"
+    then = f"true of {software} {held[-1]['version']}{_dated(held[-1])}; no longer true since {first['version']}"
+    still = "" if first is now and run is None else f"; the same in {run.version if run else now['version']}"
     return claim.verdict(OUTDATED, f"{then}{_dated(first)}: {first['found']}{still}", run=run)
 
 
@@ -107,19 +108,26 @@ def probe(
     address: str = "",
     record: Arguments | None = None,
 ) -> Verdict:
-    """What a server answered when asked: the claim holds where the answer at `key` is among `holds`.
+    """Decide by the answer of a server to a probe.
 
-    `engine`: only such a server decides, and where no run has one the `record` of an earlier answer does. `asked`: a
-    probe that has to be true for the answer to count; `address`: how the server's address has to begin.
+    Args:
+        claim: The claim to decide.
+        evidence: Claims and runs.
+        key: Name of the probe.
+        holds: Answers with which the claim holds.
+        engine: Only this engine decides, "" for any.
+        asked: A probe that must be true for the answer to count.
+        address: Beginning of the server's URL.
+        record: An earlier answer, with version, value and found, for the case that no run decides.
     """
     seen = [run for run in evidence.newest_first() if run.probe(key) is not None and (not asked or run.probe(asked))]
     seen = [run for run in seen if str((run.manifest.get("endpoint") or {}).get("url", "")).startswith(address)]
-    decisive = [run for run in seen if not engine or run.is_of(engine)]
+    decisive = [run for run in seen if not engine or run.used(engine)]
     others = "".join(
         f"; {run.engine} answered {run.probe(key)} (run {run.run_id})" for run in seen if run not in decisive
     )
     if decisive:
-        run = min(decisive, key=lambda run: run.probe(key) in holds)  # one that contradicts goes first
+        run = min(decisive, key=lambda run: run.probe(key) in holds)  # a run that contradicts the claim goes first
         word = REPRODUCED if run.probe(key) in holds else REFUTED
         return claim.verdict(word, f"{run.engine} answered {run.probe(key)}{others}", run=run)
     if record:
@@ -127,17 +135,14 @@ def probe(
         return claim.verdict(
             word, f"{engine} {record['version']} answered {record['value']}: {record['found']}{others}"
         )
-    return claim.verdict(NOT_TESTABLE, f"no run has asked a server{others}", needs=claim.needs)
+    return claim.verdict(NOT_TESTABLE, f"no run probed a server for this{others}", needs=claim.needs)
 
 
-def endpoint_says(claim: Claim, evidence: Evidence, *, engine: str, model: str, fact: str) -> Verdict:
-    """What a server says of its model, against the published word."""
+def server_reports(claim: Claim, evidence: Evidence, *, engine: str, model: str, fact: str) -> Verdict:
+    """Compare a fact that a server reports about its model with the published word."""
     for run in evidence.newest_first():
         endpoint = run.manifest.get("endpoint") or {}
-        if run.is_of(engine) and run.label is None and plain_name(model) in plain_name(str(endpoint.get("model"))):
+        if run.used(engine) and run.label is None and plain_name(model) in plain_name(str(endpoint.get("model"))):
             same = str(endpoint.get(fact)).lower() == str(claim.published.word).lower()
-            return claim.verdict(REPRODUCED if same else REFUTED, f"{engine} says {endpoint.get(fact)}", run=run)
+            return claim.verdict(REPRODUCED if same else REFUTED, f"{engine} reports {endpoint.get(fact)}", run=run)
     return claim.verdict(NOT_TESTABLE, f"no run with {engine} and {model} among the evidence", needs=claim.needs)
-
-
-RUN_DECIDERS = (measured, estimator, survey, probe, endpoint_says)

@@ -1,4 +1,4 @@
-"""The claims file and its schema: YAML in, checked `Claim`s out, or one line that names the claim and the key."""
+"""Read and validate a claims file: YAML in, `Claim`s out, or a one-line error that names the claim and the key."""
 
 import inspect
 import math
@@ -20,41 +20,41 @@ from gptoss_bench.stats import CONSISTENCY_CHECKS
 from gptoss_client import UsageError
 
 KINDS = ("figure", "statement", "opinion")
-REQUIRED = ("id", "kind", "section", "says", "needs", "tested_by", "judge")
+REQUIRED = ("id", "kind", "section", "says", "needs", "tested_by", "decider")
 OPTIONAL = ("published", "condition", "tolerance", "with")
-# Arguments that are themselves records: the keys that each must have, with their types, and those that it may have.
+# Arguments that are records: the required keys of each with their types, and the optional keys.
 RECORDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "entries": ({"version": str, "holds": bool, "found": str}, ("date",)),
     "record": ({"version": str, "value": Any, "found": str}, ()),
 }
-WORDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Mapping: "name: value"}
+TYPE_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Mapping: "name: value"}
 
 
 def load_claims(path: Path = paths.CLAIMS) -> list[Claim]:
-    """Read and check a claims file. Raises UsageError, in one line that names the claim and the key."""
+    """Read and validate a claims file. Raises UsageError with one line that names the claim and the key."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"{path.name} cannot be read: {' '.join(str(error).split())}") from error
+        raise UsageError(f"cannot read {path.name}: {' '.join(str(error).split())}") from error
     return parse_claims(content, path.name)
 
 
 def parse_claims(content: Any, name: str = "claims.yaml") -> list[Claim]:
-    """The claims of a file that was read as YAML. Raises UsageError as `load_claims` does."""
+    """Validate the claims of a file that was read as YAML. Raises UsageError as `load_claims` does."""
     entries = content.get("claims") if isinstance(content, Mapping) else None
     if not isinstance(entries, list) or not entries:
-        raise UsageError(f"{name}: there has to be a list named claims, with one entry a claim")
-    claims = [_claim(entry, f"{name}: claim {_called(entry, at)}") for at, entry in enumerate(entries, 1)]
+        raise UsageError(f"{name}: no list named claims; add one with an entry for each claim")
+    claims = [_claim(entry, f"{name}: claim {_name_of(entry, at)}") for at, entry in enumerate(entries, 1)]
     twice = [claim_id for claim_id, n in Counter(claim.claim_id for claim in claims).items() if n > 1]
     if twice:
-        raise UsageError(f"{name}: claim {twice[0]}: key 'id' is there twice; give each claim its own")
+        raise UsageError(f"{name}: claim {twice[0]}: key 'id' is used twice; give each claim its own")
     by_id = {claim.claim_id: claim for claim in claims}
     for claim in claims:
         _check_arguments(claim, by_id, f"{name}: claim {claim.claim_id}")
     return claims
 
 
-def _called(entry: Any, at: int) -> str:
+def _name_of(entry: Any, at: int) -> str:
     return str(entry["id"]) if isinstance(entry, Mapping) and "id" in entry else f"number {at}"
 
 
@@ -63,8 +63,8 @@ def _claim(entry: Any, where: str) -> Claim:
     for key in (*REQUIRED, "condition"):
         _check_type(entry.get(key, ""), str, f"{where}: key {key!r}")
     if not re.fullmatch(r"C\d\d-[a-z0-9-]+", entry["id"]):
-        raise UsageError(f"{where}: key 'id' has to be like C07-short-name")
-    for key, allowed in (("kind", KINDS), ("needs", tuple(NEEDS)), ("judge", tuple(DECIDERS))):
+        raise UsageError(f"{where}: key 'id' is {entry['id']!r}; write it like C07-short-name")
+    for key, allowed in (("kind", KINDS), ("needs", tuple(NEEDS)), ("decider", tuple(DECIDERS))):
         _check_word(entry[key], allowed, f"{where}: key {key!r}")
     published = _numbers(
         Published, entry.get("published"), f"{where}: key 'published'", texts=("word", "unit", "version")
@@ -73,7 +73,7 @@ def _claim(entry: Any, where: str) -> Claim:
         raise UsageError(f"{where}: key 'published' needs one of value, low and high, below, at_least, word")
     arguments = entry.get("with", {})
     if not isinstance(arguments, Mapping):
-        raise UsageError(f"{where}: key 'with' has to hold the judge's arguments, name: value")
+        raise UsageError(f"{where}: key 'with' is {arguments!r}; write the decider's arguments, name: value")
     return Claim(
         claim_id=entry["id"],
         says=entry["says"],
@@ -81,7 +81,7 @@ def _claim(entry: Any, where: str) -> Claim:
         kind=entry["kind"],
         needs=entry["needs"],
         tested_by=entry["tested_by"],
-        judge=entry["judge"],
+        decider=entry["decider"],
         arguments=arguments,
         published=published,
         tolerance=_numbers(Tolerance, entry.get("tolerance"), f"{where}: key 'tolerance'"),
@@ -90,7 +90,7 @@ def _claim(entry: Any, where: str) -> Claim:
 
 
 def _numbers(record: type[Any], entry: Any, where: str, texts: Sequence[str] = ()) -> Any:
-    """A dataclass of numbers, and of the named texts, from a mapping."""
+    """Return a dataclass of numbers, and of the named texts, from a mapping."""
     if entry is None:
         return record()
     _check_keys(entry, (), [field.name for field in fields(record)], where)
@@ -100,7 +100,7 @@ def _numbers(record: type[Any], entry: Any, where: str, texts: Sequence[str] = (
 
 
 def _check_arguments(claim: Claim, claims: Mapping[str, Claim], where: str) -> None:
-    signature = [p for p in inspect.signature(DECIDERS[claim.judge]).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    signature = [p for p in inspect.signature(DECIDERS[claim.decider]).parameters.values() if p.kind is p.KEYWORD_ONLY]
     needed = [parameter.name for parameter in signature if parameter.default is parameter.empty]
     _check_keys(claim.arguments, needed, [parameter.name for parameter in signature], f"{where}: key 'with'")
     for parameter in signature:
@@ -125,12 +125,12 @@ def _check_arguments(claim: Claim, claims: Mapping[str, Claim], where: str) -> N
 
 def _check_keys(entry: Any, required: Sequence[str], optional: Sequence[str], where: str) -> None:
     if not isinstance(entry, Mapping):
-        raise UsageError(f"{where} has to be a mapping, name: value")
+        raise UsageError(f"{where} is {entry!r}; it has to be a mapping, name: value")
     for key in entry:
         if key not in (*required, *optional):
             near = get_close_matches(str(key), (*required, *optional), n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join((*required, *optional))}"
-            raise UsageError(f"{where}: key {key!r} is not known; {hint}")
+            raise UsageError(f"{where}: key {key!r} is unknown; {hint}")
     if missing := [key for key in required if key not in entry]:
         raise UsageError(f"{where}: key {missing[0]!r} is missing; add it")
 
@@ -146,7 +146,7 @@ def _check_type(value: Any, annotation: Any, where: str) -> None:
     options = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
     kinds = [get_origin(option) or option for option in options]
     if not any(_is_a(value, kind) for kind in kinds):
-        wanted = " or ".join(WORDS.get(kind, "a list") for kind in kinds if kind is not NoneType)
+        wanted = " or ".join(TYPE_NAMES.get(kind, "a list") for kind in kinds if kind is not NoneType)
         raise UsageError(f"{where} is {value!r}; it has to be {wanted}")
 
 

@@ -1,4 +1,4 @@
-"""All verdicts on the published claims, and the forms that they are shown in: claims and runs in, verdicts out."""
+"""Decide all published claims, and convert the verdicts to tables, text and Markdown."""
 
 import textwrap
 from collections import Counter
@@ -10,40 +10,25 @@ import pandas as pd
 
 from gptoss_bench.claims.deciders import DECIDERS
 from gptoss_bench.claims.model import DECIDED, VERDICTS, Claim, Evidence, RunRecord, Verdict, format_number
-from gptoss_bench.claims.schema import load_claims, parse_claims
 from gptoss_bench.memory import architectures, gpu_catalogue
 
-__all__ = [
-    "Claim",
-    "RunRecord",
-    "Verdict",
-    "judge_claims",
-    "load_claims",
-    "parse_claims",
-    "verdict_counts",
-    "verdict_page",
-    "verdict_text",
-    "verdicts_from_table",
-    "verdicts_to_table",
-]
-
-HELD = "\u00a0"  # a space at which textwrap does not break
+NO_BREAK_SPACE = "\u00a0"  # textwrap does not break a line there
 
 
-def judge_claims(claims: Sequence[Claim], runs: Iterable[RunRecord] = ()) -> list[Verdict]:
-    """Exactly one verdict a claim, in the order of the claims."""
+def decide_claims(claims: Sequence[Claim], runs: Iterable[RunRecord] = ()) -> list[Verdict]:
+    """Return exactly one verdict for each claim, in the order of the claims."""
     evidence = Evidence({claim.claim_id: claim for claim in claims}, tuple(runs), architectures(), gpu_catalogue())
-    return [DECIDERS[claim.judge](claim, evidence, **claim.arguments) for claim in claims]
+    return [DECIDERS[claim.decider](claim, evidence, **claim.arguments) for claim in claims]
 
 
 def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
-    """How many claims got each verdict, all words in their order."""
+    """Return how many claims have each verdict, in the order of VERDICTS."""
     found = Counter(verdict.verdict for verdict in verdicts)
     return {word: found[word] for word in VERDICTS}
 
 
 def verdicts_to_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:
-    """One row a verdict: the fields of `Verdict`, the interval as two columns, all of types that Parquet keeps."""
+    """Return one row per verdict with the fields of `Verdict`, the interval as two columns, in types of Parquet."""
     rows = []
     for verdict in verdicts:
         row = {field.name: getattr(verdict, field.name) for field in fields(verdict)}
@@ -54,17 +39,17 @@ def verdicts_to_table(verdicts: Iterable[Verdict]) -> pd.DataFrame:
 
 
 def verdicts_from_table(table: pd.DataFrame) -> list[Verdict]:
-    """The verdicts that `to_table` made a table of."""
+    """Return the verdicts of a table that `verdicts_to_table` made."""
     verdicts = []
     for row in table.to_dict("records"):
-        known: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
-        interval = known.pop("interval_low"), known.pop("interval_high")
-        verdicts.append(Verdict(interval=None if None in interval else interval, **known))
+        values: dict[str, Any] = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        interval = values.pop("interval_low"), values.pop("interval_high")
+        verdicts.append(Verdict(interval=None if None in interval else interval, **values))
     return verdicts
 
 
 def verdict_page(verdicts: Iterable[Verdict]) -> pd.DataFrame:
-    """The verdicts as a reader wants them, indexed by the claim's number; every cell is text, empty where unknown."""
+    """Return the verdicts as a table to read, indexed by the claim's number; every cell is text, "" where unknown."""
     rows = {
         verdict.claim_id.partition("-")[0]: {
             "claim": verdict.says,
@@ -89,26 +74,28 @@ def _found(verdict: Verdict) -> str:
 
 
 def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
-    """The verdicts for a terminal of `width` columns: number, verdict, and in one paragraph claim and finding.
+    """Return the verdicts for a terminal of `width` columns: number, verdict, and a paragraph of claim and evidence.
 
-    Where nothing could be tested, what is needed stands for the finding.
+    Where a claim is not testable, the paragraph has what a test needs instead of the evidence.
     """
-    words = max(map(len, VERDICTS))
-    margin = " " * (words + 7)
+    verdict_width = max(map(len, VERDICTS))
+    margin = " " * (verdict_width + 7)
     lines = []
     for verdict in verdicts:
         published = f" [{verdict.published}]" if verdict.published else ""
-        # Not to be torn apart at the end of a line.
-        mark = f"{verdict.label}: ".replace(" ", HELD, verdict.label.count(" ")) if verdict.label else ""
-        found = f"needs {verdict.needs}" if verdict.needs else mark + verdict.evidence
+        label = f"{verdict.label}: ".replace(" ", NO_BREAK_SPACE, verdict.label.count(" ")) if verdict.label else ""
+        found = f"needs {verdict.needs}" if verdict.needs else label + verdict.evidence
         body = textwrap.wrap(f"{verdict.says}{published} – {found}", max(24, width - len(margin)))
-        head = f"{verdict.claim_id.partition('-')[0]:<5}{verdict.verdict:<{words}}  "
-        lines += [head + body[0].replace(HELD, " "), *(margin + line.replace(HELD, " ") for line in body[1:])]
+        head = f"{verdict.claim_id.partition('-')[0]:<5}{verdict.verdict:<{verdict_width}}  "
+        lines += [
+            head + body[0].replace(NO_BREAK_SPACE, " "),
+            *(margin + line.replace(NO_BREAK_SPACE, " ") for line in body[1:]),
+        ]
     return "\n".join([*lines, "", *textwrap.wrap(_counted(verdicts), max(24, width))])
 
 
 def verdict_markdown(verdicts: Iterable[Verdict]) -> str:
-    """The claims that were decided, as a Markdown table, and a line that counts all."""
+    """Return the decided claims as a Markdown table, and a line with the counts of all verdicts."""
     every = list(verdicts)
     rows = ["| claim | published | verdict | why |", "|---|---|---|---|"]
     for verdict in every:

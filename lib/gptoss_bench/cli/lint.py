@@ -41,17 +41,17 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not args.results:
         raise UsageError("no result given: name a run folder or a result file, or use --rules to list the rules")
-    judged = [check_result(result) for path in args.results for result in read_results(path)]
-    between = differing_conditions((one.name, one.manifest) for one in judged)
-    if len(judged) > 1:
-        judged.append(CheckedResult("between them", {}, {}, between))
+    checked = [check_result(result) for path in args.results for result in read_results(path)]
+    between = differing_conditions((one.name, one.manifest) for one in checked)
+    if len(checked) > 1:
+        checked.append(CheckedResult("between them", {}, {}, between))
     if args.json:
         print(
-            json.dumps([{"result": one.name, "findings": findings_document(one.findings)} for one in judged], indent=1)
+            json.dumps([{"result": one.name, "findings": findings_document(one.findings)} for one in checked], indent=1)
         )
     else:
-        print("\n\n".join(_shown(one) for one in judged))
-    return 3 if any(finding.severity == "error" for one in judged for finding in one.findings) else 0
+        print("\n\n".join(_shown(one) for one in checked))
+    return 3 if any(finding.severity == "error" for one in checked for finding in one.findings) else 0
 
 
 def _shown(one: CheckedResult) -> str:

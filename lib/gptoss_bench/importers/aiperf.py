@@ -1,4 +1,4 @@
-"""aiperf's profile_export_aiperf.json (percentiles) and profile_export.jsonl (requests). Read from 0.13.0. Pure."""
+"""Read profile_export_aiperf.json (percentiles) and profile_export.jsonl (requests) of aiperf, tried with 0.13.0."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ NOTES = (
 
 
 def parse_aiperf(content: Any) -> ImportedResult | None:
-    """The result in the JSON file of percentiles, already read; None where it is another file."""
+    """Return the result of a parsed file of percentiles; None for another format."""
     if not isinstance(content, Mapping) or "aiperf_version" not in content:
         return None
     config = content.get("input_config") or {}
@@ -62,9 +62,9 @@ def parse_aiperf(content: Any) -> ImportedResult | None:
 
 
 def parse_aiperf_lines(lines: Sequence[Any]) -> ImportedResult | None:
-    """The result in the file of requests, each line already read as JSON; None where it is another file.
+    """Return the result of a file of requests, each line parsed; None for another format.
 
-    The file does not tell the concurrency that was asked for, so there is no steady window.
+    The file does not report the planned concurrency, so there is no steady window.
     """
     if not lines or not all(isinstance(line, Mapping) and "request_start_ns" in _metadata(line) for line in lines):
         return None

@@ -1,4 +1,4 @@
-"""Results that other tools wrote, read into this kit's names, so that the same rules can judge them. Pure."""
+"""Find out which tool wrote a result file, and read it."""
 
 import json
 from typing import Any
@@ -19,9 +19,9 @@ KNOWN = (
 
 
 def parse_results(text: str, name: str) -> list[ImportedResult]:
-    """The results in a file of this text, one or more; which tool wrote it is seen from what is in it.
+    """Return the results in the text of a file; the content shows which tool wrote it.
 
-    Raises UsageError where it is none that is known, or lacks what such a file has; `name` is the file's.
+    Raises UsageError, with the file `name`, if the format is unknown or a field is missing.
     """
     content, lines = _json(text)
     try:
@@ -37,7 +37,7 @@ def parse_results(text: str, name: str) -> list[ImportedResult]:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         words = " ".join(f"{type(error).__name__}: {error}".split())
         raise UsageError(
-            f"{name} lacks what a file of its tool has ({words}): was it cut, or is it of a new version?"
+            f"{name} has not the fields of its format ({words}): it is truncated or from an unknown version of the tool"
         ) from error
     if not found:
         raise UsageError(f"{name} is no result that can be read: give a run folder, or {KNOWN}")
@@ -45,7 +45,7 @@ def parse_results(text: str, name: str) -> list[ImportedResult]:
 
 
 def _json(text: str) -> tuple[Any, list[Any]]:
-    """The whole text as JSON, or its lines as JSON each; (None, []) where it is neither."""
+    """Return the text as one JSON value, or each line as JSON; (None, []) if it is neither."""
     try:
         return json.loads(text), []
     except ValueError:

@@ -1,4 +1,4 @@
-"""guidellm's JSON report (`--output kind=json`), one result a benchmark in it. Read from guidellm 0.8.1. Pure."""
+"""Read the JSON report of guidellm (`--output kind=json`), tried with 0.8.1."""
 
 import json
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, 
 
 NOTES = (
     "ITL, as it calls a request's mean, keeps no gap, so none is shown here",
-    "TPOT is computed from its stamps: what it calls time per output token has TTFT in it",
+    "TPOT is computed from its timestamps: its "time per output token" includes the TTFT",
 )
 
 
 def parse_guidellm(content: Any) -> list[ImportedResult]:
-    """The results in such a report, already read as JSON, one a load that it tried; empty where it is another file."""
+    """Return one result per benchmark of a parsed report; empty for another format."""
     if not isinstance(content, Mapping) or "guidellm_version" not in (content.get("metadata") or {}):
         return []
     backend = content["config"]["spec"]["backend"]
@@ -64,7 +64,7 @@ def _row(reported: Mapping[str, Any], state: str, prompts: dict[str, int]) -> Im
 
 
 def _prompt_id(arguments: str | None, prompts: dict[str, int]) -> int | None:
-    """The same number for the same messages."""
+    """Return the same number for the same messages."""
     try:
         messages = json.dumps(json.loads(arguments or "")["body"]["messages"])
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What another tool's result file becomes: a summary and a request table of this kit's names. Pure."""
+"""Represent a result of another tool as a summary and a request table under the names of this kit."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,13 +30,13 @@ class ImportedResult:
 
     @property
     def title(self) -> str:
-        """Tool, version and model on one line."""
+        """Return tool, version and model on one line."""
         model = (self.manifest.get("endpoint") or {}).get("model")
         return " ".join(filter(None, (self.tool, self.version, f"of {model}" if model else "")))
 
 
 def reported_only(concurrency: int | None, **reported: Any) -> dict[str, Any]:
-    """A summary of which only `told` is known, besides how many requests there were; all else is None."""
+    """Return a summary that holds the number of requests and what the tool reported; all other values are None."""
     summary = summarise(*derive_tables([]), concurrency=0)
     unknown = {"truncated": None, "ttfa_missing": None, "warmup_requests": None, "percentile_rule": None}
     return {**summary, **unknown, "concurrency_planned": concurrency, **reported}
@@ -45,9 +45,9 @@ def reported_only(concurrency: int | None, **reported: Any) -> dict[str, Any]:
 def distribution(
     n: int | None, points: Mapping[str, float | None], *, mean: float | None = None, scale: float = 1.0
 ) -> dict[str, Any]:
-    """Percentiles that a file tells, "p50", "p90" and "p99", times `scale`, as `summarise` has them.
+    """Return the reported "p50", "p90" and "p99", times `scale`, in the form of `summarise`.
 
-    A percentile is resolved where the `n` samples leave 10 beyond it; without `n` that is not known, and not claimed.
+    A percentile is resolved if 10 of the `n` samples lie beyond it; without `n` it counts as not resolved.
     """
     scaled = {at: None if points.get(at) is None else float(points[at] or 0.0) * scale for at in REPORTED_PERCENTILES}
     return {
@@ -64,7 +64,7 @@ def distribution(
 
 @dataclass(frozen=True, slots=True)
 class ImportedRow:
-    """One request of a file: seconds, stamps in ns of the tool's own clock. `gaps_s`: between its chunks, in order."""
+    """One request of a file: durations in seconds, times in ns of the tool's clock. `gaps_s`: gaps between events."""
 
     sent_ns: int
     ttft_s: float | None = None
@@ -83,9 +83,9 @@ class ImportedRow:
 def of_rows(
     rows: Sequence[ImportedRow], *, concurrency: int | None, gaps_known: bool
 ) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Summary and request table of a file that keeps single requests, by this kit's own arithmetic.
+    """Return the result of a file that keeps single requests, computed as for a run of this kit.
 
-    The end of a request is its last chunk. Tokens of a chunk are known where there are as many chunks as tokens.
+    A request ends with its last event. Tokens per event are known only if there are as many events as tokens.
     """
     requests = _requests(rows)
     events = pd.concat([_chunks(at, row) for at, row in enumerate(rows)], ignore_index=True) if rows else _chunks_none()
@@ -111,7 +111,7 @@ def _requests(rows: Sequence[ImportedRow]) -> pd.DataFrame:
     values["done_ns"] = [None if row.e2e_s is None else row.sent_ns + round(row.e2e_s * NS_PER_S) for row in rows]
     values["output_events"] = values["events"] = [len(row.gaps_s) + 1 if row.gaps_s else 0 for row in rows]
     values["tpot_s"] = [_tpot_s(row) for row in rows]
-    types = {**REQUEST_COLUMNS, "prompt_id": "Int64"}  # whether two requests sent the same prompt is not always told
+    types = {**REQUEST_COLUMNS, "prompt_id": "Int64"}  # unknown if the file does not report which prompt was sent
     index = range(len(rows))
     return pd.DataFrame({name: pd.Series(values[name], index=index, dtype=types[name]) for name in types})
 
@@ -123,7 +123,7 @@ def _tpot_s(row: ImportedRow) -> float | None:
 
 
 def _chunks(request_id: int, row: ImportedRow) -> pd.DataFrame:
-    """Its chunks as far as the file tells them: first and last, and those between where it keeps the gaps."""
+    """Return the events of a request: first and last, and those between if the file keeps the gaps."""
     if row.ttft_s is None:
         return _chunks_none()
     last = [] if row.gaps_s or row.e2e_s is None else [row.e2e_s - row.ttft_s]

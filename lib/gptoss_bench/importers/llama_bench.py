@@ -1,4 +1,4 @@
-"""`llama-bench -o json` or jsonl: prompt and decode rates of llama.cpp in one process, without a server. Pure."""
+"""Read `llama-bench -o json` or jsonl: prompt and decode rates of llama.cpp in one process, without a server."""
 
 from collections.abc import Mapping, Sequence
 from statistics import median
@@ -13,7 +13,7 @@ NOTES = ("it runs in one process: no server, no HTTP, no tokenising and no sampl
 
 
 def parse_llama_bench(content: Any) -> list[ImportedResult]:
-    """The results in such a file, already read as JSON (a list of tests), one a model; empty where it is another."""
+    """Return one result per model of a parsed list of tests; empty for another format."""
     tests = content if isinstance(content, Sequence) and not isinstance(content, str) else [content]
     if not tests or not all(
         isinstance(test, Mapping) and {"avg_ts", "n_gen", "n_prompt"} <= set(test) for test in tests
@@ -48,7 +48,7 @@ def _model(tests: Sequence[Mapping[str, Any]]) -> ImportedResult:
 
 
 def _rate(test: Mapping[str, Any]) -> dict[str, Any]:
-    """Tokens a second of one test: median and bootstrap interval of its repetitions, the mean where it has none."""
+    """Return tokens per second of one test: median and bootstrap interval of its repetitions, or its mean."""
     samples = test.get("samples_ts") or [test["avg_ts"]]
     return {
         "tokens": test["n_gen"] or test["n_prompt"],

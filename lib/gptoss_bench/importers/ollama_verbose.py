@@ -1,4 +1,4 @@
-"""What `ollama run --verbose` prints after an answer: the server's own durations of one request. Pure."""
+"""Read what `ollama run --verbose` prints after an answer: durations of one request by the clock of the server."""
 
 import re
 
@@ -10,13 +10,13 @@ NOTES = ("these are the server's own times of one request after another: no arri
 
 
 def parse_ollama_verbose(text: str) -> ImportedResult | None:
-    """All such blocks of a text, a request each; None where it has none."""
+    """Return the result of all such blocks of a text, one request each; None without a block."""
     blocks = re.split(r"(?m)^(?=\s*total duration:)", text)[1:]
     reported = [found for block in blocks if (found := _block(block))]
     if not reported:
         return None
     sent_ns, rows = 0, []
-    for one in reported:  # there is no stamp: they are laid one after the other
+    for one in reported:  # the blocks have no times: place one request after the other
         rows.append(ImportedRow(sent_ns=sent_ns, completion_tokens=round(one["eval count"])))
         sent_ns += round(one["total duration"] * 1e9)
     summary, requests = of_rows(rows, concurrency=1, gaps_known=False)
@@ -34,7 +34,7 @@ def parse_ollama_verbose(text: str) -> ImportedResult | None:
 
 
 def _block(text: str) -> dict[str, float]:
-    """Numbers by name, durations in seconds; empty where a name that each block has is missing."""
+    """Return numbers by name, durations in seconds; empty if a required name is missing."""
     found = {}
     for name in _NAMES:
         line = re.search(rf"(?m)^\s*{name}:\s+(\S+)", text)
@@ -44,6 +44,6 @@ def _block(text: str) -> dict[str, float]:
 
 
 def _seconds(words: str) -> float:
-    """A duration as Go prints it, such as 1m4.14s."""
+    """Return the seconds of a duration in the format of Go, such as 1m4.14s."""
     parts = re.findall(r"([0-9.]+)(h|ms|m|s|µs|μs|us|ns)", words)
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

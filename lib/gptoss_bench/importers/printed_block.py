@@ -1,4 +1,4 @@
-"""The block of text that the write-up's load script prints. Pure."""
+"""Read the block of text that the load script of the write-up prints."""
 
 import re
 
@@ -10,7 +10,7 @@ _ROW = r"^{name} \(s\)\s+p50={n}\s+p90={n}\s+p99={n}"
 
 
 def parse_printed_block(text: str) -> ImportedResult | None:
-    """The result of such a block, with or without the line above it that tells the load; None where it is none."""
+    """Return the result of a block, with or without the line about the load above it; None for other text."""
     rates = [
         re.search(rf"^{name}\s*:\s*{_NUMBER}", text, re.MULTILINE)
         for name in ("Total wall-clock time", "Requests / second", r"Tokens\s+/ second")

@@ -1,4 +1,4 @@
-"""`vllm bench serve --save-result`, with or without --save-detailed. Read from vLLM 0.32.0. Pure."""
+"""Read `vllm bench serve --save-result`, with or without --save-detailed, tried with vLLM 0.32.0."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ NOTES = (
 
 
 def parse_vllm_bench(content: Any) -> ImportedResult | None:
-    """The result in such a file, already read as JSON; None where it is another one."""
+    """Return the result of a parsed file; None for another format."""
     if not isinstance(content, Mapping) or any(name not in content for name in _MARKS):
         return None
     concurrency = content["max_concurrency"]

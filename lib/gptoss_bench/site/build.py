@@ -8,7 +8,7 @@ from typing import Any
 import nbformat
 
 from gptoss_bench import paths
-from gptoss_bench.claims import RunRecord, Verdict, judge_claims, load_claims, verdicts_from_table
+from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims, verdicts_from_table
 from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run, latest_runs
 from gptoss_bench.site.front import (
@@ -115,7 +115,7 @@ def _verdicts(runs: Sequence[Run]) -> list[Verdict]:
         if run.scenario == "verdicts":
             return verdicts_from_table(run.table("verdicts"))
     records = [RunRecord(run.run_id, run.scenario, run.manifest, run.summary) for run in complete]
-    return judge_claims(load_claims(), records)
+    return decide_claims(load_claims(), records)
 
 
 def _read_notebook(run: Run) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gptoss_bench.claims import RunRecord, Verdict, judge_claims, load_claims
+from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims
 from gptoss_bench.runs import Run, run_caption
 from gptoss_bench.stats import error_bar_text, result_block
 
@@ -30,7 +30,7 @@ def report_markdown(run: Run, price: HourlyPrice | None = None) -> str:
     file = run.path / "lint.json"
     findings = json.loads(file.read_bytes()) if file.exists() else None
     record = RunRecord(run.run_id, run.scenario, run.manifest, run.summary)
-    verdicts = judge_claims(load_claims(), [record]) if run.manifest["status"] == "complete" else []
+    verdicts = decide_claims(load_claims(), [record]) if run.manifest["status"] == "complete" else []
     decided = [verdict for verdict in verdicts if verdict.run_id == run.run_id]
     return format_report(run.manifest, run.summary, findings, decided, price)
 

@@ -27,7 +27,7 @@ def broken(at: str, change: Any) -> Any:
         ("C34", lambda c: c.pop("says"), ["C34-wall", "'says'", "missing"]),
         ("C34", lambda c: c.update(says=7), ["C34-wall", "'says'", "a text"]),
         ("C34", lambda c: c.update(kind="figur"), ["C34-wall", "'kind'", "did you mean 'figure'"]),
-        ("C34", lambda c: c.update(judge="mesured"), ["C34-wall", "'judge'", "did you mean 'measured'"]),
+        ("C34", lambda c: c.update(decider="mesured"), ["C34-wall", "'decider'", "did you mean 'measured'"]),
         ("C34", lambda c: c.update(needs="h10"), ["C34-wall", "'needs'", "did you mean 'h100'"]),
         ("C34", lambda c: c.update(id="wall"), ["claim wall", "'id'", "C07-short-name"]),
         ("C34", lambda c: c.update(id="C35-request-rate"), ["C35-request-rate", "'id'", "twice"]),
@@ -61,10 +61,10 @@ def test_a_wrong_claims_file_is_one_line_that_names_claim_and_key(at, change, wo
 def test_a_file_without_claims_is_refused_in_one_line(tmp_path, text):
     file = tmp_path / "claims.yaml"
     file.write_text(text)
-    with pytest.raises(UsageError, match=r"^claims\.yaml[^\n]+$"):
+    with pytest.raises(UsageError, match=r"^[^\n]*claims\.yaml[^\n]+$"):
         load_claims(file)
 
 
 def test_a_missing_file_is_refused_in_one_line(tmp_path):
-    with pytest.raises(UsageError, match=r"claims\.yaml cannot be read"):
+    with pytest.raises(UsageError, match=r"cannot read claims\.yaml"):
         load_claims(tmp_path / "claims.yaml")

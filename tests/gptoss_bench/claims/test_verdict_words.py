@@ -1,4 +1,4 @@
-"""Every word of a verdict, from what a committed run really holds with one thing altered, and the step beside it."""
+"""Each verdict, from a committed run with one value changed, and a similar run with another verdict."""
 
 import copy
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import pytest
 from gptoss_bench import paths
 from gptoss_bench.claims.model import DECIDED, VERDICTS, Claim, RunRecord, Verdict
 from gptoss_bench.claims.schema import load_claims
-from gptoss_bench.claims.verdicts import judge_claims
+from gptoss_bench.claims.verdicts import decide_claims
 from gptoss_bench.runs.folder import Run
 from published import folder
 
@@ -39,8 +39,8 @@ def on_h100(*changes: Change, p50_s: float = 8.0, interval: list[float] | None =
     return RunRecord(manifest["run_id"], manifest["scenario"], manifest, summary)
 
 
-def judged(claim_id: str, *runs: RunRecord, among: list[Claim] = ALL) -> Verdict:
-    [found] = (v for v in judge_claims(among, runs) if v.claim_id.startswith(claim_id))
+def verdict_on(claim_id: str, *runs: RunRecord, among: list[Claim] = ALL) -> Verdict:
+    [found] = (v for v in decide_claims(among, runs) if v.claim_id.startswith(claim_id))
     return found
 
 
@@ -63,23 +63,23 @@ def published_of(version: str) -> list[Claim]:
     ],
 )
 def test_the_interval_decides_not_the_value(interval: list[float], word: str) -> None:
-    verdict = judged(LATENCY, on_h100(p50_s=sum(interval) / 2, interval=interval))
+    verdict = verdict_on(LATENCY, on_h100(p50_s=sum(interval) / 2, interval=interval))
     assert verdict.verdict == word
     assert verdict.interval == tuple(interval)
-    across = f"more requests: the interval [{interval[0]:g}, {interval[1]:g}] reaches across the edge of the tolerance"
+    across = f"more requests: the interval [{interval[0]:g}, {interval[1]:g}] crosses the edge of the tolerance"
     assert verdict.needs == (across if word == "not testable here" else None)
     assert "by the value alone" not in verdict.evidence
 
 
 @pytest.mark.parametrize(("p50_s", "word"), [(6.63, "reproduced"), (6.62, "faster now"), (11.05, "slower now")])
 def test_without_an_interval_the_value_decides_and_that_is_said(p50_s: float, word: str) -> None:
-    verdict = judged(LATENCY, on_h100(p50_s=p50_s))
+    verdict = verdict_on(LATENCY, on_h100(p50_s=p50_s))
     assert verdict.verdict == word
-    assert "decided by the value alone, no interval of it is known" in verdict.evidence
+    assert "decided by the value alone, its interval is unknown" in verdict.evidence
 
 
 def test_what_was_counted_has_no_interval_and_needs_none() -> None:
-    verdict = judged("C49", on_h100())
+    verdict = verdict_on("C49", on_h100())
     assert verdict.verdict == "reproduced"
     assert "by the value alone" not in verdict.evidence
 
@@ -90,17 +90,17 @@ def test_what_was_counted_has_no_interval_and_needs_none() -> None:
 def test_a_figure_of_the_same_version_is_refuted_and_of_another_has_moved(published: str, word: str) -> None:
     run = on_h100(p50_s=5.0, interval=[4.9, 5.1])
     assert run.version == "0.32.0"
-    verdict = judged(LATENCY, run, among=published_of(published))
+    verdict = verdict_on(LATENCY, run, among=published_of(published))
     assert verdict.verdict == word
-    reported = f"published of {published}" if published else "the published version is not told"
+    reported = f"published of {published}" if published else "the published version is unknown"
     assert f"vllm 0.32.0, {reported}" in verdict.evidence
 
 
 def test_a_figure_without_a_direction_is_refuted_whatever_the_version() -> None:
     run = on_h100(lambda manifest, summary: summary["ttft_s"]["exclusive"].update(p90=0.4))
-    assert judged("C45", run).verdict == "refuted"
+    assert verdict_on("C45", run).verdict == "refuted"
     run = on_h100(lambda manifest, summary: summary["ttft_s"]["exclusive"].update(p90=2.9))
-    assert judged("C45", run).verdict == "reproduced"
+    assert verdict_on("C45", run).verdict == "reproduced"
 
 
 def parameter(**values: Any) -> Change:
@@ -124,9 +124,9 @@ CONDITIONS = [
     (made(gpus=[]), "hardware: no GPU, not H100"),
     (served(facts={"tensor_parallel": 2}), "hardware: 2 GPUs, not one"),
     (made(label="CPU"), "hardware: CPU"),
-    (made(label="NO GPU"), "hardware: no GPU held the model"),
-    (made(label="PARTIAL OFFLOAD"), "hardware: part of the model was in the system's memory"),
-    (made(label="REMOTE SERVER", gpus=[]), "hardware: what served is not known"),
+    (made(label="NO GPU"), "hardware: the model was not on a GPU"),
+    (made(label="PARTIAL OFFLOAD"), "hardware: part of the model was in system memory"),
+    (made(label="REMOTE SERVER", gpus=[]), "hardware: what served is unknown"),
     (served(engine="ollama"), "engine: ollama, not vLLM"),
     (served(model="openai/gpt-oss-120b"), "model: openai/gpt-oss-120b, not gpt-oss-20b"),
     (served(quantisation="BF16"), "quantisation: BF16, not MXFP4"),
@@ -145,9 +145,9 @@ CONDITIONS = [
 def test_a_run_of_a_real_model_under_another_condition_is_not_comparable_and_says_which(
     change: Change, words: str
 ) -> None:
-    assert judged(LATENCY, on_h100()).verdict == "reproduced"
+    assert verdict_on(LATENCY, on_h100()).verdict == "reproduced"
     run = on_h100(change, interval=[7.9, 8.1])
-    verdict = judged(LATENCY, run)
+    verdict = verdict_on(LATENCY, run)
     assert (verdict.verdict, verdict.needs, verdict.run_id) == ("not comparable", None, run.run_id)
     assert verdict.evidence == f"{words}; measured there: 8 s"
     assert (verdict.measured, verdict.interval, verdict.published) == (8.0, (7.9, 8.1), "8.835 s")
@@ -156,7 +156,7 @@ def test_a_run_of_a_real_model_under_another_condition_is_not_comparable_and_say
 
 def test_all_that_differs_is_named() -> None:
     changes = (made(gpus=[{"name": "NVIDIA L4"}]), served(engine="llama.cpp", quantisation="Q8_0"))
-    evidence = judged(LATENCY, on_h100(*changes, parameter(concurrency=8))).evidence
+    evidence = verdict_on(LATENCY, on_h100(*changes, parameter(concurrency=8))).evidence
     conditions = [part.partition(":")[0] for part in evidence.split("; ")]
     assert conditions == ["hardware", "engine", "quantisation", "load", "measured there"]
 
@@ -172,13 +172,13 @@ def test_all_that_differs_is_named() -> None:
     ],
 )
 def test_a_condition_that_is_the_same_or_not_told_makes_no_difference(change: Change) -> None:
-    assert judged(LATENCY, on_h100(change)).verdict == "reproduced"
+    assert verdict_on(LATENCY, on_h100(change)).verdict == "reproduced"
 
 
 @pytest.mark.parametrize(("version", "word"), [("0.32.0", "reproduced"), ("0.10.1", "not comparable")])
 def test_a_version_counts_as_a_condition_only_where_the_claim_pins_one(version: str, word: str) -> None:
-    pinned = [replace(c, arguments={**c.arguments, "version": version}) if c.judge == "measured" else c for c in ALL]
-    verdict = judged(LATENCY, on_h100(), among=pinned)
+    pinned = [replace(c, arguments={**c.arguments, "version": version}) if c.decider == "measured" else c for c in ALL]
+    verdict = verdict_on(LATENCY, on_h100(), among=pinned)
     assert verdict.verdict == word
     assert ("version: 0.32.0, not 0.10.1" in verdict.evidence) == (word == "not comparable")
 
@@ -193,7 +193,7 @@ def test_a_version_counts_as_a_condition_only_where_the_claim_pins_one(version: 
     ],
 )
 def test_a_run_without_a_real_model_or_without_an_end_tests_nothing(change: Change, reason: str) -> None:
-    verdict = judged(LATENCY, on_h100(change))
+    verdict = verdict_on(LATENCY, on_h100(change))
     assert (verdict.verdict, verdict.run_id) == ("not testable here", None)
     assert verdict.needs == "an H100 with vLLM"
     assert verdict.evidence.endswith(f"does not count: {reason}")
@@ -203,14 +203,14 @@ def test_the_committed_runs_as_they_are_decide_no_figure() -> None:
     for scenario, claim_id in (("vllm-h100", LATENCY), ("ollama-a10", "C20")):
         manifest, summary = committed(scenario)
         run = RunRecord(manifest["run_id"], scenario, manifest, summary)
-        assert judged(claim_id, run).verdict == "not testable here"
+        assert verdict_on(claim_id, run).verdict == "not testable here"
 
 
 def test_an_older_run_under_the_conditions_goes_before_a_newer_one_under_others() -> None:
     old, new = on_h100(made(run_id="20261101T000000Z-old")), on_h100(made(run_id="20261102T000000Z-new", gpus=[]))
-    assert judged(LATENCY, new, old).run_id == old.run_id
+    assert verdict_on(LATENCY, new, old).run_id == old.run_id
     other = on_h100(made(run_id="20261103T000000Z-other", gpus=[]))
-    assert judged(LATENCY, new, other).run_id == other.run_id
+    assert verdict_on(LATENCY, new, other).run_id == other.run_id
 
 
 @pytest.mark.parametrize(
@@ -222,17 +222,17 @@ def test_an_older_run_under_the_conditions_goes_before_a_newer_one_under_others(
         ("C33", parameter(max_tokens=255), "had 255, not 256"),
         ("C48", counted(prompt_tokens={"min": 88, "max": 88}), "had the same"),
         ("C48", parameter(), "had 87, not 88"),
-        ("C48", counted(prompt_tokens={"min": None, "max": None}), "does not tell what it had"),
+        ("C48", counted(prompt_tokens={"min": None, "max": None}), "does not report its value"),
         ("C08", parameter(), "was made on NVIDIA H100 NVL, 95,830 MiB"),
         ("C08", made(gpus=[]), "was made on no GPU"),
     ],
 )
 def test_a_claim_about_a_condition_is_held_against_the_manifest(claim_id: str, change: Change, words: str) -> None:
-    without = judged(claim_id)
-    verdict = judged(claim_id, on_h100(change))
+    without = verdict_on(claim_id)
+    verdict = verdict_on(claim_id, on_h100(change))
     assert words in verdict.evidence
     assert verdict.verdict == without.verdict, "what was published is not changed by another run"
-    assert judged(claim_id, on_h100(change, made(label="TINY MODEL"))) == without
+    assert verdict_on(claim_id, on_h100(change, made(label="TINY MODEL"))) == without
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_a_formula_is_refuted_where_it_is_off_from_all_of_the_interval(interval:
         summary["ttft_s"] |= {"n": 2000, "p50": sum(interval) / 2, "p50_interval": interval}
         summary["ttft_formula_s"]["p50"] = 1.0
 
-    verdict = judged("C27", on_h100(change))
+    verdict = verdict_on("C27", on_h100(change))
     assert verdict.verdict == word
     assert (verdict.needs or "").startswith("more requests") == (word == "not testable here")
 
@@ -252,7 +252,7 @@ def test_a_formula_is_refuted_where_it_is_off_from_all_of_the_interval(interval:
 def test_all_words_have_been_given_by_some_run() -> None:
     """The table of words is that of the verdicts; those that no figure gives come from the claims as they are."""
     runs = [on_h100(p50_s=value) for value in (5.0, 8.0, 13.0)] + [on_h100(made(gpus=[])), on_h100(made(label="CPU"))]
-    given = {verdict.verdict for run in runs for verdict in judge_claims(ALL, [run])}
+    given = {verdict.verdict for run in runs for verdict in decide_claims(ALL, [run])}
     assert given == set(VERDICTS)
     assert set(DECIDED) < set(VERDICTS)
     method = (paths.SITE_TEMPLATE / "method.md").read_text()

@@ -1,20 +1,20 @@
-"""Every way of judging, with evidence for each verdict that it can give."""
+"""Every decider, with evidence for each verdict that it can give."""
 
 import asyncio
 import json
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import pytest
 import yaml
 
 from gptoss_bench import paths
-from gptoss_bench.claims import verdicts as claims
 from gptoss_bench.claims.deciders import DECIDERS
 from gptoss_bench.claims.model import NEEDS, VERDICTS, Claim, RunRecord, Verdict
 from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.claims.verdicts import (
-    judge_claims,
+    decide_claims,
     verdict_counts,
     verdict_page,
     verdict_text,
@@ -35,9 +35,9 @@ FILE = yaml.safe_load(paths.CLAIMS.read_text())
 TINY = "TINY MODEL"
 
 
-def judged(claim_id: str, *runs: RunRecord, among: list[Claim] = ALL) -> Verdict:
+def verdict_on(claim_id: str, *runs: RunRecord, among: list[Claim] = ALL) -> Verdict:
     """The verdict on the one claim whose id begins like this."""
-    (found,) = (v for v in judge_claims(among, runs) if v.claim_id.startswith(claim_id))
+    (found,) = (v for v in decide_claims(among, runs) if v.claim_id.startswith(claim_id))
     return found
 
 
@@ -130,7 +130,7 @@ WITHOUT_RUNS = {
 
 
 def test_every_claim_is_judged_without_a_run_and_each_verdict_is_as_worked_out():
-    verdicts = judge_claims(ALL)
+    verdicts = decide_claims(ALL)
     assert [v.claim_id for v in verdicts] == [c.claim_id for c in ALL]
     by_word = {
         word: " ".join(v.claim_id[1:3] for v in verdicts if v.verdict == word) for word in verdict_counts(verdicts)
@@ -139,16 +139,16 @@ def test_every_claim_is_judged_without_a_run_and_each_verdict_is_as_worked_out()
 
 
 def test_what_is_not_testable_says_what_it_needs_and_nothing_else_does():
-    for verdict in judge_claims(ALL):
+    for verdict in decide_claims(ALL):
         assert (verdict.needs in NEEDS.values()) == (verdict.verdict == "not testable here")
         assert verdict.evidence
-    assert judged("C34").text == "not testable here (needs an H100 with vLLM)"
+    assert verdict_on("C34").text == "not testable here (needs an H100 with vLLM)"
 
 
 def test_the_file_types_no_verdict_in():
     written = {str(key) for claim in FILE["claims"] for key in claim}
     assert "verdict" not in written
-    assert {claim["judge"] for claim in FILE["claims"]} == set(DECIDERS), "a judge that no claim uses is dead"
+    assert {claim["decider"] for claim in FILE["claims"]} == set(DECIDERS), "every decider is used by a claim"
 
 
 def test_an_embedded_run_decides_what_servers_do_and_no_figure():
@@ -165,43 +165,43 @@ def test_an_embedded_run_decides_what_servers_do_and_no_figure():
             "response_keys": ["id"],
         },
     )
-    before = {v.claim_id: v.verdict for v in judge_claims(ALL)}
-    after = {v.claim_id: v for v in judge_claims(ALL, [run])}
+    before = {v.claim_id: v.verdict for v in decide_claims(ALL)}
+    after = {v.claim_id: v for v in decide_claims(ALL, [run])}
     moved = {claim_id[:3] for claim_id, verdict in after.items() if verdict.verdict != before[claim_id]}
     assert moved == {"C27", "C28"}
     assert {v.label for v in after.values() if v.run_id} == {TINY}
-    assert TINY in judged("C34", run).evidence
+    assert TINY in verdict_on("C34", run).evidence
 
 
 # --- figures that need the hardware
 
 
 def test_a_run_on_an_h100_within_the_tolerance_reproduces():
-    verdict = judged("C34", on_h100())
+    verdict = verdict_on("C34", on_h100())
     assert (verdict.verdict, verdict.measured, verdict.run_id) == ("reproduced", 60.0, "20261124T100000Z-run")
     assert "10% below 66.89, faster" in verdict.evidence
     assert verdict.label is None
-    assert judged("C41", on_h100()).interval == (7.7, 8.0)
+    assert verdict_on("C41", on_h100()).interval == (7.7, 8.0)
 
 
 def test_a_run_on_an_h100_outside_the_tolerance_says_in_which_direction_it_has_moved():
-    assert judged("C37", on_h100(output_tok_s_total=16_000.0)).verdict == "faster now"
-    assert "109% above 7645.2, faster" in judged("C37", on_h100(output_tok_s_total=16_000.0)).evidence
-    assert judged("C37", on_h100(output_tok_s_total=3_000.0)).verdict == "slower now"
-    assert judged("C34", on_h100(wall_s=20.0)).verdict == "faster now"
-    ttft = judged("C44", on_h100())
+    assert verdict_on("C37", on_h100(output_tok_s_total=16_000.0)).verdict == "faster now"
+    assert "109% above 7645.2, faster" in verdict_on("C37", on_h100(output_tok_s_total=16_000.0)).evidence
+    assert verdict_on("C37", on_h100(output_tok_s_total=3_000.0)).verdict == "slower now"
+    assert verdict_on("C34", on_h100(wall_s=20.0)).verdict == "faster now"
+    ttft = verdict_on("C44", on_h100())
     assert ttft.verdict == "refuted", "the published one was worked out, and nothing has become faster"
     assert "by the script's formula, s: 2.02" in ttft.evidence
 
 
 def test_the_published_figure_decides_not_a_word_in_the_file():
-    assert judged("C34", on_h100(), among=changed("C34", value=200.0)).verdict == "faster now"
-    assert judged("C44", on_h100(), among=changed("C44", value=0.075)).verdict == "reproduced"
-    assert judged("C20", on_a10(), among=changed("C20", low=80.0, high=90.0)).verdict == "slower now"
-    assert judged("C36", among=changed("C35", value=31.0)).verdict == "refuted"
-    assert judged("C47", among=changed("C46", value=0.9)).verdict == "reproduced"
-    assert judged("C02", among=changed("C02", value=12.0)).verdict == "refuted"
-    assert judged("C06", among=changed("C06", value=1.0)).verdict == "reproduced"
+    assert verdict_on("C34", on_h100(), among=changed("C34", value=200.0)).verdict == "faster now"
+    assert verdict_on("C44", on_h100(), among=changed("C44", value=0.075)).verdict == "reproduced"
+    assert verdict_on("C20", on_a10(), among=changed("C20", low=80.0, high=90.0)).verdict == "slower now"
+    assert verdict_on("C36", among=changed("C35", value=31.0)).verdict == "refuted"
+    assert verdict_on("C47", among=changed("C46", value=0.9)).verdict == "reproduced"
+    assert verdict_on("C02", among=changed("C02", value=12.0)).verdict == "refuted"
+    assert verdict_on("C06", among=changed("C06", value=1.0)).verdict == "reproduced"
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_the_published_figure_decides_not_a_word_in_the_file():
     ],
 )
 def test_a_run_that_measured_nothing_decides_no_figure_and_the_reason_is_told(run, reason):
-    verdict = judged("C34", run)
+    verdict = verdict_on("C34", run)
     assert verdict.verdict == "not testable here"
     assert verdict.run_id is None
     assert reason in verdict.evidence
@@ -223,12 +223,12 @@ def test_the_newest_run_that_counts_decides():
     old = on_h100(wall_s=200.0, run_id="20261101T100000Z-old")
     new = on_h100(run_id="20261102T100000Z-new")
     useless = on_h100(run_id="20261103T100000Z-tiny", label=TINY)
-    assert judged("C34", new, useless, old).run_id == new.run_id
+    assert verdict_on("C34", new, useless, old).run_id == new.run_id
 
 
 def test_failures_are_a_claim_of_their_own():
-    assert judged("C49", on_h100()).verdict == "reproduced"
-    assert judged("C49", on_h100(failed=3)).verdict == "refuted"
+    assert verdict_on("C49", on_h100()).verdict == "reproduced"
+    assert verdict_on("C49", on_h100(failed=3)).verdict == "refuted"
 
 
 @pytest.mark.parametrize(
@@ -240,35 +240,35 @@ def test_failures_are_a_claim_of_their_own():
     ],
 )
 def test_throughput_on_an_a10_is_held_against_the_published_range(tok_s, word, reported):
-    verdict = judged("C20", on_a10(tok_s=tok_s))
+    verdict = verdict_on("C20", on_a10(tok_s=tok_s))
     assert (verdict.verdict, verdict.measured) == (word, tok_s)
     assert reported in verdict.evidence
 
 
 def test_ttft_on_an_a10_is_held_against_the_published_bound():
-    assert judged("C19", on_a10(ttft_s=0.4)).verdict == "reproduced"
-    assert judged("C19", on_a10(ttft_s=1.2)).verdict == "slower now"
-    assert "first answer text, s: 3.25; cold, with loading, s: 9.9" in judged("C19", on_a10()).evidence
-    across = judged("C19", on_a10(ttft_s=0.95))
+    assert verdict_on("C19", on_a10(ttft_s=0.4)).verdict == "reproduced"
+    assert verdict_on("C19", on_a10(ttft_s=1.2)).verdict == "slower now"
+    assert "first answer text, s: 3.25; cold, with loading, s: 9.9" in verdict_on("C19", on_a10()).evidence
+    across = verdict_on("C19", on_a10(ttft_s=0.95))
     assert across.verdict == "not testable here"
-    assert "more requests: the interval [0.85, 1.05] reaches across the edge" in (across.needs or "")
+    assert "more requests: the interval [0.85, 1.05] crosses the edge" in (across.needs or "")
 
 
 @pytest.mark.parametrize("gpu", ["NVIDIA A100 80GB", "NVIDIA A10G"])
 def test_an_a10_is_neither_an_a100_nor_an_a10g(gpu):
-    assert judged("C19", on_a10(gpu=gpu)).verdict == "not comparable"
+    assert verdict_on("C19", on_a10(gpu=gpu)).verdict == "not comparable"
 
 
 def test_a_server_that_answers_runs():
-    assert judged("C17", on_a10()).verdict == "reproduced"
-    assert judged("C23", on_h100()).verdict == "reproduced"
-    assert judged("C23", on_h100(completed=0, failed=2000)).verdict == "refuted"
+    assert verdict_on("C17", on_a10()).verdict == "reproduced"
+    assert verdict_on("C23", on_h100()).verdict == "reproduced"
+    assert verdict_on("C23", on_h100(completed=0, failed=2000)).verdict == "refuted"
 
 
 def test_the_quantisation_is_what_ollama_says():
-    assert judged("C15", on_a10()).verdict == "reproduced"
-    assert judged("C15", on_a10(quantisation="Q4_K_M")).verdict == "refuted"
-    assert judged("C15", on_a10(model="llama3:8b")).verdict == "not testable here"
+    assert verdict_on("C15", on_a10()).verdict == "reproduced"
+    assert verdict_on("C15", on_a10(quantisation="Q4_K_M")).verdict == "refuted"
+    assert verdict_on("C15", on_a10(model="llama3:8b")).verdict == "not testable here"
 
 
 # --- what servers do
@@ -281,12 +281,12 @@ def test_the_formula_is_decided_by_the_first_tokens_of_the_same_requests():
         return record("vllm-h100", summary, label=label, run_id=run_id, engine="llama.cpp")
 
     quick, fitting = run(40, TINY, "a"), run(880, None, "b")
-    verdict = judged("C27", quick)
+    verdict = verdict_on("C27", quick)
     assert (verdict.verdict, verdict.label, verdict.measured) == ("refuted", TINY, pytest.approx(0.040))
-    assert judged("C27", fitting).verdict == "reproduced"
-    assert judged("C27", fitting, quick).run_id == "a", "one server that the formula misses is enough"
-    assert judged("C27", quick, run(50, None, "c")).run_id == "c", "a real model goes before a tiny one"
-    assert judged("C27", embedded(ttft_s={"n": 3, "p50": 1.0}, ttft_formula_s={"p50": 9.0})).verdict == (
+    assert verdict_on("C27", fitting).verdict == "reproduced"
+    assert verdict_on("C27", fitting, quick).run_id == "a", "one server that the formula misses is enough"
+    assert verdict_on("C27", quick, run(50, None, "c")).run_id == "c", "a real model goes before a tiny one"
+    assert verdict_on("C27", embedded(ttft_s={"n": 3, "p50": 1.0}, ttft_formula_s={"p50": 9.0})).verdict == (
         "not testable here"
     )
 
@@ -305,37 +305,37 @@ def test_http2_is_decided_by_a_real_answer_over_a_socket():
 
     answers = asyncio.run(asked())
     run = record("vllm-h100", {"probes": answers}, engine="vllm", version="0.33.0")
-    assert judged("C28", run).verdict == "refuted"
-    assert judged("C24", run).verdict == "reproduced"
-    assert judged("C25", run).verdict == "reproduced"
-    assert judged("C26", run).verdict == "refuted"
+    assert verdict_on("C28", run).verdict == "refuted"
+    assert verdict_on("C24", run).verdict == "reproduced"
+    assert verdict_on("C25", run).verdict == "reproduced"
+    assert verdict_on("C26", run).verdict == "refuted"
 
 
 def test_http2_holds_where_it_was_spoken_and_counts_on_cleartext_only():
     spoken = {"probes": {"http_version": "HTTP/2", "http2_requested": True}}
-    assert judged("C28", record("vllm-h100", spoken, engine="x")).verdict == "reproduced"
+    assert verdict_on("C28", record("vllm-h100", spoken, engine="x")).verdict == "reproduced"
     over_tls = record("vllm-h100", spoken, engine="x", url="https://host")
-    assert judged("C28", over_tls).verdict == "not testable here"
+    assert verdict_on("C28", over_tls).verdict == "not testable here"
     unasked = record("vllm-h100", {"probes": {"http_version": "HTTP/1.1", "http2_requested": False}}, engine="x")
-    assert judged("C28", unasked).verdict == "not testable here"
+    assert verdict_on("C28", unasked).verdict == "not testable here"
 
 
 def test_only_a_vllm_server_decides_on_model_names_and_the_record_stands_in_for_it():
     any_name = {"probes": {"wrong_model_status": 200}}
-    other = judged("C24", record("vllm-h100", any_name, engine="llama.cpp"))
+    other = verdict_on("C24", record("vllm-h100", any_name, engine="llama.cpp"))
     assert (other.verdict, other.run_id) == ("reproduced", None)
     assert "vLLM 0.32.0 answered 404" in other.evidence
     assert "llama.cpp answered 200" in other.evidence
-    assert judged("C24", record("vllm-h100", any_name, engine="vllm")).verdict == "refuted"
+    assert verdict_on("C24", record("vllm-h100", any_name, engine="vllm")).verdict == "refuted"
 
 
 def test_a_vllm_that_returns_the_field_has_the_last_word():
     def keys(*names: str) -> RunRecord:
         return record("vllm-h100", {"probes": {"response_keys": list(names)}}, engine="vllm", version="0.34.0")
 
-    assert judged("C26", keys("id", "ttft")).verdict == "reproduced"
-    assert judged("C26", keys("id")).verdict == "refuted"
-    assert judged("C25", keys("id")).verdict == "refuted"
+    assert verdict_on("C26", keys("id", "ttft")).verdict == "reproduced"
+    assert verdict_on("C26", keys("id")).verdict == "refuted"
+    assert verdict_on("C25", keys("id")).verdict == "refuted"
 
 
 @pytest.mark.parametrize(
@@ -344,14 +344,14 @@ def test_a_vllm_that_returns_the_field_has_the_last_word():
 )
 def test_the_version_in_the_manifest_decides_what_is_outdated(version, word):
     run = record("vllm-h100", {}, engine="vllm", version=version)
-    verdict = judged("C10", run)
+    verdict = verdict_on("C10", run)
     assert verdict.verdict == word
     assert (verdict.run_id is None) == (version == "0.9.2"), "a version older than the survey says nothing"
 
 
 def test_outdated_tells_since_when_and_why():
-    assert "true of vLLM 0.10.1+gptoss" in judged("C13").evidence
-    assert "no longer since 0.10.1.1 (2025-08-20): PR 22714" in judged("C13").evidence
+    assert "true of vLLM 0.10.1+gptoss" in verdict_on("C13").evidence
+    assert "no longer true since 0.10.1.1 (2025-08-20): PR 22714" in verdict_on("C13").evidence
 
 
 # --- sizes and sums
@@ -364,25 +364,25 @@ def attempt(outcome: str, budget_gib: float = 22.49) -> RunRecord:
 
 
 def test_bf16_on_an_a10_is_arithmetic_and_an_attempt_overrules_it():
-    assert judged("C16").verdict == "reproduced"
-    assert judged("C16").measured == pytest.approx(42.990, abs=0.001)
+    assert verdict_on("C16").verdict == "reproduced"
+    assert verdict_on("C16").measured == pytest.approx(42.990, abs=0.001)
     run = attempt("out of memory")
-    assert (judged("C16", run).verdict, judged("C16", run).run_id) == ("reproduced", run.run_id)
-    assert "24.15 GB (CPU address-space limit): out of memory at layer 14 of 24" in judged("C16", run).evidence
-    assert judged("C16", attempt("fits")).verdict == "refuted"
+    assert (verdict_on("C16", run).verdict, verdict_on("C16", run).run_id) == ("reproduced", run.run_id)
+    assert "24.15 GB (CPU address-space limit): out of memory at layer 14 of 24" in verdict_on("C16", run).evidence
+    assert verdict_on("C16", attempt("fits")).verdict == "refuted"
     for says_nothing in (attempt("fits", budget_gib=80.0), attempt("killed"), attempt("error")):
-        assert (judged("C16", says_nothing).verdict, judged("C16", says_nothing).run_id) == ("reproduced", None)
+        assert (verdict_on("C16", says_nothing).verdict, verdict_on("C16", says_nothing).run_id) == ("reproduced", None)
 
 
 def test_the_sink_is_learned_unless_the_weights_have_none():
-    assert judged("C09").measured == 1536
+    assert verdict_on("C09").measured == 1536
     without = [replace(c, arguments=c.arguments | {"tensor": "no_such_weight"}) for c in ALL if c.claim_id[:3] == "C09"]
-    assert judged("C09", among=without).verdict == "reproduced"
+    assert verdict_on("C09", among=without).verdict == "reproduced"
 
 
 def test_a_published_zero_that_something_is_divided_by_is_refused_by_name():
     with pytest.raises(UsageError, match="C36-rate-is-consistent"):
-        judged(
+        verdict_on(
             "C36",
             among=[c for c in changed("C34", value=0.0, step=0.0) if c.claim_id[:3] in ("C31", "C34", "C35", "C36")],
         )
@@ -392,15 +392,15 @@ def test_a_published_zero_that_something_is_divided_by_is_refused_by_name():
 
 
 def test_verdicts_survive_their_table_and_the_disk(tmp_path):
-    verdicts = judge_claims(ALL, [on_h100(), on_a10()])
+    verdicts = decide_claims(ALL, [on_h100(), on_a10()])
     file = tmp_path / "verdicts.parquet"
     verdicts_to_table(verdicts).to_parquet(file)
-    assert verdicts_from_table(claims.pd.read_parquet(file)) == verdicts
+    assert verdicts_from_table(pd.read_parquet(file)) == verdicts
 
 
 @pytest.mark.parametrize("width", [60, 100, 140])
 def test_the_text_names_every_claim_and_fits_the_terminal(width):
-    verdicts = judge_claims(ALL, [embedded(ttft_s={"n": 9, "p50": 0.1}, ttft_formula_s={"p50": 3.0})])
+    verdicts = decide_claims(ALL, [embedded(ttft_s={"n": 9, "p50": 0.1}, ttft_formula_s={"p50": 3.0})])
     lines = verdict_text(verdicts, width).splitlines()
     assert max(map(len, lines)) <= width
     assert [line.split()[0] for line in lines if line.startswith("C")] == [v.claim_id[:3] for v in verdicts]
@@ -409,14 +409,14 @@ def test_the_text_names_every_claim_and_fits_the_terminal(width):
 
 
 def test_the_page_has_a_row_a_claim_and_marks_the_tiny_model():
-    page = verdict_page(judge_claims(ALL, [embedded(ttft_s={"n": 9, "p50": 0.1}, ttft_formula_s={"p50": 3.0})]))
+    page = verdict_page(decide_claims(ALL, [embedded(ttft_s={"n": 9, "p50": 0.1}, ttft_formula_s={"p50": 3.0})]))
     assert len(page) == len(ALL)
     assert page.loc["C27", "evidence"].startswith(TINY)
     assert page.loc["C34", "verdict"] == "not testable here (needs an H100 with vLLM)"
 
 
 def test_the_overview_shows_each_verdict_by_word_hatch_and_count():
-    verdicts = judge_claims(ALL)
+    verdicts = decide_claims(ALL)
     figure = verdict_overview(verdicts, {"run_id": "r", "gpus": [], "machine": {}})
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == list(VERDICTS)

@@ -10,7 +10,7 @@ from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.stats.consistency import CONSISTENCY_CHECKS, ConsistencyCheck, PrintedFigure
 
 CLAIMS = {claim.claim_id: claim for claim in load_claims()}
-ARITHMETIC = {claim_id: claim for claim_id, claim in CLAIMS.items() if claim.judge == "arithmetic"}
+ARITHMETIC = {claim_id: claim for claim_id, claim in CLAIMS.items() if claim.decider == "arithmetic"}
 
 
 def figures(claim_id: str) -> dict[str, PrintedFigure]:
