@@ -16,7 +16,6 @@ import pytest
 from gptoss_bench.claims.model import RunRecord
 from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.claims.verdicts import decide_claims
-from gptoss_bench.paths import RUNS
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.evaluate import rebuild_run
 
@@ -36,6 +35,7 @@ RENAMED_VALUES: dict[str, str] = {
 }
 
 GOLDEN = Path(__file__).parents[1] / "golden"
+RUNS = GOLDEN / "runs"
 RUN_IDS = sorted(file.parent.name for file in GOLDEN.glob("*/summary.json"))
 assert RUN_IDS, f"no golden run in {GOLDEN}"
 FEW = 50  # distinct strings of a column that are counted one by one

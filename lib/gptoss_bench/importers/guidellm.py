@@ -8,7 +8,7 @@ from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, 
 
 NOTES = (
     "ITL, as it calls a request's mean, keeps no gap, so none is shown here",
-    "TPOT is computed from its timestamps: its time per output token includes the TTFT",
+    "TPOT is computed from its timestamps: what it names 'time per output token' includes the TTFT",
 )
 
 
