@@ -1,5 +1,4 @@
-"""A server that runs already: its address made clean, its engine recognised, its model asked for a token."""
-# MERGED: Which server answers at an address, and what it says of itself: one line for each engine that the kit kno
+"""Attach to a running server: clean its URL, recognise its engine, wait for a token, add what it reports."""
 
 import contextlib
 import socket
@@ -10,9 +9,9 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from gptoss_bench.engines.questions import as_object, ask, asking, entries, same_model, with_facts
 from gptoss_bench.engines.readiness import first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, REFERENCE_SERVER, understood_fields
+from gptoss_bench.engines.server_facts import add_facts, entries, facts_client, fetch, json_object, same_model
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, join_labels
 from gptoss_client import API_KEY_VARIABLE, Endpoint, UsageError
 
@@ -28,12 +27,17 @@ async def attach(
     timeout_s: float = 300.0,
     options: Mapping[str, Any] | None = None,
 ) -> Endpoint:
-    """Return the endpoint of a server at `url` once a token of `model` came back from it.
+    """Return the endpoint of the server at `url` after it has returned a token of `model`.
 
-    `dialect` None takes Ollama's own API where the server is an Ollama, else OpenAI's. An empty `model` takes the
-    only one that the server names. `options` are those of the load that follows, where they decide how Ollama loads the
-    model. Raises UsageError, in one line, where the address, the server or the model is not
-    what it has to be.
+    Args:
+        url: address of the server, with or without the path of an API.
+        model: model to use; empty for the only one that the server lists.
+        dialect: "ollama" or "openai"; None for Ollama's own API where the server is Ollama, else OpenAI's.
+        timeout_s: limit of the wait for the token.
+        options: request options of the load that follows; Ollama loads the model by them.
+
+    Raises:
+        UsageError: the address, the server or the model is not usable; the message is one line.
     """
     root = clean_url(url)
     if dialect not in (None, *DIALECTS):
@@ -52,12 +56,12 @@ async def attach(
     found = await describe(endpoint)
     if is_here(urlsplit(root).hostname or ""):
         return found
-    note = "the server is on another machine: what this run tells of machine and GPUs is the client's"
-    return with_facts(replace(found, label=join_labels(found.label, REMOTE_LABEL)), {}, note)
+    note = "the server is on another machine: machine and GPUs of this run are those of the client"
+    return add_facts(replace(found, label=join_labels(found.label, REMOTE_LABEL)), {}, note)
 
 
 def is_here(host: str) -> bool:
-    """Whether a host name means this machine: only an address of our own can be bound."""
+    """Return whether a host name means this machine: only its own addresses can be bound."""
     try:
         addresses = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
     except OSError:
@@ -70,10 +74,10 @@ def is_here(host: str) -> bool:
 
 
 def clean_url(url: str) -> str:
-    """Return the root of a server's address: no trailing slash, no path of an API.
+    """Return the root of a server's URL, without a trailing slash and without the path of an API.
 
-    Raises UsageError where the scheme is not http or https, where the host is missing or the port no number, and
-    where a user, a password, a query or a fragment is in it (the message does not repeat them).
+    Raises UsageError where the scheme is not http or https, the host is missing, the port is not a number, or the
+    URL contains a user, a password (neither is repeated in the message), a query or a fragment.
     """
     text = url.strip()
     try:
@@ -97,54 +101,53 @@ def clean_url(url: str) -> str:
 
 
 def _choose(url: str, engine: str, model: str, models: list[str]) -> str:
-    named = f"it names {', '.join(models)}" if models else "it names none"
-    advice = f"; to fetch it: ollama pull {model}" if engine == "ollama" else ""
+    listed = f"it lists {', '.join(models)}" if models else "it lists none"
+    advice = f"; to download it: ollama pull {model}" if engine == "ollama" else ""
     if not model:
         if len(models) != 1:
-            raise UsageError(f"say which model of {url} is meant: {named}")
+            raise UsageError(f"choose a model of {url}: {listed}")
         return models[0]
     if models and not any(same_model(model, name) for name in models):
-        raise UsageError(f"{url} does not serve the model {model}: {named}{advice}")
+        raise UsageError(f"{url} does not serve the model {model}: {listed}{advice}")
     return model
 
 
 async def identify(url: str) -> tuple[str, list[str]]:
-    """Return the engine that answers at `url` and the models that it names (none where it does not tell).
+    """Return the name of the engine that answers at `url` and the models that it lists.
 
-    The engine is "llama.cpp", "truth-server", "ollama", "vllm", "transformers" or "openai-compatible", which is also
-    what does not tell. Raises UsageError, in one line, where nothing answers there, where it is a web page, where a
-    key is wanted.
+    The name is one of ENGINE_SPECS, else "openai-compatible". Raises UsageError where nothing answers, where the
+    answer is a web page, or where the server requires a key.
     """
-    async with asking(url) as http:
-        listed = await ask(http, "/v1/models")
+    async with facts_client(url) as http:
+        listed = await fetch(http, "/v1/models")
         if listed.status in (401, 403):
             raise UsageError(f"{url} refuses access (HTTP {listed.status}): put its key into {API_KEY_VARIABLE}")
         models = [str(entry["id"]) for entry in entries(listed.body, "data") if "id" in entry]
         if listed.server in ("llama.cpp", REFERENCE_SERVER):
             return listed.server, models
-        if "version" in (await ask(http, "/api/version")).body:
-            tags = await ask(http, "/api/tags")
+        if "version" in (await fetch(http, "/api/version")).body:
+            tags = await fetch(http, "/api/tags")
             return "ollama", [str(entry["name"]) for entry in entries(tags.body, "models") if "name" in entry]
-        if "version" in (await ask(http, "/version")).body:
+        if "version" in (await fetch(http, "/version")).body:
             return "vllm", models
         if "html" in listed.content_type:
             raise UsageError(f"{url} answers with a web page and not with an API: give the root of a model server")
-        if "/load_model" in (await ask(http, "/openapi.json")).body.get("paths", {}):
-            return "transformers", []  # what it lists is the hub's cache, and not what it serves
+        if "/load_model" in (await fetch(http, "/openapi.json")).body.get("paths", {}):
+            return "transformers", []  # it lists the hub's cache and not what it serves
         return "openai-compatible", models
 
 
 async def describe(endpoint: Endpoint) -> Endpoint:
-    """Return the endpoint with what its server says of itself. A question that it does not answer stays None."""
+    """Return the endpoint with what its server reports; what it does not report stays None."""
     spec = ENGINE_SPECS.get(endpoint.engine)
     if spec is None:
         return endpoint
-    async with asking(endpoint.url) as http:
+    async with facts_client(endpoint.url) as http:
         found = await spec.describe(http, endpoint)
     return replace(found, request_fields=understood_fields(found.engine))
 
 
 async def describe_reference(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
-    """Return the endpoint of the kit's own paced server with its plan, which is all that there is to it."""
-    plan = as_object((await ask(http, "/reference")).body.get("plan"))
-    return with_facts(replace(endpoint, label=endpoint.label or REFERENCE_LABEL), plan)
+    """Return the endpoint of the kit's reference server with the plan of its replies."""
+    plan = json_object((await fetch(http, "/reference")).body.get("plan"))
+    return add_facts(replace(endpoint, label=endpoint.label or REFERENCE_LABEL), plan)

@@ -1,9 +1,7 @@
-"""What an engine is to this kit. Each is one file that has such a class; everything common is in `launch`.
+"""Start an engine, wait until it returns a token, add what it reports, and stop it on exit.
 
-`prepare` before anything starts, `command` and `environment` to start it, then `launch` waits for a token and asks
-`describe`; stopping is the same for all. A server that runs already is recognised and described by `describe.py`.
+`Engine` is what an engine's module has to provide. `attached_server` handles a server that runs already.
 """
-# MERGED: From an engine to a server that is ready, and to nothing left of it: the way in and out of every engine.
 
 import os
 import re
@@ -17,38 +15,38 @@ from typing import Any, Protocol
 import httpx
 
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
-from gptoss_bench.engines.questions import asking, with_facts
 from gptoss_bench.engines.readiness import wait_for_first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, understood_fields
+from gptoss_bench.engines.server_facts import add_facts, facts_client
 from gptoss_bench.paths import BUILD
 from gptoss_client import Endpoint, UsageError
 
 
 class Engine(Protocol):
-    """One server that the kit can start."""
+    """A server that the kit can start: `prepare`, then `command` and `environment`, then `describe`."""
 
     @property
     def log_name(self) -> str:
-        """The file in the run folder that gets its output."""
+        """Return the name of its log in the run folder."""
 
     @property
     def cwd(self) -> Path | None:
-        """The folder that it is started in; None for the present one."""
+        """Return its working directory; None for the current one."""
 
     def prepare(self) -> Endpoint:
-        """Find the program and the model and return what is known by that; the url is still empty.
+        """Find the program and the model; return an endpoint that has no URL yet.
 
-        Raises UsageError, in one line with the way out, where the engine is not installed or the model cannot be had.
+        Raises UsageError with advice where the engine is not installed or the model is not available.
         """
 
     def command(self, port: int) -> Sequence[str]:
-        """The command line that serves on 127.0.0.1 at `port`; asked for after `prepare`."""
+        """Return the command line that serves on 127.0.0.1 at `port`; called after `prepare`."""
 
     def environment(self, port: int) -> Mapping[str, str]:
-        """Variables that it needs beside ours."""
+        """Return the environment variables that it needs in addition to ours."""
 
     async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str) -> Endpoint:
-        """The endpoint with what the ready server says of itself over its API, and in its log where there is one."""
+        """Return the endpoint with what the ready server reports by its API and its log."""
 
 
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
@@ -68,11 +66,17 @@ async def launched(
     timeout_s: float,
     options: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Endpoint]:
-    """Start an engine, wait for a token, yield the endpoint, and stop the server on every way out.
+    """Start an engine, wait for a token, yield the endpoint, and stop the server on exit.
 
-    `port` 0 takes any free one. Output goes to the engine's log in `log_dir`; how it was started goes into the facts.
-    `options` are those of the load that follows, where they decide how a model is loaded. Raises UsageError, in one
-    line, where `prepare` does, where the port is taken or the server does not get ready within `timeout_s`.
+    Args:
+        engine: what to start.
+        log_dir: folder for the engine's log.
+        port: port to listen on; 0 for any free one.
+        timeout_s: limit of the wait for the token.
+        options: request options of the load that follows; Ollama loads the model by them.
+
+    Raises:
+        UsageError: `prepare` failed, the port is taken, or no token came within `timeout_s`.
     """
     draft = engine.prepare()
     with free_port(port) as chosen:
@@ -81,37 +85,34 @@ async def launched(
         process = ServerProcess(command, log_dir / engine.log_name, environment, engine.cwd)
         try:
             ready_s = await wait_for_first_token(process, endpoint, timeout_s=timeout_s, options=options)
-            async with asking(endpoint.url) as http:
+            async with facts_client(endpoint.url) as http:
                 found = await engine.describe(http, endpoint, process.written())
-            how = {"command": portable(command), "environment": shown_environment(environment)}
+            how = {"command": portable_command(command), "environment": recorded_environment(environment)}
             fields = understood_fields(found.engine)
-            yield replace(with_facts(found, how), ready_s=round(ready_s, 3), request_fields=fields)
+            yield replace(add_facts(found, how), ready_s=round(ready_s, 3), request_fields=fields)
         finally:
             await process.stop()
 
 
 def executable(name: str, folder: str, advice: str) -> str:
-    """Return the path of a program: on PATH, or in the kit's own environment build/`folder`.
-
-    Raises UsageError with the advice where it is in neither.
-    """
+    """Return the path of a program, on PATH or in build/`folder`. Raises UsageError if missing."""
     found = shutil.which(name) or shutil.which(name, path=BUILD / folder / "bin")
     if found is None:
-        raise UsageError(f"{name} is not on PATH: {advice}, or give the url of a server that runs")
+        raise UsageError(f"{name} is not on PATH: {advice}, or give the url of a running server")
     return found
 
 
-def portable(command: Sequence[str]) -> str:
-    """A command line as a reader of the run needs it: of each path of this machine only the last name."""
-    return " ".join(option + sign + _last(value) for option, sign, value in (word.rpartition("=") for word in command))
+def portable_command(command: Sequence[str]) -> str:
+    """Return a command line as text, with absolute paths reduced to their last component."""
+    return " ".join(option + sign + _last(value) for option, sign, value in (text.rpartition("=") for text in command))
 
 
 def _last(value: str) -> str:
     return Path(value).name if Path(value).is_absolute() else value
 
 
-def shown_environment(given: Mapping[str, str]) -> dict[str, str]:
-    """The variables that steer an engine, ours and those that it inherits, without any that may be a secret."""
+def recorded_environment(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that configure an engine, given and inherited, without those that may hold a secret."""
     inherited = {name: value for name, value in os.environ.items() if name.startswith(_RECORDED_PREFIXES)}
     merged = {**inherited, **given}
     return {name: value for name, value in sorted(merged.items()) if not _SECRET.search(name)}

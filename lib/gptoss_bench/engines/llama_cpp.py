@@ -1,4 +1,4 @@
-"""The embedded engine: the llama.cpp server of the xllamacpp wheel on the tiny model, as a child process."""
+"""Serve the tiny model with the embedded engine: llama.cpp's server from the xllamacpp wheel, as a child process."""
 
 import sys
 from contextlib import AbstractAsyncContextManager
@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from gptoss_bench.engines.launch import launched
-from gptoss_bench.engines.questions import Facts, as_object, ask, entries, with_facts
+from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch, json_object
 from gptoss_bench.paths import TINY_MODEL
 from gptoss_bench.runs import TINY_LABEL, tiny_model_label
 from gptoss_client import Endpoint, UsageError
@@ -20,7 +20,7 @@ MAKE_MINUTES = 4
 
 @dataclass(frozen=True, slots=True)
 class LlamaCpp:
-    """`model` served by llama.cpp, `slots` requests at a time with `context` tokens each."""
+    """llama.cpp serving `model`, `slots` requests at a time with `context` tokens each."""
 
     model: Path = TINY_MODEL
     slots: int = 8
@@ -30,7 +30,7 @@ class LlamaCpp:
     cwd: Path | None = None
 
     def prepare(self) -> Endpoint:
-        """Raise UsageError where the model is missing or a size makes no sense."""
+        """Return the endpoint. Raises UsageError where the model is missing or a size is below 1."""
         require_tiny(self.model)
         for name in ("slots", "context", "threads"):
             if getattr(self, name) < 1:
@@ -47,29 +47,32 @@ class LlamaCpp:
         )
 
     def command(self, port: int) -> list[str]:
-        """The server as a child of this Python."""
+        """Return the command that runs `llama_server` with this Python."""
         sizes = {"slots": self.slots, "context": self.context, "threads": self.threads}
         texts = [f"--{name}={value}" for name, value in {"port": port, "alias": MODEL_NAME, **sizes}.items()]
         return [sys.executable, "-m", "gptoss_bench.engines.llama_server", str(self.model), *texts]
 
     def environment(self, port: int) -> dict[str, str]:
-        """None is needed."""
+        """Return no additional variables."""
         return {}
 
     async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str = "") -> Endpoint:
-        """As any llama.cpp."""
+        """Return the endpoint with what llama.cpp reports."""
         return await describe_llama(http, endpoint)
 
 
 async def describe_llama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
-    """What llama.cpp says of itself. It closes its connection after each stream although it announces keep-alive."""
-    props = (await ask(http, "/props")).body
-    listed = (await ask(http, "/v1/models")).body
-    meta: Facts = next((as_object(entry.get("meta")) for entry in entries(listed, "data")), {})
+    """Return the endpoint with what llama.cpp reports.
+
+    It closes its connection after each stream although it announces keep-alive.
+    """
+    props = (await fetch(http, "/props")).body
+    listed = (await fetch(http, "/v1/models")).body
+    meta: Facts = next((json_object(entry.get("meta")) for entry in entries(listed, "data")), {})
     parameters = meta.get("n_params")
     facts = {
         "slots": props.get("total_slots"),
-        "context": as_object(props.get("default_generation_settings")).get("n_ctx"),
+        "context": json_object(props.get("default_generation_settings")).get("n_ctx"),
         "parameters": parameters,
         "model_bytes": meta.get("size"),
         "build": props.get("build_info"),
@@ -82,7 +85,7 @@ async def describe_llama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoin
         label=endpoint.label or tiny_model_label(parameters),
         keep_alive=False,
     )
-    return with_facts(described, facts)
+    return add_facts(described, facts)
 
 
 def serve_tiny(
@@ -95,17 +98,25 @@ def serve_tiny(
     model: Path = TINY_MODEL,
     timeout_s: float = 60.0,
 ) -> AbstractAsyncContextManager[Endpoint]:
-    """Serve `model` for the length of the block, `slots` requests at a time with `context` tokens each.
+    """Serve the tiny model until the block ends; its log is llama-server.log in `log_dir`.
 
-    One thread by default: two on two shared cores wait for each other by spinning. The server's output goes to
-    llama-server.log in `log_dir`. Raises UsageError where the model is missing or no file of that kind, where the port
-    is taken, and where no token comes back within `timeout_s`.
+    Args:
+        log_dir: folder for the log.
+        slots: requests decoded at the same time.
+        context: tokens of one slot.
+        threads: CPU threads; more than one slow each other down by spinning on shared cores.
+        port: port to listen on; 0 for any free one.
+        model: GGUF file.
+        timeout_s: limit of the wait for the first token.
+
+    Raises:
+        UsageError: the model is missing or is no GGUF file, the port is taken, or no token came within `timeout_s`.
     """
     server = LlamaCpp(model=model, slots=slots, context=context, threads=threads)
     return launched(server, log_dir, port=port, timeout_s=timeout_s)
 
 
 def require_tiny(model: Path = TINY_MODEL) -> None:
-    """Raise UsageError where the tiny model is not there."""
+    """Raise UsageError where the tiny model is missing."""
     if not model.is_file():
-        raise UsageError(f"the tiny model {model} is missing: make model makes it again (about {MAKE_MINUTES} minutes)")
+        raise UsageError(f"the tiny model {model} is missing: run `make model` (about {MAKE_MINUTES} minutes)")

@@ -1,6 +1,7 @@
-"""The embedded llama.cpp server as a program: `python -m gptoss_bench.engines.llama_server MODEL --port P …`.
+"""Serve a GGUF file with llama.cpp until a signal ends it.
 
-It serves until it is told to end. The room `local` starts it; nothing else of the package is imported here.
+Run as `python -m gptoss_bench.engines.llama_server MODEL --port P …`; `llama_cpp` starts it. It imports nothing of
+the kit.
 """
 
 import argparse
@@ -19,7 +20,7 @@ def main() -> None:
     parser.add_argument("--alias", default="gpt-oss-tiny", help="the name that requests use")
     parser.add_argument("--slots", type=int, default=8, help="requests decoded at the same time")
     parser.add_argument("--context", type=int, default=2048, help="tokens of one slot, prompt and reply together")
-    parser.add_argument("--threads", type=int, default=1, help="on a shared machine more are slower: they spin")
+    parser.add_argument("--threads", type=int, default=1, help="more are slower on shared cores, because they spin")
     chosen = parser.parse_args()
 
     parameters = xllamacpp.CommonParams()

@@ -1,5 +1,4 @@
-"""Where a model's files are: in a folder, in the hub's cache, or still to be fetched - and is there room for them?"""
-# MERGED: How many weights a model has, by its files: what decides whether a run is labelled as one of a tiny model
+"""Find the files of a model (a folder or the hub's cache), check the disk space for a download, count its weights."""
 
 import os
 import shutil
@@ -11,9 +10,9 @@ from gptoss_client import UsageError
 
 
 def local_model(model: str) -> Path | None:
-    """The folder that a model's name means, None where it is a name on the hub.
+    """Return the folder that a model's name means; None where it is a name on the hub.
 
-    Raises UsageError where it looks like a folder and holds no checkpoint.
+    Raises UsageError where the name is a path without a checkpoint.
     """
     folder = Path(model).expanduser()
     if not folder.is_dir() and (ROOT / model).is_dir():
@@ -26,41 +25,42 @@ def local_model(model: str) -> Path | None:
 
 
 def hub_cache() -> Path:
-    """The folder in which Hugging Face's libraries keep what they fetched."""
+    """Return the folder in which Hugging Face's libraries keep their downloads."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     return Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
 
 
 def is_fetched(model: str) -> bool:
-    """Whether the hub's cache has weights of this model."""
+    """Return whether the hub's cache has weights of this model."""
     snapshots = hub_cache() / f"models--{model.replace('/', '--')}" / "snapshots"
     return any(snapshots.glob("*/*.safetensors"))
 
 
 def require_disk_space_for(model: str) -> None:
-    """Raise UsageError where a gpt-oss would have to be fetched and does not fit on the disk."""
+    """Raise UsageError where a gpt-oss has to be downloaded and does not fit on the disk."""
     architecture = architectures().get(model.rpartition("/")[2])
     if architecture is None or is_fetched(model):
         return
     where = hub_cache()
     there = next(path for path in (where, *where.parents) if path.exists())
-    words = lacking(model, weights_bytes(architecture, "mxfp4"), shutil.disk_usage(there).free, where)
-    if words is not None:
-        raise UsageError(words)
+    message = disk_space_error(model, weights_bytes(architecture, "mxfp4"), shutil.disk_usage(there).free, where)
+    if message is not None:
+        raise UsageError(message)
 
 
-def lacking(model: str, need_bytes: float, free_bytes: float, where: Path) -> str | None:
-    """What is lacking at `where`, in words; None where there is room."""
+def disk_space_error(model: str, need_bytes: float, free_bytes: float, where: Path) -> str | None:
+    """Return the error message for too little disk space at `where`; None if there is enough."""
     if free_bytes >= need_bytes:
         return None
     return (
-        f"{model} has to be fetched and needs {need_bytes / 1e9:.1f} GB, {where} has {free_bytes / 1e9:.1f} GB free: "
-        "make room, or name another disk by HF_HOME"
+        f"{model} has to be downloaded and needs {need_bytes / 1e9:.1f} GB, "
+        f"{where} has {free_bytes / 1e9:.1f} GB free: "
+        "free some space, or set HF_HOME to a folder on another disk"
     )
 
 
 def count_parameters(folder: Path) -> int | None:
-    """Return the number of weights in a folder's *.safetensors, from their headers; None where none is whole."""
+    """Return the number of weights in a folder's *.safetensors headers; None where no file is complete."""
     try:
         found = checkpoint_totals(folder)
     except UsageError:

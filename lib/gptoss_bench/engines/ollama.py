@@ -1,5 +1,4 @@
-"""Ollama, the real one: launched, or found as the service that its installer sets up; what it says of itself."""
-# MERGED: The models of a running Ollama: pulled with progress, and dropped from memory for a cold start.
+"""Launch Ollama, find its running service, read what it reports, pull and unload its models."""
 
 import asyncio
 import json
@@ -13,20 +12,20 @@ import httpx
 
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import LaunchOptions
-from gptoss_bench.engines.ollama_emulator.messages import EMBEDDED_VERSION
-from gptoss_bench.engines.questions import Facts, as_object, ask, asking, entries, same_model, with_facts
 from gptoss_bench.engines.registry import version_notes
+from gptoss_bench.engines.server_facts import Facts, add_facts, entries, facts_client, fetch, json_object, same_model
 from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels
 from gptoss_client import Endpoint, RunFailed, UsageError, request_headers
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
-FRONT = "llama.cpp behind an Ollama-API front"
+EMULATOR_NAME = "llama.cpp behind an Ollama-API front"
+EMULATOR_VERSION = "0.0.0-embedded"  # what `ollama_emulator` answers where Ollama reports its version
 ADVICE = "install it from ollama.com"
 
 
 @dataclass(frozen=True, slots=True)
 class Ollama:
-    """`ollama serve` with `slots` requests at a time; `context` None leaves its size to Ollama, which goes by VRAM."""
+    """`ollama serve` with `slots` requests at a time; with `context` None, Ollama chooses it by the GPU's memory."""
 
     model: str
     slots: int = 1
@@ -40,39 +39,39 @@ class Ollama:
         return cls(model, slots=options.slots, context=options.context)
 
     def prepare(self) -> Endpoint:
-        """Raise UsageError where there is no ollama, or where it has not pulled the model."""
+        """Return the endpoint. Raises UsageError where ollama is not installed or has not pulled the model."""
         executable("ollama", "ollama", ADVICE)
         store = model_store()
-        # A store that is not there yet is the program's own business; one that is must have the model.
+        # Ollama creates a missing store itself; an existing one must have the model.
         if (store / "manifests").is_dir() and not manifest_of(store, self.model).is_file():
             raise UsageError(
-                f"ollama has not pulled {self.model} into {store}; to fetch it: ollama pull {self.model} "
-                "(a service that has it is used where it runs: OLLAMA_HOST, or url=http://HOST:PORT)"
+                f"ollama has not pulled {self.model} into {store}; to download it: ollama pull {self.model} "
+                "(to use a running service that has it, set OLLAMA_HOST or url=http://HOST:PORT)"
             )
         facts = {"num_parallel": self.slots}
         return Endpoint(url="", model=self.model, dialect="ollama", engine="ollama", facts=facts)
 
     def command(self, port: int) -> list[str]:
-        """All that matters is in the environment."""
+        """Return `ollama serve`; its settings are environment variables."""
         return [executable("ollama", "ollama", ADVICE), "serve"]
 
     def environment(self, port: int) -> dict[str, str]:
-        """Address, requests at a time, and the context where it is not left to Ollama."""
+        """Return its address, the number of parallel requests, and the context where it is given."""
         sized = {} if self.context is None else {"OLLAMA_CONTEXT_LENGTH": str(self.context)}
         return {"OLLAMA_HOST": f"127.0.0.1:{port}", "OLLAMA_NUM_PARALLEL": str(self.slots), **sized}
 
     async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str = "") -> Endpoint:
-        """As one that runs already."""
+        """Return the endpoint with what Ollama reports."""
         return await describe_ollama(http, endpoint)
 
 
 def model_store() -> Path:
-    """The folder in which an `ollama serve` of ours would look for its models."""
+    """Return the folder in which an `ollama serve` of this user keeps its models."""
     return Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama" / "models")
 
 
 def manifest_of(store: Path, model: str) -> Path:
-    """The file that is there once a model was pulled: registry, owner, name and tag are its folders."""
+    """Return the file that exists once a model is pulled; its path is registry, owner, name and tag."""
     name, _, tag = model.partition(":")
     parts = name.split("/")
     defaults = ["registry.ollama.ai", "library"]
@@ -80,7 +79,7 @@ def manifest_of(store: Path, model: str) -> Path:
 
 
 def service_url() -> str:
-    """Where a service of Ollama listens: OLLAMA_HOST as Ollama reads it (a port is 11434 where none is said)."""
+    """Return the URL of the Ollama service: OLLAMA_HOST as Ollama reads it, with 11434 as the default port."""
     address = (os.environ.get("OLLAMA_HOST") or DEFAULT_HOST).strip().rstrip("/")
     scheme, _, rest = address.rpartition("://")
     ported = rest if scheme or rest.rpartition(":")[2].isdigit() else f"{rest.rstrip(':')}:{DEFAULT_PORT}"
@@ -88,15 +87,14 @@ def service_url() -> str:
 
 
 async def running_service(model: str) -> str | None:
-    """The url of an Ollama that runs where OLLAMA_HOST or Ollama's default says and has the model; None without one.
+    """Return the URL of the Ollama service where it runs and has the model, else None.
 
-    The installer's service keeps its models where no other user's `ollama serve` finds them, and one GPU holds gpt-oss
-    once: so what runs already is used.
+    A running service is preferred: its models are in the store of another user, and a GPU holds gpt-oss only once.
     """
     url = service_url()
     try:
-        async with asking(url) as http:
-            tags = await ask(http, "/api/tags")
+        async with facts_client(url) as http:
+            tags = await fetch(http, "/api/tags")
     except (UsageError, httpx.InvalidURL):
         return None
     pulled = [str(entry.get("name")) for entry in entries(tags.body, "models")]
@@ -104,13 +102,13 @@ async def running_service(model: str) -> str | None:
 
 
 async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
-    """What Ollama says of itself. `/api/ps` lists what is loaded, so this is asked after a token came back."""
-    version = (await ask(http, "/api/version")).body.get("version")
-    shown = (await ask(http, "/api/show", {"model": endpoint.model})).body
-    details, info = as_object(shown.get("details")), as_object(shown.get("model_info"))
-    loaded = entries((await ask(http, "/api/ps")).body, "models")
+    """Return the endpoint with what Ollama reports. Call it after a token: `/api/ps` lists loaded models only."""
+    version = (await fetch(http, "/api/version")).body.get("version")
+    shown = (await fetch(http, "/api/show", {"model": endpoint.model})).body
+    details, info = json_object(shown.get("details")), json_object(shown.get("model_info"))
+    loaded = entries((await fetch(http, "/api/ps")).body, "models")
     ours: Facts = next((entry for entry in loaded if same_model(endpoint.model, str(entry.get("name")))), {})
-    embedded = version == EMBEDDED_VERSION
+    embedded = version == EMULATOR_VERSION
     label, notes, share = offload(ours)
     facts = {
         "context": ours.get("context_length"),
@@ -125,18 +123,18 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
     }
     described = replace(
         endpoint,
-        engine=FRONT if embedded else endpoint.engine,
+        engine=EMULATOR_NAME if embedded else endpoint.engine,
         version=version,
         quantisation=details.get("quantization_level"),
         label=TINY_LABEL if embedded else join_labels(endpoint.label, label),
     )
-    return with_facts(described, facts, *([] if embedded else [*version_notes("ollama", version), *notes]))
+    return add_facts(described, facts, *([] if embedded else [*version_notes("ollama", version), *notes]))
 
 
 def offload(entry: Mapping[str, Any]) -> tuple[str | None, list[str], float | None]:
-    """From an entry of /api/ps: a label where not all of the model is in GPU memory, the words, the share that is.
+    """Return from an entry of /api/ps the label and notes of a model outside GPU memory, and the share inside.
 
-    Ollama leaves out what is zero, so an entry with a size and without size_vram is all in system memory.
+    Ollama omits zeros, so an entry with a size and without size_vram is entirely in system memory.
     """
     size, vram = entry.get("size"), entry.get("size_vram") or 0
     if not isinstance(size, int) or size <= 0:
@@ -144,21 +142,21 @@ def offload(entry: Mapping[str, Any]) -> tuple[str | None, list[str], float | No
     share = vram / size
     if vram >= size:
         return None, [], 1.0
-    words = f"{share:.0%} of the loaded model ({vram:,} of {size:,} bytes) is in GPU memory, the rest in the system's"
-    return (PARTIAL_LABEL if vram else NO_GPU_LABEL), [words], round(share, 4)
+    note = f"{share:.0%} of the loaded model ({vram:,} of {size:,} bytes) is in GPU memory, the rest in system memory"
+    return (PARTIAL_LABEL if vram else NO_GPU_LABEL), [note], round(share, 4)
 
 
-Pulled = Callable[[str, int, int], None]  # what it does, bytes that are here, bytes in all (0 where not known)
-_SILENCE_S = 120.0
+PullProgress = Callable[[str, int, int], None]  # status, bytes completed, bytes in total (0 where unknown)
+_PULL_IDLE_TIMEOUT_S = 120.0
 
 
 async def unload(endpoint: Endpoint, *, timeout_s: float = 60.0) -> None:
-    """Make an Ollama server drop the endpoint's model; returns when it lists it as loaded no more.
+    """Unload the endpoint's model from an Ollama server; return when the server no longer lists it as loaded.
 
-    Raises UsageError where the endpoint speaks no Ollama API, RunFailed where the model stays.
+    Raises UsageError where the dialect is not Ollama's, RunFailed where the model stays loaded.
     """
     if endpoint.dialect != "ollama":
-        raise UsageError(f"{endpoint.engine} cannot unload a model: a cold start is measured with Ollama's API")
+        raise UsageError(f"{endpoint.engine} cannot unload a model: a cold start needs Ollama's API")
     headers = request_headers(keep_alive=False)
     try:
         async with (
@@ -174,15 +172,15 @@ async def unload(endpoint: Endpoint, *, timeout_s: float = 60.0) -> None:
         raise RunFailed(f"{endpoint.model} was not unloaded within {timeout_s:g} s: {reason}") from None
 
 
-async def pull(url: str, model: str, progress: Pulled) -> None:
-    """Have the Ollama at `url` fetch a model, and tell `progress` how far each of its files is.
+async def pull(url: str, model: str, progress: PullProgress) -> None:
+    """Download a model with the Ollama at `url`; call `progress` for each status line.
 
-    Raises UsageError where nothing answers or the registry has no such model, RunFailed where the pull breaks off.
+    Raises UsageError where nothing answers or the registry has no such model, RunFailed where the download breaks off.
     """
     headers = request_headers(keep_alive=False)
     try:
         async with (
-            httpx.AsyncClient(base_url=url, headers=headers, timeout=_SILENCE_S, trust_env=False) as http,
+            httpx.AsyncClient(base_url=url, headers=headers, timeout=_PULL_IDLE_TIMEOUT_S, trust_env=False) as http,
             http.stream("POST", "/api/pull", json={"model": model, "stream": True}) as answer,
         ):
             last = ""
@@ -200,7 +198,7 @@ async def pull(url: str, model: str, progress: Pulled) -> None:
 
 
 async def _lines(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """The objects of a stream of lines; an answer that is no such line is an error of that status."""
+    """Yield the JSON objects of a stream of lines; a line that is none becomes an error with the HTTP status."""
     async for text in answer.aiter_lines():
         try:
             line = json.loads(text or "{}")

@@ -1,4 +1,4 @@
-"""A server process on a leash: its output goes to a log, its last words tell why it died, it leaves no orphan."""
+"""Run a server process under the supervisor: output goes to a log, and no child process survives it."""
 
 import asyncio
 import contextlib
@@ -19,11 +19,11 @@ LOOPBACK = "127.0.0.1"
 _TAIL = 128 * 2**10
 _CAUSE = re.compile(r"(?:^|\s)((?:[\w.]+\.)?\w*(?:Error|Exception): \S.*)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_STOP_S = 2 * GRACE_S + 5.0  # the leash needs both of its grace periods at most
+_STOP_S = 2 * GRACE_S + 5.0  # the supervisor needs at most both of its grace periods
 
 
 class ServerProcess:
-    """A command under the leash, from its start on. `stop` it on every way out; if nobody does, the leash will."""
+    """A command that runs under the supervisor. Call `stop` on every way out; the supervisor does if the owner dies."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class ServerProcess:
         """The command's exit code as a shell shows it; None while it runs."""
         return self._supervisor.poll()
 
-    def last_words(self, lines: int = 3) -> str:
+    def last_lines(self, lines: int = 3) -> str:
         """Return the last lines with words that the command wrote, as one; "it wrote nothing" where there are none.
 
         The first error that it named goes before them: what servers of several processes say last is only that one of

@@ -28,7 +28,7 @@ _PAUSE_S = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """`status` of HTTP, None where no response came; `error` in words, None where a token came back."""
+    """`status` of HTTP, None where no response came; `error` is a message, None if a token came back."""
 
     status: int | None
     failure: str | None
@@ -63,7 +63,7 @@ async def wait_for_first_token(
             name = process.command[0].rpartition("/")[2]
             raise UsageError(
                 f"the {endpoint.engine} server ended with exit code {process.exit_code} before it was ready "
-                f"({name}, log {process.log}): {process.last_words()}"
+                f"({name}, log {process.log}): {process.last_lines()}"
             )
         if _is_final(endpoint, answer):
             raise UsageError(_explain(endpoint, answer))
@@ -75,7 +75,7 @@ async def wait_for_first_token(
 
 
 def _is_final(endpoint: Endpoint, answer: _Answer) -> bool:
-    """Whether asking again is of no use. A refused connection, HTTP 5xx and a cut reply may be a server that starts.
+    """Return whether a retry is useless. A refused connection, HTTP 5xx or a cut reply may come from a starting server.
 
     An Ollama answers only once it is up: its 500 says that the model cannot be loaded.
     """

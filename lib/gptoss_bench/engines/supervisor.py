@@ -1,8 +1,8 @@
-"""Runs a command that must not outlive us: `python -m gptoss_bench.engines.leash -- COMMAND …`.
+"""Run a command that must not outlive its owner: `python supervisor.py -- COMMAND …`.
 
-The command gets a session of its own. When the leash's stdin ends - its owner holds the other end, and however that
-owner dies the kernel closes it - or when a signal asks for it, every process of the command is told to end, and
-after a grace period made to. The standard library only, and no other room: it has to start at once and stay small.
+The command gets a session of its own. The owner holds the other end of stdin: when the owner dies in any way, the
+kernel closes stdin. Then, or on a signal, every process of the command gets SIGTERM, and SIGKILL after a grace period.
+The module uses the standard library only, so that it starts at once and stays small.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def run(command: list[str], grace_s: float = GRACE_S) -> int:
-    """Run `command` until it ends or the leash is pulled; return its exit code as a shell shows it."""
+    """Run `command` until it ends or stdin closes; return its exit code as a shell reports it."""
     owner = os.getppid()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # so that a process whose parent is gone becomes ours and is found
     wake, waker = os.pipe()

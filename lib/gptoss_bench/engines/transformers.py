@@ -9,8 +9,8 @@ import httpx
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import LaunchOptions
 from gptoss_bench.engines.model_files import count_parameters, hub_cache, local_model, require_disk_space_for
-from gptoss_bench.engines.questions import with_facts
 from gptoss_bench.engines.registry import version_notes
+from gptoss_bench.engines.server_facts import add_facts
 from gptoss_bench.runs import CPU_LABEL, installed_gpus, join_labels, model_label
 from gptoss_client import Endpoint, UsageError
 
@@ -37,7 +37,7 @@ class Transformers:
         return None if folder is None else folder.parent
 
     def prepare(self) -> Endpoint:
-        """Raise UsageError where there is no transformers, no such checkpoint, or no room on the disk to fetch it."""
+        """Raise UsageError where there is no transformers, no such checkpoint, or too little disk space."""
         program = executable("transformers", "transformers", ADVICE)
         folder = local_model(self.model)
         if folder is None:
@@ -56,7 +56,7 @@ class Transformers:
             version=installed_version(Path(program)),
             label=join_labels(model_label(self.model, parameters), None if installed_gpus() else CPU_LABEL),
         )
-        return with_facts(endpoint, {"parameters": parameters})
+        return add_facts(endpoint, {"parameters": parameters})
 
     def command(self, port: int) -> list[str]:
         """The server of one model."""
@@ -72,7 +72,7 @@ class Transformers:
         """Its log tells where MXFP4 was given up for BF16; its API tells nothing."""
         dequantised = "dequantiz" in log
         notes = ["transformers says that it took the MXFP4 weights apart to BF16"] if dequantised else []
-        found = with_facts(endpoint, {"dequantised": dequantised or None}, *notes)
+        found = add_facts(endpoint, {"dequantised": dequantised or None}, *notes)
         found = replace(found, quantisation="BF16" if dequantised else found.quantisation)
         return await describe_transformers(http, found)
 
@@ -82,7 +82,7 @@ async def describe_transformers(_http: httpx.AsyncClient, endpoint: Endpoint) ->
     folder = Path(endpoint.model.partition("@")[0])
     parameters = count_parameters(folder) if folder.is_absolute() else None
     labelled = replace(endpoint, label=endpoint.label or model_label(endpoint.model, parameters))
-    return with_facts(labelled, {"parameters": parameters}, *version_notes("transformers", endpoint.version))
+    return add_facts(labelled, {"parameters": parameters}, *version_notes("transformers", endpoint.version))
 
 
 def installed_version(program: Path) -> str | None:

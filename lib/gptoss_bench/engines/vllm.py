@@ -1,5 +1,4 @@
-"""vLLM's own server, where `vllm` is installed."""
-# MERGED: What vLLM's log says and its API does not. Text in, facts out; a line that a version words otherwise is n
+"""Launch vLLM, and read what its API and its log report; a log line in an unknown form is ignored."""
 
 import re
 from collections.abc import Callable
@@ -12,8 +11,8 @@ import httpx
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import PREFIX_CACHING, LaunchOptions
 from gptoss_bench.engines.model_files import count_parameters, local_model, require_disk_space_for
-from gptoss_bench.engines.questions import Facts, ask, entries, with_facts
 from gptoss_bench.engines.registry import version_notes
+from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch
 from gptoss_bench.runs import CPU_LABEL, join_labels, model_label, tiny_model_label
 from gptoss_client import Endpoint, UsageError
 
@@ -41,7 +40,7 @@ class Vllm:
         return cls(model, options.context, PREFIX_CACHING[options.prefix_caching], options.arguments)
 
     def prepare(self) -> Endpoint:
-        """Raise UsageError where there is no vllm, no such checkpoint, or no room on the disk to fetch it."""
+        """Raise UsageError where there is no vllm, no such checkpoint, or too little disk space."""
         executable("vllm", "vllm", ADVICE)
         folder = local_model(self.model)
         if folder is None:
@@ -80,16 +79,16 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
 
     Where the checkpoint is in a folder of this machine, its weights are counted: a toy is labelled whoever serves it.
     """
-    version = (await ask(http, "/version")).body.get("version")
-    listed = entries((await ask(http, "/v1/models")).body, "data")
+    version = (await fetch(http, "/version")).body.get("version")
+    listed = entries((await fetch(http, "/v1/models")).body, "data")
     ours: Facts = next((entry for entry in listed if entry.get("id") == endpoint.model), {})
-    metrics = (await ask(http, "/metrics")).text
+    metrics = (await fetch(http, "/metrics")).text
     facts = {"context": ours.get("max_model_len"), **read_log(log), **read_cache_config(metrics)}
     folder = Path(str(ours.get("root") or ""))
     parameters = count_parameters(folder) if folder.is_absolute() else None
     notes = version_notes("vllm", version)
     if not metrics.count("vllm:"):
-        notes.append("this vLLM shows no /metrics: its own timings are no witness of this run")
+        notes.append("this vLLM has no /metrics: the run has no timings of the server")
     on_cpu = CPU_LABEL if facts.get("device") == "cpu" else None
     described = replace(
         endpoint,
@@ -97,7 +96,7 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
         quantisation=facts.pop("quantisation", None) or endpoint.quantisation,
         label=join_labels(endpoint.label or model_label(endpoint.model, parameters), on_cpu),
     )
-    return with_facts(described, {**facts, "parameters": parameters}, *notes)
+    return add_facts(described, {**facts, "parameters": parameters}, *notes)
 
 
 # The name of a fact, what to look for, how to read it. Wordings of vLLM 0.10 to 0.33.

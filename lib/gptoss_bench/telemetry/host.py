@@ -1,5 +1,4 @@
-"""What the operating system says of the machine, of the client, and of the engine's processes where it can see them."""
-# MERGED: The CPU that this process used between two moments.
+"""Read CPU and memory of the machine, the client and the processes of the engine."""
 
 import contextlib
 import os

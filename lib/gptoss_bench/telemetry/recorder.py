@@ -1,5 +1,4 @@
-"""The machine beside the load: a sampler in a process of its own, the marks of the phases, and the tables of both."""
-# MERGED: The three witnesses of a run beside the client: the server's metrics, the GPUs and the machine, phase by
+"""Record GPU, host and server metrics beside a load: a sampler process, phase marks, and the tables of both."""
 
 import asyncio
 import contextlib
@@ -143,7 +142,7 @@ TABLES = ("gpu", "host", "server")
 
 
 class TelemetryRecorder:
-    """What they saw so far. None of them can make a run fail: what they lack is said in words."""
+    """Return what was recorded so far; a missing source is a message and never fails the run."""
 
     def __init__(self, telemetry: MachineSampler) -> None:
         """Use `watching` to get one that samples."""

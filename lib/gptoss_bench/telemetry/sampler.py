@@ -1,7 +1,7 @@
 """Samples GPU, host and server gauges from outside: `python -m gptoss_bench.telemetry.sampler FILE --client PID`.
 
 A process of its own at low priority, so that looking does not disturb what is looked at. A line of JSON a sample goes
-to FILE; on stdin it is told `{"port": 8000, "metrics": "http://…/metrics"}`, and when stdin ends it ends too.
+to FILE; on stdin it gets `{"port": 8000, "metrics": "http://…/metrics"}`, and when stdin ends it ends too.
 """
 
 import argparse
@@ -30,7 +30,7 @@ TIMEOUT_S = 2.0
 
 
 class Sampler:
-    """The three witnesses and the file that they write to."""
+    """The sources (GPU, host, server) and the file that gets their samples."""
 
     def __init__(self, output: IO[str], client: int) -> None:
         """Open what there is; the first line says which GPUs there are, or why none."""

@@ -1,6 +1,6 @@
 """A sampler's lines and the marks of the phases to three tables, and these to what a summary says of the machine.
 
-Shares are of 1, CPU is in cores, memory in bytes. What was not told is null: never 0, and never an estimate.
+Shares are of 1, CPU is in cores, memory in bytes. An unreported value is null, never 0 and never an estimate.
 """
 
 import json
@@ -195,12 +195,12 @@ def energy_j(gpu: pd.DataFrame, start_ns: int, end_ns: int) -> float | None:
 
 
 def _lost(gpu: pd.DataFrame) -> str | None:
-    """A GPU that told its memory and then nothing more has gone: NVML calls it lost."""
+    """Return the message about a GPU that stopped reporting its memory: NVML calls it lost."""
     there = gpu["memory_used_bytes"].notna()
     if not there.any() or there.iloc[-1]:
         return None
     after_s = (gpu["timestamp_ns"].iloc[int(np.flatnonzero(there)[-1])] - gpu["timestamp_ns"].iloc[0]) / NS_PER_S
-    return f"the GPU told nothing more after {after_s:.1f} s of sampling: it was lost, or its driver was taken away"
+    return f"the GPU stopped reporting after {after_s:.1f} s of sampling: it was lost, or its driver was unloaded"
 
 
 def _throttled(reasons: pd.Series) -> dict[str, float] | None:

@@ -15,7 +15,7 @@ TRIES, PAUSE_S = 5, 0.2  # a server may count its last request a moment after it
 
 
 class ServerMetrics:
-    """Two readings of one server and what came between them. Whatever goes wrong is said in words, never raised."""
+    """Two readings of the metrics of one server and their difference; an error becomes a message, it is not raised."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         """Hold the server; nothing is asked yet."""

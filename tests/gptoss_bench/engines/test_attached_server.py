@@ -89,7 +89,7 @@ def test_a_vllm_is_known_by_its_version_and_tells_its_context():
 
     found = asyncio.run(attached(serve))
     assert (found.engine, found.version, found.facts["context"]) == ("vllm", "0.32.0", 4096)
-    assert found.facts["notes"] == ["this vLLM shows no /metrics: its own timings are no witness of this run"]
+    assert found.facts["notes"] == ["this vLLM has no /metrics: the run has no timings of the server"]
     assert (found.quantisation, found.label, found.keep_alive) == (None, None, True)
 
 
@@ -98,10 +98,10 @@ def test_a_server_that_says_nothing_of_itself_is_compatible():
     assert (found.engine, found.model, found.version, dict(found.facts)) == ("openai-compatible", "m", None, {})
 
 
-@pytest.mark.parametrize(("models", "named"), [(("a", "b"), "it names a, b"), ((), "it names none")])
+@pytest.mark.parametrize(("models", "named"), [(("a", "b"), "it lists a, b"), ((), "it lists none")])
 def test_the_model_has_to_be_said_where_there_is_not_just_one(models, named):
     text = usage_error_of(attached(api(200, SPOKEN, models=models), ""))
-    assert text.startswith("say which model of http://127.0.0.1:") and text.endswith(named)
+    assert text.startswith("choose a model of http://127.0.0.1:") and text.endswith(named)
 
 
 @pytest.mark.parametrize(

@@ -73,4 +73,4 @@ def test_an_ollama_without_the_model_says_how_to_pull_it(tmp_path, on_path):
         "ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path, options=LaunchOptions(context=512)
     )
     text = usage_error_of(entered(server))
-    assert text.endswith("model 'gpt-oss:20b' not found; to fetch it: ollama pull gpt-oss:20b")
+    assert text.endswith("model 'gpt-oss:20b' not found; to download it: ollama pull gpt-oss:20b")

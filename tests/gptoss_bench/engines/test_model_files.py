@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_bench.engines.model_files import count_parameters, is_fetched, lacking, local_model
+from gptoss_bench.engines.model_files import count_parameters, disk_space_error, is_fetched, local_model
 from gptoss_bench.runs.labels import join_labels, model_label
 from gptoss_client.errors import UsageError
 
@@ -74,8 +74,8 @@ def test_what_is_fetched_is_found_in_the_hubs_cache(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_is_too_small_is_told_with_both_numbers():
-    assert lacking("openai/gpt-oss-20b", 13.76e9, 14e9, Path("/models")) is None
-    assert lacking("openai/gpt-oss-20b", 13.76e9, 5e9, Path("/models")) == (
-        "openai/gpt-oss-20b has to be fetched and needs 13.8 GB, /models has 5.0 GB free: "
-        "make room, or name another disk by HF_HOME"
+    assert disk_space_error("openai/gpt-oss-20b", 13.76e9, 14e9, Path("/models")) is None
+    assert disk_space_error("openai/gpt-oss-20b", 13.76e9, 5e9, Path("/models")) == (
+        "openai/gpt-oss-20b has to be downloaded and needs 13.8 GB, /models has 5.0 GB free: "
+        "free some space, or set HF_HOME to a folder on another disk"
     )

@@ -176,7 +176,9 @@ def test_a_model_that_was_not_pulled_is_told_before_anything_starts(tmp_path, mo
     manifest_of(tmp_path, "other").parent.mkdir(parents=True)
     server = open_engine("ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path / "logs")
     text = usage_error_of(entered(server))
-    assert text.startswith(f"ollama has not pulled gpt-oss:20b into {tmp_path}; to fetch it: ollama pull gpt-oss:20b")
+    assert text.startswith(
+        f"ollama has not pulled gpt-oss:20b into {tmp_path}; to download it: ollama pull gpt-oss:20b"
+    )
     assert not (tmp_path / "logs").exists()
     manifest_of(tmp_path, "gpt-oss:20b").parent.mkdir(parents=True, exist_ok=True)
     manifest_of(tmp_path, "gpt-oss:20b").write_text("{}")

@@ -84,7 +84,7 @@ def test_attaching_through_the_one_door_starts_nothing(tiny, tmp_path):
 
 def test_a_model_that_is_not_served_is_refused_with_those_that_are(tiny):
     text = usage_error_of(attach(tiny.url, "gpt-oss:20b"))
-    assert text == f"{tiny.url} does not serve the model gpt-oss:20b: it names gpt-oss-tiny"
+    assert text == f"{tiny.url} does not serve the model gpt-oss:20b: it lists gpt-oss-tiny"
 
 
 def test_an_engine_without_ollamas_api_is_no_ollama_and_cannot_unload(tiny):
@@ -213,7 +213,7 @@ def test_a_file_that_is_no_model_is_told_with_the_servers_last_words(tmp_path):
 
 def test_a_missing_model_says_how_to_make_it(tmp_path):
     text = usage_error_of(entered(serve_tiny(tmp_path, model=tmp_path / "gpt-oss-tiny.gguf")))
-    assert "is missing: make model makes it again (about" in text
+    assert "is missing: run `make model` (about" in text
 
 
 def test_a_port_that_is_taken_is_named(tmp_path, tiny):

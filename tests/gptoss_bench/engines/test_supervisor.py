@@ -130,28 +130,28 @@ def test_exit_code_and_last_words_are_told(log):
     server = ServerProcess(["sh", "-c", "echo one; echo ----; echo two >&2; exit 7"], log)
     wait_until(lambda: server.exit_code is not None, "the command ended")
     assert server.exit_code == 7
-    assert server.last_words() == "one | two"
-    assert server.last_words(lines=1) == "two"
+    assert server.last_lines() == "one | two"
+    assert server.last_lines(lines=1) == "two"
 
 
 def test_a_program_that_is_not_there_is_named(log):
     server = ServerProcess(["no-such-server", "--port", "1"], log)
     wait_until(lambda: server.exit_code is not None, "the supervisor ended")
     assert server.exit_code == 127
-    assert server.last_words() == "cannot start no-such-server: No such file or directory"
+    assert server.last_lines() == "cannot start no-such-server: No such file or directory"
 
 
 def test_a_command_without_a_word_wrote_nothing(log):
     server = ServerProcess(["true"], log)
     wait_until(lambda: server.exit_code is not None, "the command ended")
-    assert (server.exit_code, server.last_words()) == (0, "it wrote nothing")
+    assert (server.exit_code, server.last_lines()) == (0, "it wrote nothing")
 
 
 def test_the_key_is_not_handed_to_a_server(log, monkeypatch):
     monkeypatch.setenv("GPTOSS_API_KEY", "sk-secret")
     server = ServerProcess(["sh", "-c", 'echo "$MARK and ${GPTOSS_API_KEY:-no key}"'], log, {"MARK": "given"})
     wait_until(lambda: server.exit_code is not None, "the command ended")
-    assert server.last_words() == "given and no key"
+    assert server.last_lines() == "given and no key"
 
 
 def test_a_log_that_cannot_be_written_is_bad_usage(tmp_path):

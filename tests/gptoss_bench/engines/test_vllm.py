@@ -6,7 +6,7 @@ import re
 import pytest
 from tests.gptoss_bench.engines.test_attached_server import SPOKEN, api, attached
 
-from gptoss_bench.engines.launch import portable, shown_environment
+from gptoss_bench.engines.launch import portable_command, recorded_environment
 from gptoss_bench.engines.launch_options import LaunchOptions, check_options
 from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.vllm import Vllm, read_cache_config, read_log
@@ -76,8 +76,8 @@ def test_the_command_line_says_what_was_wished_and_nothing_else(tmp_path, monkey
     wished = Vllm(str(tmp_path / "tiny"), 512, False, ("--enforce-eager",)).command(7)[3:]
     more = ["--served-model-name", "tiny", "--max-model-len", "512", "--no-enable-prefix-caching", "--enforce-eager"]
     assert wished == [*address, *more]
-    assert portable([f"--log-dir={tmp_path / 'here'}", "--port=1"]) == "--log-dir=here --port=1"
-    assert portable([str(tmp_path / "vllm"), "serve", str(tmp_path / "tiny"), *address]).startswith(
+    assert portable_command([f"--log-dir={tmp_path / 'here'}", "--port=1"]) == "--log-dir=here --port=1"
+    assert portable_command([str(tmp_path / "vllm"), "serve", str(tmp_path / "tiny"), *address]).startswith(
         "vllm serve tiny --host"
     )
 
@@ -85,7 +85,7 @@ def test_the_command_line_says_what_was_wished_and_nothing_else(tmp_path, monkey
 def test_no_secret_is_among_the_variables_that_are_recorded(monkeypatch):
     monkeypatch.setenv("VLLM_API_KEY", "sk-secret")
     monkeypatch.setenv("VLLM_ATTENTION_BACKEND", "TRITON_ATTN")
-    shown = shown_environment({"HF_TOKEN": "hf-secret", "VLLM_NO_USAGE_STATS": "1"})
+    shown = recorded_environment({"HF_TOKEN": "hf-secret", "VLLM_NO_USAGE_STATS": "1"})
     assert shown["VLLM_ATTENTION_BACKEND"] == "TRITON_ATTN" and shown["VLLM_NO_USAGE_STATS"] == "1"
     assert "secret" not in str(shown)
 

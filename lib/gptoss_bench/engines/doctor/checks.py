@@ -23,7 +23,7 @@ GET = {
 }
 DRIVER = "az vm extension set --publisher Microsoft.HpcCompute --name NvidiaGpuDriverLinux --vm-name … -g …"
 GOOD_CLOCKS = ("tsc", "hyperv_clocksource_tsc_page", "kvm-clock", "arch_sys_counter")  # read without a system call
-RESULTS_BYTES = 10**9  # room that the folders of some runs take: an assumption
+RESULTS_BYTES = 10**9  # assumed size of some run folders
 SPARE_FILES = 64  # as in `connecting`
 
 OK, LACKS, NOTE = "ok", "lacks", "note"
@@ -54,7 +54,7 @@ class MachineFacts:
     system: str
     cards: tuple[GpuFacts, ...]
     pci_devices: int  # NVIDIA's on the bus, with a driver or without
-    smi: str | None  # None: nvidia-smi works; else in words why not
+    smi: str | None  # None: nvidia-smi works; else the reason why not
     programs: Mapping[str, Program]
     models: Mapping[str, str | None]
     free_bytes: Mapping[str, int | None]  # by "results" and by the scenario whose model would be fetched
@@ -82,11 +82,11 @@ class CheckResult:
     check: str
     state: str
     words: str
-    mend: str = ""
+    fix: str = ""
 
     def __str__(self) -> str:
         """As it is printed."""
-        return f"  {self.state:5}  {self.check:13}  {self.words}" + (f"  ->  {self.mend}" if self.mend else "")
+        return f"  {self.state:5}  {self.check:13}  {self.words}" + (f"  ->  {self.fix}" if self.fix else "")
 
 
 def examine(scenario: str, facts: MachineFacts, need: Need) -> list[CheckResult]:
@@ -108,14 +108,14 @@ def examine(scenario: str, facts: MachineFacts, need: Need) -> list[CheckResult]
 
 
 def can_run(lines: list[CheckResult]) -> bool:
-    """Whether nothing is lacking."""
+    """Return whether nothing is missing."""
     return all(line.state != LACKS for line in lines)
 
 
 def report_heading(scenario: str, lines: list[CheckResult]) -> str:
     """The line above the checks: what it is and whether it can be done here."""
-    lacking = sum(line.state == LACKS for line in lines)
-    verdict = f"this machine can: {TARGETS[scenario]}" if not lacking else f"this machine cannot: it lacks {lacking}"
+    missing = sum(line.state == LACKS for line in lines)
+    verdict = f"this machine can: {TARGETS[scenario]}" if not missing else f"this machine cannot: it lacks {missing}"
     return f"{scenario}: {DOCTOR_SCENARIOS[scenario]} - {verdict}"
 
 
@@ -148,7 +148,7 @@ def _memory(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
     words = f"{need.model} in MXFP4 with {need.sequences} × {need.context} tokens needs {_gb(bytes_needed)}"
     have = _largest(facts).memory_bytes if facts.cards else None
     if have is None:
-        return CheckResult("GPU memory", NOTE, f"{words}; how much there is, is not told")
+        return CheckResult("GPU memory", NOTE, f"{words}; its size is unknown")
     words = f"{words}, the GPU has {_gb(have)}"
     used = _largest(facts).used_bytes or 0
     if have >= bytes_needed > have - used:
@@ -210,7 +210,7 @@ def _address_space(facts: MachineFacts) -> CheckResult:
 def _disk(facts: MachineFacts) -> CheckResult:
     free = facts.free_bytes.get("results")
     if free is None:
-        return CheckResult("disk", NOTE, "how much is free for results is not told")
+        return CheckResult("disk", NOTE, "the free space for results is unknown")
     if free < RESULTS_BYTES:
         return CheckResult(
             "disk", LACKS, f"{_gb(free)} free for results, {_gb(RESULTS_BYTES)} wanted", "free some space"
@@ -241,9 +241,9 @@ def _clock(facts: MachineFacts) -> CheckResult:
 
 def _timestamps(facts: MachineFacts) -> CheckResult:
     if facts.kernel_timestamps:
-        return CheckResult("kernel stamps", OK, "arrivals are stamped by the kernel")
-    words = "the kernel stamps nothing: arrivals are stamped when they are read, and a busy client reads late"
-    return CheckResult("kernel stamps", NOTE, words, "use Linux and http://")
+        return CheckResult("timestamps", OK, "the kernel timestamps arrivals")
+    words = "no kernel timestamps: arrivals are timed when they are read, and a busy client reads late"
+    return CheckResult("timestamps", NOTE, words, "use Linux and http://")
 
 
 def _gb(count: int) -> str:

@@ -59,7 +59,7 @@ def gather_facts(models: Mapping[str, str]) -> MachineFacts:
 
 
 def nvidia_smi() -> tuple[tuple[GpuFacts, ...], str | None]:
-    """The GPUs that nvidia-smi lists, and in words why it lists none."""
+    """Return the GPUs that nvidia-smi lists, and the reason if it lists none."""
     if shutil.which("nvidia-smi") is None:
         return (), "nvidia-smi is not on PATH"
     query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.used,driver_version", "--format=csv,noheader,nounits"]
@@ -91,7 +91,7 @@ def program(name: str) -> Program | None:
 
 
 def _installed(executable: Path, name: str) -> str | None:
-    """The version of the Python package beside an executable: asking the program may take half a minute."""
+    """The version of the Python package beside an executable: starting the program may take half a minute."""
     found = executable.parent.parent.glob(f"lib/python3*/site-packages/{name}-*.dist-info")
     return next((folder.name.removesuffix(".dist-info").partition("-")[2] for folder in found), None)
 
@@ -160,13 +160,13 @@ def open_files() -> tuple[int, int] | None:
 
 
 def clock_read_ns() -> int:
-    """What one reading of the clock of all stamps takes, the median of many."""
+    """Return the median time of one clock reading, in ns."""
     timestamps = [time.perf_counter_ns() for _ in range(2001)]
     return round(statistics.median(after - before for before, after in pairwise(timestamps)))
 
 
 def kernel_timestamps(patience_s: float = 1.0) -> bool:
-    """Whether a byte that arrives over loopback carries the kernel's stamp; it begins some time after it was asked."""
+    """Return whether a byte over loopback carries a kernel timestamp; the kernel starts some time after the request."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sender:
         receiver, _ = server.accept()
         with receiver:

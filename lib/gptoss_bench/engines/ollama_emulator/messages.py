@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gptoss_bench.engines.llama_cpp import MODEL_NAME, require_tiny
-from gptoss_bench.engines.questions import same_model
+from gptoss_bench.engines.server_facts import same_model
 from gptoss_bench.paths import TINY_MODEL
 from gptoss_client import ServerTimings
 
-EMBEDDED_VERSION = "0.0.0-embedded"  # what our own front answers where Ollama names its version
+EMULATOR_VERSION = "0.0.0-embedded"  # what our own front answers where Ollama names its version
 NAME = f"{MODEL_NAME}:latest"
 KEEP_S = 300.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -39,7 +39,7 @@ class Line:
         return line | more
 
 
-def upstream_question(question: Json, options: Json, chat: bool) -> Json:
+def upstream_request(question: Json, options: Json, chat: bool) -> Json:
     """The same question in llama.cpp's words. A negative num_predict means no limit."""
     if chat:
         messages = question["messages"]
@@ -80,7 +80,7 @@ def pull_lines(entry: Json, model: str) -> list[Json]:
     return [first, *file, {"status": "verifying sha256 digest"}, {"status": "success"}]
 
 
-def keep_seconds(keep_alive: object) -> float:
+def keep_alive_s(keep_alive: object) -> float:
     """Ollama's keep_alive: seconds, or a text such as "5m"; below zero means for ever. Raises ValueError."""
     if keep_alive is None:
         return KEEP_S

@@ -18,20 +18,20 @@ import httpx
 
 from gptoss_bench.engines.ollama_emulator.http import Exchange, compact, listen
 from gptoss_bench.engines.ollama_emulator.messages import (
-    EMBEDDED_VERSION,
+    EMULATOR_VERSION,
     KEEP_S,
     NAME,
     Json,
     Line,
     figures,
-    keep_seconds,
+    keep_alive_s,
     model_entry,
     pull_lines,
-    upstream_question,
+    upstream_request,
 )
 from gptoss_bench.engines.ollama_emulator.resident import Resident
 from gptoss_bench.engines.process import LOOPBACK
-from gptoss_bench.engines.questions import same_model
+from gptoss_bench.engines.server_facts import same_model
 from gptoss_client import Decoder, Endpoint, Event, Reply, UsageError, assemble_reply, decode_body
 
 
@@ -68,7 +68,7 @@ class Emulator:
             case "/":
                 await exchange.text(200, "This is not Ollama; it speaks its API over llama.cpp")
             case "/api/version":
-                await exchange.json(200, {"version": EMBEDDED_VERSION})
+                await exchange.json(200, {"version": EMULATOR_VERSION})
             case "/api/tags":
                 await exchange.json(200, {"models": [self._entry]})
             case "/api/ps":
@@ -97,7 +97,7 @@ class Emulator:
         return await self._speak(exchange, question, model, began)
 
     async def _pull(self, exchange: Exchange, model: str) -> None:
-        """The one model is here: all of it is told as fetched. Any other is one that no registry has."""
+        """Answer a pull: the tiny model is complete at once, any other model is unknown."""
         await exchange.begin("application/x-ndjson")
         for line in pull_lines(self._entry, model):
             await exchange.send(compact(line) + b"\n")
@@ -120,7 +120,7 @@ class Emulator:
     async def _speak(self, exchange: Exchange, question: Json, model: str, began: float) -> None:
         """/api/chat and /api/generate."""
         chat = exchange.path == "/api/chat"
-        keep_s = keep_seconds(question.get("keep_alive"))
+        keep_s = keep_alive_s(question.get("keep_alive"))
         options = question.get("options") or {}
         line = Line(model, chat)
         if not question.get("messages" if chat else "prompt"):
@@ -128,7 +128,7 @@ class Emulator:
         async with self._resident.loaded(int(options.get("num_ctx") or self._context), keep_s) as endpoint:
             load_s = time.perf_counter() - began
             streaming = bool(question.get("stream", True))
-            upstream = upstream_question(question, options, chat)
+            upstream = upstream_request(question, options, chat)
             status, said = await self._relay(exchange, endpoint, upstream, line if streaming else None)
         if said.error is not None:
             last: Json = {"error": said.error}
@@ -202,7 +202,7 @@ async def _serve(port: int, context: int, slots: int, log_dir: Path) -> None:
 
 
 def main() -> None:
-    """Serve until told to end."""
+    """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--context", type=int, default=2048, help="tokens of one slot where num_ctx is not given")

@@ -80,8 +80,8 @@ def test_a_machine_without_a_gpu_and_an_engine_is_told_what_to_do(scenario):
     facts = replace(NONE, models={"local": "x"})
     found = lines(scenario, facts)
     assert found["GPU"].state == found["engine"].state == LACKS
-    assert found["GPU"].mend.endswith("_v5")
-    assert all(line.mend for line in found.values() if line.state == LACKS)
+    assert found["GPU"].fix.endswith("_v5")
+    assert all(line.fix for line in found.values() if line.state == LACKS)
     assert can_run(list(lines("local", facts).values()))
     assert "this machine cannot" in report_heading(scenario, list(found.values()))
 
@@ -93,7 +93,7 @@ def test_a_machine_without_a_gpu_and_an_engine_is_told_what_to_do(scenario):
         ({"cards": ()}, "GPU", LACKS, "lists no GPU"),
         ({"cards": (GpuFacts("NVIDIA L4", 24 * GIB, "550"),)}, "GPU", NOTE, "not the H100 of the write-up"),
         ({"cards": (GpuFacts("NVIDIA A100", 12 * GIB, "550"),)}, "GPU memory", LACKS, "the GPU has 12.9 GB"),
-        ({"cards": (GpuFacts("NVIDIA H100", None, "550"),)}, "GPU memory", NOTE, "is not told"),
+        ({"cards": (GpuFacts("NVIDIA H100", None, "550"),)}, "GPU memory", NOTE, "is unknown"),
         ({"cards": (replace(H100, used_bytes=90 * GIB),)}, "GPU memory", NOTE, "are in use"),
         ({"programs": {"vllm": Program("on PATH", "0.9.2")}}, "engine", LACKS, "does not know gpt-oss yet"),
         ({"programs": {"vllm": Program("on PATH", "0.10.1+gptoss")}}, "engine", NOTE, "this kit was tried with"),
@@ -102,19 +102,19 @@ def test_a_machine_without_a_gpu_and_an_engine_is_told_what_to_do(scenario):
         ({"models": {"h100": None}}, "model", NOTE, "will be fetched: 13.8 GB"),
         ({"models": {}, "free_bytes": {"h100": 10**9}}, "model", LACKS, "1.0 GB are free"),
         ({"free_bytes": {"results": 10**6}}, "disk", LACKS, "free for results"),
-        ({"free_bytes": {}}, "disk", NOTE, "not told"),
+        ({"free_bytes": {}}, "disk", NOTE, "is unknown"),
         ({"open_files": (64, 256)}, "open files", LACKS, "320 wanted, 256 allowed"),
         ({"open_files": (64, 4096)}, "open files", OK, "the load raises it itself"),
         ({"open_files": None}, "open files", OK, "no limit"),
         ({"clock": "hpet"}, "clock", NOTE, "by a system call"),
         ({"clock": None}, "clock", NOTE, "not reported"),
-        ({"kernel_timestamps": False}, "kernel stamps", NOTE, "a busy client reads late"),
+        ({"kernel_timestamps": False}, "timestamps", NOTE, "a busy client reads late"),
     ],
 )
 def test_each_thing_that_is_missing_or_odd_has_its_line(changed, check, state, words):
     line = lines("h100", replace(GOOD, **changed))[check]
     assert (line.state, words in line.words) == (state, True), line
-    assert line.mend or state != LACKS
+    assert line.fix or state != LACKS
 
 
 def test_the_120b_needs_more_than_an_a10_and_less_than_an_h100():

@@ -12,7 +12,7 @@ import pytest
 from gptoss_bench.engines.attached_server import attach
 from gptoss_bench.engines.launch_options import LaunchOptions
 from gptoss_bench.engines.ollama import unload
-from gptoss_bench.engines.ollama_emulator.messages import keep_seconds
+from gptoss_bench.engines.ollama_emulator.messages import keep_alive_s
 from gptoss_bench.engines.open import open_engine
 from gptoss_client.plan import LoadPlan
 from gptoss_client.requests import request_body
@@ -172,10 +172,10 @@ def test_a_model_server_that_was_killed_is_started_again(front):
     ("keep_alive", "seconds"), [(None, 300), (0, 0), ("0", 0), (2.5, 2.5), ("90s", 90), ("2m", 120), ("500ms", 0.5)]
 )
 def test_keep_alive_is_seconds_or_a_text_with_a_unit(keep_alive, seconds):
-    assert keep_seconds(keep_alive) == seconds
+    assert keep_alive_s(keep_alive) == seconds
 
 
 def test_keep_alive_below_zero_is_for_ever_and_nonsense_is_refused(front):
-    assert keep_seconds(-1) == keep_seconds("-1m") == float("inf")
+    assert keep_alive_s(-1) == keep_alive_s("-1m") == float("inf")
     answer = post(front, "/api/generate", {"model": front.model, "keep_alive": "soon"})
     assert answer.status_code == 400
