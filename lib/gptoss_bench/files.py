@@ -1,4 +1,4 @@
-"""Write a file in one step: whoever reads it finds the old one or the new one, never a half."""
+"""Replace a file atomically: readers see the old or the new content."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield the path to write to; it takes the target's place when the block ends well."""
+    """Yield a path to write to; it replaces the target if the block raises nothing."""
     part = target.with_name(target.name + ".part")
     try:
         yield part
@@ -20,7 +20,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def write_json(target: Path, content: Any) -> None:
-    """Write a JSON document. Raises ValueError on NaN and infinity: a missing number is null."""
+    """Write a JSON document. Raises ValueError on NaN and infinity; a missing number is null."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
     with replacing(target) as part:
         part.write_text(text + "\n", encoding="utf-8")

@@ -1,5 +1,4 @@
-"""The runs on disk as one table: what each measured, what its lint found, and what the newest verdicts make of it."""
-# MERGED: The runs on disk: which of each scenario counts.
+"""List the runs on disk as one table, and choose the newest run of each scenario."""
 
 import json
 from collections import Counter
@@ -23,7 +22,7 @@ COUNTS = ("concurrency", "completed", "failed")
 
 
 def runs_table(results: Path = paths.RESULTS) -> pd.DataFrame:
-    """One row a run, the newest first; COLUMNS says its columns. A folder that cannot be read is a row that says so."""
+    """Return one row per run, newest first, with RUN_COLUMNS. An unreadable folder has its error as status."""
     verdicts: dict[str, str] = {}
     rows = []
     for file in sorted((results / "runs").glob("*/manifest.json"), reverse=True):
@@ -64,7 +63,7 @@ def _row(run: Run) -> dict[str, Any]:
 
 
 def _lint(file: Path) -> str:
-    """How many findings of each severity, the gravest first."""
+    """Return the number of findings of each severity, the most severe first."""
     try:
         counts = Counter(finding["severity"] for finding in json.loads(file.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
@@ -73,7 +72,7 @@ def _lint(file: Path) -> str:
 
 
 def _marks(verdicts: pd.DataFrame) -> dict[str, str]:
-    """By run: how many claims it decided, and how."""
+    """Return by run the number of claims it decided, with each verdict."""
     decided = verdicts[verdicts["run_id"].notna()]
     marks: dict[str, str] = {}
     for run_id, words in decided.groupby("run_id")["verdict"]:
@@ -82,7 +81,7 @@ def _marks(verdicts: pd.DataFrame) -> dict[str, str]:
 
 
 def filter_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascending: bool = False) -> pd.DataFrame:
-    """The rows in which every one of these words occurs, in the order of one column; unknown values come last.
+    """Return the rows that contain every one of these words, sorted by one column with unknown values last.
 
     Raises UsageError where there is no such column.
     """
@@ -95,7 +94,7 @@ def filter_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascend
 
 
 def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> list[Run]:
-    """The runs named, or else the newest complete run of each scenario, oldest first.
+    """Return the named runs, or the newest complete run of each scenario, oldest first.
 
     A run without a label goes before one that carries a label, and one of a real model before a tiny one's, however
     new: what was measured on a GPU is not lost to a later try on the embedded engine. Raises UsageError where a named
@@ -114,6 +113,6 @@ def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> l
 
 
 def _worth(run: Run) -> int:
-    """0 of a run in which no gpt-oss answered, 1 of another with a label, 2 without one."""
+    """Return 0 for a run without a gpt-oss model, 1 for another run with a label, 2 for a run without a label."""
     label = str(run.manifest["label"] or "")
     return 0 if no_gpt_oss_labels(label) else 1 if label else 2

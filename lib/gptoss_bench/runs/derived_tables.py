@@ -1,4 +1,4 @@
-"""Traces to the tables of a run folder and back to frames, a batch of requests at a time, so that memory stays flat.
+"""Write the tables of a run folder from its traces and read them back, in batches, so that memory stays flat.
 
 The same traces give the same files, byte for byte, with the same versions of pandas and pyarrow.
 """
@@ -26,7 +26,7 @@ pa.set_memory_pool(_POOL)
 
 
 def write_tables(traces: Iterable[Trace], folder: Path) -> None:
-    """Write requests.parquet and events.parquet, the second a row group a batch; neither where there is no trace."""
+    """Write requests.parquet, and events.parquet with one row group per batch; neither without a trace."""
     with ExitStack() as stack:
         requests: list[pa.Table] = []
         for batch in batches(traces):
@@ -42,13 +42,13 @@ def write_tables(traces: Iterable[Trace], folder: Path) -> None:
 
 
 def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The two tables that `write_tables` wrote; those of no trace where it wrote none."""
+    """Return the two tables that `write_tables` wrote; empty tables if it wrote none."""
     file = schema_1.table_file(folder, "events")
     return (read_requests(folder), pd.read_parquet(file)) if file.exists() else derive_tables([])
 
 
 def read_requests(folder: Path) -> pd.DataFrame:
-    """The request table alone."""
+    """Return the request table."""
     if not (folder / "requests.parquet").exists():
         return derive_tables([])[0]
     whole = pq.read_table(folder / "requests.parquet", use_threads=False, pre_buffer=False)
@@ -56,7 +56,7 @@ def read_requests(folder: Path) -> pd.DataFrame:
 
 
 def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
-    """Some columns of the event table, in as little memory as their values need."""
+    """Return some columns of the event table, in the smallest types that hold their values."""
     file = schema_1.table_file(folder, "events")
     if not file.exists():
         return derive_tables([])[1][list(names)]
@@ -64,7 +64,7 @@ def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _columns(file: Path, names: Sequence[str], phases: Sequence[str]) -> pd.DataFrame:
-    """Some columns of a table, read a row group at a time into as few bytes as their values need."""
+    """Read some columns of a table, one row group at a time, into the smallest types that hold their values."""
     with pq.ParquetFile(file) as whole:
         kinds = whole.schema_arrow.empty_table().to_pandas().dtypes
         rows = pd.RangeIndex(whole.metadata.num_rows)
@@ -85,7 +85,7 @@ def _columns(file: Path, names: Sequence[str], phases: Sequence[str]) -> pd.Data
 
 
 def _fitting(whole: pq.ParquetFile, name: str, dtype: Any) -> Any:
-    """The shortest type of integer, with nulls where `dtype` has them, that holds all values; else `dtype`."""
+    """Return the smallest integer type that holds all values, nullable if `dtype` is; other types are kept."""
     if not is_integer_dtype(dtype):
         return dtype
     index = whole.schema_arrow.get_field_index(name)
@@ -100,7 +100,7 @@ def _fitting(whole: pq.ParquetFile, name: str, dtype: Any) -> Any:
 
 
 def read_table(folder: Path, name: str, traces: Iterable[Trace]) -> pd.DataFrame:
-    """The table "requests" or "events" of a run folder; where it is not on disk, what these traces of the run give."""
+    """Return the table "requests" or "events" of a run folder, derived from the traces if it is not on disk."""
     file = schema_1.table_file(folder, name)
     if file.exists():
         return schema_1.table(pd.read_parquet(file))
@@ -109,6 +109,6 @@ def read_table(folder: Path, name: str, traces: Iterable[Trace]) -> pd.DataFrame
 
 
 def remove_tables(folder: Path) -> None:
-    """Delete the two tables, which no longer hold all requests."""
+    """Delete the two tables, because they no longer hold all requests."""
     for name in NAMES:
         (folder / f"{name}.parquet").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Bodies of responses to columns, one value an event: what repeats is read by its shape, the rest by `wire`. Pure.
+"""Decode response bodies into columns, one value per event: repeated events by their shape, others by the decoder.
 
 The columns are those that `wire` alone would give, whatever the bytes: a shape reads only what `wire` would read in
 the same way, and only where no message is open.
@@ -25,7 +25,7 @@ _EVENTS_PER_SHAPE = 2_000  # a shape costs about as much as so many events that 
 
 
 class Columns:
-    """Bodies are added one by one. A row is an event, in the order of the bodies and of arrival.
+    """Columns to which bodies are added one by one; a row is an event, in order of body and arrival.
 
     `end` is the offset behind the last byte of the event in its body; `kind` is an index into KINDS;
     `count` is the server's running count of tokens, `ids` how many token ids the event lists, both UNKNOWN where it
@@ -33,7 +33,7 @@ class Columns:
     """
 
     def __init__(self, most_shapes: int = 4) -> None:
-        """Columns without rows; so many shapes of each form are kept in mind."""
+        """Create empty columns; `most_shapes` shapes of each form are remembered."""
         self.end = array("q")
         self.kind = array("b")
         self.output = array("b")
@@ -48,7 +48,7 @@ class Columns:
         self._may_learn = 2 * most_shapes * _EVENTS_PER_SHAPE
 
     def add(self, pieces: Sequence[bytes]) -> Reply:
-        """Add the events of one body, and return the reply that they make."""
+        """Add the events of one body and return their reply."""
         body, ends = b"".join(pieces), list(accumulate(map(len, pieces)))
         rows = len(self.end)
         if not body:  # a stopped load may leave a million of these, requests that were never sent
@@ -57,7 +57,7 @@ class Columns:
             return _SILENCE
         try:
             said = self._by_shapes(body, ends)
-        except ValueError:  # a text that is none: `wire` has words for it
+        except ValueError:  # invalid text: the decoder reports it
             self._cut(rows)
             said = self._append(decode_body(pieces), ends)
         count = len(self.end) - rows
@@ -67,7 +67,7 @@ class Columns:
         return replace(assemble_reply(said), events=count, output_events=outputs)
 
     def _by_shapes(self, body: bytes, ends: list[int]) -> list[Event]:
-        """Events that make the same reply as all events of this body."""
+        """Return events that make the same reply as all events of this body."""
         decoder, said, at = Decoder(), list[Event](), 0
         while at < len(body):
             form = decoder.format_at_boundary
@@ -86,7 +86,7 @@ class Columns:
         return said + self._append(decoder.close(), ends)
 
     def _run(self, shape: Shape, body: bytes, at: int) -> tuple[Event, int] | None:
-        """Add the events from here on that have this shape: one event that says what they say, and where they end."""
+        """Add the events from here on that have this shape; return one event with their content, and their end."""
         texts, ends, counts = shape.run(body, at)
         rows = len(ends)
         if not rows:
@@ -125,7 +125,7 @@ class Columns:
             del column[rows:]
 
     def _learn(self, message: bytes, form: str) -> None:
-        """Keep the shape of this event, if it has one; the latest is tried first."""
+        """Remember the shape of this event, if it has one; the latest is tried first."""
         if self._may_learn < _EVENTS_PER_SHAPE:
             return
         self._may_learn -= _EVENTS_PER_SHAPE
@@ -134,14 +134,14 @@ class Columns:
 
 
 def _message_end(body: bytes, at: int, form: str) -> int:
-    """Where the message that begins here may end: `wire` decides, this is only how much it is given at once."""
+    """Return where the message that begins here may end; the decoder decides, this bounds what it gets at once."""
     mark = b"\n\n" if form == "sse" else b"\n"
     found = body.find(mark, at)
     return found + len(mark) if found >= 0 else len(body)
 
 
 def _feed(decoder: Decoder, body: bytes, at: int, stop: int, ends: list[int]) -> list[Event]:
-    """The events of these bytes, fed as they came."""
+    """Return the events of these bytes, decoded in the pieces in which they came."""
     events: list[Event] = []
     while at < stop:
         piece = bisect_right(ends, at)  # the one that holds this byte
@@ -152,7 +152,7 @@ def _feed(decoder: Decoder, body: bytes, at: int, stop: int, ends: list[int]) ->
 
 
 def _decoded(raw: list[bytes]) -> tuple[str, list[int]]:
-    """JSON strings without their quotes: their text together, and the characters of each. ValueError: they are none."""
+    """Return the joined text of JSON strings without quotes, and the length of each. Raises ValueError if invalid."""
     together = b"".join(raw)
     if _CONTROL.search(together):
         raise ValueError("a control character in a JSON string")

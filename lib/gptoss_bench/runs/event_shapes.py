@@ -1,4 +1,4 @@
-"""What the events of one stream have in common: the bytes of one event to a pattern that reads the others. Pure.
+"""Learn from the bytes of one event a pattern that reads the similar events of a stream.
 
 A server writes each event of a stream in the same words; only the text, a few counts and stamps differ. A shape is
 learnt from an event that `wire` has decoded, and proved by having `wire` decode another event that it matches. What
@@ -52,7 +52,7 @@ class Shape:
 
     @classmethod
     def of(cls, message: bytes, form: str) -> Self | None:
-        """The shape of one event of a body in this form ("sse" or "json"); None where none is sure."""
+        """Return the shape of one event of a body in this form ("sse" or "json"); None if no shape is certain."""
         if not _MESSAGE[form].fullmatch(message):
             return None
         (example,) = decode_body([message])
@@ -67,11 +67,11 @@ class Shape:
         return shape if pattern.fullmatch(message) and shape._reads(probe) else None
 
     def saying(self, text: str, event: Event) -> Event:
-        """This event with another text."""
+        """Return this event with another text."""
         return replace(event, reasoning=text) if self.reasoning else replace(event, answer=text)
 
     def run(self, body: bytes, at: int) -> tuple[list[bytes], list[int], list[int]]:
-        """The events from here on that have this shape: the text of each as it is written, its end, and its count.
+        """Return the events from here on that have this shape: raw text, end and token count of each.
 
         The texts may hold control characters, which JSON forbids and `wire` has words for.
         """
@@ -97,7 +97,7 @@ class Shape:
         return texts, ends, counts
 
     def _reads(self, probe: bytes) -> bool:
-        """Whether `wire` reads another event of this shape as this shape does."""
+        """Return whether the decoder reads another event of this shape as the shape does."""
         match = self.pattern.fullmatch(probe)
         if match is None or "text" not in self.pattern.groupindex:
             return False
@@ -108,7 +108,7 @@ class Shape:
 
 
 def _pattern(message: bytes, said: str, counter: bytes | None) -> tuple[re.Pattern[bytes], bytes, set[bytes]]:
-    """The pattern, another event that it should match, and the keys whose values it lets differ."""
+    """Return the pattern, another event that it must match, and the keys whose values may differ."""
     pattern, probe, varied = b"", b"", set[bytes]()
     key, at = b"", 0
     for match in _TOKEN.finditer(message):
@@ -129,7 +129,7 @@ def _pattern(message: bytes, said: str, counter: bytes | None) -> tuple[re.Patte
 
 
 def _outline(event: Event) -> tuple[object, ...]:
-    """What the event says, and which numbers it states."""
+    """Return the content of the event and the numbers in it."""
     said = (event.kind, event.answer, event.reasoning, event.tool, event.finish_reason, event.error, event.ended)
     stated = (event.prompt_tokens, event.completion_tokens, event.reasoning_tokens, event.cached_tokens, event.timings)
     return (*said, event.token_ids, *(number is None for number in stated))

@@ -1,4 +1,4 @@
-"""Decoded bodies and their stamps to the event table, whole columns at a time. Pure."""
+"""Build the event table from decoded bodies and arrival times, one column at a time."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -29,7 +29,7 @@ EVENT_COLUMNS = {
 
 
 def build_event_table(traces: Sequence[Trace], replies: Sequence[Reply], columns: Columns) -> pd.DataFrame:
-    """The table of these traces, whose bodies are in `columns` and made these replies; CHUNK_COLUMNS says its types."""
+    """Return the event table of traces whose decoded bodies are in `columns`, with the types of EVENT_COLUMNS."""
     rows = np.asarray(columns.events)
     streams = [trace for trace in traces if trace.status == 200]
     lengths = np.array(columns.length, dtype="int64")
@@ -63,13 +63,13 @@ def build_event_table(traces: Sequence[Trace], replies: Sequence[Reply], columns
 
 
 def _texts(names: Sequence[str], codes: npt.NDArray[Any]) -> pd.Series:
-    """The names that these indices stand for."""
+    """Return the names of these indices."""
     words = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.large_string()))
     return pd.Series(words.dictionary_decode(), dtype="str")
 
 
 def _tokens(replies: Sequence[Reply], columns: Columns) -> pd.arrays.IntegerArray:
-    """The tokens of each event, null where they are not known."""
+    """Return the tokens of each event; null if unknown."""
     stops = np.cumsum(np.asarray(columns.events)).tolist()
     tokens = np.zeros(len(columns.end), dtype="int32")
     unknown = np.zeros(len(columns.end), dtype=bool)
@@ -87,7 +87,7 @@ def _tokens(replies: Sequence[Reply], columns: Columns) -> pd.arrays.IntegerArra
 def _gaps(
     arrival_ns: npt.NDArray[np.int64], output: npt.NDArray[np.bool_], starts: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.float64]:
-    """Seconds from the output-bearing event before, in the same stream; `starts` tells the streams apart."""
+    """Return the seconds since the previous output event of the same stream; `starts` marks where streams begin."""
     gaps = np.full(len(output), np.nan)
     rows = np.flatnonzero(output)
     follows = rows[1:][starts[rows[1:]] == starts[rows[:-1]]]

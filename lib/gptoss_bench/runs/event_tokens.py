@@ -1,4 +1,4 @@
-"""How many tokens each event of a stream brought: as the server counts them, never by splitting text."""
+"""Count the tokens of each event by the counts of the server, never by splitting text."""
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ def event_tokens(
     ids: npt.NDArray[np.int64],
     completion_tokens: int | None,
 ) -> npt.NDArray[np.int64] | None:
-    """Tokens of each event of one stream, or None where the server does not let us know.
+    """Return the tokens of each event of one stream, or None if the server does not report them.
 
     `output` says which events bear output, `count` has the server's running count of tokens (`count_so_far`), `ids` how
     many token ids the event lists, both UNKNOWN where it does not say.
@@ -35,7 +35,7 @@ def event_tokens(
 def _running_counts(
     output: npt.NDArray[np.bool_], count: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64] | None:
-    """The server's count of tokens so far at each output-bearing event."""
+    """Return the server's running count of tokens at each output event."""
     if not output.any():
         return None
     reported = count[output]
@@ -47,7 +47,7 @@ def _running_counts(
 
 
 def count_so_far(event: Event) -> int | None:
-    """The server's running count of tokens, by its usage or else by llama.cpp's timings; None where it states none."""
+    """Return the server's running count of tokens, from its usage or llama.cpp's timings; None without one."""
     if event.completion_tokens is not None:
         return event.completion_tokens
     return event.timings.eval_tokens if event.timings else None

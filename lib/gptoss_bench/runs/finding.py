@@ -1,4 +1,4 @@
-"""What a rule says about a result that breaks it, as a run keeps it in lint.json."""
+"""Define a finding: what a lint rule found in a result, as lint.json keeps it."""
 
 from dataclasses import dataclass
 

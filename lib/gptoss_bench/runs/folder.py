@@ -1,11 +1,10 @@
-"""A run folder: appended to while the run goes on, finished atomically, read back whole or broken.
+"""Write a run folder while the run goes on, finish it atomically, and read it back, complete or not.
 
 A folder whose manifest still says "running" was interrupted; what its spool lists can be read all the same.
 """
 
 import json
 import secrets
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -27,15 +26,13 @@ from gptoss_bench.runs.derived_tables import (
     remove_tables,
     write_tables,
 )
-from gptoss_bench.runs.manifest import code_version, installed_gpus, machine_facts, package_versions
+from gptoss_bench.runs.manifest import SCHEMA_VERSION, new_manifest, utc_now
 from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
 from gptoss_client import WALL_CLOCK, Endpoint, Trace, UsageError
 
-SCHEMA_VERSION = 2
-
 
 class RunFolder:
-    """The writing side of a run. Use as a context manager: leaving it unfinished marks the run incomplete."""
+    """Write one run. Used as a context manager, it marks an unfinished run as incomplete on exit."""
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
         """Open the spool of a folder that exists; `create` is the way in."""
@@ -65,35 +62,18 @@ class RunFolder:
         path = results / "runs" / run_id
         if (path / "manifest.json").exists():
             raise UsageError(f"run {run_id} is there already: a run is never overwritten, leave run_id empty")
-        manifest = {
-            "schema_version": SCHEMA_VERSION,
-            "run_id": run_id,
-            "scenario": scenario,
-            "status": "running",
-            "reason": None,
-            "label": None,
-            "command": command,
-            "parameters": parameters,
-            "code": code_version(),
-            "machine": machine_facts(),
-            "gpus": installed_gpus(),
-            "endpoint": None,
-            "clock": {"source": "CLOCK_MONOTONIC", "unit": "ns", "start_ns": time.perf_counter_ns()},
-            "start_utc": _utc_now(),
-            "end_utc": None,
-            "packages": package_versions(),
-        }
+        manifest = new_manifest(run_id, scenario, parameters, command)
         with _disk_errors_in_words(path):
             path.mkdir(parents=True, exist_ok=True)
             return cls(path, manifest)
 
     def set_endpoint(self, endpoint: Endpoint) -> None:
-        """Say which server this run measures; its label becomes the run's."""
+        """Record the measured server; its label becomes the label of the run."""
         self.manifest |= {"label": endpoint.label, "endpoint": asdict(endpoint)}
         self.write_document("manifest", self.manifest)
 
     def add(self, trace: Trace) -> None:
-        """Append one finished request. Raises UsageError where the disk refuses; what it took stays readable."""
+        """Append one finished request. Raises UsageError if the disk refuses; earlier requests stay readable."""
         with _disk_errors_in_words(self.path):
             if self._derived:
                 remove_tables(self.path)
@@ -102,7 +82,7 @@ class RunFolder:
 
     @contextmanager
     def counting_clock_steps(self) -> Iterator[None]:
-        """Add to the manifest how often the wall clock was set within the block, however the block ends."""
+        """Count in the manifest how often the wall clock was set within the block, however the block ends."""
         before, clock = WALL_CLOCK.steps, self.manifest["clock"]
         try:
             yield
@@ -120,19 +100,19 @@ class RunFolder:
             write_json(self.path / f"{name}.json", content)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
-        """The request table and the event table of what was added so far (`derived.read_tables`), decoded once."""
+        """Return the request table and the event table of the requests added so far, decoded once."""
         with _disk_errors_in_words(self.path):
             self._derive()
             return read_tables(self.path)
 
     def requests(self) -> pd.DataFrame:
-        """The request table alone."""
+        """Return the request table."""
         with _disk_errors_in_words(self.path):
             self._derive()
             return read_requests(self.path)
 
     def event_columns(self, names: Sequence[str]) -> pd.DataFrame:
-        """Some columns of the event table, which may be large."""
+        """Return some columns of the event table, which may be large."""
         with _disk_errors_in_words(self.path):
             self._derive()
             return read_event_columns(self.path, names)
@@ -143,9 +123,9 @@ class RunFolder:
             self._derived = True
 
     def finish(self, summary: dict[str, Any], status: str = "complete", reason: str | None = None) -> "Run":
-        """Derive the tables, write everything, the manifest last, and return the run as it reads from disk.
+        """Derive the tables, write everything with the manifest last, and return the run as read from disk.
 
-        `reason` says in words why a run is not complete.
+        `reason` is the message why a run is not complete.
 
         Raises UsageError where the disk refuses; the spool then stays, and the run can still be loaded.
         """
@@ -156,14 +136,14 @@ class RunFolder:
                     to_parquet(read_spool(self.path), part)
             self._derive()
             write_json(self.path / "summary.json", summary)
-            self.manifest |= {"status": status, "reason": reason, "end_utc": _utc_now()}
+            self.manifest |= {"status": status, "reason": reason, "end_utc": utc_now()}
             write_json(self.path / "manifest.json", self.manifest)
             self._spool.remove()
         self._finished = True
         return Run.load(self.path)
 
     def abandon(self, reason: str) -> None:
-        """End an unfinished run as incomplete. Its spool stays readable even where the disk refuses this."""
+        """End an unfinished run as incomplete. Its spool stays readable even if the disk refuses."""
         if not self._finished:
             with suppress(UsageError):
                 self.finish({}, "incomplete", reason)
@@ -178,7 +158,7 @@ class RunFolder:
 
 
 class Run:
-    """The reading side: one run on disk, its tables as pandas frames with the columns of METRICS.md."""
+    """Read one run from disk; its tables are pandas frames."""
 
     def __init__(self, path: Path, manifest: dict[str, Any], summary: dict[str, Any]) -> None:
         """Hold what `load` read; the tables are read when they are asked for."""
@@ -188,7 +168,7 @@ class Run:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read a run folder. Raises UsageError where it is none, or is of a newer schema."""
+        """Read a run folder. Raises UsageError if it is unreadable or of a newer schema."""
         path = Path(path)
         try:
             manifest = json.loads((path / "manifest.json").read_bytes())
@@ -210,44 +190,44 @@ class Run:
 
     @property
     def run_id(self) -> str:
-        """The name of the run, which is the name of its folder."""
+        """Name of the run and of its folder."""
         return str(self.manifest["run_id"])
 
     @property
     def scenario(self) -> str:
-        """Which scenario was run."""
+        """Name of the scenario."""
         return str(self.manifest["scenario"])
 
     @cached_property
     def events(self) -> pd.DataFrame:
-        """One row an event of a response stream."""
+        """Event table: one row per event of a response stream."""
         return read_table(self.path, "events", self.traces())
 
     def event_columns(self, names: Sequence[str]) -> pd.DataFrame:
-        """Some columns of the event table, which may be large."""
+        """Return some columns of the event table, which may be large."""
         kept = schema_1.table_file(self.path, "events").exists()
         return read_event_columns(self.path, names) if kept else self.events[list(names)]
 
     @cached_property
     def requests(self) -> pd.DataFrame:
-        """One row a planned request."""
+        """Request table: one row per planned request."""
         return read_table(self.path, "requests", self.traces())
 
     def table(self, name: str) -> pd.DataFrame:
-        """One of the run's other tables. Raises UsageError where the run has none of that name."""
+        """Return another table of the run. Raises UsageError if the run has no table of that name."""
         file = self.path / f"{name}.parquet"
         if not file.exists():
             raise UsageError(f"run {self.run_id} has no table {name!r}")
         return schema_1.table(pd.read_parquet(file))
 
     def traces(self) -> Iterator[Trace]:
-        """What went over the wire, request by request, in the order in which the requests ended."""
+        """Yield the traces of the requests, in the order in which they ended."""
         whole = self.path / "raw.parquet"
         return from_parquet(whole) if whole.exists() else read_spool(self.path)
 
 
 def new_run_id(scenario: str) -> str:
-    """<utc>-<scenario>-<id>: sorts by time, and two started in the same second differ."""
+    """Return <utc>-<scenario>-<id>, which sorts by time and differs for two runs of the same second."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{scenario}-{secrets.token_hex(3)}"
 
 
@@ -259,7 +239,3 @@ def _disk_errors_in_words(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         words = f"cannot write to {path}: {reason}; free space or name another folder (what is there is kept)"
         raise UsageError(words) from error
-
-
-def _utc_now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""The words that a run must carry wherever it is shown, and what they mean: the one place of all of them. Pure."""
+"""Define the labels that every figure and table of a run must show, and decide which label a model gets."""
 
 from collections.abc import Iterable
 

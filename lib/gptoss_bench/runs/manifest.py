@@ -1,17 +1,19 @@
-"""Where a run was made: the machine, its GPUs, and the versions of the code. Facts only, no host or user name."""
-# MERGED: Where a result comes from, on one line: for figures, pages and reports. Pure.
+"""Assemble the manifest of a run: machine, GPUs, code and packages (no host or user name), and its caption."""
 
 import importlib.metadata
 import os
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from gptoss_bench import paths
 
+SCHEMA_VERSION = 2
 PACKAGES = (
     "gptoss-bench",
     "httpx",
@@ -25,8 +27,35 @@ PACKAGES = (
 )
 
 
+def new_manifest(run_id: str, scenario: str, parameters: dict[str, Any], command: str | None) -> dict[str, Any]:
+    """Return the manifest of a run that begins now; endpoint and end are still null."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run_id,
+        "scenario": scenario,
+        "status": "running",
+        "reason": None,
+        "label": None,
+        "command": command,
+        "parameters": parameters,
+        "code": code_version(),
+        "machine": machine_facts(),
+        "gpus": installed_gpus(),
+        "endpoint": None,
+        "clock": {"source": "CLOCK_MONOTONIC", "unit": "ns", "start_ns": time.perf_counter_ns()},
+        "start_utc": utc_now(),
+        "end_utc": None,
+        "packages": package_versions(),
+    }
+
+
+def utc_now() -> str:
+    """Return the time in UTC, in ISO format with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
 def machine_facts() -> dict[str, Any]:
-    """CPU model and count, memory in GiB, system and Python version."""
+    """Return CPU model and count, memory in GiB, system and Python version."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -37,7 +66,7 @@ def machine_facts() -> dict[str, Any]:
 
 
 def installed_gpus() -> list[dict[str, Any]]:
-    """Name, memory in MiB and driver of each NVIDIA GPU; empty where there is none."""
+    """Return name, memory in MiB and driver of each NVIDIA GPU; empty without one."""
     if shutil.which("nvidia-smi") is None:
         return []
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
@@ -50,14 +79,14 @@ def installed_gpus() -> list[dict[str, Any]]:
 
 
 def code_version() -> dict[str, Any]:
-    """Version of the kit, the commit of its checkout (None outside one), and whether that was changed since."""
+    """Return the version of the kit, the commit of its checkout (None outside one), and whether files were changed."""
     commit = _output(["git", "rev-parse", "--short=12", "HEAD"], cwd=paths.ROOT).strip() or None
     changed = _output(["git", "status", "--porcelain", "--", "lib", "notebooks"], cwd=paths.ROOT).strip()
     return {"version": _version("gptoss-bench"), "commit": commit, "dirty": bool(changed) if commit else None}
 
 
 def package_versions() -> dict[str, str | None]:
-    """Installed version of each package that can move a number; None where it is not installed."""
+    """Return the installed version of each package that can move a number; None if not installed."""
     return {name: _version(name) for name in PACKAGES}
 
 
@@ -93,7 +122,7 @@ def _memory_gib() -> float | None:
 
 
 def run_caption(manifest: Mapping[str, Any]) -> str:
-    """Label, engine, version, model, hardware and run, on one line."""
+    """Return label, engine, version, model, hardware and run on one line."""
     endpoint = manifest.get("endpoint") or {}
     gpus = [gpu["name"] for gpu in manifest.get("gpus", [])]
     machine = manifest.get("machine", {})

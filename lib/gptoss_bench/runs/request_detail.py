@@ -1,4 +1,4 @@
-"""One request of a run, event by event, down to the bytes that came over the wire."""
+"""Show one request of a run event by event, down to its bytes."""
 
 from itertools import pairwise
 
@@ -10,10 +10,11 @@ from gptoss_client import NS_PER_S, Trace, UsageError, decode_body
 
 
 def request_events(run: Run, request_id: int) -> pd.DataFrame:
-    """A row an event: `at_s` since the request was sent, `gap_s` to the event before, its kind, text and tokens so far.
+    """Return one row per event, with kind, text, tokens so far, and two times.
 
+    `at_s` is the time since the request was sent, `gap_s` that since the previous event.
     `lag_s` is how much later the client read it, `piece` the number of the piece of bytes that completed it, and `raw`
-    those bytes, where the piece was not told in the row before. Raises UsageError where the run has no such request.
+    those bytes, null where the row before has the same piece. Raises UsageError if the run has no such request.
     """
     trace = _trace(run, request_id)
     bodies = [data for _, data in trace.pieces]
@@ -41,7 +42,7 @@ def request_events(run: Run, request_id: int) -> pd.DataFrame:
 
 
 def response_body(run: Run, request_id: int) -> bytes:
-    """The body of the response as it came. Raises UsageError where the run has no such request."""
+    """Return the response body as received. Raises UsageError if the run has no such request."""
     return b"".join(data for _, data in _trace(run, request_id).pieces)
 
 

@@ -1,6 +1,6 @@
-"""Traces in, two tables out: one row an event of a response stream, and one row a planned request.
+"""Derive the request table and the event table from traces: one row per planned request, one per event.
 
-The tables hold what was seen; a value that was not seen is null, never 0. Column names are those of the metrics.
+The tables hold what was seen; a value that was not seen is null, never 0.
 """
 
 from collections.abc import Iterable, Sequence
@@ -105,14 +105,14 @@ def _last_timestamp(trace: Trace) -> int | None:
 
 
 def _with_times(table: pd.DataFrame, events: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
-    """Fill in what follows from the stamps of the events; `rows` has how many events each request has."""
+    """Fill in what follows from the arrival times of the events; `rows` is the number of events of each request."""
     completed = table["outcome"].eq("completed").to_numpy()
     owner = np.repeat(np.arange(len(table)), rows)
     arrival_ns, output = events["arrival_ns"].to_numpy(), events["output"].to_numpy()
     some = np.ones(len(events), dtype=bool)
 
     def timestamp(choice: np.ufunc, which: npt.NDArray[np.bool_]) -> pd.Series:
-        """The least or greatest arrival (ns) among these events of each request, null where there is none."""
+        """Return the first or last arrival (ns) among these events of each request; null without one."""
         counts = np.bincount(owner[which], minlength=len(table))
         found = np.zeros(len(table), dtype="int64")
         if len(events):
@@ -150,5 +150,5 @@ def _where(known: npt.NDArray[np.bool_], values: npt.NDArray[np.float64]) -> npt
 
 
 def _ratio(over: npt.NDArray[np.float64], under: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The quotient, null where the divisor is not above 0."""
+    """Return the quotient; null if the divisor is not above 0."""
     return over / np.where(under > 0, under, np.nan)

@@ -1,4 +1,4 @@
-"""Read what schema 1 wrote under the names of today: files, columns and keys were called otherwise until schema 2."""
+"""Read runs of schema 1 under the names of schema 2: files, columns, keys and values."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ LABELS = {"TRUTH SERVER": "REFERENCE SERVER"}
 
 
 def table_file(folder: Path, name: str) -> Path:
-    """Return the path of a table, by its old name where only that file exists."""
+    """Return the path of a table, by its old name if only that file exists."""
     file = folder / f"{name}.parquet"
     old = folder / f"{FILES.get(name, name)}.parquet"
     return old if old.exists() and not file.exists() else file

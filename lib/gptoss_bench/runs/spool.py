@@ -1,4 +1,4 @@
-"""Traces to disk and back: `raw.bin` and `traces.jsonl` while a run goes on, one Parquet table once it is over.
+"""Write traces to disk and read them back: `raw.bin` and `traces.jsonl` during a run, one Parquet table afterwards.
 
 `raw.bin` holds the body bytes of each finished request, one after the other; `traces.jsonl` has one line a request
 with its stamps and where its bytes lie. The bytes are written first: a line means that they are there.
@@ -35,10 +35,10 @@ SCALARS = [field.name for field in fields(Trace) if field.name not in ("pieces",
 
 
 class Spool:
-    """The append-only pair of files of a run that is going on. Raises OSError where the disk refuses."""
+    """Append traces to the two files of a running load. Raises OSError if the disk refuses."""
 
     def __init__(self, folder: Path) -> None:
-        """Start both files empty."""
+        """Create both files empty."""
         self._folder = folder
         self._raw: IO[bytes] = (folder / "raw.bin").open("wb", buffering=0)
         self._index: IO[bytes] = (folder / "traces.jsonl").open("wb", buffering=0)
@@ -64,18 +64,18 @@ class Spool:
         self._index.close()
 
     def remove(self) -> None:
-        """Delete both files, once the table that replaces them is on disk."""
+        """Delete both files; the table that replaces them must be on disk."""
         (self._folder / "raw.bin").unlink()
         (self._folder / "traces.jsonl").unlink()
 
 
 def read_spool(folder: Path) -> Iterator[Trace]:
-    """The requests that an unfinished folder lists. A last line torn by a crash is left out."""
+    """Yield the requests of an unfinished folder. A last line that a crash cut is skipped."""
     return (trace for trace, _ in read_spool_from(folder, 0))
 
 
 def read_spool_from(folder: Path, offset: int) -> Iterator[tuple[Trace, int]]:
-    """The requests listed from this byte of the list on, each with the byte to go on from, also while more come."""
+    """Yield the requests from this byte of the index on, each with the next byte; a writer may be active."""
     index = folder / "traces.jsonl"
     if not index.exists():
         return
@@ -90,7 +90,7 @@ def read_spool_from(folder: Path, offset: int) -> Iterator[tuple[Trace, int]]:
 
 
 def batches(traces: Iterable[Trace]) -> Iterator[list[Trace]]:
-    """The traces in lists, in their order: at most BATCH that were sent, or the first that bring BATCH_BYTES."""
+    """Yield the traces in order, in lists of at most BATCH sent requests or about BATCH_BYTES."""
     batch, size, sent = list[Trace](), 0, 0
     for trace in traces:
         batch.append(trace)
@@ -104,7 +104,7 @@ def batches(traces: Iterable[Trace]) -> Iterator[list[Trace]]:
 
 
 def to_parquet(traces: Iterable[Trace], path: Path) -> None:
-    """Write traces as one table: a row a request, its stamps and sizes as lists, its bytes joined."""
+    """Write traces as one table: one row per request, arrival times and sizes as lists, bytes joined."""
     with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
         for batch in batches(traces):
             columns: dict[str, Any] = {name: [getattr(trace, name) for trace in batch] for name in SCALARS}
@@ -116,7 +116,7 @@ def to_parquet(traces: Iterable[Trace], path: Path) -> None:
 
 
 def from_parquet(path: Path) -> Iterator[Trace]:
-    """Read back what `to_parquet` wrote."""
+    """Yield the traces that `to_parquet` wrote."""
     with pq.ParquetFile(path) as file:
         for group in file.iter_batches(BATCH // 10):
             for row in group.to_pylist():
@@ -131,7 +131,7 @@ def _trace(row: Mapping[str, Any], body: bytes) -> Trace:
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:
-    """An unbuffered write may take only a part."""
+    """Write all bytes: an unbuffered write may take only a part."""
     view = memoryview(data)
     while view:
         view = view[file.write(view) :]
