@@ -116,7 +116,7 @@ def _explain(endpoint: Endpoint, answer: _Answer) -> str:
     if answer.status is None:
         return f"what answers at {endpoint.url} does not speak HTTP, or hangs up ({answer.error})"
     if answer.status == 404:
-        advice = f"; to fetch it: ollama pull {endpoint.model}" if endpoint.engine == "ollama" else ""
+        advice = f"; to download it: ollama pull {endpoint.model}" if endpoint.engine == "ollama" else ""
         return f"{endpoint.url} does not serve {endpoint.model} (HTTP 404): {answer.error}{advice}"
     status = f" (HTTP {answer.status})" if answer.status not in (None, 200) else ""
     return f"{endpoint.url} gave no token of {endpoint.model}{status}: {answer.error}"

@@ -1,4 +1,4 @@
-"""What a machine can run and what it lacks for that: facts in, one line a check out, each with what mends it."""
+"""Check the facts about a machine against the needs of a scenario: one result per check, with the fixing command."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,12 +26,12 @@ GOOD_CLOCKS = ("tsc", "hyperv_clocksource_tsc_page", "kvm-clock", "arch_sys_coun
 RESULTS_BYTES = 10**9  # assumed size of some run folders
 SPARE_FILES = 64  # as in `connecting`
 
-OK, LACKS, NOTE = "ok", "lacks", "note"
+OK, FAIL, NOTE = "ok", "fail", "note"
 
 
 @dataclass(frozen=True, slots=True)
 class GpuFacts:
-    """A GPU by the word of nvidia-smi."""
+    """A GPU as nvidia-smi reports it."""
 
     name: str
     memory_bytes: int | None
@@ -41,7 +41,7 @@ class GpuFacts:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """An engine that was found: where ("PATH", or a folder of this checkout), and its version if it tells one."""
+    """A found engine: its place ("PATH" or a folder of this checkout) and its version, None if not reported."""
 
     where: str
     version: str | None
@@ -49,11 +49,11 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class MachineFacts:
-    """What was found on this machine. `models` has for each scenario where its model is, None where it is nowhere."""
+    """Facts about this machine. `models` maps each scenario to the place of its model, None if it was not found."""
 
     system: str
     cards: tuple[GpuFacts, ...]
-    pci_devices: int  # NVIDIA's on the bus, with a driver or without
+    pci_devices: int  # NVIDIA devices on the bus, with or without a driver
     smi: str | None  # None: nvidia-smi works; else the reason why not
     programs: Mapping[str, Program]
     models: Mapping[str, str | None]
@@ -67,7 +67,7 @@ class MachineFacts:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What a scenario asks for: its model (with the architecture where it is a known one), and the load on it."""
+    """What a scenario needs: its model (with the architecture if that is known) and the load on it."""
 
     model: str
     architecture: Architecture | None
@@ -77,7 +77,7 @@ class Need:
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One check: "ok", "lacks" (it cannot be done so) or "note", and the command that mends it."""
+    """The result of one check: "ok", "fail" (the scenario cannot run) or "note", and the command that fixes it."""
 
     check: str
     state: str
@@ -85,12 +85,12 @@ class CheckResult:
     fix: str = ""
 
     def __str__(self) -> str:
-        """As it is printed."""
+        """Format the result as the line that is printed."""
         return f"  {self.state:5}  {self.check:13}  {self.words}" + (f"  ->  {self.fix}" if self.fix else "")
 
 
 def examine(scenario: str, facts: MachineFacts, need: Need) -> list[CheckResult]:
-    """All checks of one scenario of SCENARIOS."""
+    """Run all checks of one scenario of DOCTOR_SCENARIOS."""
     lines: list[CheckResult] = []
     if scenario in DOCTOR_ENGINES:
         lines += [_gpu(scenario, facts), _memory(scenario, facts, need), _engine(scenario, facts)]
@@ -99,7 +99,7 @@ def examine(scenario: str, facts: MachineFacts, need: Need) -> list[CheckResult]
         made = facts.models["local"]
         lines.append(
             CheckResult(
-                "model", OK if made else LACKS, made or "the tiny model is missing", "" if made else "make model"
+                "model", OK if made else FAIL, made or "the tiny model is missing", "" if made else "make model"
             )
         )
     else:
@@ -108,14 +108,14 @@ def examine(scenario: str, facts: MachineFacts, need: Need) -> list[CheckResult]
 
 
 def can_run(lines: list[CheckResult]) -> bool:
-    """Return whether nothing is missing."""
-    return all(line.state != LACKS for line in lines)
+    """Return whether no check failed."""
+    return all(line.state != FAIL for line in lines)
 
 
 def report_heading(scenario: str, lines: list[CheckResult]) -> str:
-    """The line above the checks: what it is and whether it can be done here."""
-    missing = sum(line.state == LACKS for line in lines)
-    verdict = f"this machine can: {TARGETS[scenario]}" if not missing else f"this machine cannot: it lacks {missing}"
+    """Return the line above the checks: the scenario and whether this machine can run it."""
+    failed = sum(line.state == FAIL for line in lines)
+    verdict = f"this machine can: {TARGETS[scenario]}" if not failed else f"this machine cannot: {failed} checks failed"
     return f"{scenario}: {DOCTOR_SCENARIOS[scenario]} - {verdict}"
 
 
@@ -130,9 +130,9 @@ def _gpu(scenario: str, facts: MachineFacts) -> CheckResult:
         )
     if facts.pci_devices:
         why = facts.smi or "nvidia-smi lists no GPU"
-        return CheckResult("GPU", LACKS, f"an NVIDIA device is there and its driver is not: {why}", DRIVER)
+        return CheckResult("GPU", FAIL, f"an NVIDIA device was found, but its driver is not installed: {why}", DRIVER)
     why = "" if facts.smi is None else f" ({facts.smi})"
-    return CheckResult("GPU", LACKS, f"there is none{why}", f"use a VM of size {SIZES[scenario]}")
+    return CheckResult("GPU", FAIL, f"no GPU was found{why}", f"use a VM of size {SIZES[scenario]}")
 
 
 def _largest(facts: MachineFacts) -> GpuFacts:
@@ -140,7 +140,7 @@ def _largest(facts: MachineFacts) -> GpuFacts:
 
 
 def _memory(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
-    """One GPU has to hold weights, the cache of every request in flight, and what engine and driver take."""
+    """Check that one GPU holds the weights, the KV cache of all requests in flight, and what engine and driver use."""
     if need.architecture is None:
         return CheckResult("GPU memory", NOTE, f"how much {need.model} needs is not known here")
     held = estimate_fit(need.architecture, "mxfp4", "", 0, context=need.context, sequences=need.sequences)
@@ -155,17 +155,17 @@ def _memory(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
         return CheckResult("GPU memory", NOTE, f"{words}, of which {_gb(used)} are in use: nvidia-smi shows by whom")
     if have >= bytes_needed:
         return CheckResult("GPU memory", OK, words)
-    return CheckResult("GPU memory", LACKS, words, f"use a larger GPU ({SIZES[scenario]}), or a smaller model: MODEL=…")
+    return CheckResult("GPU memory", FAIL, words, f"use a larger GPU ({SIZES[scenario]}), or a smaller model: MODEL=…")
 
 
 def _engine(scenario: str, facts: MachineFacts) -> CheckResult:
     name = DOCTOR_ENGINES[scenario]
     found = facts.programs.get(name)
     if found is None:
-        return CheckResult("engine", LACKS, f"{name} is not on PATH and not in build/{name}", GET[name])
+        return CheckResult("engine", FAIL, f"{name} is not on PATH and not in build/{name}", GET[name])
     words = f"{name} {found.version or 'of an unknown version'} ({found.where})"
     if (release := release_of(found.version)) and release < ENGINE_SPECS[name].first_version:
-        return CheckResult("engine", LACKS, f"{words} does not know gpt-oss yet", GET[name])
+        return CheckResult("engine", FAIL, f"{words} does not know gpt-oss yet", GET[name])
     if is_tried(name, found.version):
         return CheckResult("engine", OK, words)
     return CheckResult(
@@ -177,14 +177,14 @@ def _model(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
     if where := facts.models.get(scenario):
         return CheckResult("model", OK, f"{need.model}: {where}")
     if scenario == "a10":
-        return CheckResult("model", LACKS, f"{need.model} was not pulled", f"ollama pull {need.model}")
+        return CheckResult("model", FAIL, f"{need.model} was not pulled", f"ollama pull {need.model}")
     free, size = facts.free_bytes.get(scenario), None
     if need.architecture is not None:
         size = weights_bytes(need.architecture, "mxfp4")
     words = f"{need.model} is not here yet and will be fetched"
     if free is not None and size is not None and free < size:
         return CheckResult(
-            "model", LACKS, f"{words}: {_gb(size)}, and {_gb(free)} are free", "export HF_HOME=/a/larger/disk"
+            "model", FAIL, f"{words}: {_gb(size)}, and {_gb(free)} are free", "export HF_HOME=/a/larger/disk"
         )
     return CheckResult("model", NOTE, words + (f": {_gb(size)}" if size else ""))
 
@@ -192,18 +192,18 @@ def _model(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
 def _packages(facts: MachineFacts) -> CheckResult:
     missing = [name for name in ("torch", "transformers") if not facts.packages.get(name)]
     if missing:
-        return CheckResult("packages", LACKS, f"{' and '.join(missing)} not installed", "rm .venv/.ready; make setup")
+        return CheckResult("packages", FAIL, f"{' and '.join(missing)} not installed", "rm .venv/.ready; make setup")
     return CheckResult(
         "packages", OK, ", ".join(f"{name} {facts.packages[name]}" for name in ("torch", "transformers"))
     )
 
 
 def _address_space(facts: MachineFacts) -> CheckResult:
-    """The attempt to load needs no GPU: it is held to an A10's memory by a limit that Linux alone keeps."""
+    """Check for Linux: only its limit of the address space can hold the load attempt to the memory of an A10."""
     if facts.system == "Linux":
-        return CheckResult("memory limit", OK, "Linux keeps a limit of address space; no GPU is needed")
+        return CheckResult("memory limit", OK, "Linux can limit the address space; no GPU is needed")
     return CheckResult(
-        "memory limit", LACKS, f"{facts.system} keeps no limit of address space", "run it in a Linux container"
+        "memory limit", FAIL, f"{facts.system} cannot limit the address space", "run it in a Linux container"
     )
 
 
@@ -213,7 +213,7 @@ def _disk(facts: MachineFacts) -> CheckResult:
         return CheckResult("disk", NOTE, "the free space for results is unknown")
     if free < RESULTS_BYTES:
         return CheckResult(
-            "disk", LACKS, f"{_gb(free)} free for results, {_gb(RESULTS_BYTES)} wanted", "free some space"
+            "disk", FAIL, f"{_gb(free)} free for results, {_gb(RESULTS_BYTES)} wanted", "free some space"
         )
     return CheckResult("disk", OK, f"{_gb(free)} free for results")
 
@@ -225,7 +225,7 @@ def _open_files(facts: MachineFacts, need: Need) -> CheckResult:
     soft, hard = facts.open_files
     if hard < wanted:
         return CheckResult(
-            "open files", LACKS, f"{wanted} wanted, {hard} allowed", f"sudo prlimit --pid $$ --nofile={wanted}"
+            "open files", FAIL, f"{wanted} wanted, {hard} allowed", f"sudo prlimit --pid $$ --nofile={wanted}"
         )
     raised = "" if soft >= wanted else f", of {soft} now; the load raises it itself"
     return CheckResult("open files", OK, f"{wanted} wanted, {hard} allowed{raised}")

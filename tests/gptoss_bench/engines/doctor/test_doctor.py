@@ -15,7 +15,7 @@ from gptoss_bench.cli.main import main
 from gptoss_bench.engines.doctor import facts as doctor_facts
 from gptoss_bench.engines.doctor.checks import (
     DOCTOR_SCENARIOS,
-    LACKS,
+    FAIL,
     NOTE,
     OK,
     CheckResult,
@@ -79,9 +79,9 @@ def test_a_machine_that_has_everything_can_run_everything(scenario):
 def test_a_machine_without_a_gpu_and_an_engine_is_told_what_to_do(scenario):
     facts = replace(NONE, models={"local": "x"})
     found = lines(scenario, facts)
-    assert found["GPU"].state == found["engine"].state == LACKS
+    assert found["GPU"].state == found["engine"].state == FAIL
     assert found["GPU"].fix.endswith("_v5")
-    assert all(line.fix for line in found.values() if line.state == LACKS)
+    assert all(line.fix for line in found.values() if line.state == FAIL)
     assert can_run(list(lines("local", facts).values()))
     assert "this machine cannot" in report_heading(scenario, list(found.values()))
 
@@ -89,21 +89,21 @@ def test_a_machine_without_a_gpu_and_an_engine_is_told_what_to_do(scenario):
 @pytest.mark.parametrize(
     ("changed", "check", "state", "words"),
     [
-        ({"cards": (), "smi": "nvidia-smi says: couldn't communicate"}, "GPU", LACKS, "its driver is not"),
-        ({"cards": ()}, "GPU", LACKS, "lists no GPU"),
+        ({"cards": (), "smi": "nvidia-smi says: couldn't communicate"}, "GPU", FAIL, "its driver is not"),
+        ({"cards": ()}, "GPU", FAIL, "lists no GPU"),
         ({"cards": (GpuFacts("NVIDIA L4", 24 * GIB, "550"),)}, "GPU", NOTE, "not the H100 of the write-up"),
-        ({"cards": (GpuFacts("NVIDIA A100", 12 * GIB, "550"),)}, "GPU memory", LACKS, "the GPU has 12.9 GB"),
+        ({"cards": (GpuFacts("NVIDIA A100", 12 * GIB, "550"),)}, "GPU memory", FAIL, "the GPU has 12.9 GB"),
         ({"cards": (GpuFacts("NVIDIA H100", None, "550"),)}, "GPU memory", NOTE, "is unknown"),
         ({"cards": (replace(H100, used_bytes=90 * GIB),)}, "GPU memory", NOTE, "are in use"),
-        ({"programs": {"vllm": Program("on PATH", "0.9.2")}}, "engine", LACKS, "does not know gpt-oss yet"),
+        ({"programs": {"vllm": Program("on PATH", "0.9.2")}}, "engine", FAIL, "does not know gpt-oss yet"),
         ({"programs": {"vllm": Program("on PATH", "0.10.1+gptoss")}}, "engine", NOTE, "this kit was tried with"),
         ({"programs": {"vllm": Program("on PATH", None)}}, "engine", NOTE, "of an unknown version"),
         ({"programs": {"vllm": Program("on PATH", "0.320.0")}}, "engine", NOTE, "this kit was tried with 0.32.x"),
         ({"models": {"h100": None}}, "model", NOTE, "will be fetched: 13.8 GB"),
-        ({"models": {}, "free_bytes": {"h100": 10**9}}, "model", LACKS, "1.0 GB are free"),
-        ({"free_bytes": {"results": 10**6}}, "disk", LACKS, "free for results"),
+        ({"models": {}, "free_bytes": {"h100": 10**9}}, "model", FAIL, "1.0 GB are free"),
+        ({"free_bytes": {"results": 10**6}}, "disk", FAIL, "free for results"),
         ({"free_bytes": {}}, "disk", NOTE, "is unknown"),
-        ({"open_files": (64, 256)}, "open files", LACKS, "320 wanted, 256 allowed"),
+        ({"open_files": (64, 256)}, "open files", FAIL, "320 wanted, 256 allowed"),
         ({"open_files": (64, 4096)}, "open files", OK, "the load raises it itself"),
         ({"open_files": None}, "open files", OK, "no limit"),
         ({"clock": "hpet"}, "clock", NOTE, "by a system call"),
@@ -114,19 +114,19 @@ def test_a_machine_without_a_gpu_and_an_engine_is_told_what_to_do(scenario):
 def test_each_thing_that_is_missing_or_odd_has_its_line(changed, check, state, words):
     line = lines("h100", replace(GOOD, **changed))[check]
     assert (line.state, words in line.words) == (state, True), line
-    assert line.fix or state != LACKS
+    assert line.fix or state != FAIL
 
 
 def test_the_120b_needs_more_than_an_a10_and_less_than_an_h100():
     assert lines("h100", GOOD, "openai/gpt-oss-120b")["GPU memory"].state == OK
-    assert lines("h100", replace(GOOD, cards=(A10,)), "openai/gpt-oss-120b")["GPU memory"].state == LACKS
+    assert lines("h100", replace(GOOD, cards=(A10,)), "openai/gpt-oss-120b")["GPU memory"].state == FAIL
     assert lines("a10", replace(GOOD, cards=(A10,)))["GPU memory"].state == OK
     assert lines("h100", GOOD, "a/model-of-yours")["GPU memory"].state == NOTE
 
 
 def test_bf16_needs_linux_and_its_packages_and_no_gpu():
     assert can_run(list(lines("bf16", NONE).values()))
-    assert lines("bf16", replace(NONE, system="Darwin"))["memory limit"].state == LACKS
+    assert lines("bf16", replace(NONE, system="Darwin"))["memory limit"].state == FAIL
     assert "torch" in lines("bf16", replace(NONE, packages={"transformers": "5"}))["packages"].words
 
 
