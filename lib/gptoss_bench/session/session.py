@@ -14,7 +14,7 @@ from gptoss_bench.engines import LaunchOptions, attach, check_options, open_engi
 from gptoss_bench.runs import Finding, Run, RunFolder
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
 from gptoss_bench.session.evaluate import evaluate, findings_document
-from gptoss_bench.session.probes import probe_server
+from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.session.sweep import run_sweep
 from gptoss_bench.stats import agreement_table, error_bar_text, select_calibration
 from gptoss_bench.telemetry import (

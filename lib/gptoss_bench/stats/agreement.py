@@ -54,7 +54,7 @@ class AgreementRow:
 def client_server_agreement(requests: pd.DataFrame, window: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     """Return one row per quantity that both measured, as JSON types; no rows if the server reported nothing.
 
-    `requests` is the whole request table, `window` is `telemetry.prometheus.window` over the measured phase or None.
+    `requests` is the whole request table, `window` that of `prometheus_metrics.window`, or None.
     """
     asked = measured_rows(requests)
     completed = asked[asked["outcome"] == "completed"]

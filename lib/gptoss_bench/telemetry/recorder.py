@@ -23,7 +23,7 @@ from gptoss_bench.telemetry.samples import (
     describe_samples,
     read_sample_lines,
 )
-from gptoss_bench.telemetry.server_metrics import ServerMetrics
+from gptoss_bench.telemetry.server_window import ServerMetrics
 from gptoss_client import Endpoint
 
 START_S, STOP_S = 30.0, 5.0  # a GPU that nobody holds open takes seconds to wake

@@ -18,9 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from gptoss_bench.telemetry.host import Host
+from gptoss_bench.telemetry.host_usage import Host
 from gptoss_bench.telemetry.nvml import Gpus
-from gptoss_bench.telemetry.prometheus import read_metrics
+from gptoss_bench.telemetry.prometheus_metrics import read_metrics
 from gptoss_client import UsageError
 
 GPU_S, HOST_S = 0.1, 0.25  # from one sample to the next

@@ -23,7 +23,7 @@ from gptoss_bench.claims.verdicts import (
 )
 from gptoss_bench.figures.verdicts import verdict_overview
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.session.probes import probe_server
+from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.stats.summary import summarise
 from gptoss_client.errors import UsageError
 from gptoss_client.plan import PUBLISHED_PROMPT, PUBLISHED_SYSTEM

@@ -54,7 +54,7 @@ class Peer:
 _GUIDELLM = {"GUIDELLM__MAX_WORKER_PROCESSES": str(os.cpu_count() or 1), "HF_HUB_OFFLINE": "1"}
 ALL_CLIENTS = (
     Peer(KIT_CLIENT, "kit", "gptoss-bench"),
-    Peer(STOCK_CLIENT, "stock_httpx", "httpx"),
+    Peer(STOCK_CLIENT, "run_stock_httpx", "httpx"),
     Peer("aiohttp", "plain", "aiohttp", "aiohttp"),
     Peer("vLLM-style", "vllm", "aiohttp", "aiohttp"),
     Peer("guidellm", "guidellm", "guidellm", "guidellm", slow=True, environment=_GUIDELLM),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from gptoss_bench.stats.percentiles import percentile
-from gptoss_bench.telemetry.prometheus import TIMES, read_metrics, window
+from gptoss_bench.telemetry.prometheus_metrics import TIMES, read_metrics, window
 from gptoss_client.errors import UsageError
 from recordings import WIRE
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from gptoss_bench.telemetry.prometheus import Scrape, read_metrics, window
+from gptoss_bench.telemetry.prometheus_metrics import Scrape, read_metrics, window
 from gptoss_client import Endpoint, UsageError, request_headers
 
 TIMEOUT_S = 5.0
