@@ -1,6 +1,6 @@
 """Read the result files of other benchmark tools.
 
-The text of a file enters; results under the names of this kit leave, so that the same rules can judge them.
+The text of a file enters; results under the names of this kit leave, so that the same rules can check them.
 """
 
 import lazy_loader
