@@ -1,17 +1,6 @@
-from .model import (
-    FASTER,
-    NOT_COMPARABLE,
-    NOT_TESTABLE,
-    OPINION,
-    OUTDATED,
-    REFUTED,
-    REPRODUCED,
-    SLOWER,
-    Claim,
-    RunRecord,
-    Verdict,
-)
+from .model import Claim, RunRecord, Verdict
 from .schema import load_claims
+from .verdict_words import FASTER, NOT_COMPARABLE, NOT_TESTABLE, OPINION, OUTDATED, REFUTED, REPRODUCED, SLOWER
 from .verdicts import (
     decide_claims,
     verdict_counts,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from gptoss_bench.claims.conditions import condition_of_newest_run, gpus_of_newest_run
-from gptoss_bench.claims.model import NOT_TESTABLE, OPINION, REFUTED, REPRODUCED, Claim, Evidence, Verdict
+from gptoss_bench.claims.model import Claim, Evidence, Verdict
+from gptoss_bench.claims.verdict_words import NOT_TESTABLE, OPINION, REFUTED, REPRODUCED
 from gptoss_bench.memory import estimate_fit
 from gptoss_bench.stats import CONSISTENCY_CHECKS
 from gptoss_client import UsageError

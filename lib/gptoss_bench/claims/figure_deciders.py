@@ -4,19 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptoss_bench.claims.conditions import PublishedConditions, differing_conditions, version_key, why_not_evidence
-from gptoss_bench.claims.model import (
-    FASTER,
-    NOT_COMPARABLE,
-    NOT_TESTABLE,
-    REFUTED,
-    REPRODUCED,
-    SLOWER,
-    Claim,
-    Evidence,
-    RunRecord,
-    Verdict,
-    format_number,
-)
+from gptoss_bench.claims.model import Claim, Evidence, RunRecord, Verdict, format_number
+from gptoss_bench.claims.verdict_words import FASTER, NOT_COMPARABLE, NOT_TESTABLE, REFUTED, REPRODUCED, SLOWER
 from gptoss_bench.stats import error_bar_text
 
 COUNTED = ("completed", "failed")  # counts are exact and have no interval

@@ -1,4 +1,4 @@
-"""Define claims, evidence and verdicts: a claim as published, runs as measured, and the words of a verdict."""
+"""Define claims, evidence and verdicts: a claim as published, a run as measured, and the verdict between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,6 @@ from typing import Any
 from gptoss_bench.memory import Architecture, Gpu
 from gptoss_bench.stats import PrintedFigure
 from gptoss_client import UsageError
-
-# The words of a verdict; site/template/method.md explains each.
-REPRODUCED, REFUTED, OUTDATED = "reproduced", "refuted", "outdated"
-FASTER, SLOWER = "faster now", "slower now"
-NOT_COMPARABLE, NOT_TESTABLE, OPINION = "not comparable", "not testable here", "opinion"
-DECIDED = (REPRODUCED, REFUTED, FASTER, SLOWER, OUTDATED)
-VERDICTS = (*DECIDED, NOT_COMPARABLE, NOT_TESTABLE, OPINION)
 
 # What a test of a claim may need, and the text of it.
 NEEDS = {

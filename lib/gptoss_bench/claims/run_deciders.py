@@ -8,16 +8,8 @@ from typing import Any
 
 from gptoss_bench.claims.conditions import plain_name, version_key
 from gptoss_bench.claims.figure_deciders import client_error_text
-from gptoss_bench.claims.model import (
-    NOT_TESTABLE,
-    OUTDATED,
-    REFUTED,
-    REPRODUCED,
-    Claim,
-    Evidence,
-    Verdict,
-    format_number,
-)
+from gptoss_bench.claims.model import Claim, Evidence, Verdict, format_number
+from gptoss_bench.claims.verdict_words import NOT_TESTABLE, OUTDATED, REFUTED, REPRODUCED
 
 Arguments = Mapping[str, Any]
 

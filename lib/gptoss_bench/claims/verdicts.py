@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from gptoss_bench.claims.deciders import DECIDERS
-from gptoss_bench.claims.model import DECIDED, VERDICTS, Claim, Evidence, RunRecord, Verdict, format_number
+from gptoss_bench.claims.model import Claim, Evidence, RunRecord, Verdict, format_number
+from gptoss_bench.claims.verdict_words import DECIDED, VERDICTS
 from gptoss_bench.memory import architectures, gpu_catalogue
 
 NO_BREAK_SPACE = "\u00a0"  # textwrap does not break a line there

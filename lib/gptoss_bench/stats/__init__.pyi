@@ -1,16 +1,14 @@
 from .agreement import FIRST_EVENT, agreement_table, client_server_agreement, decode_rates, server_range_text
 from .bootstrap import bootstrap_interval, row_medians, run_intervals
-from .comparison import SAME_MARGIN, ComparedResult, Difference, compare_results, comparison_table
-from .consistency import CONSISTENCY_CHECKS, PrintedFigure
-from .error_bar import (
+from .client_bound import (
     CLIENT_BOUND_CPU_SHARE,
     CLIENT_BOUND_LAG_SHARE,
     CLIENT_BOUND_SHARED_READ_SHARE,
     client_bound_reasons,
-    client_error_bar,
-    error_bar_text,
-    select_calibration,
 )
+from .comparison import SAME_MARGIN, ComparedResult, Difference, compare_results, comparison_table
+from .consistency import CONSISTENCY_CHECKS, PrintedFigure
+from .error_bar import client_error_bar, error_bar_text, select_calibration
 from .percentiles import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, non_null, percentile
 from .row_selection import measured_rows
 from .side_by_side import COMPARED_QUANTITIES, points_side_by_side, quantity_of_note

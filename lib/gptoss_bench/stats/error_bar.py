@@ -1,4 +1,4 @@
-"""Estimate the client's error in a run from a calibration of the same machine, and decide if it is client-bound. Pure.
+"""Estimate the client's error in a run from a calibration of the same machine.
 
 A calibration (calibration.ipynb) measures the client against a reference server, which knows when it sent each token.
 A run has no such reference, so it takes the errors of the next busier load of the calibration, by events per second.
@@ -7,9 +7,6 @@ A run has no such reference, so it takes the errors of the next busier load of t
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-CLIENT_BOUND_LAG_SHARE = 0.05  # of the median ITL
-CLIENT_BOUND_CPU_SHARE = 0.80  # of one core
-CLIENT_BOUND_SHARED_READ_SHARE = 0.05  # of the gaps
 SAME_MACHINE = ("cpu", "cores", "system", "python")  # facts that must be equal for a calibration to apply
 NOT_CALIBRATED = "this machine is not calibrated: run `make calibrate`"
 
@@ -69,23 +66,6 @@ def client_error_bar(events_s: float | None, calibration: Document | None) -> di
 
 def _seconds(spread_ms: Mapping[str, float | None]) -> dict[str, float | None]:
     return {at: None if value is None else value / 1e3 for at, value in spread_ms.items()}
-
-
-def client_bound_reasons(client: Document, gap_s: float | None) -> list[str]:
-    """Return the reasons why a run is client-bound; empty if it is not.
-
-    They are: the p99 of the client's lag exceeds CLIENT_BOUND_LAG_SHARE of the median ITL `gap_s`, its CPU use exceeds
-    CLIENT_BOUND_CPU_SHARE of a core, or more than CLIENT_BOUND_SHARED_READ_SHARE of the gaps lie within one read of the
-    socket, where they cannot be measured.
-    """
-    found = []
-    if client["lag_s"] and gap_s is not None and client["lag_s"]["p99"] > CLIENT_BOUND_LAG_SHARE * gap_s:
-        found.append(f"p99 of its lag is {client['lag_s']['p99'] * 1e3:.3g} ms, the median ITL {gap_s * 1e3:.3g} ms")
-    if client["cpu_share"] is not None and client["cpu_share"] > CLIENT_BOUND_CPU_SHARE:
-        found.append(f"it was busy {client['cpu_share']:.0%} of the time")
-    if (client["shared_read_share"] or 0.0) > CLIENT_BOUND_SHARED_READ_SHARE:
-        found.append(f"{client['shared_read_share']:.0%} of the gaps lay within one read of the socket")
-    return found
 
 
 def error_bar_text(bar: Document) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.stats.error_bar import client_bound_reasons
+from gptoss_bench.stats.client_bound import client_bound_reasons
 from gptoss_bench.stats.summary import ReadColumns, summarise
 from gptoss_client import LoadPlan, UsageError
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from gptoss_bench import paths
-from gptoss_bench.claims.model import DECIDED, VERDICTS, Claim, RunRecord, Verdict
+from gptoss_bench.claims.model import Claim, RunRecord, Verdict
 from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.claims.verdict_words import DECIDED, VERDICTS
 from gptoss_bench.claims.verdicts import decide_claims
 from gptoss_bench.runs.folder import Run
 from published import folder

@@ -11,8 +11,9 @@ import yaml
 
 from gptoss_bench import paths
 from gptoss_bench.claims.deciders import DECIDERS
-from gptoss_bench.claims.model import NEEDS, VERDICTS, Claim, RunRecord, Verdict
+from gptoss_bench.claims.model import NEEDS, Claim, RunRecord, Verdict
 from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.claims.verdict_words import VERDICTS
 from gptoss_bench.claims.verdicts import (
     decide_claims,
     verdict_counts,

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import published
 from gptoss_bench import paths
-from gptoss_bench.claims.model import VERDICTS
 from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.claims.verdict_words import VERDICTS
 from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
 from gptoss_bench.figures.style import new_figure

@@ -9,13 +9,8 @@ from gptoss_bench.runs.folder import RunFolder
 from gptoss_bench.runs.manifest import machine_facts
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.session.session import newest_calibration
-from gptoss_bench.stats.error_bar import (
-    NOT_CALIBRATED,
-    client_bound_reasons,
-    client_error_bar,
-    error_bar_text,
-    select_calibration,
-)
+from gptoss_bench.stats.client_bound import client_bound_reasons
+from gptoss_bench.stats.error_bar import NOT_CALIBRATED, client_error_bar, error_bar_text, select_calibration
 from gptoss_bench.stats.summary import summarise
 from gptoss_bench.stats.text_report import result_block
 from streams import chat

@@ -1,0 +1,7 @@
+"""Define the words of a verdict; site/template/method.md explains each to the reader."""
+
+REPRODUCED, REFUTED, OUTDATED = "reproduced", "refuted", "outdated"
+FASTER, SLOWER = "faster now", "slower now"
+NOT_COMPARABLE, NOT_TESTABLE, OPINION = "not comparable", "not testable here", "opinion"
+DECIDED = (REPRODUCED, REFUTED, FASTER, SLOWER, OUTDATED)
+VERDICTS = (*DECIDED, NOT_COMPARABLE, NOT_TESTABLE, OPINION)
