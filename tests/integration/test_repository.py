@@ -185,3 +185,28 @@ def test_the_shell_begins_without_what_only_pictures_and_pages_need():
     heavy = ("matplotlib", "seaborn", "IPython", "ipywidgets", "nbformat", "nbconvert", "PIL", "torch")
     code = f"import sys, gptoss_bench.__main__; print([name for name in {heavy} if name in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"
+
+
+def test_the_figures_from_a_gpu_are_those_of_the_runs_and_have_their_label() -> None:
+    [section] = re.findall(r"^## First figures from a GPU.*?(?=^## )", README.read_text(), re.DOTALL | re.MULTILINE)
+    names = re.findall(r"`(2026\d+T\d+Z-[a-z0-9-]+)`", section)
+    load, hot, sweep, bf16 = (Run.load(paths.RUNS / name) for name in names)
+    assert {run.manifest["label"] for run in (load, hot, sweep, bf16)} == {"RANDOM WEIGHTS"}
+    found, whole_card = load.summary, bf16.summary["parts"][1]
+    for words in (
+        f"| {found['output_tok_s_total']:,.0f} |",
+        f"| {found['done_s']['p50']:.3f} s |",
+        f"| {found['ttft_formula_s']['p50']:.3f} s |",
+        f"| {found['ttft_s']['p50']:.3f} s |",
+        f"was {hot.summary['output_tok_s_total']:,.0f} tokens per second",
+        f"{found['ttfc_s']['mean']:.3f} s to the first event",
+        f"has {found['server_metrics']['times']['ttft_s']['mean']:.3f} s",
+        f"queue {found['server_metrics']['times']['queue_s']['mean']:.4f} s",
+        f"used {found['client']['cpu_share']:.0%} of a core",
+        f"{found['client']['lag_s']['p50'] * 1000:.3f} ms",
+        f"{whole_card['bytes'] / 1e9:.1f} GB",
+        f"decoded in {whole_card['decode'][-1]['s']:.1f} s",
+    ):
+        assert words in section
+    assert bf16.summary["parts"][0]["first_elsewhere"].startswith("model.layers.5.")
+    assert max(row["concurrency"] for row in sweep.summary["sweep"]) == 256

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from gptoss_bench.paths import TINY_CHECKPOINT
 
 TINY_LABEL = "TINY MODEL"
+RANDOM_LABEL = "RANDOM WEIGHTS"  # tensors and kernels of the true model; no answer has a meaning
 REFERENCE_LABEL = "REFERENCE SERVER"
 CPU_LABEL = "CPU"
 REMOTE_LABEL = "REMOTE SERVER"  # what the manifest says of machine and GPUs is of the client alone
 PARTIAL_LABEL = "PARTIAL OFFLOAD"  # part of the model was in the system's memory
 NO_GPU_LABEL = "NO GPU"
 
-NO_MODEL = (TINY_LABEL, REFERENCE_LABEL)  # labels of runs in which no gpt-oss answered
+NO_MODEL = (TINY_LABEL, RANDOM_LABEL, REFERENCE_LABEL)  # labels of runs in which no gpt-oss answered
 TINY_PARAMETERS = 100e6  # a gpt-oss with fewer parameters than this is a toy, whoever made it
 
 
