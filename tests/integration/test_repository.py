@@ -1,4 +1,4 @@
-"""Checks of the repository: dependencies, Makefile, notebooks without outputs, README tables, no machine paths."""
+"""Checks of the repository: dependencies, Makefile, notebook sources, figures of the README, no machine paths."""
 
 import ast
 import re
@@ -15,8 +15,9 @@ from packaging.utils import canonicalize_name
 
 import published
 from gptoss_bench import paths
-from gptoss_bench.calibration.peers.table import load_peer_bench
-from gptoss_bench.cli.readme import PICTURE, README, picture, with_bench, with_calibration, with_verdicts
+from gptoss_bench.calibration.accuracy import KIT_CLIENT
+from gptoss_bench.calibration.peers.table import load_peer_bench, peer_medians, short_number
+from gptoss_bench.claims.verdicts import verdict_counts, verdicts_from_table
 from gptoss_bench.notebook.profiles import check_parameters, notebook_parameters, read_profile
 from gptoss_bench.runs.folder import Run
 
@@ -147,30 +148,69 @@ def test_papermill_reads_the_parameters_of_every_notebook():
         assert {"run_id", "results_dir"} <= set(papermill.inspect_notebook(str(path)))
 
 
-def test_the_readme_shows_the_verdicts_and_the_picture_of_runs_that_are_in_the_repository():
-    text = README.read_text()
-    [run_id] = re.findall(r"<!-- verdicts of (\S+) -->", text)
-    found = Run.load(paths.RUNS / run_id)
-    assert with_verdicts(text, found) == text
+def section_of_the_readme(heading: str) -> str:
+    [found] = re.findall(rf"^## {heading}\n.*?(?=^## )", published.README.read_text(), re.DOTALL | re.MULTILINE)
+    return str(found)
+
+
+def table_rows(section: str) -> list[tuple[str, ...]]:
+    """Return the cells of the rows of the one Markdown table in a section, without its head."""
+    [rows] = re.findall(r"^\|[-|]+\|\n((?:\|.+\|\n)+)", section, re.MULTILINE)
+    return [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in rows.splitlines()]
+
+
+def test_the_verdicts_in_the_readme_are_those_of_the_run_that_it_links():
+    section = section_of_the_readme("What comes out")
+    found = Run.load(paths.RUNS / published.VERDICTS)
+    verdicts = verdicts_from_table(found.table("verdicts"))
+    counts = ", ".join(f"{count} {word}" for word, count in verdict_counts(verdicts).items() if count)
+    assert f"all {len(verdicts)} claims" in section and f"GPU: {counts}." in section
+    rows = table_rows(section)
+    assert len(rows) == 3
+    for says, word, excerpt in rows:
+        [verdict] = [verdict for verdict in verdicts if verdict.says == says]
+        assert verdict.verdict == word
+        assert excerpt.removeprefix(f"{verdict.label}: ") in verdict.evidence
+        assert not verdict.label or excerpt.startswith(f"{verdict.label}: ")
     evidence = [Run.load(paths.RUNS / name) for name in found.summary["runs"]]
     assert {run.scenario for run in evidence} == {"calibration", "ollama-a10", "vllm-h100", "transformers-bf16"}
     assert {run.manifest["status"] for run in [found, *evidence]} == {"complete"}
-    [pictured] = [run for run in evidence if run.scenario == "vllm-h100"]
-    assert PICTURE.read_bytes() == picture(pictured.path / "notebook.ipynb")
 
 
-def test_the_readme_shows_the_calibration_that_is_in_the_repository():
-    text = README.read_text()
-    [run_id] = re.findall(r"<!-- calibration of (\S+) -->", text)
-    assert with_calibration(text, Run.load(paths.RUNS / run_id)) == text
+def test_the_calibration_in_the_readme_is_that_of_the_run_that_it_links():
+    section = section_of_the_readme("How accurate the client is")
+    [run_id] = re.findall(r"results/runs/([^/]+)/notebook.ipynb", section)
+    measured = {
+        (
+            f"{one.streams} × {one.tokens_s:g}",
+            "this kit" if one.client == KIT_CLIENT else one.client,
+            short_number(one.ttft_error_p50_ms),
+            short_number(one.ttft_error_p99_ms),
+            short_number(one.itl_error_p99_ms),
+            f"{one.cpu_share:.0%}",
+        )
+        for one in Run.load(paths.RUNS / run_id).table("levels").itertuples()
+    }
+    rows = table_rows(section)
+    assert len(rows) == 5 and measured >= set(rows)
 
 
-def test_the_readme_shows_the_bench_that_is_in_the_repository():
-    text = README.read_text()
-    [run_id] = re.findall(r"<!-- bench of (\S+) -->", text)
-    found = load_peer_bench(paths.RESULTS / "bench" / run_id)
-    assert with_bench(text, found) == text
+def test_the_comparison_in_the_readme_is_that_of_the_bench_that_it_links():
+    section = section_of_the_readme("Comparison with other clients")
+    [bench_id] = re.findall(r"\(results/bench/([^/]+)/tables.md\)", section)
+    found = load_peer_bench(paths.RESULTS / "bench" / bench_id)
+    assert (found.path / "tables.md").read_text() == found.markdown() + "\n"
     assert found.manifest["code"]["dirty"] is False
+    medians = peer_medians(found.rows)
+    [load] = re.findall(r"^(.+?), of the four loads in", section, re.MULTILINE)
+    numbers = ["ttft_p99_ms", "itl_p99_ms", "cpu_us", "memory_mib"]
+    expected = [
+        ("this kit" if client == KIT_CLIENT else client, *map(short_number, row))
+        for client, row in medians.loc[load][numbers].iterrows()
+    ]
+    assert table_rows(section) == expected
+    more = medians.xs("aiohttp", level="client") < medians.xs(KIT_CLIENT, level="client")
+    assert (len(more), more["cpu_us"].sum(), more["memory_mib"].sum()) == (4, 2, 4)
 
 
 def test_no_published_page_holds_a_warning_or_a_path_of_the_machine_it_was_made_on():
@@ -188,7 +228,7 @@ def test_the_shell_begins_without_what_only_pictures_and_pages_need():
 
 
 def test_the_figures_from_a_gpu_are_those_of_the_runs_and_have_their_label() -> None:
-    [section] = re.findall(r"^## First figures from a GPU.*?(?=^## )", README.read_text(), re.DOTALL | re.MULTILINE)
+    section = section_of_the_readme("First figures from a GPU: vLLM on an H100, random weights")
     names = re.findall(r"`(2026\d+T\d+Z-[a-z0-9-]+)`", section)
     load, hot, sweep, bf16 = (Run.load(paths.RUNS / name) for name in names)
     assert {run.manifest["label"] for run in (load, hot, sweep, bf16)} == {"RANDOM WEIGHTS"}

@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 from gptoss_bench import paths
-from gptoss_bench.cli.readme import README
 
-[VERDICTS] = re.findall(r"<!-- verdicts of (\S+) -->", README.read_text())
+README = paths.ROOT / "README.md"
+[VERDICTS] = re.findall(r"results/runs/([^/]+-verdicts-\w+)/notebook.ipynb", README.read_text())
 
 
 def folders() -> list[Path]:

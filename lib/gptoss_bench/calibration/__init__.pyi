@@ -11,15 +11,14 @@ from .accuracy import (
     trusted_up_to_events_s,
     ttft_errors_s,
 )
-from .decoding_speed import measure_decoding_speed
 from .peers.registry import PEERS_DIR, choose_peers
 from .peers.run import PEER_LOADS, compare_clients
-from .peers.table import PeerBench, create_peer_bench, is_peer_bench, load_peer_bench, write_peer_bench
+from .peers.table import PeerBench, create_peer_bench, load_peer_bench, write_peer_bench
 from .reference.engine import serve_reference
 from .reference.plan import REFERENCE_PLAN_CHOICES, ReferencePlan
 from .reference.send_log import read_send_log, send_log_table, server_lateness_ms, write_send_log
 from .reference.server import ReferenceServer
-from .self_test import calibration_markdown, measure_levels
+from .self_test import measure_levels
 
 __all__ = [
     "KIT_CLIENT",
@@ -32,15 +31,12 @@ __all__ = [
     "PeerBench",
     "ReferencePlan",
     "ReferenceServer",
-    "calibration_markdown",
     "choose_peers",
     "compare_clients",
     "create_peer_bench",
-    "is_peer_bench",
     "levels_table",
     "load_peer_bench",
     "match_events",
-    "measure_decoding_speed",
     "measure_levels",
     "read_send_log",
     "send_log_table",

@@ -1,18 +1,16 @@
-"""Run the calibration: the kit's client and stock httpx against a reference server, load by load; format the result."""
+"""Run the calibration: the kit's client and stock httpx against a reference server, load by load."""
 
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from gptoss_bench.calibration.accuracy import (
     KIT_CLIENT,
     STOCK_CLIENT,
-    TRUSTED_ERROR_SHARE,
     CalibrationLevel,
     match_events,
     stream_numbers,
@@ -26,12 +24,6 @@ from gptoss_bench.calibration.stock_httpx import run_stock_httpx
 from gptoss_bench.runs import RunFolder
 from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE
 from gptoss_client import Endpoint, LoadPlan, RunFailed, UsageError, run_load
-
-TABLE_HEAD = (
-    "| streams × tokens/s | client | TTFT error p50 / p99, ms | ITL error p99, ms | share of a core | trusted "
-    "| client-bound |\n|---|---|---|---|---|---|---|"
-)
-YES_NO = {True: "yes", False: "no"}
 
 
 async def measure_level(
@@ -124,38 +116,3 @@ def _level(
 
 def _cpu_share(began_s: float, cpu_s: float) -> float:
     return (time.process_time() - cpu_s) / (time.perf_counter() - began_s)
-
-
-def calibration_markdown(levels: pd.DataFrame) -> str:
-    """Return `levels_table` as Markdown, sorted by load, with a sentence per load at which the kit's client failed."""
-    rows = levels.sort_values(["offered_events_s", "client"])
-    lines = [TABLE_HEAD, *(_row(one) for one in rows.itertuples())]
-    kit = levels[levels["client"] == KIT_CLIENT]
-    failed = [_failure(one) for one in kit[~kit["trusted"]].itertuples()]
-    trusted = "This kit's client was trusted at every load that was tried."
-    return "\n".join([*lines, "", " ".join(failed) or trusted])
-
-
-def _row(one: Any) -> str:
-    cells = (
-        f"{one.streams} × {one.tokens_s:g}",
-        "this kit's" if one.client == KIT_CLIENT else one.client,
-        f"{_ms(one.ttft_error_p50_ms)} / {_ms(one.ttft_error_p99_ms)}",
-        _ms(one.itl_error_p99_ms),
-        f"{one.cpu_share:.0%}",
-        YES_NO[bool(one.trusted)],
-        "no lag known" if one.client_bound is None or pd.isna(one.client_bound) else YES_NO[bool(one.client_bound)],
-    )
-    return f"| {' | '.join(cells)} |"
-
-
-def _failure(one: Any) -> str:
-    return (
-        f"At {one.streams} × {one.tokens_s:g} this kit's client was not trusted: at p99 its errors were "
-        f"{_ms(one.ttft_error_p99_ms)} ms of TTFT and {_ms(one.itl_error_p99_ms)} ms of ITL, where "
-        f"{_ms(TRUSTED_ERROR_SHARE * one.itl_p50_ms)} ms are allowed, and it took {one.cpu_share:.0%} of a core."
-    )
-
-
-def _ms(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"

@@ -4,7 +4,6 @@ from .verdict_words import FASTER, NOT_COMPARABLE, NOT_TESTABLE, OPINION, OUTDAT
 from .verdicts import (
     decide_claims,
     verdict_counts,
-    verdict_markdown,
     verdict_page,
     verdict_text,
     verdicts_from_table,
@@ -26,7 +25,6 @@ __all__ = [
     "decide_claims",
     "load_claims",
     "verdict_counts",
-    "verdict_markdown",
     "verdict_page",
     "verdict_text",
     "verdicts_from_table",

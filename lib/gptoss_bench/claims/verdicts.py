@@ -10,7 +10,7 @@ import pandas as pd
 
 from gptoss_bench.claims.deciders import DECIDERS
 from gptoss_bench.claims.model import Claim, Evidence, RunRecord, Verdict, format_number
-from gptoss_bench.claims.verdict_words import DECIDED, VERDICTS
+from gptoss_bench.claims.verdict_words import VERDICTS
 from gptoss_bench.memory import architectures, gpu_catalogue
 
 NO_BREAK_SPACE = "\u00a0"  # textwrap does not break a line there
@@ -93,18 +93,6 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
             *(margin + line.replace(NO_BREAK_SPACE, " ") for line in body[1:]),
         ]
     return "\n".join([*lines, "", *textwrap.wrap(_counted(verdicts), max(24, width))])
-
-
-def verdict_markdown(verdicts: Iterable[Verdict]) -> str:
-    """Return the decided claims as a Markdown table, and a line with the counts of all verdicts."""
-    every = list(verdicts)
-    rows = ["| claim | published | verdict | why |", "|---|---|---|---|"]
-    for verdict in every:
-        if verdict.verdict in DECIDED:
-            why = f"{verdict.label}: {verdict.evidence}" if verdict.label else verdict.evidence
-            cells = (verdict.says, verdict.published, f"**{verdict.verdict}**", why)
-            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([*rows, "", _counted(every)])
 
 
 def _counted(verdicts: Sequence[Verdict]) -> str:

@@ -5,10 +5,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-EXAMPLE = """example, then the README's section from its result:
+EXAMPLE = """example:
   make setup-peers
   python -m gptoss_bench bench
-  python -m gptoss_bench readme results/bench/20261124T090000Z-bench-0a1b2c
 
 Clients that are not installed are reported and left out. Run it on an idle machine."""
 
@@ -40,7 +39,6 @@ async def run(args: argparse.Namespace) -> int:
         choose_peers,
         compare_clients,
         create_peer_bench,
-        measure_decoding_speed,
         write_peer_bench,
     )
     from gptoss_client import UsageError
@@ -65,7 +63,7 @@ async def run(args: argparse.Namespace) -> int:
     except BaseException:
         folder.rmdir()  # still empty
         raise
-    facts = {"rounds": args.rounds, "absent": absent, "decoding": measure_decoding_speed()}
+    facts = {"rounds": args.rounds, "absent": absent}
     found = write_peer_bench(folder, rows, loads, facts)
     print(f"\n{found.markdown()}\n\nbench folder: {found.path}")
     return 0

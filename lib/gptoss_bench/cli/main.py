@@ -27,7 +27,6 @@ from gptoss_bench.cli import (
     lint,
     load,
     pull,
-    readme,
     rebuild,
     reference_server,
     report,
@@ -39,7 +38,7 @@ from gptoss_client import RunFailed, UsageError
 # In the order of `--help`.
 COMMANDS = (
     *(load, decode, rebuild, run, doctor, fit, attempt, pull),
-    *(readme, reference_server, bench, lint, compare, draw, site, report),
+    *(reference_server, bench, lint, compare, draw, site, report),
 )
 
 

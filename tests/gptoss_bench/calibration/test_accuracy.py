@@ -22,7 +22,7 @@ from gptoss_bench.calibration.accuracy import (
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import SEND_LOG_COLUMNS, read_send_log
-from gptoss_bench.calibration.self_test import calibration_markdown, measure_level, measure_levels
+from gptoss_bench.calibration.self_test import measure_level, measure_levels
 from gptoss_client.errors import UsageError
 from gptoss_client.load import run_load
 from gptoss_client.plan import LoadPlan
@@ -197,14 +197,3 @@ def test_a_reply_in_ollamas_dialect_and_torn_is_matched_too(folder, tmp_path):
 def test_levels_that_make_no_sense_are_refused(levels):
     with pytest.raises(UsageError, match=r"levels must be|above 0"):
         asyncio.run(measure_levels(levels))
-
-
-def test_the_markdown_table_names_which_loads_failed_and_by_how_much():
-    one = summed(match_events(seen(SEEN), STREAMS, LOG))
-    good = replace(one, client="gptoss_bench", trusted=True, offered_events_s=1.0)
-    said = calibration_markdown(levels_table([good]))
-    assert "trusted at every load" in said
-    assert said.count("\n| ") == 1
-    said = calibration_markdown(levels_table([good, replace(good, trusted=False, streams=7, offered_events_s=2.0)]))
-    assert "At 7 × " in said
-    assert "1.3 ms are allowed" in said

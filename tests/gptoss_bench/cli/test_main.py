@@ -223,7 +223,7 @@ def test_the_key_is_sent_and_lands_nowhere(tmp_path):
     assert key.encode() not in kept
 
 
-@pytest.mark.parametrize("command", ["load", "decode", "run", "readme", "reference-server", "bench"])
+@pytest.mark.parametrize("command", ["load", "decode", "run", "reference-server", "bench"])
 def test_help_has_an_example(command):
     code, out, _ = asyncio.run(kit(command, "--help"))
     assert code == 0

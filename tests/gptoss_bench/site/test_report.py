@@ -5,10 +5,10 @@ import subprocess
 
 import pytest
 
+import published
 from gptoss_bench import paths
 from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
-from gptoss_bench.cli.readme import README
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.site.report import HourlyPrice, format_report, markdown_table, report_markdown, usd_per_mtok
@@ -16,7 +16,7 @@ from gptoss_bench.stats.summary import summarise
 from site_pages import Page, browse, console, needs_browser
 from streams import chat, trace
 
-[PUBLISHED] = re.findall(r"<!-- verdicts of (\S+) -->", README.read_text())
+PUBLISHED = published.VERDICTS
 RUNS = [Run.load(paths.RUNS / run_id) for run_id in Run.load(paths.RUNS / PUBLISHED).summary["runs"]]
 SECTIONS = [
     "Result block",

@@ -1,6 +1,6 @@
 """Summarise the rows of a bench as Markdown, with ratios to this kit, and store them in results/bench/<bench>/.
 
-The folder has rows.csv, one row per run of a client, and manifest.json.
+The folder has rows.csv, one row per run of a client, manifest.json, and both as tables.md.
 """
 
 import json
@@ -73,7 +73,7 @@ def best_peer_ratios(one_load: pd.DataFrame) -> dict[str, float | None]:
 def peer_bench_markdown(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """Return a table per load, with the ratio of the best peer to this kit, and notes.
 
-    `facts` is the bench's manifest: `rounds`, `absent`, `versions`, `decoding`.
+    `facts` is the bench's manifest: `rounds`, `absent`, `versions`.
     """
     medians = peer_medians(rows)
     parts = []
@@ -142,11 +142,6 @@ def _notes(medians: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
         if row["rounds"] and row["lost"] > 0:
             notes.append(f"{row['client']} at {row['load']}: {row['lost']} requests are missing from its report.")
     notes += [f"{client}: {reason}." for client, reason in facts["absent"].items()]
-    if decoding := facts.get("decoding"):
-        notes.append(
-            f"Decoding: {decoding['wire']:.2f} of the speed of json.loads alone on the same events, "
-            f"{decoding['tables']:.2f} of it to the two tables."
-        )
     return notes
 
 
@@ -192,7 +187,9 @@ def write_peer_bench(path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], 
         write_json(path / "manifest.json", manifest)
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror or error}; free space") from error
-    return load_peer_bench(path)
+    found = load_peer_bench(path)
+    (path / "tables.md").write_text(found.markdown() + "\n", encoding="utf-8")
+    return found
 
 
 def load_peer_bench(path: Path) -> PeerBench:
@@ -206,8 +203,3 @@ def load_peer_bench(path: Path) -> PeerBench:
     if newer:
         raise UsageError(f"{path} was written by a newer kit (schema {manifest['schema_version']}): update this one")
     return PeerBench(path, manifest, rows)
-
-
-def is_peer_bench(path: Path) -> bool:
-    """Return whether the folder has a bench and not a run."""
-    return (path / "rows.csv").exists()
