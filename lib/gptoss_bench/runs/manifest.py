@@ -1,4 +1,4 @@
-"""Assemble the manifest of a run: machine, GPUs, code and packages (no host or user name), and its caption."""
+"""Define the manifest of a run, and assemble it: machine, GPUs, code and packages (no host or user name)."""
 
 import importlib.metadata
 import os
@@ -7,11 +7,16 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
+
+from pydantic import Field, JsonValue
 
 from gptoss_bench import paths
+from gptoss_bench.runs.record import Record, read_record
+from gptoss_client import Endpoint, UsageError
 
 SCHEMA_VERSION = 2
 PACKAGES = (
@@ -25,6 +30,151 @@ PACKAGES = (
     "torch",
     "xllamacpp",
 )
+
+Status = Literal["running", "complete", "incomplete"]
+
+
+class CodeVersion(Record):
+    """The kit that made the run; `dirty`: whether files of its checkout were changed."""
+
+    version: str | None = None
+    commit: str | None = None
+    """Commit of the checkout; None outside one."""
+    dirty: bool | None = None
+
+
+class Machine(Record):
+    """The machine of the client."""
+
+    cpu: str | None = None
+    cores: int | None = None
+    memory_gib: float | None = None
+    system: str | None = None
+    python: str | None = None
+
+
+class InstalledGpu(Record):
+    """One GPU of the client's machine."""
+
+    name: str
+    memory_mib: int | None = None
+    driver: str | None = None
+
+
+class EndpointRecord(Record):
+    """The measured server, with the fields of `gptoss_client.Endpoint`; its labels are those of the run."""
+
+    url: str | None = None
+    model: str | None = None
+    dialect: str | None = None
+    engine: str | None = None
+    version: str | None = None
+    quantisation: str | None = None
+    keep_alive: bool | None = None
+    ready_s: float | None = None
+    """Seconds from launch to first token; None if the run did not launch the server."""
+    request_fields: list[str] | None = None
+    """Optional fields of a plan that the server understands; None: unknown."""
+    facts: dict[str, JsonValue] = Field(default_factory=dict)
+    """Everything else that the server reported."""
+
+    @classmethod
+    def of(cls, endpoint: Endpoint) -> Self:
+        """Return the record of an endpoint."""
+        fields = asdict(endpoint)
+        fields["request_fields"] = None if endpoint.request_fields is None else list(endpoint.request_fields)
+        return cls.model_validate(fields)
+
+
+class Clock(Record):
+    """The clock of all timestamps; `steps` is how often the wall clock was set during the measurement."""
+
+    source: str | None = None
+    unit: str | None = None
+    start_ns: int | None = None
+    steps: int | None = None
+
+
+class CalibratedErrors(Record):
+    """An error of the client in ms; None where unknown."""
+
+    p50: float | None = None
+    p99: float | None = None
+
+
+class CalibratedLoad(Record):
+    """The client's errors at one rate of events, and whether the calibration trusts the client there."""
+
+    events_s: float
+    ttft_error_ms: CalibratedErrors
+    itl_error_ms: CalibratedErrors
+    trusted: bool
+
+
+class CalibrationReference(Record):
+    """The calibration of the run's machine, by rising rate of events; `run_id` is None if there is none."""
+
+    run_id: str | None = None
+    levels: list[CalibratedLoad] = Field(default_factory=list)
+
+
+class ClientLimits(Record):
+    """The error bar of the client as text, and the reasons why it limited the run (CLIENT-BOUND); empty if not."""
+
+    error_bar: str = ""
+    bound: list[str] = Field(default_factory=list)
+
+
+class Shard(Record):
+    """The part of a load that one of several client processes sent: number `index` from 0 of `count`."""
+
+    index: int
+    count: int
+
+
+class Manifest(Record):
+    """How and where a run was made. Of a result of another tool only a part is known."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_id: str = ""
+    scenario: str = ""
+    status: Status = "complete"
+    reason: str | None = None
+    """Why the run is not complete."""
+    labels: list[str] = Field(default_factory=list)
+    """Labels that every figure and table of the run shows, such as TINY MODEL."""
+    command: str | None = None
+    """Command line; None for a notebook."""
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+    """Load plan and launch options, or the parameters of the notebook."""
+    code: CodeVersion = Field(default_factory=CodeVersion)
+    machine: Machine | None = None
+    gpus: list[InstalledGpu] | None = None
+    """Empty: no NVIDIA GPU; None: unknown."""
+    endpoint: EndpointRecord | None = None
+    clock: Clock | None = None
+    start_utc: str | None = None
+    end_utc: str | None = None
+    packages: dict[str, str | None] = Field(default_factory=dict)
+    """Version of each package that can move a number; None if it was not installed."""
+    calibration: CalibrationReference | None = None
+    client: ClientLimits | None = None
+    shard: Shard | None = None
+    notes: list[str] = Field(default_factory=list)
+    """Remarks of whoever made the run."""
+
+    @property
+    def server(self) -> EndpointRecord:
+        """The endpoint; an empty one if the run has none."""
+        return self.endpoint or EndpointRecord()
+
+
+def read_manifest(content: JsonValue, file: Path) -> Manifest:
+    """Return the content of a manifest.json. Raises UsageError if a value is missing or not valid."""
+    found = read_record(Manifest, content, file)
+    if missing := [name for name in ("run_id", "scenario", "status") if name not in found.model_fields_set]:
+        raise UsageError(f"{file} has no {missing[0]}: it is not the manifest of a run")
+    return found
 
 
 def new_manifest(run_id: str, scenario: str, parameters: dict[str, Any], command: str | None) -> dict[str, Any]:

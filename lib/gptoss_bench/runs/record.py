@@ -1,0 +1,61 @@
+"""Define what manifest and summaries have in common: typed records that are read from JSON and written as JSON."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+
+from gptoss_bench.files import write_json
+from gptoss_client import UsageError
+
+RecordType = TypeVar("RecordType", bound="Record")
+
+
+class Record(BaseModel):
+    """A typed part of a JSON document. Unknown keys are left out; a field that was never set is not written."""
+
+    model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
+
+    def document(self) -> dict[str, JsonValue]:
+        """Return the fields that were set as JSON types, in the order of the model; NaN and infinity are null."""
+        found: dict[str, JsonValue] = json.loads(self.model_dump_json(exclude_unset=True))
+        return found
+
+
+def write_record(file: Path, record: Record) -> None:
+    """Write a record as a JSON document; readers see the old file or the new one."""
+    write_json(file, record.document())
+
+
+def read_record(model: type[RecordType], content: JsonValue, file: Path) -> RecordType:
+    """Return the JSON content of `file` as a record. Raises UsageError that names file, field and value if it is not.
+
+    Types are checked strictly: the text "8" is no number.
+    """
+    try:
+        return model.model_validate_json(json.dumps(content), strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "the whole document"
+        raise UsageError(
+            f"{file}: {field} is {json.dumps(first['input'])[:80]}, which is not valid ({first['msg']}); "
+            "restore the file as the kit wrote it"
+        ) from error
+
+
+def number_at(record: "Record | JsonValue", path: str) -> float | None:
+    """Return the number at a dotted path of a record, such as "ttft_s.p50"; None if there is no number."""
+    value = value_at(record, path)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def value_at(record: "Record | JsonValue", path: str) -> Any:
+    """Return the value at a dotted path of a record or of the JSON in it; None if the path leads nowhere."""
+    value: Any = record
+    for name in path.split("."):
+        if isinstance(value, BaseModel):
+            value = getattr(value, name) if name in type(value).model_fields else (value.model_extra or {}).get(name)
+        else:
+            value = value.get(name) if isinstance(value, dict) else None
+    return value

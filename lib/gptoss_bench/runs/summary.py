@@ -1,0 +1,555 @@
+"""Define the summary of a run: of a measured load, of a calibration, of a fit of BF16 weights, of verdicts.
+
+Times are in seconds unless the name has another unit. A number is None if it is unknown, never 0 and never NaN.
+"""
+
+from pathlib import Path
+
+from pydantic import ConfigDict, Field, JsonValue
+
+from gptoss_bench.runs.record import Record, read_record
+
+Interval = tuple[float, float]
+
+
+class Percentiles(Record):
+    """The median, p90 and p99 of one quantity."""
+
+    p50: float | None = None
+    p90: float | None = None
+    p99: float | None = None
+
+    def at(self, name: str) -> float | None:
+        """Return the percentile of this name, such as "p90"."""
+        value: float | None = getattr(self, name)
+        return value
+
+
+class Resolved(Record):
+    """Whether at least 10 samples lie beyond each percentile."""
+
+    p50: bool = False
+    p90: bool = False
+    p99: bool = False
+
+    def at(self, name: str) -> bool:
+        """Return whether the percentile of this name is resolved."""
+        return bool(getattr(self, name))
+
+
+class Distribution(Percentiles):
+    """`n` samples of one quantity: inclusive percentiles, and which of them are resolved."""
+
+    n: int = 0
+    mean: float | None = None
+    p50_interval: Interval | None = None
+    """95 % interval of the median."""
+    resolved: Resolved = Field(default_factory=Resolved)
+    exclusive: Percentiles = Field(default_factory=Percentiles)
+    """The same percentiles by the exclusive rule, which the write-up used."""
+    low: Percentiles | None = None
+    """Percentiles of the lowest values that the client's timestamps allow."""
+    high: Percentiles | None = None
+    """Percentiles of the highest values that the client's timestamps allow."""
+
+
+class Median(Record):
+    """The median of `n` samples with its 95 % interval."""
+
+    n: int = 0
+    p50: float | None = None
+    interval: Interval | None = None
+
+
+class TokenRange(Record):
+    """The smallest and the largest number of tokens of a request."""
+
+    min: int | None = None
+    max: int | None = None
+
+
+class TokenCounts(TokenRange):
+    """Tokens of completed requests; `sum` is None unless every request reports its number."""
+
+    sum: int | None = None
+    mean: float | None = None
+
+
+class ServerReported(Record):
+    """What the server reported with its responses: tokens per second of decoding, and durations in seconds."""
+
+    source: str
+    tok_s: Median
+    prompt_s: Median
+    load_s: Median
+    eval_s: Median
+    total_s: Median
+
+
+class ErrorMedianAndTail(Record):
+    """p50 and p99 of an error of the client."""
+
+    p50: float | None = None
+    p99: float | None = None
+
+
+class ErrorBar(Record):
+    """The client's errors in seconds, from the next busier load of a calibration; `why` there are none, else None."""
+
+    events_s: float | None = None
+    calibration: str | None = None
+    """Run id of the calibration."""
+    calibration_events_s: float | None = None
+    trusted: bool | None = None
+    ttft_s: ErrorMedianAndTail | None = None
+    itl_s: ErrorMedianAndTail | None = None
+    why: str | None = None
+
+
+class ClientLoad(Record):
+    """How busy and how late the client was in the measured phase."""
+
+    timestamp_source: str | None = None
+    lag_s: Percentiles | None = None
+    """Read time minus kernel timestamp of output-bearing events; None without kernel timestamps."""
+    shared_read_share: float | None = None
+    """Share of the gaps whose two events came with one read of the socket."""
+    events_s: float | None = None
+    cpu_s: float | None = None
+    cpu_share: float | None = None
+    """Share of one core."""
+    error_bar: ErrorBar | None = None
+    bound: list[str] = Field(default_factory=list)
+    """Reasons why the client, and not the server, limited the run; empty if it did not."""
+
+
+class AgreementRow(Record):
+    """One quantity as client and server measured it, in `unit`.
+
+    `apart` is the client's value minus the nearest end of the server's range, `error` the largest difference that
+    agrees. `agrees` is None where the two did not measure the same requests.
+    """
+
+    quantity: str
+    statistic: str
+    unit: str
+    client: float | None
+    server_low: float | None
+    server_high: float | None
+    apart: float | None
+    error: float | None
+    agrees: bool | None
+    client_n: int
+    server_n: int
+    basis: str
+
+
+class TailIntervals(Record):
+    """95 % intervals of the high percentiles; None if a percentile is not resolved."""
+
+    p90: Interval | None = None
+    p99: Interval | None = None
+
+
+class RunIntervals(Record):
+    """95 % intervals of the rates, the wall time and the high percentiles, by their names in the summary."""
+
+    request_s: Interval | None = None
+    output_tok_s_total: Interval | None = None
+    wall_s: Interval | None = None
+    ttft_s: TailIntervals = Field(default_factory=TailIntervals)
+    done_s: TailIntervals = Field(default_factory=TailIntervals)
+
+
+class SweepTimes(Record):
+    """One time of one level of a sweep."""
+
+    n: int = 0
+    p50: float | None = None
+    p50_interval: Interval | None = None
+    p99: float | None = None
+    p99_resolved: bool = False
+
+
+class SweepRow(Record):
+    """One level of a sweep: counts, rates and times of its closed loop."""
+
+    concurrency: int
+    requests: int = 0
+    completed: int = 0
+    failed: int = 0
+    truncated: int = 0
+    request_s: float | None = None
+    output_tok_s: float | None = None
+    output_tok_s_total: float | None = None
+    steady_window_s: float | None = None
+    concurrency_delivered: float | None = None
+    ttft_s: SweepTimes = Field(default_factory=SweepTimes)
+    itl_s: SweepTimes = Field(default_factory=SweepTimes)
+    tpot_s: SweepTimes = Field(default_factory=SweepTimes)
+    done_s: SweepTimes = Field(default_factory=SweepTimes)
+    cpu_share: float | None = None
+    client_bound: list[str] = Field(default_factory=list)
+
+
+class PhaseSpan(Record):
+    """A phase of the telemetry, in ns of CLOCK_MONOTONIC."""
+
+    phase: str
+    start_ns: int
+    end_ns: int
+
+
+class GpuDevice(Record):
+    """A GPU as its driver describes it."""
+
+    name: str | None = None
+    memory_total_bytes: int | None = None
+    power_limit_w: float | None = None
+    driver: str | None = None
+
+
+class GpuPhase(Record):
+    """Means and maxima of one phase; memory and power are of all GPUs together."""
+
+    samples: int = 0
+    utilisation: float | None = None
+    memory_utilisation: float | None = None
+    power_w: float | None = None
+    sm_clock_mhz: float | None = None
+    temperature_c: float | None = None
+    memory_used_bytes_max: float | None = None
+    other_processes_max: float | None = None
+
+
+class HostPhase(Record):
+    """Means and maxima of one phase; CPU of client and engine in cores."""
+
+    samples: int = 0
+    cpu_share: float | None = None
+    steal_share: float | None = None
+    client_cpu: float | None = None
+    engine_cpu: float | None = None
+    memory_used_bytes_max: float | None = None
+    client_rss_bytes_max: float | None = None
+    engine_rss_bytes_max: float | None = None
+
+
+class ServerPhase(Record):
+    """Means and maxima of the server's gauges in one phase."""
+
+    samples: int = 0
+    running: float | None = None
+    waiting: float | None = None
+    kv_cache_share: float | None = None
+    running_max: float | None = None
+    waiting_max: float | None = None
+    kv_cache_share_max: float | None = None
+
+
+class GpuTelemetry(Record):
+    """What the GPUs reported; `words` is the message why they did not, else None."""
+
+    words: str | None = None
+    devices: list[GpuDevice] = Field(default_factory=list)
+    by_phase: dict[str, GpuPhase] = Field(default_factory=dict)
+    throttled_share: dict[str, float] | None = None
+    """Share of samples during inference by reason for throttling."""
+
+
+class HostTelemetry(Record):
+    """What the host of the client reported."""
+
+    by_phase: dict[str, HostPhase] = Field(default_factory=dict)
+
+
+class ServerTelemetry(Record):
+    """What the server's /metrics reported while it was sampled."""
+
+    by_phase: dict[str, ServerPhase] = Field(default_factory=dict)
+
+
+class SamplingCost(Record):
+    """CPU of the sampler in cores, and the p99 of the seconds that reading each source took."""
+
+    cores: float | None = None
+    gpu_s: float | None = None
+    host_s: float | None = None
+    server_s: float | None = None
+
+
+class Telemetry(Record):
+    """Samples of GPU, host and server; `words` is what is wrong with them, else None."""
+
+    words: str | None = None
+    engine_here: bool = False
+    """Whether the engine is on the machine of the client."""
+    phases: list[PhaseSpan] = Field(default_factory=list)
+    gpu: GpuTelemetry = Field(default_factory=GpuTelemetry)
+    host: HostTelemetry = Field(default_factory=HostTelemetry)
+    server: ServerTelemetry = Field(default_factory=ServerTelemetry)
+    energy_j: float | None = None
+    cost: SamplingCost = Field(default_factory=SamplingCost)
+
+
+class HistogramTimes(Record):
+    """`n` times of a server's histogram: exact mean, and each percentile as the bounds of its bucket (None: no end)."""
+
+    n: int = 0
+    mean: float | None = None
+    p50: tuple[float, float | None] | None = None
+    p90: tuple[float, float | None] | None = None
+    p99: tuple[float, float | None] | None = None
+
+
+class ServerMetrics(Record):
+    """How the server's own metrics changed over the measured phase; `words` is why this is unknown, else None."""
+
+    words: str | None = None
+    source: str | None = None
+    times: dict[str, HistogramTimes] = Field(default_factory=dict)
+    counts: dict[str, float] = Field(default_factory=dict)
+    names: dict[str, str] = Field(default_factory=dict)
+    """The engine's name of each quantity."""
+    absent: list[str] = Field(default_factory=list)
+    """Quantities that this version of the engine does not have."""
+    restarted: list[str] = Field(default_factory=list)
+    """Quantities that went backwards; their differences are left out."""
+
+
+class ServerProbes(Record):
+    """Responses, outside of the load, that decide claims about an OpenAI-compatible server."""
+
+    http2_requested: bool | None = None
+    http_version: str | None = None
+    response_keys: list[str] = Field(default_factory=list)
+    ttft_field: bool | None = None
+    prompt_tokens: int | None = None
+    """Tokens of the published prompt."""
+    wrong_model_status: int | None = None
+    """HTTP status of a request for a model that is not served."""
+
+
+class ColdRequest(Record):
+    """The request that loaded the model: the server's loading time, and the time to its first token."""
+
+    load_s: float | None = None
+    ttft_s: float | None = None
+
+
+class Slo(Record):
+    """Upper limits in seconds that a good request meets; None is no limit."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+
+
+class Stalls(Record):
+    """How often and how long the client stood still during the measured phase."""
+
+    count: int = 0
+    total_s: float | None = None
+    longest_s: float | None = None
+
+
+class LoadSummary(Record):
+    """The summary of a measured load. Counts and times are of the measured phase, times of completed requests."""
+
+    probes: ServerProbes | None = None
+    cold: ColdRequest | None = None
+    telemetry: Telemetry | None = None
+    server_metrics: ServerMetrics | None = None
+    requests: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    lost: int | None = None
+    """Requests whose worker process ended; None for a load of one process."""
+    failures: dict[str, int] = Field(default_factory=dict)
+    """Number of failed requests by kind of failure."""
+    truncated: int | None = None
+    ttfa_missing: int | None = None
+    wall_s: float | None = None
+    request_s: float | None = None
+    output_tok_s_total: float | None = None
+    """Tokens per second of the whole run, including ramp-up and drain."""
+    output_tok_s: float | None = None
+    """Tokens per second in the steady window."""
+    steady_window_s: float | None = None
+    steady_window_ns: tuple[int, int] | None = None
+    concurrency_planned: int | None = None
+    concurrency_delivered: float | None = None
+    prompt_tokens: TokenRange = Field(default_factory=TokenRange)
+    completion_tokens: TokenCounts = Field(default_factory=TokenCounts)
+    tokens_per_event: float | None = None
+    percentile_rule: str | None = None
+    ttft_s: Distribution = Field(default_factory=Distribution)
+    ttfa_s: Distribution = Field(default_factory=Distribution)
+    ttfc_s: Distribution = Field(default_factory=Distribution)
+    tpot_s: Distribution = Field(default_factory=Distribution)
+    e2e_s: Distribution = Field(default_factory=Distribution)
+    done_s: Distribution = Field(default_factory=Distribution)
+    ttft_formula_s: Distribution = Field(default_factory=Distribution)
+    client_queue_s: Distribution = Field(default_factory=Distribution)
+    connect_s: Distribution = Field(default_factory=Distribution)
+    itl_s: Distribution = Field(default_factory=Distribution)
+    server_wait_s: Distribution | None = None
+    """Wait for a slot of the server, where its timings show it."""
+    server: ServerReported | None = None
+    client: ClientLoad = Field(default_factory=ClientLoad)
+    stalls: Stalls | None = None
+    slo: Slo | None = None
+    goodput_request_s: float | None = None
+    goodput_share: float | None = None
+    goodput_share_interval: Interval | None = None
+    agreement: list[AgreementRow] = Field(default_factory=list)
+    power_w: float | None = None
+    energy_j_per_tok: float | None = None
+    intervals: RunIntervals = Field(default_factory=RunIntervals)
+    sweep: list[SweepRow] = Field(default_factory=list)
+
+    def distribution(self, name: str) -> Distribution:
+        """Return the distribution of this name, such as "ttft_s"."""
+        value: Distribution = getattr(self, name)
+        return value
+
+    def rate(self, name: str) -> float | None:
+        """Return the rate of this name, such as "output_tok_s_total"."""
+        value: float | None = getattr(self, name)
+        return value
+
+
+class ErrorSpread(Record):
+    """Percentiles of the absolute value of a quantity in ms; None if nothing was measured."""
+
+    p50: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+class CalibrationLevel(Record):
+    """One client under one load.
+
+    `offered_events_s` is the planned rate of the streams; `events_s` is the received rate from the first send to the
+    last event, so it includes the wait for first tokens. `cpu_share` is the share of one core.
+
+    `trusted`: the p99 of each error (TTFT, ITL, arrival) is at most 5 % of the median ITL, and the client uses at most
+    80 % of a core. `client_bound` is the rule for runs without a send log (`stats.client_bound`); None if the client
+    records no lag. Both are stored because they differ when reads are late but kernel timestamps are right.
+    """
+
+    client: str
+    streams: int
+    tokens_s: float
+    events: int
+    offered_events_s: float
+    unmatched: int
+    """Events that are only in the log or only in the client's table."""
+    events_s: float
+    cpu_share: float
+    itl_p50_ms: float | None
+    ttft_error: ErrorSpread
+    itl_error: ErrorSpread
+    arrival_error: ErrorSpread
+    lag: ErrorSpread
+    server_late: ErrorSpread
+    trusted: bool
+    client_bound: bool | None
+
+
+class ClientCalibration(Record):
+    """The levels of one client, and the highest rate of events up to which it is trusted."""
+
+    levels: list[CalibrationLevel]
+    trusted_up_to_events_s: float | None
+
+
+class CalibrationSummary(ClientCalibration):
+    """The calibration of the kit's client; `watched` is one load without and with a live view, `stock` stock httpx."""
+
+    watched: list[CalibrationLevel] = Field(default_factory=list)
+    stock: ClientCalibration | None = None
+
+
+class ArchitectureBytes(Record):
+    """Parameters of an architecture, bytes of its weights by dtype and of its KV cache by context."""
+
+    parameters: int
+    weights_bytes: dict[str, int]
+    kv_bytes: dict[str, int]
+
+
+class AttemptRecord(Record):
+    """How an attempt to load weights ended, see `memory.Attempt`; the two allocations are their labels."""
+
+    outcome: str
+    architecture: str
+    dtype: str
+    budget_bytes: int
+    predicted: str | None
+    reached: str | None
+    allocated_bytes: int
+    error: str | None
+    exit_code: int
+    seconds: float
+    how: str
+    usage_bytes: dict[str, int] = Field(default_factory=dict)
+    layers_apart: int | None = None
+
+
+class SinkRecord(Record):
+    """Parameters of the attention sinks of a model, and their effect in the tiny model (`memory.SinkEffect`)."""
+
+    parameters_per_layer: int
+    total: int
+    tiny: dict[str, JsonValue]
+
+
+class Bf16Summary(Record):
+    """The memory of BF16 weights: bytes, what fits where, and the attempts to load them."""
+
+    architectures: dict[str, ArchitectureBytes]
+    fits: dict[str, dict[str, dict[str, bool]]]
+    """Whether weights, KV cache and activations fit: by GPU, architecture and dtype."""
+    sinks: SinkRecord
+    mxfp4: dict[str, JsonValue]
+    """The installed packages and what transformers does with MXFP4 weights there."""
+    attempt: AttemptRecord
+    """The attempt to load BF16 weights."""
+    control: AttemptRecord
+    """The same attempt with MXFP4 weights."""
+
+
+class VerdictsSummary(Record):
+    """How many claims got which verdict, and from which runs."""
+
+    claims: int
+    verdicts: dict[str, int]
+    runs: list[str]
+
+
+class OtherSummary(Record):
+    """The summary of a scenario without a model, of any content; empty for a run that did not end."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+Summary = LoadSummary | CalibrationSummary | Bf16Summary | VerdictsSummary | OtherSummary
+
+MODEL_BY_SCENARIO: dict[str, type[CalibrationSummary | Bf16Summary | VerdictsSummary]] = {
+    "calibration": CalibrationSummary,
+    "transformers-bf16": Bf16Summary,
+    "verdicts": VerdictsSummary,
+}
+
+
+def read_summary(scenario: str, content: dict[str, JsonValue], file: Path) -> Summary:
+    """Return the content of a summary.json as the record of its scenario. Raises UsageError if a value is not valid."""
+    if not content:
+        return OtherSummary()
+    if model := MODEL_BY_SCENARIO.get(scenario):
+        return read_record(model, content, file)
+    if "percentile_rule" in content:
+        return read_record(LoadSummary, content, file)
+    return read_record(OtherSummary, content, file)

@@ -1,0 +1,74 @@
+"""Manifest and summary are read as typed records and written as they were."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gptoss_bench import paths
+from gptoss_bench.runs.manifest import EndpointRecord, Manifest, read_manifest
+from gptoss_bench.runs.record import number_at, value_at, write_record
+from gptoss_bench.runs.summary import Distribution, LoadSummary, OtherSummary, SweepRow, read_summary
+from gptoss_client import Endpoint, UsageError
+
+FILE = Path("runs/a/manifest.json")
+RUNS = sorted((paths.RESULTS / "runs").glob("*/summary.json"))
+MANIFEST = {"run_id": "a", "scenario": "load", "status": "complete"}
+
+
+@pytest.mark.parametrize("file", RUNS, ids=lambda file: file.parent.name)
+def test_a_committed_summary_is_written_as_it_was_read(file: Path) -> None:
+    content = json.loads(file.read_bytes())
+    manifest = read_manifest(json.loads((file.parent / "manifest.json").read_bytes()), file)
+    assert read_summary(manifest.scenario, content, file).document() == content
+
+
+def test_a_wrong_type_is_one_line_with_file_field_and_value() -> None:
+    with pytest.raises(UsageError, match=r"runs/a/manifest.json: machine.cores is \"two\", which is not") as error:
+        read_manifest(MANIFEST | {"machine": {"cores": "two"}}, FILE)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UsageError, match=r"itl_s.p50_interval.1"):
+        read_summary("load", {"percentile_rule": "inclusive", "itl_s": {"p50_interval": [1.0, "x"]}}, FILE)
+
+
+@pytest.mark.parametrize("name", MANIFEST)
+def test_a_manifest_without_a_name_is_refused(name: str) -> None:
+    with pytest.raises(UsageError, match=f"has no {name}"):
+        read_manifest({key: value for key, value in MANIFEST.items() if key != name}, FILE)
+
+
+def test_unknown_keys_are_left_out() -> None:
+    assert read_manifest(MANIFEST | {"later": 1}, FILE).document() == MANIFEST
+
+
+def test_the_summary_of_an_unknown_scenario_keeps_every_key() -> None:
+    content = {"parts": [{"part": "a10", "ooms": 1}]}
+    found = read_summary("bf16-parts", content, FILE)
+    assert isinstance(found, OtherSummary)
+    assert found.document() == content
+
+
+def test_a_run_that_did_not_end_has_an_empty_summary() -> None:
+    assert read_summary("calibration", {}, FILE) == OtherSummary()
+
+
+def test_nan_is_written_as_null_and_unset_fields_are_not_written(tmp_path: Path) -> None:
+    write_record(tmp_path / "summary.json", LoadSummary(wall_s=float("nan"), itl_s=Distribution(n=0, p50=None)))
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"wall_s": None, "itl_s": {"p50": None, "n": 0}}
+
+
+def test_an_endpoint_becomes_a_record_without_its_label() -> None:
+    endpoint = Endpoint("http://a", "m", "openai", "vllm", label="CPU", request_fields=("ignore_eos",), facts={"n": 1})
+    record = EndpointRecord.of(endpoint)
+    assert (record.engine, record.request_fields, record.facts) == ("vllm", ["ignore_eos"], {"n": 1})
+    assert "label" not in record.document()
+
+
+def test_values_are_found_by_dotted_paths() -> None:
+    manifest = Manifest(parameters={"requests": 48, "options": {"num_ctx": 2048}, "embedded": True})
+    assert number_at(manifest, "parameters.options.num_ctx") == 2048.0
+    assert number_at(manifest, "parameters.embedded") is None
+    assert number_at(manifest, "machine.cores") is None
+    assert value_at(LoadSummary(sweep=[SweepRow(concurrency=2)]), "done_s.resolved.p99") is False
+    assert value_at(OtherSummary.model_validate({"parts": {"n": 3}}), "parts.n") == 3
+    assert value_at(manifest, "nothing.here") is None
