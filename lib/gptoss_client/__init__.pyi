@@ -9,6 +9,7 @@ from .plan import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
 from .requests import API_KEY_VARIABLE, Request, request_body, request_headers, request_path
 from .timestamps import NS_PER_S, TIMESTAMP_ANCILLARY_BYTES, WALL_CLOCK, enable_kernel_timestamps, kernel_timestamp_ns
 from .trace import Endpoint, Trace
+from .transport import ExchangeTimestamps, TimestampingTransport
 
 __all__ = [
     "API_KEY_VARIABLE",
@@ -21,11 +22,13 @@ __all__ = [
     "Decoder",
     "Endpoint",
     "Event",
+    "ExchangeTimestamps",
     "LoadPlan",
     "Reply",
     "Request",
     "RunFailed",
     "ServerTimings",
+    "TimestampingTransport",
     "Trace",
     "TraceCallback",
     "UsageError",

@@ -4,17 +4,18 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import httpx
 
-from gptoss_client.http1 import BodyTimeouts, request_head, with_body
-from gptoss_client.plan import CONNECT_TIMEOUT_S, TIMEOUT_S
-from gptoss_client.requests import Request, request_headers, request_path
+from gptoss_client.errors import UsageError
+from gptoss_client.http1 import BodyTimeouts, Response, request_head, with_body
+from gptoss_client.plan import LoadPlan
+from gptoss_client.requests import API_KEY_VARIABLE, Request, request_headers, request_path
 from gptoss_client.trace import Ending, Endpoint, Trace
-from gptoss_client.transport import ExchangeTimestamps, TimestampingTransport
+from gptoss_client.transport import DEFAULT_PORTS, ExchangeTimestamps, TimestampingTransport
 
 REDIRECTS = (301, 302, 303, 307, 308)
 
@@ -26,44 +27,32 @@ class Client:
 
     Args:
         endpoint: the server.
-        timeout_s, connect_timeout_s, first_timeout_s, idle_timeout_s: see `LoadPlan`; the last two need the default
-            transport.
+        plan: its four timeouts apply to each request; nothing else of it is used. Default: `LoadPlan()`.
         verify: the option of httpx; share one SSLContext between clients.
-        transport: replaces the transport that records kernel timestamps; arrivals are then timed in Python.
+
+    Raises:
+        UsageError: the URL of the endpoint or the API key cannot be used.
     """
 
     def __init__(
-        self,
-        endpoint: Endpoint,
-        *,
-        timeout_s: float = TIMEOUT_S,
-        connect_timeout_s: float = CONNECT_TIMEOUT_S,
-        first_timeout_s: float | None = None,
-        idle_timeout_s: float | None = None,
-        verify: ssl.SSLContext | bool = True,
-        transport: httpx.AsyncBaseTransport | None = None,
+        self, endpoint: Endpoint, plan: LoadPlan | None = None, *, verify: ssl.SSLContext | bool = True
     ) -> None:
-        self._timeout_s = timeout_s
-        self._connect_timeout_s = min(timeout_s, connect_timeout_s)
-        self._body_timeouts = BodyTimeouts(first_timeout_s, idle_timeout_s)
-        self._timestamping = TimestampingTransport(verify) if transport is None else None
-        self._url = httpx.URL(endpoint.url + request_path(endpoint.dialect))  # parsed once, not for each request
-        self._http = httpx.AsyncClient(
-            base_url=endpoint.url,
-            headers=request_headers(keep_alive=endpoint.keep_alive),
-            timeout=httpx.Timeout(timeout_s, connect=self._connect_timeout_s),
-            transport=transport or self._timestamping,
-            trust_env=False,
-        )
-        self._head = request_head(self._http.build_request("POST", self._url, content=b"{}"))
+        plan = plan or LoadPlan()
+        self._timeout_s = plan.timeout_s
+        self._connect_timeout_s = min(plan.timeout_s, plan.connect_timeout_s)
+        self._body_timeouts = BodyTimeouts(plan.first_timeout_s, plan.idle_timeout_s)
+        self._transport = TimestampingTransport(verify)
+        url = _request_url(endpoint)
+        self._origin = self._transport.origin(url)
+        # Built once: building a request with httpx takes longer than all other steps of sending it.
+        self._head = request_head(httpx.Request("POST", url, headers=request_headers(keep_alive=endpoint.keep_alive)))
 
     async def connect(self) -> bool:
         """Open the connection beforehand; return whether it is open (otherwise a request will record the reason)."""
-        if self._timestamping is not None:
-            try:
-                await self._timestamping.connect(self._http.base_url, self._connect_timeout_s)
-            except (httpx.ConnectError, httpx.ConnectTimeout):
-                return False
+        try:
+            await self._transport.connect(self._origin, self._connect_timeout_s)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            return False
         return True
 
     async def send(self, request: Request, record: TraceCallback | None = None) -> Trace:
@@ -82,7 +71,7 @@ class Client:
                 retries, timestamps = 1, ExchangeTimestamps()
                 outcome = await self._attempt(request, timestamps)
         finally:
-            done_ns = timestamps.done_ns or outcome.done_ns or time.perf_counter_ns()
+            done_ns = timestamps.done_ns or time.perf_counter_ns()
             trace = Trace(
                 request_id=request.request_id,
                 phase=request.phase,
@@ -104,39 +93,24 @@ class Client:
         return trace
 
     async def _attempt(self, request: Request, timestamps: ExchangeTimestamps) -> "_Attempt":
-        head = _ResponseHead()
+        status: int | None = None
         try:
             async with asyncio.timeout(self._timeout_s):
-                if self._timestamping is None or self._url.userinfo:
-                    await self._send_by_httpx(request, timestamps, head)
-                else:
-                    payload, origin = with_body(self._head, request.body), self._timestamping.origin(self._url)
-                    exchange = await self._timestamping.exchange(
-                        origin, payload, timestamps, self._body_timeouts, connect_timeout_s=self._connect_timeout_s
-                    )
-                    head.status, head.headers = exchange.response.status, exchange.response.headers
-                    await exchange.read()
-                unusable, done_ns = _unusable_reason(head), time.perf_counter_ns()
-                return _Attempt("malformed" if unusable else "complete", unusable, head.status, done_ns)
+                exchange = await self._transport.exchange(
+                    self._origin,
+                    with_body(self._head, request.body),
+                    timestamps,
+                    self._body_timeouts,
+                    connect_timeout_s=self._connect_timeout_s,
+                )
+                status = exchange.response.status
+                await exchange.read()
+                unusable = _unusable_reason(exchange.response)
+                return _Attempt("malformed" if unusable else "complete", unusable, status)
         except httpx.TransportError as error:
-            return _Attempt(_ending_of(error), _one_line(error), head.status)
+            return _Attempt(_ending_of(error), _one_line(error), status)
         except TimeoutError:
-            return _Attempt("timeout", f"not ended within {self._timeout_s:g} s", head.status)
-
-    async def _send_by_httpx(self, request: Request, timestamps: ExchangeTimestamps, head: "_ResponseHead") -> None:
-        """Send through httpx's own client: for a transport of the caller, and for a URL with a user name."""
-        extensions = {"timestamps": timestamps, "body_timeouts": self._body_timeouts}
-        built = self._http.build_request("POST", self._url, content=request.body, extensions=extensions)
-        response = await self._http.send(built, stream=True)
-        try:
-            head.status, head.headers = response.status_code, response.headers.raw
-            async for piece in response.aiter_raw():
-                if timestamps.source == "client":
-                    timestamps.pieces.append((time.perf_counter_ns(), piece))
-        finally:
-            await response.aclose()
-            # httpx makes a cycle of a response and its stream, and cycles are not collected during a load.
-            del response.stream
+            return _Attempt("timeout", f"not ended within {self._timeout_s:g} s", status)
 
     async def __aenter__(self) -> Self:
         return self
@@ -144,7 +118,7 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
     ) -> None:
-        await self._http.aclose()
+        await self._transport.aclose()
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,13 +126,19 @@ class _Attempt:
     ending: Ending
     error: str | None
     status: int | None = None
-    done_ns: int | None = None
 
 
-@dataclass(slots=True)
-class _ResponseHead:
-    status: int | None = None
-    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+def _request_url(endpoint: Endpoint) -> httpx.URL:
+    """Return the URL that requests are posted to. Raises UsageError, which shows no credentials."""
+    try:
+        url = httpx.URL(endpoint.url + request_path(endpoint.dialect))
+    except httpx.InvalidURL as error:
+        raise UsageError(f"the URL of the server is not valid ({error}): it is like http://HOST:PORT") from None
+    if url.userinfo:
+        raise UsageError(f"the URL of the server contains credentials: put the key into {API_KEY_VARIABLE} instead")
+    if url.scheme not in DEFAULT_PORTS or not url.host or not 0 < (url.port or 80) < 2**16:
+        raise UsageError(f"the URL of the server must be like http://HOST:PORT or https://HOST, not {endpoint.url!r}")
+    return url
 
 
 def _ending_of(error: httpx.TransportError) -> Ending:
@@ -166,18 +146,16 @@ def _ending_of(error: httpx.TransportError) -> Ending:
         return "connect"
     if isinstance(error, httpx.TimeoutException):
         return "timeout"
-    # httpx distinguishes an early end from a message that is not HTTP only by the text of the exception.
-    cut = not isinstance(error, httpx.ProtocolError) or "disconnected" in str(error) or "closed conn" in str(error)
-    return "cut" if cut else "malformed"
+    return "malformed" if isinstance(error, httpx.ProtocolError) else "cut"
 
 
-def _unusable_reason(head: _ResponseHead) -> str | None:
+def _unusable_reason(response: Response) -> str | None:
     """Return why a complete response cannot be used, None if it can."""
-    headers = {name.lower(): value.decode("latin-1") for name, value in head.headers}
+    headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
     coding = headers.get(b"content-encoding", "identity")
     if coding not in ("", "identity"):
         return f"response uses Content-Encoding {coding}, but identity was requested"
-    if head.status in REDIRECTS and b"location" in headers:
+    if response.status in REDIRECTS and b"location" in headers:
         return f"redirected to {headers[b'location']}: use that address, redirects are not followed"
     return None
 

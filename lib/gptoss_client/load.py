@@ -62,17 +62,7 @@ async def run_load(
     unsent = 0
     async with contextlib.AsyncExitStack() as stack:
         clients = [
-            await stack.enter_async_context(
-                Client(
-                    endpoint,
-                    timeout_s=plan.timeout_s,
-                    connect_timeout_s=plan.connect_timeout_s,
-                    first_timeout_s=plan.first_timeout_s,
-                    idle_timeout_s=plan.idle_timeout_s,
-                    verify=verify,
-                )
-            )
-            for _ in range(plan.concurrency)
+            await stack.enter_async_context(Client(endpoint, plan, verify=verify)) for _ in range(plan.concurrency)
         ]
         try:
             with _garbage_collection_paused():

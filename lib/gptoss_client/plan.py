@@ -10,8 +10,6 @@ from gptoss_client.errors import UsageError
 
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
-TIMEOUT_S = 600.0
-CONNECT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +46,8 @@ class LoadPlan:
     ignore_eos: bool = False
     min_tokens: int | None = None
     token_counts: bool = False
-    timeout_s: float = TIMEOUT_S
-    connect_timeout_s: float = CONNECT_TIMEOUT_S
+    timeout_s: float = 600.0
+    connect_timeout_s: float = 10.0
     first_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     options: dict[str, Any] = field(default_factory=dict)

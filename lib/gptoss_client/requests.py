@@ -37,9 +37,13 @@ def request_headers(*, keep_alive: bool = True) -> dict[str, str]:
 
     Raises UsageError if HTTP cannot carry the key; the message does not show it.
     """
-    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-    if not keep_alive:
-        headers["Connection"] = "close"
+    headers = {
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "Connection": "keep-alive" if keep_alive else "close",
+        "Content-Type": "application/json",
+        "User-Agent": "gptoss_client",
+    }
     if key := os.environ.get(API_KEY_VARIABLE, "").strip():
         if not key.isascii() or not key.isprintable():
             raise UsageError(f"the key in {API_KEY_VARIABLE} has characters that HTTP cannot carry: set it again")

@@ -1,8 +1,8 @@
 """An httpx transport that records when a request was sent and when each piece of its response arrived.
 
 The caller puts an `ExchangeTimestamps` into the request's extensions under "timestamps"; it is filled whatever happens
-to the request. All other features of httpx work as usual: auth, base_url, timeouts, hooks. httpx's read timeout limits
-each wait for bytes; `BodyTimeouts` under "body_timeouts" set another limit for the wait for the first ones.
+to the request. All other features of httpx work as usual: auth, base_url, timeouts, hooks. A load uses the `exchange`
+of this transport without httpx's client around it.
 """
 
 import ssl
@@ -27,7 +27,7 @@ class ExchangeTimestamps:
     A piece is the part of the body that one read brought. `source` is the kind of timestamp that a piece has: "kernel"
     (receive timestamp of the last segment of the read), "read" (time of the read, because kernel timestamps are missing
     or their clock was set), "data_received" (first statement of asyncio's callback: TLS, or a loop that cannot watch
-    sockets) or "client" (recorded by the caller). `lags_ns` has, for each piece, the time from its arrival in the
+    sockets) or "client" (there was no connection). `lags_ns` has, for each piece, the time from its arrival in the
     kernel to its read; it is empty if that is unknown.
     """
 
@@ -61,9 +61,8 @@ class TimestampingTransport(httpx.AsyncBaseTransport):
         self._free: list[Connection] = []
         self._plain_transport: httpx.AsyncHTTPTransport | None = None
 
-    async def connect(self, url: httpx.URL, timeout_s: float | None) -> None:
+    async def connect(self, origin: Origin, timeout_s: float | None) -> None:
         """Open a connection to the server unless one is free. Raises httpx.ConnectError and ConnectTimeout."""
-        origin = self.origin(url)
         connection = self._take_free(origin) or await open_connection(origin, timeout_s)
         self._free.append(connection)
 
@@ -82,7 +81,7 @@ class TimestampingTransport(httpx.AsyncBaseTransport):
             self.origin(request.url),
             request_bytes(request),
             timestamps,
-            request.extensions.get("body_timeouts") or BodyTimeouts(read_s, read_s),
+            BodyTimeouts(read_s, read_s),
             method=request.method,
             connect_timeout_s=timeouts.get("connect"),
         )
@@ -99,10 +98,7 @@ class TimestampingTransport(httpx.AsyncBaseTransport):
         method: str = "POST",
         connect_timeout_s: float | None = None,
     ) -> "Exchange":
-        """Send a request that was built beforehand (`http1.with_body`) and wait for the head of its response.
-
-        A load uses this directly: building and sending a request through httpx takes longer than all other steps.
-        """
+        """Send a request that was built beforehand (`http1.with_body`) and wait for the head of its response."""
         timestamps.clear()  # an auth flow may send the same request again: the last exchange counts
         connection = self._take_free(origin)
         if connection is None:

@@ -4,11 +4,11 @@ import asyncio
 import sys
 import time
 
-import httpx
 import pytest
 
 from gptoss_client.client import Client
 from gptoss_client.errors import UsageError
+from gptoss_client.plan import LoadPlan
 from gptoss_client.requests import Request
 from gptoss_client.timestamps import keep_kernel_timestamps_on
 from gptoss_client.trace import Endpoint, Trace
@@ -20,7 +20,7 @@ REQUEST = Request(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, bo
 
 async def traces_of(answer, *, times: int = 1, timeout_s: float = 20.0) -> list[Trace]:
     traces: list[Trace] = []
-    async with scripted(answer) as server, Client(server.endpoint, timeout_s=timeout_s) as client:
+    async with scripted(answer) as server, Client(server.endpoint, LoadPlan(timeout_s=timeout_s)) as client:
         for _ in range(times):
             await client.send(REQUEST, traces.append)
     return traces
@@ -191,18 +191,19 @@ def test_a_key_that_http_cannot_carry_is_refused_without_being_shown(monkeypatch
     assert "schl" not in str(reported.value)
 
 
-def test_another_httpx_transport_can_be_used():
-    async def body():
-        yield event(content="Hello") + ending(1)
-
-    def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, content=body())
-
-    async def run() -> Trace:
-        endpoint = Endpoint(url="http://model.example", model="m", dialect="openai", engine="none")
-        async with Client(endpoint, transport=httpx.MockTransport(answer)) as client:
-            return await client.send(REQUEST)
-
-    trace = asyncio.run(run())
-    assert (trace.ending, trace.timestamp_source) == ("complete", "client")
-    assert b"Hello" in trace.pieces[0][1]
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://user:secret@127.0.0.1:1", "GPTOSS_API_KEY"),
+        ("http://secret@127.0.0.1:1", "GPTOSS_API_KEY"),
+        ("ftp://127.0.0.1:1", "http://HOST:PORT"),
+        ("127.0.0.1:8000", "http://HOST:PORT"),
+        ("", "http://HOST:PORT"),
+        ("http://127.0.0.1:99999", "http://HOST:PORT"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_in_one_line_without_credentials(url, words):
+    with pytest.raises(UsageError, match=words) as reported:
+        Client(Endpoint(url=url, model="m", dialect="openai", engine="none"))
+    assert "\n" not in str(reported.value)
+    assert "secret" not in str(reported.value)

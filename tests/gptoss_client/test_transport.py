@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from gptoss_client.client import Client
 from gptoss_client.errors import UsageError
 from gptoss_client.load import SPARE_FILES, connect_all, raise_open_file_limit
+from gptoss_client.plan import LoadPlan
 from gptoss_client.requests import Request
 from gptoss_client.timestamps import WALL_CLOCK
 from gptoss_client.trace import Trace
@@ -39,12 +40,13 @@ def body_of(trace: Trace) -> bytes:
 
 
 async def traces_of(
-    answer: Answer, *, times: int = 1, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None, **more
+    answer: Answer, *, times: int = 1, tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None, **timeouts
 ):
     """The traces of requests over one client, and the server that answered them."""
     traces: list[Trace] = []
     theirs, ours = tls or (None, False)
-    async with scripted(answer, theirs) as server, Client(server.endpoint, verify=ours, **more) as client:
+    plan = LoadPlan(**timeouts)
+    async with scripted(answer, theirs) as server, Client(server.endpoint, plan, verify=ours) as client:
         for _ in range(times):
             await client.send(REQUEST, traces.append)
     return traces, server
@@ -84,7 +86,7 @@ DATA_LIKE_THE_END = HEAD + b"".join(map(chunk, [b": 0\r\n\r\n", b"0\r\n\r\n", EV
 )
 def test_a_complete_response_is_complete_and_only_a_reusable_connection_is_kept(answer, connections):
     async def ask_twice() -> None:
-        async with scripted(answer) as server, Client(server.endpoint, timeout_s=PATIENCE_S) as client:
+        async with scripted(answer) as server, Client(server.endpoint, LoadPlan(timeout_s=PATIENCE_S)) as client:
             for _ in range(2):
                 trace = await client.send(REQUEST)
                 assert (trace.ending, trace.status, trace.error, body_of(trace)) == ("complete", 200, None, EVENTS)
@@ -140,7 +142,7 @@ def test_every_other_answer_is_a_failure_and_its_connection_is_closed(answer, ki
     async def run() -> Trace:
         async with (
             scripted(answer) as server,
-            Client(server.endpoint, first_timeout_s=1.0, idle_timeout_s=0.3) as client,
+            Client(server.endpoint, LoadPlan(first_timeout_s=1.0, idle_timeout_s=0.3)) as client,
         ):
             trace = await client.send(REQUEST)
             if trace.ending != "malformed" or status not in (200, 307):

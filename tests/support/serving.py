@@ -18,6 +18,7 @@ from gptoss_client.client import Client
 from gptoss_client.decoder import decode_body
 from gptoss_client.dialects import Reply, assemble_reply
 from gptoss_client.errors import UsageError
+from gptoss_client.plan import LoadPlan
 from gptoss_client.requests import Request
 from gptoss_client.trace import Endpoint, Trace
 
@@ -40,7 +41,7 @@ def said_by(endpoint: Endpoint, body: bytes) -> Reply:
     """Send one streaming request with the kit's client and return the reply."""
 
     async def trace() -> Trace:
-        async with Client(endpoint, timeout_s=PATIENCE_S) as client:
+        async with Client(endpoint, LoadPlan(timeout_s=PATIENCE_S)) as client:
             return await client.send(Request(body))
 
     return assemble_reply(decode_body(data for _, data in asyncio.run(trace()).pieces))

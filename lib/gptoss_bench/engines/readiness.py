@@ -87,8 +87,8 @@ def _is_final(endpoint: Endpoint, answer: _Answer) -> bool:
 
 
 async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, Any] | None) -> _Answer:
-    asked = replace(_PROBE, options=dict(options or {})) if endpoint.dialect == "ollama" else _PROBE
-    async with Client(endpoint, timeout_s=timeout_s) as client:
+    asked = replace(_PROBE, timeout_s=timeout_s, options=dict(options or {}) if endpoint.dialect == "ollama" else {})
+    async with Client(endpoint, asked) as client:
         trace = await client.send(Request(request_body(asked, endpoint, 0)))
     events = decode_body(data for _, data in trace.pieces)
     said = assemble_reply(events)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,8 @@ class Session:
         await self.telemetry_recorder.phase(PHASE_BEFORE)
         self.telemetry_recorder.telemetry.mark(PHASE_LOADING)
         body = request_body(plan, self.endpoint, 0)
-        async with Client(self.endpoint, timeout_s=plan.timeout_s) as client:
+        # Loading may take longer than the plan allows a first token to take.
+        async with Client(self.endpoint, replace(plan, first_timeout_s=None, idle_timeout_s=None)) as client:
             await client.send(Request(body, self._next_id, "cold"), self.folder.add)
         await self.telemetry_recorder.phase(PHASE_AFTER)
         self._next_id += 1

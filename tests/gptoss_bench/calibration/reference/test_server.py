@@ -51,7 +51,7 @@ class Watched:
         body = request_body(LoadPlan(**plan), endpoint, 0)
 
         async def slot(ids):
-            async with Client(endpoint, timeout_s=60) as client:
+            async with Client(endpoint, LoadPlan(timeout_s=60.0)) as client:
                 for request_id in ids:
                     await client.send(Request(body, request_id), traces.append)
 
