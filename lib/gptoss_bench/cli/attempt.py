@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
         done = attempt_allocation(
             model.architecture, allowed.bytes, args.dtype, device=device, timeout_s=args.timeout_s
         )
-    found = done.summary() | {"budget": allowed.name}
+    found = asdict(done.summary()) | {"budget": allowed.name}
     print(json.dumps(found, indent=1) if args.json else "\n".join(_lines(found)))
     if args.figure:
         _draw(done, steps, args.figure)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from typing import Any
 
 from gptoss_client import UsageError
@@ -89,7 +90,7 @@ def answer(architecture: Any, gpu: str, budget_bytes: int, *, context: int, sequ
         "kv_bytes": sequences * kv_bytes(architecture, context),
         "kv_bytes_untrimmed": sequences * kv_bytes(architecture, context, trimmed=False),
         "eager_score_bytes": eager_score_bytes(architecture, context),
-        "parts_bytes": {dtype: fit.summary()["parts"] for dtype, fit in fits.items()},
+        "parts_bytes": {dtype: asdict(fit.parts) for dtype, fit in fits.items()},
         "need_bytes": {dtype: fit.need_bytes for dtype, fit in fits.items()},
         "headroom_bytes": {dtype: fit.headroom_bytes for dtype, fit in fits.items()},
         "fits": {dtype: fit.fits for dtype, fit in fits.items()},

@@ -1,9 +1,11 @@
 from .architecture import Allocation, Architecture, architectures
-from .attempt import LIMIT_BY_DEVICE, SIGKILL_EXIT_CODE, Attempt
+from .attempt import LIMIT_BY_DEVICE, SIGKILL_EXIT_CODE, Attempt, AttemptSummary
 from .capacity import (
     GIB,
+    ArchitectureSummary,
     Fit,
     FitResult,
+    FitSummary,
     bytes_by_module,
     dequantisation_bytes,
     eager_score_bytes,
@@ -24,7 +26,7 @@ from .gpus import Gpu, gpu_catalogue, parse_budget
 from .models import meta_device_tensors, read_model
 from .random_checkpoint import write_random_checkpoint
 from .sink_support import SinkBackend, parse_compute_capability, sink_backends
-from .sinks import SinkEffect, measure_sink_effect
+from .sinks import SinkEffect, SinkSummary, measure_sink_effect
 from .tensor_allocation import attempt_allocation
 from .transformers_loader import LOADER_LIMIT_BY_DEVICE, attempt_checkpoint_load, loading_order
 from .transformers_mxfp4 import installed_setup, predict_mxfp4_decision, with_required_packages
@@ -36,12 +38,16 @@ __all__ = [
     "SIGKILL_EXIT_CODE",
     "Allocation",
     "Architecture",
+    "ArchitectureSummary",
     "Attempt",
+    "AttemptSummary",
     "Fit",
     "FitResult",
+    "FitSummary",
     "Gpu",
     "SinkBackend",
     "SinkEffect",
+    "SinkSummary",
     "architectures",
     "attempt_allocation",
     "attempt_checkpoint_load",

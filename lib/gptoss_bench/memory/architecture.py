@@ -8,12 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
 from math import prod
-from typing import Any, Self
+from typing import TYPE_CHECKING, Self
 
 from gptoss_bench import paths
 from gptoss_bench.memory.catalogue import Catalogue
 from gptoss_bench.memory.dtypes import ELEMENT_BY_DTYPE, ELEMENT_BYTES, MXFP4_BLOCK_BYTES, MXFP4_BLOCK_WEIGHTS
 from gptoss_client import UsageError
+
+if TYPE_CHECKING:  # importing pydantic takes 0.1 s, and only annotations need it
+    from pydantic import JsonValue
 
 SLIDING, FULL = "sliding_attention", "full_attention"
 # The largest accepted values: about ten times those of any published model.
@@ -78,7 +81,7 @@ class Architecture:
     quantisation: str | None  # of the checkpoint: "mxfp4" or None
 
     @classmethod
-    def from_config(cls, name: str, config: Mapping[str, Any]) -> Self:
+    def from_config(cls, name: str, config: "Mapping[str, JsonValue]") -> Self:
         """Read a config.json of model_type gpt_oss; ignore other fields.
 
         Raises UsageError if a field is missing or out of range, or the quantisation is not supported.
@@ -88,30 +91,21 @@ class Architecture:
         needed = {field.name for field in fields(cls)} - {"name", "quantisation"}
         if missing := sorted(needed - config.keys()):
             raise UsageError(f"{name}: the config is missing {', '.join(missing)}; pass the model's own config.json")
-        for field, most in LARGEST_VALUES.items():
-            value = config[field]
-            if type(value) is not int or not 1 <= value <= most:
-                raise UsageError(f"{name}: {field} is {value!r}, it must be a whole number from 1 to {most:,}")
-        for field in ("attention_bias", "tie_word_embeddings"):
-            if type(config[field]) is not bool:
-                raise UsageError(f"{name}: {field} is {config[field]!r}, it must be true or false")
-        _check_layer_types(name, config["layer_types"], config["num_hidden_layers"])
-        if config["num_experts_per_tok"] > config["num_local_experts"]:
+        sizes = {field: _size(name, field, config[field]) for field in LARGEST_VALUES}
+        if sizes["num_experts_per_tok"] > sizes["num_local_experts"]:
             raise UsageError(f"{name}: num_experts_per_tok is larger than num_local_experts; correct the config")
-        if config["num_attention_heads"] % config["num_key_value_heads"]:
+        if sizes["num_attention_heads"] % sizes["num_key_value_heads"]:
             raise UsageError(
                 f"{name}: num_attention_heads is not a multiple of num_key_value_heads; correct the config"
             )
-        packing = config.get("quantization_config") or {}
-        if not isinstance(packing, Mapping):
-            raise UsageError(f"{name}: quantization_config is {packing!r}, it must be an object with quant_method")
-        quantisation = packing.get("quant_method")
-        if quantisation not in (None, "mxfp4"):
-            raise UsageError(
-                f"{name}: quantisation {quantisation!r} is not supported; use a checkpoint with mxfp4 or none"
-            )
-        values = {field: config[field] for field in needed - {"layer_types"}}
-        return cls(name=name, layer_types=tuple(config["layer_types"]), quantisation=quantisation, **values)
+        return cls(
+            name=name,
+            layer_types=_layer_types(name, config["layer_types"], sizes["num_hidden_layers"]),
+            quantisation=_quantisation(name, config.get("quantization_config") or {}),
+            attention_bias=_flag(name, "attention_bias", config["attention_bias"]),
+            tie_word_embeddings=_flag(name, "tie_word_embeddings", config["tie_word_embeddings"]),
+            **sizes,
+        )
 
     def allocations(self, dtype: str) -> tuple[Allocation, ...]:
         """Return every tensor of the weights in the order of loading: embedding, layers, last norm, head.
@@ -169,11 +163,34 @@ def _packed(tensor: Allocation) -> Iterator[Allocation]:
     yield Allocation(tensor.name + "_scales", *at, scales, "uint8", 0)
 
 
-def _check_layer_types(name: str, kinds: Any, depth: int) -> None:
+def _size(name: str, field: str, value: "JsonValue") -> int:
+    if type(value) is not int or not 1 <= value <= LARGEST_VALUES[field]:
+        most = LARGEST_VALUES[field]
+        raise UsageError(f"{name}: {field} is {value!r}, it must be a whole number from 1 to {most:,}")
+    return value
+
+
+def _flag(name: str, field: str, value: "JsonValue") -> bool:
+    if type(value) is not bool:
+        raise UsageError(f"{name}: {field} is {value!r}, it must be true or false")
+    return value
+
+
+def _layer_types(name: str, kinds: "JsonValue", depth: int) -> tuple[str, ...]:
     if not isinstance(kinds, list | tuple) or len(kinds) != depth:
         raise UsageError(f"{name}: layer_types must list {depth} layers, the value of num_hidden_layers")
     if strange := [kind for kind in kinds if kind not in (SLIDING, FULL)]:
         raise UsageError(f"{name}: layer_types holds {strange[0]!r}; only {SLIDING} and {FULL} are supported")
+    return tuple(map(str, kinds))
+
+
+def _quantisation(name: str, packing: "JsonValue") -> str | None:
+    if not isinstance(packing, Mapping):
+        raise UsageError(f"{name}: quantization_config is {packing!r}, it must be an object with quant_method")
+    method = packing.get("quant_method")
+    if method not in (None, "mxfp4"):
+        raise UsageError(f"{name}: quantisation {method!r} is not supported; use a checkpoint with mxfp4 or none")
+    return method and str(method)
 
 
 @cache

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -64,13 +64,31 @@ class Attempt:
             return 0 if self.predicted is self.reached else None
         return abs(self.predicted.stage - self.reached.stage)
 
-    def summary(self) -> dict[str, Any]:
-        """Return all fields as JSON types, the two allocations as their labels."""
-        return asdict(self) | {
-            "predicted": self.predicted and self.predicted.label,
-            "reached": self.reached and self.reached.label,
-            "layers_apart": self.layers_apart,
-        }
+    def summary(self) -> "AttemptSummary":
+        """Return what a run's summary stores of it."""
+        stored = {each.name: getattr(self, each.name) for each in fields(self)}
+        stored["predicted"] = self.predicted and self.predicted.label
+        stored["reached"] = self.reached and self.reached.label
+        return AttemptSummary(**stored, layers_apart=self.layers_apart)
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptSummary:
+    """What a run's summary stores of an `Attempt`: its fields, with the two allocations as their labels."""
+
+    outcome: str
+    architecture: str
+    dtype: str
+    budget_bytes: int
+    predicted: str | None
+    reached: str | None
+    allocated_bytes: int
+    error: str | None
+    exit_code: int
+    seconds: float
+    how: str
+    usage_bytes: Mapping[str, int]
+    layers_apart: int | None
 
 
 def run_child(

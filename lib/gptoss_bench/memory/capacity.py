@@ -5,12 +5,11 @@ Exact arithmetic on whole bytes; nothing is measured. GB is 10^9 bytes, GiB is 2
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from math import prod
-from typing import Any
 
 from gptoss_bench.memory.architecture import FULL, Allocation, Architecture
 from gptoss_bench.memory.dtypes import ELEMENT_BY_DTYPE, ELEMENT_BYTES
@@ -170,14 +169,6 @@ class Fit:
         """Return whether the device has the bytes needed."""
         return self.need_bytes <= self.have_bytes
 
-    def summary(self) -> dict[str, Any]:
-        """Return all fields as JSON types."""
-        return asdict(self) | {
-            "need_bytes": self.need_bytes,
-            "headroom_bytes": self.headroom_bytes,
-            "fits": self.fits,
-        }
-
 
 def activation_bytes(architecture: Architecture, context: int, sequences: int) -> int:
     """Return the bytes of one layer's tensors for one step of `STEP_TOKENS`, and of FP32 logits for each sequence.
@@ -302,23 +293,34 @@ def fit_grid(
     ]
 
 
-def fit_summary(
-    architectures: Iterable[Architecture], fits: Iterable[Fit], contexts: Sequence[int]
-) -> dict[str, dict[str, Any]]:
-    """Return what a run's summary stores of architectures and fits, as JSON types.
+@dataclass(frozen=True, slots=True)
+class ArchitectureSummary:
+    """What a run's summary stores of one architecture; the contexts are text, as JSON needs."""
 
-    "architectures": {name: {"parameters", "weights_bytes": {dtype}, "kv_bytes": {context as text}}};
-    "fits": {device: {name: {dtype: bool}}}.
-    """
+    parameters: int
+    weights_bytes: Mapping[str, int]  # by dtype
+    kv_bytes: Mapping[str, int]  # by context in tokens
+
+
+@dataclass(frozen=True, slots=True)
+class FitSummary:
+    """What a run's summary stores of architectures and fits."""
+
+    architectures: Mapping[str, ArchitectureSummary]  # by name
+    fits: Mapping[str, Mapping[str, Mapping[str, bool]]]  # by device, architecture and dtype
+
+
+def fit_summary(architectures: Iterable[Architecture], fits: Iterable[Fit], contexts: Sequence[int]) -> FitSummary:
+    """Summarise architectures at some contexts (tokens), and fits, for a run's summary."""
     described = {
-        each.name: {
-            "parameters": sum(parameters_by_module(each).values()),
-            "weights_bytes": {dtype: weights_bytes(each, dtype) for dtype in ELEMENT_BY_DTYPE},
-            "kv_bytes": {str(context): kv_bytes(each, context) for context in contexts},
-        }
+        each.name: ArchitectureSummary(
+            parameters=sum(parameters_by_module(each).values()),
+            weights_bytes={dtype: weights_bytes(each, dtype) for dtype in ELEMENT_BY_DTYPE},
+            kv_bytes={str(context): kv_bytes(each, context) for context in contexts},
+        )
         for each in architectures
     }
-    fitting: dict[str, Any] = {}
+    fitting: dict[str, dict[str, dict[str, bool]]] = {}
     for fit in fits:
         fitting.setdefault(fit.device, {}).setdefault(fit.model, {})[fit.dtype] = fit.fits
-    return {"architectures": described, "fits": fitting}
+    return FitSummary(described, fitting)

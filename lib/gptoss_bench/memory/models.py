@@ -5,13 +5,16 @@ import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpx
 
 from gptoss_bench.memory.architecture import Architecture, architectures
 from gptoss_bench.memory.checkpoint import CheckpointTotals, checkpoint_totals
 from gptoss_client import UsageError
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 MAX_CONFIG_BYTES = 10**7
 HUB_TIMEOUT_S = 10.0
@@ -55,7 +58,7 @@ def _from_file(path: Path) -> Architecture:
     return Architecture.from_config(name, _json_object(str(path), text))
 
 
-def _json_object(name: str, text: str) -> dict[str, Any]:
+def _json_object(name: str, text: str) -> "dict[str, JsonValue]":
     try:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:

@@ -5,8 +5,7 @@ weights sums to less than one, and a head can attend to nothing. Without the sin
 and the output changes.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -40,9 +39,22 @@ class SinkEffect:
     scaling_error: float
     tokens: int  # of the reply
 
-    def summary(self) -> dict[str, Any]:
-        """Return all fields as JSON types; the shares as means by layer and head."""
-        return asdict(self) | {"share": self.share.mean(axis=2).round(6).tolist()}
+    def summary(self) -> "SinkSummary":
+        """Return what a run's summary stores of it."""
+        means: list[list[float]] = self.share.mean(axis=2).round(6).tolist()
+        return SinkSummary(means, self.loss, self.loss_without, self.changed, self.scaling_error, self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSummary:
+    """What a run's summary stores of a `SinkEffect`: its fields, with the mean share of each layer and head."""
+
+    share: list[list[float]]
+    loss: float
+    loss_without: float
+    changed: float
+    scaling_error: float
+    tokens: int
 
 
 def measure_sink_effect(model: GptOssForCausalLM, tokenizer: Tokenizer, text: str = TEXT) -> SinkEffect:

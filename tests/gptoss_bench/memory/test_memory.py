@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from hypothesis import given, settings
@@ -174,7 +174,7 @@ def test_sixteen_gigabytes_hold_the_mxfp4_weights_and_a_short_context_but_not_th
 
 def test_the_summary_of_a_run_survives_json() -> None:
     fits = [estimate_fit(SMALL, dtype, A10.name, A10.memory_bytes, context=8192) for dtype in ("bf16", "mxfp4")]
-    kept = json.loads(json.dumps(fit_summary([SMALL], fits, [8192])))
+    kept = json.loads(json.dumps(asdict(fit_summary([SMALL], fits, [8192]))))
     assert kept["fits"] == {A10.name: {"gpt-oss-20b": {"bf16": False, "mxfp4": True}}}
     assert kept["architectures"]["gpt-oss-20b"] == {
         "parameters": 20_914_757_184,
