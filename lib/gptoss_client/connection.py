@@ -16,7 +16,6 @@ from gptoss_client.timestamps import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_ti
 
 _BUFFER = memoryview(bytearray(256 * 1024))  # shared by all connections: each read is copied out before the next one
 _BUFFERS = [_BUFFER]
-PRIORITY_PARTS = 2  # of a body that are read with priority: a chunk with only the role, and the first token
 _yield_cpu = getattr(os, "sched_yield", lambda: None)
 
 
@@ -127,7 +126,6 @@ class PlainConnection(Connection):
         self._unsent = b""
         self._poller = SocketPoller.current()
         self._poller.add(sock, self._readable)
-        self._priority = False
 
     def _readable(self) -> None:
         try:
@@ -140,24 +138,16 @@ class PlainConnection(Connection):
         read_ns = time.perf_counter_ns()
         if size:
             self._received(ancillary[0][2] if ancillary else None, read_ns, _BUFFER[:size])
-            if self._priority and self._response and len(self._response.parts) >= PRIORITY_PARTS and not self.closed:
-                self._set_priority(False)
         else:
             self._lost(None)
 
     def _send(self, payload: bytes) -> int:
-        self._set_priority(True)
         sent_ns = time.perf_counter_ns()
         self._unsent = self._write(payload)
         _yield_cpu()  # a server on this machine may have been woken on this core and wait for it
         if self._unsent:
             self._loop.add_writer(self._sock, self._writable)
         return sent_ns
-
-    def _set_priority(self, priority: bool) -> None:
-        if self._priority != priority:
-            self._priority = priority
-            self._poller.set_priority(self._sock, priority)
 
     def _write(self, data: bytes) -> bytes:
         """Write to the socket; return the bytes that it did not accept."""
@@ -177,7 +167,7 @@ class PlainConnection(Connection):
         return not self._unsent
 
     def _close_socket(self) -> None:
-        self._poller.remove(self._sock, priority=self._priority)
+        self._poller.remove(self._sock)
         self._loop.remove_writer(self._sock)
         self._sock.close()
 

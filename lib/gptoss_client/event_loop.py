@@ -1,9 +1,6 @@
-"""The event loop of a load: all sockets behind two epoll instances, and one task woken per iteration.
+"""The event loop of a load: all sockets behind one epoll instance, and one task woken per iteration.
 
-Connections that wait for a first token are read before all others. When more data arrives than one core can read,
-every stream waits, and two tokens that are read together share the timestamp of the later one. Within a stream this
-moves one gap; at its beginning it would change the TTFT. With many streams this is also faster than one registration
-in the loop's own selector per socket.
+With many streams one epoll instance is faster than one registration per socket in the loop's own selector.
 """
 
 import asyncio
@@ -13,8 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 from weakref import WeakKeyDictionary
-
-READ_BATCH = 32  # connections without priority that are read before those with priority are polled again
 
 Callback = Callable[[], None]
 
@@ -32,10 +27,8 @@ class SocketPoller:
             raise NotImplementedError
         self._loop = asyncio.get_running_loop()
         self._callbacks: dict[int, Callback] = {}
-        self._priority_count = 0
-        self._priority, self._others = select.epoll(), select.epoll()
-        for epoll in (self._priority, self._others):
-            self._loop.add_reader(epoll.fileno(), self._read)
+        self._epoll = select.epoll()
+        self._loop.add_reader(self._epoll.fileno(), self._read)
 
     @classmethod
     def current(cls) -> "SocketPoller":
@@ -46,37 +39,21 @@ class SocketPoller:
         return poller
 
     def add(self, sock: socket.socket, callback: Callback) -> None:
-        """Watch a socket, without priority."""
+        """Watch a socket."""
         self._callbacks[sock.fileno()] = callback
-        self._others.register(sock, select.EPOLLIN)
+        self._epoll.register(sock, select.EPOLLIN)
 
-    def set_priority(self, sock: socket.socket, priority: bool) -> None:
-        """Change the priority of a socket; the new value must differ from the old one."""
-        self._priority_count += 1 if priority else -1
-        target, source = (self._priority, self._others) if priority else (self._others, self._priority)
-        source.unregister(sock)
-        target.register(sock, select.EPOLLIN)
-
-    def remove(self, sock: socket.socket, *, priority: bool) -> None:
-        """Stop watching a socket; call this before it is closed. Closes both epoll instances after the last socket."""
+    def remove(self, sock: socket.socket) -> None:
+        """Stop watching a socket; call this before it is closed. Closes the epoll instance after the last socket."""
         del self._callbacks[sock.fileno()]
-        (self._priority if priority else self._others).unregister(sock)
-        self._priority_count -= priority
+        self._epoll.unregister(sock)
         if not self._callbacks:
             del self._by_loop[self._loop]
-            for epoll in (self._priority, self._others):
-                self._loop.remove_reader(epoll.fileno())
-                epoll.close()
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
 
     def _read(self) -> None:
-        if self._priority_count:
-            self._call(self._priority, -1)
-        self._call(self._others, READ_BATCH)
-
-    def _call(self, epoll: select.epoll, most: int) -> None:
-        if epoll.closed:
-            return
-        for descriptor, _ in epoll.poll(0, most):
+        for descriptor, _ in self._epoll.poll(0):
             if callback := self._callbacks.get(descriptor):  # an earlier callback may have removed this socket
                 callback()
 

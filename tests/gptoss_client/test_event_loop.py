@@ -1,4 +1,4 @@
-"""The socket poller: order of reading, and callbacks that remove other sockets."""
+"""The poller calls back for readable sockets; the queue wakes tasks one by one and sockets are read in between."""
 
 import asyncio
 import socket
@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from gptoss_client.event_loop import READ_BATCH, SocketPoller
+from gptoss_client.event_loop import SocketPoller, WakeUpQueue, new_event_loop
 
 
 def pairs(stack: ExitStack, count: int) -> list[tuple[socket.socket, socket.socket]]:
@@ -26,64 +26,22 @@ async def rounds(until) -> None:
     raise AssertionError("no callback was called")
 
 
-@pytest.mark.parametrize("streams", [1, READ_BATCH, 3 * READ_BATCH])
-def test_streams_that_wait_for_their_first_token_are_read_before_all_others(streams):
-    async def order() -> list[str]:
+def test_each_socket_that_is_readable_is_called_back_and_no_other():
+    async def called() -> list[int]:
         poller, called = SocketPoller.current(), []
-
-        def callback(name: str, sock: socket.socket):
-            def call() -> None:
-                called.append(name)
-                sock.recv(10)
-
-            return call
-
         with ExitStack() as stack:
-            made = pairs(stack, streams + 1)
+            made = pairs(stack, 100)
             for at, (sock, _) in enumerate(made):
-                poller.add(sock, callback("first" if at == streams else "rest", sock))
-            poller.set_priority(made[-1][0], True)
-            for _, peer in made:
+                poller.add(sock, lambda at=at, sock=sock: called.append(at) or sock.recv(10))
+            for _, peer in made[::2]:
                 peer.send(b"x")
-            await rounds(lambda: len(called) == len(made))
-            for at, (sock, _) in enumerate(made):
-                poller.remove(sock, priority=at == streams)
-        return called
-
-    called = asyncio.run(order())
-    assert called.index("first") <= READ_BATCH
-    assert sorted(called) == ["first", *["rest"] * streams]
-
-
-def test_a_first_token_that_comes_while_the_others_are_read_waits_for_some_of_them_only():
-    async def order() -> list[int]:
-        poller, called = SocketPoller.current(), []
-        with ExitStack() as stack:
-            made = pairs(stack, 4 * READ_BATCH)
-            urgent, peer = pairs(stack, 1)[0]
-
-            def rest(at: int, sock: socket.socket):
-                def call() -> None:
-                    if not called:
-                        peer.send(b"x")
-                    called.append(at)
-                    sock.recv(10)
-
-                return call
-
-            for at, (sock, _) in enumerate(made):
-                poller.add(sock, rest(at, sock))
-            poller.add(urgent, lambda: called.append(-1) or urgent.recv(10))
-            poller.set_priority(urgent, True)
-            for _, other in made:
-                other.send(b"x")
-            await rounds(lambda: len(called) == len(made) + 1)
-            poller.remove(urgent, priority=True)
+            await rounds(lambda: len(called) >= 50)
+            await asyncio.sleep(0.01)
             for sock, _ in made:
-                poller.remove(sock, priority=False)
+                poller.remove(sock)
         return called
 
-    assert asyncio.run(order()).index(-1) <= 2 * READ_BATCH
+    assert sorted(asyncio.run(called())) == list(range(0, 100, 2))
 
 
 def test_a_callback_may_remove_a_socket_that_is_ready_too():
@@ -95,7 +53,7 @@ def test_a_callback_may_remove_a_socket_that_is_ready_too():
             def end_both() -> None:
                 calls.append(1)
                 for sock in (one, two):
-                    poller.remove(sock, priority=False)
+                    poller.remove(sock)
 
             poller.add(one, end_both)
             poller.add(two, end_both)
@@ -108,7 +66,7 @@ def test_a_callback_may_remove_a_socket_that_is_ready_too():
     assert asyncio.run(called()) == 1
 
 
-def test_removing_the_last_socket_closes_the_epolls_and_the_next_add_opens_new_ones():
+def test_removing_the_last_socket_closes_the_epoll_and_the_next_add_opens_a_new_one():
     async def watches() -> bool:
         with ExitStack() as stack:
             ((sock, peer),) = pairs(stack, 1)
@@ -119,8 +77,33 @@ def test_removing_the_last_socket_closes_the_epolls_and_the_next_add_opens_new_o
                 poller.add(sock, lambda: heard.append(sock.recv(10)))
                 peer.send(b"x")
                 await rounds(lambda: heard)
-                poller.remove(sock, priority=False)
+                poller.remove(sock)
                 heard.clear()
-            return former._priority.closed and former._others.closed and SocketPoller.current() is not former
+            return former._epoll.closed and SocketPoller.current() is not former
 
     assert asyncio.run(watches())
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, new_event_loop])
+def test_sockets_are_read_between_the_tasks_that_wait_in_the_queue(new_loop):
+    async def order() -> list[str]:
+        poller, order = SocketPoller.current(), []
+        with ExitStack() as stack:
+            ((sock, peer),) = pairs(stack, 1)
+            poller.add(sock, lambda: order.append(f"read {len(sock.recv(100))}"))
+
+            async def slot() -> None:
+                await WakeUpQueue.current().wait()
+                order.append("woken")
+                peer.send(b"x")
+
+            await asyncio.gather(*(slot() for _ in range(20)))
+            await asyncio.sleep(0.01)
+            poller.remove(sock)
+        return order
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        called = runner.run(order())
+    assert called.count("woken") == 20
+    woken = [part.count("woken") for part in "".join(f"{name} " for name in called).split("read")]
+    assert max(woken) <= 2
