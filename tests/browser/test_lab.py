@@ -6,10 +6,11 @@ from browser import a_browser, needs_browser
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.notebook.live_overhead import errors_agree, level_of_run
 from gptoss_bench.runs.folder import Run
-from gptoss_bench.session.load_process import LoadProcess, LoadTarget
+from gptoss_bench.session.load_process import LoadProcess
 from gptoss_client.plan import LoadPlan
 from lab_pages import Lab, Tab, beside, lab
 from serving import below, command_of, wait_until, wait_until_gone
@@ -134,7 +135,7 @@ def test_the_error_bar_with_the_panel_open_is_that_of_a_load_without_a_panel(whe
         start = tab.page.get_by_role("button", name="Start", exact=True)
         start.wait_for()
         for _ in range(2):
-            unwatched = LoadProcess(LoadPlan(**plan), LoadTarget(url=endpoint.url), results=tmp_path)
+            unwatched = LoadProcess(LoadPlan(**plan), ServerChoice(url=endpoint.url), results=tmp_path)
             wait_until(lambda load=unwatched: load.ended is not None, "the load had ended")
             start.click()
             wait_until(lambda: len(runs(tmp_path)) == 2 * len(pairs) + 2, "another run was begun")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gptoss_bench import paths
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.session import serving
@@ -43,8 +44,8 @@ def test_a_small_load_is_whole_and_a_vllm_killed_under_the_next_leaves_no_proces
 
     async def measure() -> None:
         launch = {"context": 1024, "prefix_caching": "off", "engine_flags": "--enforce-eager"}
-        where = {"model": str(CHECKPOINT), "url": "", "results_dir": str(tmp_path)}
-        async with serving("vllm-h100", "vllm", plan=PLAN, **where, **launch) as session:
+        server = ServerChoice(engine="vllm", model=str(CHECKPOINT), **launch)
+        async with serving("vllm-h100", server, plan=PLAN, results_dir=str(tmp_path)) as session:
             said["probes"] = await session.probe()
             said["summary"] = await session.load(PLAN)
             said["requests"] = session.requests

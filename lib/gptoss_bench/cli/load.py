@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gptoss_bench.cli.arguments import parse_share
+from gptoss_bench.engines import ServerChoice
 from gptoss_bench.session import Session, serving
 from gptoss_bench.stats import (
     MIN_TRIALS,
@@ -133,11 +134,9 @@ async def run(args: argparse.Namespace) -> int:
 
 async def _trial(args: argparse.Namespace, plan: LoadPlan) -> Mapping[str, Any]:
     """Measure one run and return its summary."""
-    dialect = None if args.dialect == "auto" else args.dialect
-    async with serving(
-        "load", "attached", plan=plan, url=args.url, model=args.model, dialect=dialect, results_dir=args.results,
-        command="python -m gptoss_bench load",
-    ) as session:  # fmt: skip
+    server = ServerChoice(url=args.url, model=args.model, dialect="" if args.dialect == "auto" else args.dialect)
+    command = "python -m gptoss_bench load"
+    async with serving("load", server, plan=plan, results_dir=args.results, command=command) as session:
         try:
             with _progress_bar(plan) as progress:
                 await session.load(plan, progress)

@@ -2,7 +2,7 @@ from .attached_server import attach, clean_url, describe_reference
 from .doctor.checks import DOCTOR_ENGINES, DOCTOR_SCENARIOS, Need, can_run, examine, report_heading
 from .doctor.facts import gather_facts
 from .launch import launched
-from .launch_options import LaunchOptions, check_options
+from .launch_options import ServerChoice
 from .llama_cpp import serve_tiny
 from .ollama import pull, service_url, unload
 from .open import open_engine
@@ -16,11 +16,10 @@ __all__ = [
     "LAUNCHABLE_ENGINES",
     "METRIC_SOURCES",
     "REFERENCE_SERVER",
-    "LaunchOptions",
     "Need",
+    "ServerChoice",
     "attach",
     "can_run",
-    "check_options",
     "clean_url",
     "descendants",
     "describe_reference",

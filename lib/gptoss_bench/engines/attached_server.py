@@ -22,7 +22,7 @@ _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
 async def attach(
     url: str,
     model: str,
-    dialect: str | None = None,
+    dialect: str = "",
     *,
     timeout_s: float = 300.0,
     options: Mapping[str, Any] | None = None,
@@ -32,7 +32,7 @@ async def attach(
     Args:
         url: address of the server, with or without the path of an API.
         model: model to use; empty for the only one that the server lists.
-        dialect: "ollama" or "openai"; None for Ollama's own API where the server is Ollama, else OpenAI's.
+        dialect: "ollama" or "openai"; empty for Ollama's own API where the server is Ollama, else OpenAI's.
         timeout_s: limit of the wait for the token.
         options: request options of the load that follows; Ollama loads the model by them.
 
@@ -40,7 +40,7 @@ async def attach(
         UsageError: the address, the server or the model is not usable; the message is one line.
     """
     root = clean_url(url)
-    if dialect not in (None, *DIALECTS):
+    if dialect not in ("", *DIALECTS):
         raise UsageError(f"the dialect {dialect!r} is unknown: choose one of {', '.join(DIALECTS)}")
     engine, models = await identify(root)
     if dialect == "ollama" and engine not in ("ollama", REFERENCE_SERVER):

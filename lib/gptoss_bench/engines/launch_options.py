@@ -1,58 +1,103 @@
-"""Define and check the options with which an engine is started."""
+"""Define the choice of a server: which one is measured, and with which options it is started."""
 
+import difflib
+import re
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.functional_validators import ModelWrapValidatorHandler
+from pydantic_core import PydanticKnownError
 
 from gptoss_bench.engines.registry import ENGINE_SPECS, LAUNCHABLE_ENGINES
 from gptoss_client import UsageError
 
-PREFIX_CACHING = {"": None, "on": True, "off": False}
+
+def _launchable(engine: str) -> str:
+    if engine not in ("", *LAUNCHABLE_ENGINES):
+        expected = f"{', '.join(map(repr, ('', *LAUNCHABLE_ENGINES[:-1])))} or {LAUNCHABLE_ENGINES[-1]!r}"
+        raise PydanticKnownError("literal_error", {"expected": expected})
+    return engine
 
 
-@dataclass(frozen=True, slots=True)
-class LaunchOptions:
-    """How to start an engine; attaching to a running server uses `request_options` only.
+class ServerChoice(BaseModel):
+    """The server at `url`; else, if `embedded`, the stand-in of `engine`; else `engine`, which is started.
 
-    `slots` requests are decoded at a time with `context` tokens each, where the engine has such an option; None
-    leaves the context to the engine. `prefix_caching` is "on", "off" or "" for the engine's default. `flags` are
-    appended to its command line, split as by a shell. `request_options` are those of the load that follows: Ollama
-    loads its model by them.
+    With neither `url` nor `engine` it is the embedded engine. The profiles, the notebooks' parameters, the run panel
+    and the command line take names, types, defaults and descriptions from these fields.
+
+    Raises UsageError, in one line, if a value is not valid or the engine does not have an option that is set.
     """
 
-    slots: int = 8
-    context: int | None = None
-    prefix_caching: str = ""
-    flags: str = ""
-    request_options: Mapping[str, Any] | None = None
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+    engine: Annotated[str, AfterValidator(_launchable)] = ""
+    """engine to start"""
+    embedded: bool = False
+    """start the stand-in of the engine, with the tiny model"""
+    url: str = ""
+    """root URL of a running server; empty: start one"""
+    model: str = ""
+    """served model; empty: the only one of the server, or the engine's default"""
+    dialect: Literal["", "openai", "ollama"] = ""
+    """API of the running server; empty: detect it"""
+    context: Annotated[int, Field(ge=0)] = 0
+    """context in tokens; 0: the engine's default"""
+    prefix_caching: Literal["", "on", "off"] = ""
+    """prefix cache; empty: the engine's default"""
+    engine_flags: str = ""
+    """more flags of the engine's command line, split as by a shell"""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _in_one_line(cls, given: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        if isinstance(given, dict) and not any(given.get(name) for name in ("url", "engine", "embedded")):
+            given = {**given, "embedded": True}
+        try:
+            choice = handler(given)
+        except ValidationError as error:
+            raise UsageError(_first_mistake(error)) from None
+        choice._check_options()
+        return choice
+
+    @property
+    def starts(self) -> bool:
+        """Whether the engine itself is started: no running server and no stand-in."""
+        return not (self.url or self.embedded)
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Return the flags as a list of arguments. Raises UsageError where a quotation mark is not closed."""
+        """Return the flags as a list of arguments."""
+        return tuple(shlex.split(self.engine_flags))
+
+    def _check_options(self) -> None:
+        """Raise UsageError where the server does not have an option that is set."""
         try:
-            return tuple(shlex.split(self.flags))
+            shlex.split(self.engine_flags)
         except ValueError as error:
-            raise UsageError(f"the engine's flags {self.flags!r} cannot be read: {error}") from None
+            raise UsageError(f"the engine's flags {self.engine_flags!r} cannot be read: {error}") from None
+        if not (self.prefix_caching or self.engine_flags):
+            return
+        if not self.starts:
+            raise UsageError("prefix_caching and engine_flags are for an engine that is started here: leave them empty")
+        spec = ENGINE_SPECS[self.engine]
+        if self.prefix_caching and not spec.has_prefix_caching_option:
+            raise UsageError(f"{self.engine} has no option for prefix caching: leave prefix_caching empty")
+        if self.engine_flags and not spec.has_flags:
+            variables = " and ".join(f"{prefix}…" for prefix in spec.environment_prefixes)
+            raise UsageError(
+                f"{self.engine} takes no flags: set its {variables} variables in the environment, they are recorded"
+            )
 
 
-def check_options(engine: str, options: LaunchOptions, *, started: bool) -> None:
-    """Raise UsageError where an engine, `started` here or attached or embedded, does not support them."""
-    if started and engine not in LAUNCHABLE_ENGINES:
-        raise UsageError(f"the engine {engine!r} is unknown: choose one of {', '.join(LAUNCHABLE_ENGINES)}")
-    if options.prefix_caching not in PREFIX_CACHING:
-        raise UsageError(
-            f"prefix_caching is 'on', 'off' or '' for the engine's default, not {options.prefix_caching!r}"
-        )
-    if not (options.prefix_caching or options.flags):
-        return
-    if not started:
-        raise UsageError("prefix_caching and engine_flags are for an engine that is started here: leave them empty")
-    spec = ENGINE_SPECS[engine]
-    if options.prefix_caching and not spec.has_prefix_caching_option:
-        raise UsageError(f"{engine} has no option for prefix caching: leave prefix_caching empty")
-    if options.flags and not spec.has_flags:
-        variables = " and ".join(f"{prefix}…" for prefix in spec.environment_prefixes)
-        raise UsageError(
-            f"{engine} takes no flags: set its {variables} variables in the environment, they are recorded"
-        )
+def _first_mistake(error: ValidationError) -> str:
+    """Return which field is wrong, its value, and the nearest right one."""
+    first = error.errors(include_url=False)[0]
+    name, given = first["loc"][0], first["input"]
+    unknown = first["type"] == "extra_forbidden"
+    known = ServerChoice.model_fields if unknown else re.findall("'([^']*)'", first["msg"])
+    near = difflib.get_close_matches(str(name if unknown else given), known, n=1, cutoff=0.5)
+    hint = f", did you mean {near[0]!r}?" if near else ""
+    if unknown:
+        return f"a server has no option {name!r}{hint}"
+    return f"{name} {re.sub('^Input should', 'must', first['msg'])}, not {given!r:.80}{hint}"

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 
 from gptoss_bench.engines.launch import executable
-from gptoss_bench.engines.launch_options import LaunchOptions
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.engines.server_facts import Facts, add_facts, entries, facts_client, fetch, json_object, same_model
 from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels
@@ -34,9 +34,9 @@ class Ollama:
     cwd: Path | None = None
 
     @classmethod
-    def from_options(cls, model: str, options: LaunchOptions) -> "Ollama":
-        """Return the engine with those of the options that it has."""
-        return cls(model, slots=options.slots, context=options.context)
+    def from_choice(cls, server: ServerChoice, slots: int) -> "Ollama":
+        """Return the engine with the model and context of `server`."""
+        return cls(server.model, slots=slots, context=server.context or None)
 
     def prepare(self) -> Endpoint:
         """Return the endpoint. Raises UsageError where ollama is not installed or has not pulled the model."""

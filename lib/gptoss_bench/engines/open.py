@@ -1,12 +1,13 @@
 """Open an engine by name or URL: attach to it, start the embedded stand-in, or launch it; stop it on exit."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from gptoss_bench.engines.attached_server import attach
 from gptoss_bench.engines.launch import launched
-from gptoss_bench.engines.launch_options import LaunchOptions, check_options
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.llama_cpp import serve_tiny
 from gptoss_bench.engines.model_files import is_fetched, local_model
 from gptoss_bench.engines.ollama import running_service
@@ -21,55 +22,45 @@ DOWNLOADING_S = 3300.0  # less than a notebook cell may run
 
 @asynccontextmanager
 async def open_engine(
-    engine: str,
+    server: ServerChoice,
     *,
-    embedded: bool,
-    url: str,
-    model: str,
     log_dir: Path,
-    options: LaunchOptions | None = None,
+    slots: int = 8,
+    request_options: Mapping[str, Any] | None = None,
     timeout_s: float | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Yield an endpoint that has returned a token; what was started here is stopped on exit.
 
-    With a `url`, attach to the server there. Else with `embedded`, start the stand-in of that engine on the tiny
-    model, whatever `model` is: the Ollama emulator, or llama.cpp. Else launch the engine, or attach to Ollama where
-    it runs as a service already.
+    An Ollama that runs as a service and has the model is attached to instead of started.
 
     Args:
-        engine: name of the engine, one of LAUNCHABLE_ENGINES.
-        embedded: start the stand-in instead of the engine.
-        url: root of a running server; empty to start one.
-        model: model to serve; empty for the engine's default, or for the only one of a running server.
+        server: the server to attach to, or the engine to start.
         log_dir: folder for the server's log.
-        options: how to start the engine; None for the defaults.
+        slots: number of requests that a started engine decodes at a time, where it has such an option.
+        request_options: those of the load that follows: Ollama loads its model by them.
         timeout_s: limit of the wait for the first token; None for LOADING_S, or DOWNLOADING_S where the weights have
             to be downloaded first.
 
     Raises:
-        UsageError: the engine, its model or an option is not available; the message is one line.
+        UsageError: the engine, its model or the server is not available; the message is one line.
     """
-    options = options or LaunchOptions()
-    starts = not (url or embedded)
-    check_options(engine, options, started=starts)
-    if starts:
-        model = model or ENGINE_SPECS[engine].default_model
-        if engine == "ollama":
-            url = await running_service(model) or ""
+    url = server.url
+    if server.starts:
+        server = server.model_copy(update={"model": server.model or ENGINE_SPECS[server.engine].default_model})
+        if server.engine == "ollama":
+            url = await running_service(server.model) or ""
     if url:
-        # Any server of OpenAI's API may be at the URL; Ollama's own API is used where Ollama is to be measured.
-        dialect = "ollama" if engine == "ollama" else "openai"
-        yield await attach(url, model, dialect, timeout_s=timeout_s or LOADING_S, options=options.request_options)
+        yield await attach(url, server.model, server.dialect, timeout_s=timeout_s or LOADING_S, options=request_options)
         return
-    server: AbstractAsyncContextManager[Endpoint]
-    if embedded:
-        serve = serve_emulator if engine == "ollama" else serve_tiny
-        server = serve(log_dir, slots=options.slots, context=options.context or EMBEDDED_CONTEXT)
+    opened: AbstractAsyncContextManager[Endpoint]
+    if server.embedded:
+        serve = serve_emulator if server.engine == "ollama" else serve_tiny
+        opened = serve(log_dir, slots=slots, context=server.context or EMBEDDED_CONTEXT)
     else:
-        chosen = ENGINE_SPECS[engine].load_class().from_options(model, options)
-        timeout_s = timeout_s or _start_timeout_s(engine, model)
-        server = launched(chosen, log_dir, timeout_s=timeout_s, options=options.request_options)
-    async with server as endpoint:
+        engine = ENGINE_SPECS[server.engine].load_class().from_choice(server, slots)
+        timeout_s = timeout_s or _start_timeout_s(server.engine, server.model)
+        opened = launched(engine, log_dir, timeout_s=timeout_s, options=request_options)
+    async with opened as endpoint:
         yield endpoint
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 
 from gptoss_bench.engines.launch import executable
-from gptoss_bench.engines.launch_options import LaunchOptions
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.model_files import count_parameters, hub_cache, local_model, require_disk_space_for
 from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.engines.server_facts import add_facts
@@ -26,9 +26,9 @@ class Transformers:
     log_name: str = "transformers.log"
 
     @classmethod
-    def from_options(cls, model: str, options: LaunchOptions) -> "Transformers":
-        """Return the engine with those of the options that it has."""
-        return cls(model, options.arguments)
+    def from_choice(cls, server: ServerChoice, slots: int) -> "Transformers":
+        """Return the engine with the model and flags of `server`; it needs no number of slots."""
+        return cls(server.model, server.arguments)
 
     @property
     def cwd(self) -> Path | None:

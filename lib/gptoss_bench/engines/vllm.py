@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from gptoss_bench.engines.launch import executable
-from gptoss_bench.engines.launch_options import PREFIX_CACHING, LaunchOptions
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.model_files import count_parameters, local_model, require_disk_space_for
 from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch
@@ -35,9 +35,10 @@ class Vllm:
     cwd: Path | None = None
 
     @classmethod
-    def from_options(cls, model: str, options: LaunchOptions) -> "Vllm":
-        """Return the engine with those of the options that it has."""
-        return cls(model, options.context, PREFIX_CACHING[options.prefix_caching], options.arguments)
+    def from_choice(cls, server: ServerChoice, slots: int) -> "Vllm":
+        """Return the engine with the options of `server`; it needs no number of slots."""
+        caching = {"": None, "on": True, "off": False}[server.prefix_caching]
+        return cls(server.model, server.context or None, caching, server.arguments)
 
     def prepare(self) -> Endpoint:
         """Raise UsageError where there is no vllm, no such checkpoint, or too little disk space."""

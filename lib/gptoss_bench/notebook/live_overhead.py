@@ -18,10 +18,11 @@ from gptoss_bench.calibration import (
     summarise_level,
     ttft_errors_s,
 )
+from gptoss_bench.engines import ServerChoice
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import render_live_view
 from gptoss_bench.runs import Run
-from gptoss_bench.session import LoadProcess, LoadTarget
+from gptoss_bench.session import LoadProcess
 from gptoss_client import LoadPlan, UsageError
 
 UNWATCHED, WATCHED = "no live view", "live view, twice a second"
@@ -46,7 +47,7 @@ async def measure_overhead(
         async with serve_reference(pace, where) as endpoint:
             runs = {}
             for name in (UNWATCHED, WATCHED):
-                load = LoadProcess(plan, LoadTarget(url=endpoint.url), results=where)
+                load = LoadProcess(plan, ServerChoice(url=endpoint.url), results=where)
                 view = asyncio.create_task(_show_live_view(load)) if name == WATCHED else None
                 runs[name] = await load.wait()
                 if view is not None:

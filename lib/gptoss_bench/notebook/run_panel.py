@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_bench import paths
-from gptoss_bench.engines import ENGINE_SPECS, LAUNCHABLE_ENGINES, clean_url, understood_fields
+from gptoss_bench.engines import ENGINE_SPECS, LAUNCHABLE_ENGINES, ServerChoice, clean_url, understood_fields
 from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import alert_html, render_live_view
 from gptoss_bench.notebook.load_card import LoadCard, result_block_html, run_title
 from gptoss_bench.notebook.profiles import read_profile
-from gptoss_bench.session import LoadProcess, LoadTarget
+from gptoss_bench.session import LoadProcess
 from gptoss_client import LoadPlan, UsageError
 
 ENGINES = {
@@ -32,7 +32,7 @@ LAUNCH_FIELDS = ("context", "prefix_caching", "engine_flags")
 
 
 async def open_run_panel(
-    plan: LoadPlan, server: LoadTarget, *, results_dir: str = "", run_id: str = "", live: bool | None = None
+    plan: LoadPlan, server: ServerChoice, *, results_dir: str = "", run_id: str = "", live: bool | None = None
 ) -> Any:
     """Return the panel with these values, or without a frontend run the load as `run_id` and return its last view.
 
@@ -59,11 +59,11 @@ class RunPanel:
     A new panel, made by running its cell again, also shows the cards of the panels before it.
     """
 
-    def __init__(self, plan: LoadPlan, server: LoadTarget, results: Path) -> None:
+    def __init__(self, plan: LoadPlan, server: ServerChoice, results: Path) -> None:
         import ipywidgets as w  # not needed without a frontend
 
         wide = {"style": {"description_width": "10em"}, "layout": w.Layout(width="34em", max_width="98%")}
-        chosen = "url" if server.url else server.engine or "embedded"
+        chosen = "url" if server.url else "embedded" if server.embedded else server.engine
         count = plan.requests if plan.requests is not None else plan.duration_s
         unit = "requests" if plan.requests is not None else "seconds"
         profiles = [NO_PROFILE, *sorted(file.stem for file in paths.PROFILES.glob("*.yaml"))]
@@ -127,7 +127,7 @@ class RunPanel:
             options={"num_ctx": self.context.value} if kind == "ollama" and self.context.value else {},
         )
 
-    def server(self) -> LoadTarget:
+    def server(self) -> ServerChoice:
         """Return the chosen server.
 
         Raises UsageError if the URL is missing, or launch options are set for a server that is not launched.
@@ -140,12 +140,12 @@ class RunPanel:
             )
         match kind:
             case "embedded":
-                return LoadTarget()
+                return ServerChoice()
             case "url":
                 if not self.url.value.strip():
                     raise UsageError("give the URL of the server, such as http://127.0.0.1:8000")
-                return LoadTarget(url=self._clean_url(), model=model)
-        return LoadTarget(model=model, engine=kind, **launch)
+                return ServerChoice(url=self._clean_url(), model=model)
+        return ServerChoice(model=model, engine=kind, **launch)
 
     def _clean_url(self) -> str:
         try:

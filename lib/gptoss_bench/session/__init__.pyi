@@ -1,12 +1,11 @@
 from .api import bench, bench_async, run_sync
 from .background_tasks import raise_background_errors, watch_background_tasks
 from .evaluate import findings_document, rebuild_run
-from .load_process import LoadProcess, LoadTarget
+from .load_process import LoadProcess
 from .session import Session, serving
 
 __all__ = [
     "LoadProcess",
-    "LoadTarget",
     "Session",
     "bench",
     "bench_async",

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import nest_asyncio2
 
+from gptoss_bench.engines import ServerChoice
 from gptoss_bench.runs import Run
-from gptoss_bench.session.load_process import LoadProcess, LoadTarget
+from gptoss_bench.session.load_process import LoadProcess
 from gptoss_client import LoadPlan, UsageError
 
 T = TypeVar("T")
@@ -45,8 +46,8 @@ async def bench_async(
         raise UsageError(f"unknown field of LoadPlan: {unknown[0]}; use {', '.join(LoadPlan.__dataclass_fields__)}")
     if plan.get("duration_s") is not None:
         plan.setdefault("requests", None)
-    target = LoadTarget(url=url, model=model, engine=engine)
-    return await LoadProcess(LoadPlan(**plan), target, results=Path(results) if results else None).wait()
+    server = ServerChoice(url=url, model=model, engine=engine)
+    return await LoadProcess(LoadPlan(**plan), server, results=Path(results) if results else None).wait()
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -15,13 +15,15 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from gptoss_bench.engines import ServerChoice
+from gptoss_bench.session.load_process import SCENARIO
 from gptoss_bench.session.session import serving
 from gptoss_client import LoadPlan, RunFailed, UsageError, new_event_loop
 
 
 async def _measure(job: dict[str, Any]) -> None:
-    plan = LoadPlan(**job["plan"])
-    async with serving(**job["serving"], plan=plan) as session:
+    plan, server = LoadPlan(**job["plan"]), ServerChoice(**job["server"])
+    async with serving(SCENARIO, server, plan=plan, results_dir=job["results_dir"], run_id=job["run_id"]) as session:
         await session.load(plan)
         session.finish()
 

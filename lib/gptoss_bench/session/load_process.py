@@ -11,26 +11,12 @@ from typing import IO, Any, ClassVar
 from weakref import WeakSet
 
 from gptoss_bench import paths
+from gptoss_bench.engines import ServerChoice
 from gptoss_bench.runs import Run, new_run_id
 from gptoss_client import LoadPlan, RunFailed, UsageError
 
 POLL_S = 0.05
 SCENARIO = "explore"
-
-
-@dataclass(frozen=True, slots=True)
-class LoadTarget:
-    """The server under load: the one at `url`, else an `engine` to start, else the embedded engine.
-
-    `context`, `prefix_caching` and `engine_flags` are launch options of an engine, see `serving`.
-    """
-
-    url: str = ""
-    model: str = ""
-    engine: str = ""
-    context: int = 0
-    prefix_caching: str = ""
-    engine_flags: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +32,14 @@ class LoadProcess:
 
     _started: ClassVar[WeakSet["LoadProcess"]] = WeakSet()
 
-    def __init__(self, plan: LoadPlan, target: LoadTarget, *, results: Path | None = None, run_id: str = "") -> None:
+    def __init__(self, plan: LoadPlan, server: ServerChoice, *, results: Path | None = None, run_id: str = "") -> None:
         """Start the load. Raises UsageError if no process can be started."""
         results = (results or paths.RESULTS).absolute()
         self.plan = plan
-        self.target = target
         self.run_id = run_id or new_run_id(SCENARIO)
         self.path = results / "runs" / self.run_id
         self._ended: LoadEnd | None = None
-        job = {"plan": asdict(plan), "serving": self._serving(results)}
+        job = {"plan": asdict(plan), "server": server.model_dump(), "results_dir": str(results), "run_id": self.run_id}
         with _log(results) as log:
             try:
                 # A new process session: the interrupt of a notebook kernel must not reach the load.
@@ -109,20 +94,6 @@ class LoadProcess:
         if ended.status != "complete":
             raise (UsageError if ended.status == "refused" else RunFailed)(ended.message or ended.status)
         return Run.load(self.path)
-
-    def _serving(self, results: Path) -> dict[str, Any]:
-        return {
-            "scenario": SCENARIO,
-            "engine": "attached" if self.target.url else self.target.engine or "embedded",
-            "url": self.target.url,
-            "model": self.target.model,
-            "embedded": not (self.target.url or self.target.engine),
-            "results_dir": str(results),
-            "run_id": self.run_id,
-            "context": self.target.context,
-            "prefix_caching": self.target.prefix_caching,
-            "engine_flags": self.target.engine_flags,
-        }
 
     def _send(self, line: str) -> None:
         pipe = self._process.stdin

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gptoss_bench import paths
-from gptoss_bench.engines import LaunchOptions, attach, check_options, open_engine, unload
+from gptoss_bench.engines import ServerChoice, attach, open_engine, unload
 from gptoss_bench.runs import Finding, Run, RunFolder
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
 from gptoss_bench.session.evaluate import evaluate, findings_document
@@ -180,19 +180,12 @@ class Session:
 @asynccontextmanager
 async def serving(
     scenario: str,
-    engine: str,
+    server: ServerChoice,
     *,
     plan: LoadPlan,
-    url: str,
-    model: str,
-    embedded: bool = False,
-    dialect: str | None = None,
     results_dir: str = "",
     run_id: str = "",
     command: str | None = None,
-    context: int = 0,
-    prefix_caching: str = "",
-    engine_flags: str = "",
 ) -> AsyncIterator[Session]:
     """Open a run folder and a server that is ready, and yield their session.
 
@@ -200,42 +193,29 @@ async def serving(
 
     Args:
         scenario: Scenario in the run id and the manifest.
-        engine: Engine to launch, unless `url` or `embedded` is given.
+        server: Server to attach to or to start.
         plan: Load plan; its options are those with which Ollama loads the model.
-        url: Server to attach to; empty: start one.
-        model: Served model; empty with a `url`: the only model that the server lists.
-        embedded: Start the embedded engine.
-        dialect: API dialect of the server at `url`; None: detect it.
         results_dir: Results folder; empty: the folder `results` of the repository.
         run_id: Id of the run; empty: a new one.
         command: Command line for the manifest; None for a notebook.
-        context: Context length in tokens; 0: the engine's default.
-        prefix_caching: Launch option, see `engines.LaunchOptions`.
-        engine_flags: Launch option, see `engines.LaunchOptions`.
 
     Raises:
         UsageError: The run folder cannot be created, or the server cannot be reached or started.
     """
     watch_background_tasks()
-    launch = {"context": context, "prefix_caching": prefix_caching, "engine_flags": engine_flags}
-    parameters = {**asdict(plan), "engine": engine, "embedded": embedded, "url": url, "model": model, **launch}
-    context = context or plan.options.get("num_ctx") or 0
-    options = LaunchOptions(
-        max(plan.concurrency, *plan.sweep, 1), context or None, prefix_caching, engine_flags, plan.options
-    )
-    check_options(engine, options, started=not (url or embedded))
+    parameters = {**asdict(plan), **server.model_dump()}
+    server = server.model_copy(update={"context": server.context or plan.options.get("num_ctx") or 0})
+    slots = max(plan.concurrency, *plan.sweep, 1)
     results = Path(results_dir) if results_dir else paths.RESULTS
     async with AsyncExitStack() as stack:
-        if url:
-            endpoint = await attach(url, model, dialect=dialect, options=plan.options)
+        if server.url:
+            endpoint = await attach(server.url, server.model, server.dialect, options=plan.options)
         folder = RunFolder.create(results, scenario, parameters=parameters, run_id=run_id or None, command=command)
         try:
-            telemetry_recorder = await stack.enter_async_context(record_telemetry(folder, attached=bool(url)))
-            if not url:
+            telemetry_recorder = await stack.enter_async_context(record_telemetry(folder, attached=bool(server.url)))
+            if not server.url:
                 telemetry_recorder.telemetry.mark(PHASE_LOADING)
-                engine_ready = open_engine(
-                    engine, embedded=embedded, url="", model=model, log_dir=folder.path, options=options
-                )
+                engine_ready = open_engine(server, log_dir=folder.path, slots=slots, request_options=plan.options)
                 endpoint = await stack.enter_async_context(engine_ready)
             folder.set_endpoint(endpoint)
             folder.manifest["calibration"] = newest_calibration(results, folder.manifest["machine"])

@@ -6,21 +6,20 @@ import sys
 import pytest
 
 from gptoss_bench.engines import launch
-from gptoss_bench.engines.launch_options import LaunchOptions
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.open import open_engine
 from gptoss_bench.paths import TINY_MODEL
 from serving import entered, usage_error_of
 
 
-def test_an_engine_that_is_unknown_or_not_installed_is_refused(tmp_path, monkeypatch):
+def test_an_engine_that_is_not_installed_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
     monkeypatch.setattr(launch, "BUILD", tmp_path)
 
     def refusal(kind: str) -> str:
-        return usage_error_of(entered(open_engine(kind, embedded=False, url="", model="", log_dir=tmp_path)))
+        return usage_error_of(entered(open_engine(ServerChoice(engine=kind), log_dir=tmp_path)))
 
-    assert "the engine 'tgi' is unknown: choose one of ollama, vllm, transformers" in refusal("tgi")
     for kind in ("ollama", "vllm", "transformers"):
         assert f"{kind} is not on PATH: install it" in refusal(kind)
 
@@ -54,9 +53,7 @@ def on_path(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("kind", "model"), [("vllm", "some/model"), ("transformers", "m"), ("ollama", "gpt-oss-tiny")])
 def test_an_engine_on_path_is_launched_with_its_own_command_line(tmp_path, on_path, kind, model):
     on_path(kind)
-    server = open_engine(
-        kind, embedded=False, url="", model=model, log_dir=tmp_path, options=LaunchOptions(slots=3, context=512)
-    )
+    server = open_engine(ServerChoice(engine=kind, model=model, context=512), log_dir=tmp_path, slots=3)
     endpoint = asyncio.run(entered(server))
     assert (endpoint.model, endpoint.dialect) == (model, "ollama" if kind == "ollama" else "openai")
     assert endpoint.ready_s > 0
@@ -69,8 +66,6 @@ def test_an_engine_on_path_is_launched_with_its_own_command_line(tmp_path, on_pa
 
 def test_an_ollama_without_the_model_says_how_to_pull_it(tmp_path, on_path):
     on_path("ollama")
-    server = open_engine(
-        "ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path, options=LaunchOptions(context=512)
-    )
+    server = open_engine(ServerChoice(engine="ollama", model="gpt-oss:20b", context=512), log_dir=tmp_path)
     text = usage_error_of(entered(server))
     assert text.endswith("model 'gpt-oss:20b' not found; to download it: ollama pull gpt-oss:20b")

@@ -11,7 +11,7 @@ import pytest
 from gptoss_bench.cli.main import main
 from gptoss_bench.engines.attached_server import attach
 from gptoss_bench.engines.launch import launched
-from gptoss_bench.engines.launch_options import LaunchOptions
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, pull, running_service, service_url
 from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
 from gptoss_bench.engines.ollama_emulator.http import Exchange, listen
@@ -174,7 +174,7 @@ def test_a_model_that_was_not_pulled_is_told_before_anything_starts(tmp_path, mo
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:1")
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path))
     manifest_of(tmp_path, "other").parent.mkdir(parents=True)
-    server = open_engine("ollama", embedded=False, url="", model="gpt-oss:20b", log_dir=tmp_path / "logs")
+    server = open_engine(ServerChoice(engine="ollama", model="gpt-oss:20b"), log_dir=tmp_path / "logs")
     text = usage_error_of(entered(server))
     assert text.startswith(
         f"ollama has not pulled gpt-oss:20b into {tmp_path}; to download it: ollama pull gpt-oss:20b"
@@ -232,10 +232,8 @@ def test_a_service_that_runs_already_is_used_and_nothing_is_started(front, tmp_p
     monkeypatch.setenv("OLLAMA_HOST", front.url.removeprefix("http://"))
     assert asyncio.run(running_service("gpt-oss:20b")) is None
     assert asyncio.run(running_service(front.model)) == front.url
-    options = LaunchOptions(request_options={"num_ctx": 768})
-    server = open_engine(
-        "ollama", embedded=False, url="", model=front.model, log_dir=tmp_path / "logs", options=options
-    )
+    choice = ServerChoice(engine="ollama", model=front.model)
+    server = open_engine(choice, log_dir=tmp_path / "logs", request_options={"num_ctx": 768})
     found = asyncio.run(entered(server))
     assert (found.url, found.ready_s, found.facts["context"]) == (front.url, None, 768)
     assert not (tmp_path / "logs").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gptoss_bench.engines.attached_server import attach
-from gptoss_bench.engines.launch_options import LaunchOptions
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.llama_cpp import serve_tiny
 from gptoss_bench.engines.ollama import unload
 from gptoss_bench.engines.open import open_engine
@@ -77,7 +77,7 @@ def test_attaching_finds_out_engine_and_model(tiny, tail):
 
 
 def test_attaching_through_the_one_door_starts_nothing(tiny, tmp_path):
-    server = open_engine("vllm", embedded=True, url=tiny.url, model=tiny.model, log_dir=tmp_path)
+    server = open_engine(ServerChoice(engine="vllm", embedded=True, url=tiny.url, model=tiny.model), log_dir=tmp_path)
     assert asyncio.run(entered(server)).url == tiny.url
     assert list(tmp_path.iterdir()) == []
 
@@ -98,9 +98,7 @@ def test_the_embedded_stand_in_is_gone_when_the_block_ends_in_an_exception(tmp_p
     before = serving_here()
 
     async def fail() -> None:
-        async with open_engine(
-            "vllm", embedded=True, url="", model="", log_dir=tmp_path, options=LaunchOptions(slots=2)
-        ) as endpoint:
+        async with open_engine(ServerChoice(engine="vllm", embedded=True), log_dir=tmp_path, slots=2) as endpoint:
             assert (endpoint.engine, endpoint.facts["slots"]) == ("llama.cpp", 2)
             seen.extend(serving_here() - before)
             raise RuntimeError("of the caller")
@@ -142,10 +140,11 @@ def test_a_cancelled_task_leaves_no_server(tmp_path, moment):
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
-from gptoss_bench.engines import open_engine
+from gptoss_bench.engines import ServerChoice, open_engine
 
 async def main():
-    async with open_engine(sys.argv[2], embedded=True, url="", model="", log_dir=Path(sys.argv[1])) as endpoint:
+    server = ServerChoice(engine=sys.argv[2], embedded=True)
+    async with open_engine(server, log_dir=Path(sys.argv[1])) as endpoint:
         print(endpoint.url, flush=True)
         await asyncio.sleep(600)
 

@@ -8,6 +8,7 @@ from tests.gptoss_bench.engines.test_attached_server import SPOKEN, api, attache
 
 from gptoss_bench import paths
 from gptoss_bench.engines.attached_server import attach
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.engines.transformers import installed_version
@@ -51,7 +52,7 @@ def test_a_real_one_is_launched_attached_to_and_gone(tmp_path, monkeypatch):
 
     async def use():
         model = str(paths.TINY_CHECKPOINT)
-        async with open_engine("transformers", embedded=False, url="", model=model, log_dir=tmp_path) as endpoint:
+        async with open_engine(ServerChoice(engine="transformers", model=model), log_dir=tmp_path) as endpoint:
             seen.extend(descendants(os.getpid()))
             body = request_body(LoadPlan(max_tokens=200), endpoint, 0)
             said = await asyncio.to_thread(said_by, endpoint, body)

@@ -7,7 +7,7 @@ import pytest
 from tests.gptoss_bench.engines.test_attached_server import SPOKEN, api, attached
 
 from gptoss_bench.engines.launch import portable_command, recorded_environment
-from gptoss_bench.engines.launch_options import LaunchOptions, check_options
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.vllm import Vllm, read_cache_config, read_log
 from gptoss_client.errors import UsageError
@@ -62,7 +62,7 @@ def test_the_cache_is_told_by_metrics_in_tokens_or_in_blocks():
 def test_an_attached_vllm_of_another_version_works_and_that_is_noted():
     found = asyncio.run(attached(api(200, SPOKEN, version={"version": "0.99.1"})))
     assert (found.engine, found.version) == ("vllm", "0.99.1")
-    assert found.facts["notes"][0].startswith("this kit was not tried with vllm 0.99.1, only with 0.32.x")
+    assert found.facts["notes"][0].startswith("this kit was not tried with vllm 0.99.1, only with 0.26.x, 0.32.x")
 
 
 def test_the_command_line_says_what_was_wished_and_nothing_else(tmp_path, monkeypatch):
@@ -91,32 +91,31 @@ def test_no_secret_is_among_the_variables_that_are_recorded(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("kind", "options", "started", "words"),
+    ("given", "words"),
     [
-        ("vllm", LaunchOptions(prefix_caching="yes"), True, "prefix_caching is 'on', 'off' or ''"),
-        ("vllm", LaunchOptions(prefix_caching="off"), False, "are for an engine that is started here"),
-        ("vllm", LaunchOptions(flags="--x"), False, "are for an engine that is started here"),
-        ("transformers", LaunchOptions(prefix_caching="off"), True, "has no option for prefix caching"),
-        ("ollama", LaunchOptions(flags="--x"), True, "ollama takes no flags"),
+        ({"engine": "vllm", "embedded": True, "prefix_caching": "off"}, "are for an engine that is started here"),
+        ({"url": "http://127.0.0.1:1", "engine_flags": "--x"}, "are for an engine that is started here"),
+        ({"engine": "transformers", "prefix_caching": "off"}, "has no option for prefix caching"),
+        ({"engine": "ollama", "engine_flags": "--x"}, "ollama takes no flags"),
+        ({"engine": "vllm", "engine_flags": "--a 'b"}, "the engine's flags \"--a 'b\" cannot be read: No closing quot"),
     ],
 )
-def test_options_that_an_engine_does_not_have_are_refused(kind, options, started, words):
+def test_options_that_an_engine_does_not_have_are_refused(given, words):
     with pytest.raises(UsageError, match=re.escape(words)):
-        check_options(kind, options, started=started)
+        ServerChoice(**given)
 
 
 @pytest.mark.parametrize(
-    ("model", "options", "words"),
+    ("model", "words"),
     [
-        ("./nowhere", LaunchOptions(), "./nowhere is no folder with a checkpoint: config.json is missing there"),
-        ("build/nothing", LaunchOptions(), "build/nothing is no folder with a checkpoint"),
-        ("m", LaunchOptions(flags="--a 'b"), "the engine's flags \"--a 'b\" cannot be read: No closing quotation"),
+        ("./nowhere", "./nowhere is no folder with a checkpoint: config.json is missing there"),
+        ("build/nothing", "build/nothing is no folder with a checkpoint"),
     ],
 )
-def test_what_cannot_be_started_is_said_before_anything_starts(tmp_path, monkeypatch, model, options, words):
+def test_what_cannot_be_started_is_said_before_anything_starts(tmp_path, monkeypatch, model, words):
     (tmp_path / "vllm").write_text("#!/bin/sh\n")
     (tmp_path / "vllm").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    server = open_engine("vllm", embedded=False, url="", model=model, log_dir=tmp_path / "logs", options=options)
+    server = open_engine(ServerChoice(engine="vllm", model=model), log_dir=tmp_path / "logs")
     assert words in usage_error_of(entered(server))
     assert not (tmp_path / "logs").exists()

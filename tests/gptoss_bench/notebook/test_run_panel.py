@@ -19,13 +19,14 @@ from nbclient import NotebookClient
 
 import gptoss_bench
 from gptoss_bench import bench, bench_async
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.notebook.follower import RunFollower, _in_flight_changes
 from gptoss_bench.notebook.live_view import LivePoint, LiveView, Snapshot, render_live_view
 from gptoss_bench.notebook.load_card import OVERLAP_WARNING, LoadCard
 from gptoss_bench.notebook.run_panel import RunPanel, open_run_panel
 from gptoss_bench.runs.folder import Run
-from gptoss_bench.session.load_process import LoadProcess, LoadTarget
+from gptoss_bench.session.load_process import LoadProcess
 from gptoss_client.errors import RunFailed, UsageError
 from gptoss_client.plan import LoadPlan
 from serving import PATIENCE_S, below, script, wait_until, wait_until_gone
@@ -46,7 +47,7 @@ def ended(load: LoadProcess):
 
 
 def test_a_load_that_is_stopped_keeps_completed_requests_and_leaves_no_process(tmp_path):
-    load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
+    load = LoadProcess(ENDLESS, ServerChoice(), results=tmp_path)
     wait_until(lambda: listed(load) >= 3, "three requests had ended")
     family = [load.pid, *below(load.pid)]
     follower = RunFollower(load.path, ENDLESS)
@@ -67,7 +68,7 @@ def test_a_load_that_is_stopped_keeps_completed_requests_and_leaves_no_process(t
 
 
 def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp_path):
-    load = LoadProcess(replace(ENDLESS, requests=100_000), LoadTarget(), results=tmp_path)
+    load = LoadProcess(replace(ENDLESS, requests=100_000), ServerChoice(), results=tmp_path)
     wait_until(lambda: listed(load) >= 1, "a request had ended")
     load.stop()
     assert ended(load).status == "stopped"
@@ -79,7 +80,7 @@ def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp
 
 
 def test_a_stop_while_the_engine_starts_leaves_an_incomplete_run_and_no_process(tmp_path):
-    load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
+    load = LoadProcess(ENDLESS, ServerChoice(), results=tmp_path)
     wait_until((load.path / "manifest.json").exists, "the run was begun")
     family = [load.pid, *descendants(load.pid)]
     load.stop()
@@ -94,9 +95,10 @@ def test_a_load_whose_owner_is_killed_ends_by_itself_and_keeps_completed_request
     source = """
 import sys, time
 from pathlib import Path
-from gptoss_bench.session import LoadProcess, LoadTarget
+from gptoss_bench.engines import ServerChoice
+from gptoss_bench.session import LoadProcess
 from gptoss_client import LoadPlan
-load = LoadProcess(LoadPlan(concurrency=2, requests=500, max_tokens=24), LoadTarget(), results=Path(sys.argv[1]))
+load = LoadProcess(LoadPlan(concurrency=2, requests=500, max_tokens=24), ServerChoice(), results=Path(sys.argv[1]))
 print(load.pid, load.path, flush=True)
 time.sleep(600)
 """
@@ -110,7 +112,7 @@ time.sleep(600)
 
 
 def test_a_load_that_is_killed_is_reported_and_its_folder_is_readable(tmp_path):
-    load = LoadProcess(ENDLESS, LoadTarget(), results=tmp_path)
+    load = LoadProcess(ENDLESS, ServerChoice(), results=tmp_path)
     wait_until(lambda: listed(load) >= 1, "a request had ended")
     family = below(load.pid)
     os.kill(load.pid, signal.SIGKILL)
@@ -120,7 +122,7 @@ def test_a_load_that_is_killed_is_reported_and_its_folder_is_readable(tmp_path):
 
 
 def test_two_loads_run_at_the_same_time(tmp_path):
-    loads = [LoadProcess(LoadPlan(**SMALL), LoadTarget(), results=tmp_path) for _ in range(2)]
+    loads = [LoadProcess(LoadPlan(**SMALL), ServerChoice(), results=tmp_path) for _ in range(2)]
     assert [load.another_is_running for load in loads] == [True, True]
     assert [ended(load).status for load in loads] == ["complete", "complete"]
     assert len({load.run_id for load in loads}) == 2 and not loads[0].another_is_running
@@ -177,7 +179,7 @@ def test_a_cancelled_await_stops_the_load(tmp_path):
 
 
 def panel(tmp_path, plan: LoadPlan = ENDLESS) -> RunPanel:
-    return RunPanel(plan, LoadTarget(), tmp_path)
+    return RunPanel(plan, ServerChoice(), tmp_path)
 
 
 def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
@@ -288,15 +290,15 @@ def test_a_profile_fills_in_the_controls(tmp_path):
     shown.profile.value = "smoke"
     assert (shown.plan().concurrency, shown.plan().requests, shown.plan().max_tokens) == (2, 8, 64)
     shown.profile.value = "h100"
-    assert shown.server() == LoadTarget(model="openai/gpt-oss-20b", engine="vllm")
+    assert shown.server() == ServerChoice(model="openai/gpt-oss-20b", engine="vllm")
     assert (shown.plan().concurrency, shown.plan().requests, shown.plan().token_counts) == (256, 2000, False)
     shown.profile.value = "a10"
-    assert shown.server() == LoadTarget(model="gpt-oss:20b", engine="ollama", context=8192)
+    assert shown.server() == ServerChoice(model="gpt-oss:20b", engine="ollama", context=8192)
     assert shown.plan().options == {"num_ctx": 8192}
     shown.profile.value = "vllm-cpu"
     assert shown.server().engine_flags == "--enforce-eager" and shown.plan().options == {}
     shown.profile.value = "local"
-    assert shown.server() == LoadTarget()
+    assert shown.server() == ServerChoice()
 
 
 def test_each_profile_fills_in_a_load_that_can_be_started(tmp_path):
@@ -311,13 +313,13 @@ def test_each_profile_fills_in_a_load_that_can_be_started(tmp_path):
 
 def test_without_a_frontend_the_last_view_of_a_complete_run_is_shown(tmp_path, monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    shown = asyncio.run(open_run_panel(LoadPlan(**SMALL), LoadTarget(), results_dir=str(tmp_path), run_id="run-7"))
+    shown = asyncio.run(open_run_panel(LoadPlan(**SMALL), ServerChoice(), results_dir=str(tmp_path), run_id="run-7"))
     assert "5 of 5 requests" in shown.data and "<circle" in shown.data and "<button" not in shown.data
     assert "TINY MODEL: run-7" in shown.data
     assert Run.load(tmp_path / "runs" / "run-7").manifest["status"] == "complete"
     with pytest.raises(RunFailed, match="no request completed"):
         short = LoadPlan(concurrency=1, requests=1, timeout_s=0.001)
-        asyncio.run(open_run_panel(short, LoadTarget(), results_dir=str(tmp_path)))
+        asyncio.run(open_run_panel(short, ServerChoice(), results_dir=str(tmp_path)))
 
 
 @settings(deadline=None)  # 144 steps are compared one by one

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from gptoss_bench.cli.main import main
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.runs import spool
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.session.evaluate import DERIVED_FILES
@@ -30,15 +31,8 @@ async def measured(results: Path) -> Run:
     plan = LoadPlan(concurrency=2, requests=12, warmup=2)
     async with scripted(speak) as server:
         server.documents["/v1/models"] = {"data": [{"id": "m"}]}
-        async with serving(
-            "test",
-            "attached",
-            plan=plan,
-            url=server.endpoint.url,
-            model="m",
-            dialect="openai",
-            results_dir=str(results),
-        ) as session:
+        choice = ServerChoice(url=server.endpoint.url, model="m", dialect="openai")
+        async with serving("test", choice, plan=plan, results_dir=str(results)) as session:
             session.summary["probes"] = {"asked": True}
             await session.load(plan)
             assert len(session.events) == session.requests.events.sum()

@@ -10,6 +10,7 @@ from matplotlib.text import Text
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.cli.main import main
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.figures.load import requests_in_flight
 from gptoss_bench.figures.sweep import NO_RATE, NO_SWEEP, PublishedPoint, throughput_against_latency
 from gptoss_bench.lint.check import check_run
@@ -143,8 +144,8 @@ def test_a_server_that_goes_in_the_sweep_leaves_the_load_and_the_levels_before(t
                 await speak(exchange)
 
             server.answer = speak_then_die
-            where = {"url": server.endpoint.url, "model": "m", "dialect": "openai", "results_dir": str(tmp_path)}
-            async with serving("test", "attached", plan=plan, **where) as session:
+            choice = ServerChoice(url=server.endpoint.url, model="m", dialect="openai")
+            async with serving("test", choice, plan=plan, results_dir=str(tmp_path)) as session:
                 await session.load(plan)
 
     with pytest.raises(RunFailed, match="the sweep was at concurrency 3"):

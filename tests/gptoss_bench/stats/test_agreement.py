@@ -6,6 +6,7 @@ import time
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.agreement import FIRST_EVENT, agreement_table, client_server_agreement
@@ -134,8 +135,8 @@ async def measured(kept, results, **documents):
     async with scripted(kept.answer) as server:
         server.documents |= {"/v1/models": {"data": [{"id": "m"}]}, **documents}
         plan = LoadPlan(concurrency=2, requests=12, warmup=2)
-        where = {"url": server.endpoint.url, "model": "m", "dialect": "openai", "results_dir": str(results)}
-        async with serving("test", "attached", plan=plan, **where) as session:
+        choice = ServerChoice(url=server.endpoint.url, model="m", dialect="openai")
+        async with serving("test", choice, plan=plan, results_dir=str(results)) as session:
             await session.load(plan)
         return session.finish(), {finding.rule for finding in session.findings}
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 from folders import TESTS
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.figures.machine import client_against_server, machine_timeline
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.session import serving
@@ -244,8 +245,8 @@ async def whole_run(results: Path) -> Run:
     async with scripted(speak) as server:
         server.documents["/v1/models"] = {"data": [{"id": "m"}]}
         plan = LoadPlan(concurrency=2, requests=12, warmup=2)
-        where = {"url": server.endpoint.url, "model": "m", "dialect": "openai", "results_dir": str(results)}
-        async with serving("test", "attached", plan=plan, **where) as session:
+        choice = ServerChoice(url=server.endpoint.url, model="m", dialect="openai")
+        async with serving("test", choice, plan=plan, results_dir=str(results)) as session:
             await session.load(plan)
         return session.finish()
 
@@ -280,7 +281,7 @@ def test_no_sampler_is_left_when_the_engine_cannot_be_had(tmp_path, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))  # there is no vllm
 
     async def run() -> None:
-        async with serving("test", "vllm", plan=LoadPlan(), url="", model="", results_dir=str(tmp_path)):
+        async with serving("test", ServerChoice(engine="vllm"), plan=LoadPlan(), results_dir=str(tmp_path)):
             pass
 
     with pytest.raises(Exception, match="vllm is not on PATH"):

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from gptoss_bench.engines.attached_server import attach
-from gptoss_bench.engines.launch_options import LaunchOptions
+from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.ollama import unload
 from gptoss_bench.engines.ollama_emulator.messages import keep_alive_s
 from gptoss_bench.engines.open import open_engine
@@ -24,12 +24,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 @pytest.fixture(scope="module")
 def front(tmp_path_factory):
     server = open_engine(
-        "ollama",
-        embedded=True,
-        url="",
-        model="",
-        log_dir=tmp_path_factory.mktemp("front"),
-        options=LaunchOptions(slots=2, context=1024),
+        ServerChoice(engine="ollama", embedded=True, context=1024), log_dir=tmp_path_factory.mktemp("front"), slots=2
     )
     with held(server) as endpoint:
         yield endpoint
