@@ -1,12 +1,19 @@
 """Compare the conditions of a run with the conditions under which a figure was published."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Annotated
 
-from gptoss_bench.claims.model import Evidence, RunRecord, number_at
+from pydantic import Field, Strict
+
+from gptoss_bench.claims.model import ClaimsRecord, Evidence, Number, RunRecord, Text, number_at
 from gptoss_bench.runs import CPU_LABEL, NO_GPU_LABEL, PARTIAL_LABEL, REMOTE_LABEL, no_gpt_oss_labels, split_labels
+from gptoss_bench.validation import OneOf, Wanted
+from gptoss_client import LoadPlan
+
+LoadField = Annotated[str, OneOf([field.name for field in fields(LoadPlan)])]
+LoadValue = Annotated[bool | int | Number | str, Wanted("a number, a text, or true or false")]
 
 LABEL_CONDITIONS = {
     REMOTE_LABEL: "hardware: what served is unknown",
@@ -16,22 +23,21 @@ LABEL_CONDITIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class PublishedConditions:
-    """The conditions under which a figure was published; empty ones are unknown and not compared.
+class PublishedConditions(ClaimsRecord):
+    """The conditions under which a figure was published; those left out are unknown and not compared."""
 
-    `gpu` and `engine` are names to find, `parameters` the values of the load plan, `prompt_tokens` the least and the
-    most that count as the same. `whole`: no request failed.
-    """
-
-    gpu: str
-    engine: str
-    model: str
+    gpu: Text
+    """The name to find among the names of the run's GPUs, as a whole word."""
+    engine: Text
+    model: Text
     version: str = ""
     quantisation: str = ""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    prompt_tokens: Sequence[float] = ()
+    parameters: dict[LoadField, LoadValue] = Field(default_factory=dict)
+    """Values of the load plan."""
+    prompt_tokens: Annotated[tuple[Number, Number], Strict(False)] | None = None
+    """The least and the most that count as the same."""
     whole: bool = True
+    """No request failed."""
 
 
 def why_not_evidence(run: RunRecord) -> str:
@@ -66,20 +72,20 @@ def _hardware(run: RunRecord, gpu: str) -> list[str]:
         return reported
     names = [str(card["name"]) for card in run.manifest.get("gpus") or []]
     # Match the whole word: A10 is neither A100 nor A10G.
-    if not any(re.search(rf"\b{gpu}\b", name) for name in names):
+    if not any(re.search(rf"\b{re.escape(gpu)}\b", name) for name in names):
         return [*reported, f"hardware: {', '.join(names) or 'no GPU'}, not {gpu}"]
     cards = ((run.manifest.get("endpoint") or {}).get("facts") or {}).get("tensor_parallel") or 1
     return [*reported, f"hardware: {cards} GPUs, not one"] if cards > 1 else reported
 
 
-def _load(run: RunRecord, parameters: Mapping[str, Any]) -> list[str]:
+def _load(run: RunRecord, parameters: Mapping[str, bool | float | str]) -> list[str]:
     had = run.manifest.get("parameters") or {}
     return [
         f"load: {key} {had.get(key)!r}, not {value!r}" for key, value in parameters.items() if had.get(key) != value
     ]
 
 
-def _prompt_tokens(run: RunRecord, allowed: Sequence[float]) -> str:
+def _prompt_tokens(run: RunRecord, allowed: tuple[float, float] | None) -> str:
     least, most = run.number("prompt_tokens.min"), run.number("prompt_tokens.max")
     if not allowed or least is None or most is None or allowed[0] <= least <= most <= allowed[1]:
         return ""

@@ -1,29 +1,20 @@
-"""Map each `decider` of a claims file to the function that decides the claim.
+"""Map each `decider` of a claims file to the class that decides the claim."""
 
-A decider gets the claim, the evidence and the arguments of the claim by name, and returns a verdict. It names no claim
-and reads the published figure from the claim, so that another figure gives another verdict.
-"""
+from gptoss_bench.claims.arithmetic_deciders import Arithmetic, Count, Fits, InsertedToken, NotTestable, Opinion
+from gptoss_bench.claims.figure_deciders import Measured
+from gptoss_bench.claims.model import Decider
+from gptoss_bench.claims.run_deciders import Formula, Probe, ServerReports, VersionSurvey
 
-from collections.abc import Callable
-
-from gptoss_bench.claims.arithmetic_deciders import arithmetic, count, fits, inserted_token, not_testable, opinion
-from gptoss_bench.claims.figure_deciders import measured
-from gptoss_bench.claims.model import Verdict
-from gptoss_bench.claims.run_deciders import formula, probe, server_reports, version_survey
-
-DECIDERS: dict[str, Callable[..., Verdict]] = {
-    decider.__name__: decider
-    for decider in (
-        opinion,
-        not_testable,
-        arithmetic,
-        fits,
-        inserted_token,
-        count,
-        measured,
-        formula,
-        version_survey,
-        probe,
-        server_reports,
-    )
+DECIDERS: dict[str, type[Decider]] = {
+    "opinion": Opinion,
+    "not_testable": NotTestable,
+    "arithmetic": Arithmetic,
+    "fits": Fits,
+    "inserted_token": InsertedToken,
+    "count": Count,
+    "measured": Measured,
+    "formula": Formula,
+    "version_survey": VersionSurvey,
+    "probe": Probe,
+    "server_reports": ServerReports,
 }

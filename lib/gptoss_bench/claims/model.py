@@ -1,11 +1,15 @@
 """Define claims, evidence and verdicts: a claim as published, a run as measured, and the verdict between them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
 from gptoss_bench.memory import Architecture, Gpu
 from gptoss_bench.stats import PrintedFigure
+from gptoss_bench.validation import Mistake, OneOf
 from gptoss_client import UsageError
 
 # What a test of a claim may need, and the text of it.
@@ -20,25 +24,44 @@ NEEDS = {
     "pictures": "the numbers inside the pictures",
     "azure": "the Azure VM itself",
 }
+UNITS = ("s", "GB", "tokens/s", "1/s", "tokens", "requests", "answers", "models", "prompt")
+
+Text = Annotated[str, Field(min_length=1)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
 
 
-@dataclass(frozen=True, slots=True)
-class Published:
+class ClaimsRecord(BaseModel):
+    """A part of a claims file: no other keys than its fields, and values of exactly their types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Published(ClaimsRecord):
     """A published figure: a `value`, a range `low` to `high`, a bound `below` or `at_least`, or a `word`.
 
-    All are None where a claim has no figure. `step` is the last printed place of `value`. `version` is the engine's,
-    "" where it was not published.
+    All are None where a claim has no figure.
     """
 
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    below: float | None = None
-    at_least: float | None = None
-    word: str | None = None
-    unit: str = ""
-    step: float = 0.0
+    value: Number | None = None
+    low: Number | None = None
+    high: Number | None = None
+    below: Number | None = None
+    at_least: Number | None = None
+    word: Text | None = None
+    unit: Annotated[str, OneOf(UNITS)] = ""
+    step: Annotated[Number, Field(ge=0)] = 0.0
+    """The last printed place of `value`, 0 for an exact value."""
     version: str = ""
+    """The version of the engine, "" where it was not published."""
+
+    @model_validator(mode="after")
+    def _one_figure(self) -> "Published":
+        """Refuse a record that has a unit and no figure, or two figures."""
+        low_to_high = None if self.low is None or self.high is None else self.low
+        figures = (self.value, low_to_high, self.below, self.at_least, self.word)
+        if self.model_fields_set and sum(figure is not None for figure in figures) != 1:
+            raise ValueError("write one of value, low and high, below, at_least, word")
+        return self
 
     @property
     def text(self) -> str:
@@ -61,12 +84,11 @@ class Published:
         return None if self.value == measured else self.value
 
 
-@dataclass(frozen=True, slots=True)
-class Tolerance:
+class Tolerance(ClaimsRecord):
     """How far a measured number may be from a published `value`: relative to it, or in its unit."""
 
-    relative: float = 0.0
-    absolute: float = 0.0
+    relative: Annotated[Number, Field(ge=0)] = 0.0
+    absolute: Annotated[Number, Field(ge=0)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,32 +167,63 @@ class Verdict:
     label: str | None
 
     @property
+    def number(self) -> str:
+        """Return the number of the claim, such as "C07"."""
+        return self.claim_id.partition("-")[0]
+
+    @property
     def text(self) -> str:
         """Return the verdict, with what a test would need where it is not testable here."""
         return f"{self.verdict} (needs {self.needs})" if self.needs else self.verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One statement or figure of the write-up. `decider` is a key of DECIDERS, `arguments` are passed to it."""
+class Decider(ClaimsRecord, ABC):
+    """A way of deciding a claim: its fields are the arguments under `with` in the claims file.
 
-    claim_id: str
-    says: str
-    section: str
-    kind: str
-    needs: str
-    tested_by: str
-    decider: str
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    A decider names no claim and reads the published figure from the claim, so that another figure gives another
+    verdict.
+    """
+
+    @abstractmethod
+    def decide(self, claim: "Claim", evidence: "Evidence") -> "Verdict":
+        """Return the verdict on a claim that names this decider."""
+
+    def mistakes(self, claims: Mapping[str, "Claim"]) -> list[Mistake]:
+        """Return what is wrong with the arguments beside the other claims (by id) and the tables of this kit."""
+        return []
+
+
+class Claim(ClaimsRecord):
+    """One statement or figure of the write-up, and how it is decided."""
+
+    claim_id: Annotated[
+        str, Field(alias="id", pattern="^C[0-9]{2}-[a-z0-9-]+$", json_schema_extra={"examples": ["C07-short-name"]})
+    ]
+    kind: Literal["figure", "statement", "opinion"]
+    section: Text
+    says: Text
+    """The claim in one sentence; words in “” are quoted."""
     published: Published = Published()
-    tolerance: Tolerance = Tolerance()
     condition: str = ""
+    """The conditions under which it was published, for the reader."""
+    tolerance: Tolerance = Tolerance()
+    needs: Annotated[str, OneOf(NEEDS)]
+    """What a test needs; the texts are those of NEEDS."""
+    tested_by: Text
+    decider: str
+    """A key of DECIDERS."""
+    arguments: SerializeAsAny[Decider] = Field(alias="with")
+
+    @property
+    def name(self) -> str:
+        """Return the id without its number, such as "latency-p50"."""
+        return self.claim_id.partition("-")[2]
 
     @property
     def printed(self) -> PrintedFigure:
         """Return the published value with its rounding. Raises UsageError where the claim has no single value."""
         if self.published.value is None:
-            raise UsageError(f"claims.yaml: {self.claim_id} has no published value, but a check uses it: add it")
+            raise UsageError(f"claim {self.claim_id}: published.value is missing, but its decider needs it; add it")
         return PrintedFigure(self.published.value, self.published.step)
 
     def side_of_tolerance(self, measured: float) -> int:
@@ -228,7 +281,11 @@ class Evidence:
 
     def figure_arguments(self, name: str) -> list[str]:
         """Return the argument of this name of every claim of kind figure that has it, in the order of the claims."""
-        return [str(c.arguments[name]) for c in self.claims.values() if c.kind == "figure" and name in c.arguments]
+        return [
+            str(getattr(claim.arguments, name))
+            for claim in self.claims.values()
+            if claim.kind == "figure" and name in claim.arguments.model_fields_set
+        ]
 
 
 def format_number(value: float) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pandas as pd
 
-from gptoss_bench.claims.deciders import DECIDERS
 from gptoss_bench.claims.model import Claim, Evidence, RunRecord, Verdict, format_number
 from gptoss_bench.claims.verdict_words import VERDICTS
 from gptoss_bench.memory import architectures, gpu_catalogue
@@ -19,7 +18,7 @@ NO_BREAK_SPACE = "\u00a0"  # textwrap does not break a line there
 def decide_claims(claims: Sequence[Claim], runs: Iterable[RunRecord] = ()) -> list[Verdict]:
     """Return exactly one verdict for each claim, in the order of the claims."""
     evidence = Evidence({claim.claim_id: claim for claim in claims}, tuple(runs), architectures(), gpu_catalogue())
-    return [DECIDERS[claim.decider](claim, evidence, **claim.arguments) for claim in claims]
+    return [claim.arguments.decide(claim, evidence) for claim in claims]
 
 
 def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
@@ -52,7 +51,7 @@ def verdicts_from_table(table: pd.DataFrame) -> list[Verdict]:
 def verdict_page(verdicts: Iterable[Verdict]) -> pd.DataFrame:
     """Return the verdicts as a table to read, indexed by the claim's number; every cell is text, "" where unknown."""
     rows = {
-        verdict.claim_id.partition("-")[0]: {
+        verdict.number: {
             "claim": verdict.says,
             "published": verdict.published,
             "found": _found(verdict),
@@ -87,7 +86,7 @@ def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:
         label = f"{verdict.label}: ".replace(" ", NO_BREAK_SPACE, verdict.label.count(" ")) if verdict.label else ""
         found = f"needs {verdict.needs}" if verdict.needs else label + verdict.evidence
         body = textwrap.wrap(f"{verdict.says}{published} – {found}", max(24, width - len(margin)))
-        head = f"{verdict.claim_id.partition('-')[0]:<5}{verdict.verdict:<{verdict_width}}  "
+        head = f"{verdict.number:<5}{verdict.verdict:<{verdict_width}}  "
         lines += [
             head + body[0].replace(NO_BREAK_SPACE, " "),
             *(margin + line.replace(NO_BREAK_SPACE, " ") for line in body[1:]),

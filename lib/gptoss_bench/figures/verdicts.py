@@ -23,7 +23,7 @@ def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -
     for row, (word, count) in enumerate(counts.items()):
         colour, hatch = VERDICT_LOOKS[word]
         axes.barh(row, count, color=colours[colour], hatch=hatch, edgecolor=EDGE, height=0.66)
-        ids = [v.claim_id.partition("-")[0] + ("+" if v.label else "") for v in verdicts if v.verdict == word]
+        ids = [v.number + ("+" if v.label else "") for v in verdicts if v.verdict == word]
         text = f"{count}   " + " ".join(ids)
         axes.text(count + longest * 0.02, row, textwrap.fill(text, 52), fontsize=9, va="center")
     axes.set(title="Verdicts on the published claims", xlabel="claims", ylabel="", xlim=(0, longest * 2.6))

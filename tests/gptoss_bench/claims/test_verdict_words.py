@@ -2,11 +2,11 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from changed_claims import with_arguments, with_published
 from gptoss_bench import paths
 from gptoss_bench.claims.model import Claim, RunRecord, Verdict
 from gptoss_bench.claims.schema import load_claims
@@ -47,7 +47,7 @@ def verdict_on(claim_id: str, *runs: RunRecord, among: list[Claim] = ALL) -> Ver
 
 def published_of(version: str) -> list[Claim]:
     """All claims, had the write-up named its engine's version."""
-    return [replace(c, published=replace(c.published, version=version)) for c in ALL]
+    return [with_published(c, version=version) for c in ALL]
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_a_condition_that_is_the_same_or_not_told_makes_no_difference(change: Ch
 
 @pytest.mark.parametrize(("version", "word"), [("0.32.0", "reproduced"), ("0.10.1", "not comparable")])
 def test_a_version_counts_as_a_condition_only_where_the_claim_pins_one(version: str, word: str) -> None:
-    pinned = [replace(c, arguments={**c.arguments, "version": version}) if c.decider == "measured" else c for c in ALL]
+    pinned = [with_arguments(c, version=version) if c.decider == "measured" else c for c in ALL]
     verdict = verdict_on(LATENCY, on_h100(), among=pinned)
     assert verdict.verdict == word
     assert ("version: 0.32.0, not 0.10.1" in verdict.evidence) == (word == "not comparable")

@@ -2,13 +2,13 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 
+from changed_claims import with_arguments, with_published
 from gptoss_bench import paths
 from gptoss_bench.claims.deciders import DECIDERS
 from gptoss_bench.claims.model import NEEDS, Claim, RunRecord, Verdict
@@ -44,7 +44,7 @@ def verdict_on(claim_id: str, *runs: RunRecord, among: list[Claim] = ALL) -> Ver
 
 def changed(claim_id: str, **values: Any) -> list[Claim]:
     """All claims, the published figure of one of them changed."""
-    return [replace(c, published=replace(c.published, **values)) if c.claim_id.startswith(claim_id) else c for c in ALL]
+    return [with_published(c, **values) if c.claim_id.startswith(claim_id) else c for c in ALL]
 
 
 def record(
@@ -377,7 +377,7 @@ def test_bf16_on_an_a10_is_arithmetic_and_an_attempt_overrules_it():
 
 def test_the_sink_is_learned_unless_the_weights_have_none():
     assert verdict_on("C09").measured == 1536
-    without = [replace(c, arguments=c.arguments | {"tensor": "no_such_weight"}) for c in ALL if c.claim_id[:3] == "C09"]
+    without = [with_arguments(c, tensor="no_such_weight") for c in ALL if c.claim_id[:3] == "C09"]
     assert verdict_on("C09", among=without).verdict == "reproduced"
 
 

@@ -89,18 +89,16 @@ def test_on_an_a10_vllm_had_no_backend_with_sinks_at_first_and_has_one_since():
     assert "eager" in choices(BACKENDS, "transformers", "5.24.0", A10)
 
 
-def test_the_claims_on_sinks_say_of_each_version_what_the_table_says():
+def test_the_claims_on_sinks_agree_with_the_table_for_each_version():
     claims = {claim.claim_id: claim for claim in load_claims()}
     versions = {each.version for each in BACKENDS if each.stack == "vLLM"}
     for name in ("C10-sinks-need-fa3", "C13-a10-choices"):
-        entries = claims[name].arguments["entries"]
-        assert {entry["version"] for entry in entries} == versions
+        entries = claims[name].arguments.entries
+        assert {entry.version for entry in entries} == versions
         for entry in entries:
-            assert entry["holds"] == (choices(BACKENDS, "vLLM", entry["version"], A10) == ())
-    for entry in claims["C11-fa2-lacks-sinks"].arguments["entries"]:
-        second = [
-            b for b in BACKENDS if (b.stack, b.version, b.backend) == ("vLLM", entry["version"], "FlashAttention 2")
-        ]
+            assert entry.holds == (choices(BACKENDS, "vLLM", entry.version, A10) == ())
+    for entry in claims["C11-fa2-lacks-sinks"].arguments.entries:
+        second = [b for b in BACKENDS if (b.stack, b.version, b.backend) == ("vLLM", entry.version, "FlashAttention 2")]
         assert [each.sinks for each in second] == ["no"] * len(second)
 
 
@@ -108,7 +106,7 @@ def test_flash_attention_3_is_for_hopper_alone_in_every_version_as_the_claim_say
     third = [each for each in BACKENDS if each.backend.startswith("FlashAttention 3")]
     assert all(each.runs_on(H100) and not each.runs_on(A10) for each in third)
     [claim] = [each for each in load_claims() if each.claim_id == "C12-fa3-on-ampere"]
-    assert all(entry["holds"] for entry in claim.arguments["entries"])
+    assert all(entry.holds for entry in claim.arguments.entries)
 
 
 def test_the_installed_transformers_does_what_the_table_says_of_it():

@@ -67,14 +67,14 @@ def test_a_rate_is_as_sure_as_the_requests_are_many() -> None:
 def test_every_figure_is_decided_by_an_interval_of_the_same_quantity() -> None:
     summary, requests = one_slot([1 + n % 12 for n in range(1000)])
     run = RunRecord("r", "vllm-h100", {}, {**summary, "intervals": run_intervals(summary, requests)})
-    decided = [claim for claim in load_claims() if claim.decider == "measured" and claim.arguments.get("interval")]
+    decided = [claim for claim in load_claims() if claim.decider == "measured" and claim.arguments.interval]
     assert len(decided) == 11
     for claim in decided:
-        path, interval = claim.arguments["path"], claim.arguments["interval"].removeprefix("intervals.")
+        path, interval = claim.arguments.path, claim.arguments.interval.removeprefix("intervals.")
         assert path.split(".")[0] == interval.split(".")[0]
         assert path.split(".")[-1].partition("_")[0] == interval.split(".")[-1].partition("_")[0] or "tok_s" in path
-        if not path.startswith("server"):  # this one has no witness
-            span = run.interval(claim.arguments["interval"])
+        if not path.startswith("server"):  # the summary of this test has no server's figures
+            span = run.interval(claim.arguments.interval)
             assert span is not None and span[0] <= (run.number(path) or 0) * 1.001, claim.claim_id
 
 

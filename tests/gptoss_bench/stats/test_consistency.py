@@ -14,7 +14,7 @@ ARITHMETIC = {claim_id: claim for claim_id, claim in CLAIMS.items() if claim.dec
 
 
 def figures(claim_id: str) -> dict[str, PrintedFigure]:
-    return {name: CLAIMS[source].printed for name, source in CLAIMS[claim_id].arguments["inputs"].items()}
+    return {name: CLAIMS[source].printed for name, source in CLAIMS[claim_id].arguments.inputs.items()}
 
 
 def check(claim_id: str, **changed: float) -> ConsistencyCheck:
@@ -22,7 +22,7 @@ def check(claim_id: str, **changed: float) -> ConsistencyCheck:
     inputs = figures(claim_id)
     inputs |= {name: replace(inputs[name], value=value) for name, value in changed.items()}
     relative = CLAIMS[claim_id].tolerance.relative
-    return CONSISTENCY_CHECKS[CLAIMS[claim_id].arguments["check"]](
+    return CONSISTENCY_CHECKS[CLAIMS[claim_id].arguments.check](
         **inputs, **({"tolerance": relative} if relative else {})
     )
 
