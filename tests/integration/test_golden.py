@@ -1,6 +1,6 @@
-"""Numbers stay what they were: the committed runs, derived from raw bytes and judged again, against golden copies.
+"""Numbers stay as they are: the committed runs, derived again from raw bytes, are compared with golden copies.
 
-The golden copies keep the words of their day. Who renames a key, a column, a table or a word adds one line below.
+The golden copies keep their first names. A change that renames a key, a column, a table or a word adds a line below.
 """
 
 import json
@@ -97,8 +97,8 @@ def close(golden: float, found: float) -> bool:
 
 
 def assert_no_difference(golden: Any, found: Any) -> None:
-    told = list(differences(golden, found))
-    assert not told, "\n".join([f"{len(told)} differences, the first:", *told[:12]])
+    found_differences = list(differences(golden, found))
+    assert not found_differences, "\n".join([f"{len(found_differences)} differences:", *found_differences[:12]])
 
 
 def read(*parts: str) -> Any:
@@ -106,7 +106,7 @@ def read(*parts: str) -> Any:
 
 
 def digest(column: pd.Series) -> dict[str, Any]:
-    """What a column is told by; `by_row` also moves where two rows change places."""
+    """Numbers that identify a column; `by_row` also changes where two rows are exchanged."""
     seen = column.dropna()
     if not pd.api.types.is_numeric_dtype(column):
         counts = seen.value_counts()
@@ -142,16 +142,16 @@ def test_the_summary(golden_run, rebuilt):
 def test_the_findings(golden_run, rebuilt):
     golden = as_now(read(golden_run, "findings.json"))
     found = json.loads((rebuilt / name_now("lint.json")).read_bytes())
-    told = [tuple(finding[name_now(key)] for key in ("rule", "severity")) for finding in found]
-    assert sorted(told) == sorted(tuple(finding.values()) for finding in golden)
+    named = [tuple(finding[name_now(key)] for key in ("rule", "severity")) for finding in found]
+    assert sorted(named) == sorted(tuple(finding.values()) for finding in golden)
 
 
 def test_the_tables(golden_run, rebuilt):
     for table, columns in read(golden_run, "tables.json").items():
         golden = {}
-        for column, told in columns.items():
-            values = {"values": sorted([word_now(value), n] for value, n in told["values"])} if "values" in told else {}
-            golden[name_now(column, table)] = told | values
+        for column, old in columns.items():
+            values = {"values": sorted([word_now(value), n] for value, n in old["values"])} if "values" in old else {}
+            golden[name_now(column, table)] = old | values
         found = pd.read_parquet(rebuilt / f"{name_now(table)}.parquet")
         assert_no_difference({table: golden}, {table: {str(name): digest(found[name]) for name in found}})
 
@@ -169,5 +169,5 @@ def test_the_verdicts(golden):
     }
     expected = as_now(golden["verdicts"])
     words = name_now("verdict")
-    assert {at: told[words] for at, told in found.items()} == {at: told[words] for at, told in expected.items()}
+    assert {at: one[words] for at, one in found.items()} == {at: one[words] for at, one in expected.items()}
     assert_no_difference(expected, found)

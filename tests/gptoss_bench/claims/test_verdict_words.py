@@ -27,7 +27,7 @@ def committed(scenario: str) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def on_h100(*changes: Change, p50_s: float = 8.0, interval: list[float] | None = None) -> RunRecord:
-    """The committed run of the H100's scenario, as it would read had it been made under the published conditions."""
+    """The committed run of the H100's scenario with the published conditions in its manifest."""
     manifest, summary = copy.deepcopy(committed("vllm-h100"))
     manifest |= {"label": None, "gpus": [{"name": "NVIDIA H100 NVL", "memory_mib": 95830, "driver": "580.65"}]}
     manifest["endpoint"] |= {"model": "openai/gpt-oss-20b", "quantisation": "MXFP4", "label": None}
@@ -46,7 +46,7 @@ def verdict_on(claim_id: str, *runs: RunRecord, among: list[Claim] = ALL) -> Ver
 
 
 def published_of(version: str) -> list[Claim]:
-    """All claims, had the write-up named its engine's version."""
+    """All claims, with the version of the engine that the write-up does not name."""
     return [with_published(c, version=version) for c in ALL]
 
 
@@ -63,7 +63,7 @@ def published_of(version: str) -> list[Claim]:
         ([11.0, 12.0], "not testable here"),
     ],
 )
-def test_the_interval_decides_not_the_value(interval: list[float], word: str) -> None:
+def test_the_interval_decides_and_not_the_value(interval: list[float], word: str) -> None:
     verdict = verdict_on(LATENCY, on_h100(p50_s=sum(interval) / 2, interval=interval))
     assert verdict.verdict == word
     assert verdict.interval == tuple(interval)
@@ -73,13 +73,13 @@ def test_the_interval_decides_not_the_value(interval: list[float], word: str) ->
 
 
 @pytest.mark.parametrize(("p50_s", "word"), [(6.63, "reproduced"), (6.62, "faster now"), (11.05, "slower now")])
-def test_without_an_interval_the_value_decides_and_that_is_said(p50_s: float, word: str) -> None:
+def test_without_an_interval_the_value_decides_and_the_evidence_notes_it(p50_s: float, word: str) -> None:
     verdict = verdict_on(LATENCY, on_h100(p50_s=p50_s))
     assert verdict.verdict == word
     assert "decided by the value alone, its interval is unknown" in verdict.evidence
 
 
-def test_what_was_counted_has_no_interval_and_needs_none() -> None:
+def test_a_count_needs_no_interval() -> None:
     verdict = verdict_on("C49", on_h100())
     assert verdict.verdict == "reproduced"
     assert "by the value alone" not in verdict.evidence
@@ -88,7 +88,7 @@ def test_what_was_counted_has_no_interval_and_needs_none() -> None:
 @pytest.mark.parametrize(
     ("published", "word"), [("0.32.0", "refuted"), ("0.10.1+gptoss", "faster now"), ("", "faster now")]
 )
-def test_a_figure_of_the_same_version_is_refuted_and_of_another_has_moved(published: str, word: str) -> None:
+def test_a_figure_of_the_same_version_is_refuted_and_of_another_is_faster_now(published: str, word: str) -> None:
     run = on_h100(p50_s=5.0, interval=[4.9, 5.1])
     assert run.version == "0.32.0"
     verdict = verdict_on(LATENCY, run, among=published_of(published))
@@ -143,7 +143,7 @@ CONDITIONS = [
 
 
 @pytest.mark.parametrize(("change", "words"), CONDITIONS, ids=[words for _, words in CONDITIONS])
-def test_a_run_of_a_real_model_under_another_condition_is_not_comparable_and_says_which(
+def test_a_run_of_a_real_model_under_another_condition_is_not_comparable_and_names_it(
     change: Change, words: str
 ) -> None:
     assert verdict_on(LATENCY, on_h100()).verdict == "reproduced"
@@ -172,12 +172,12 @@ def test_all_that_differs_is_named() -> None:
         served(facts={"tensor_parallel": 1}),
     ],
 )
-def test_a_condition_that_is_the_same_or_not_told_makes_no_difference(change: Change) -> None:
+def test_a_condition_that_is_the_same_or_unknown_makes_no_difference(change: Change) -> None:
     assert verdict_on(LATENCY, on_h100(change)).verdict == "reproduced"
 
 
 @pytest.mark.parametrize(("version", "word"), [("0.32.0", "reproduced"), ("0.10.1", "not comparable")])
-def test_a_version_counts_as_a_condition_only_where_the_claim_pins_one(version: str, word: str) -> None:
+def test_a_version_is_a_condition_only_where_the_claim_names_one(version: str, word: str) -> None:
     pinned = [with_arguments(c, version=version) if c.decider == "measured" else c for c in ALL]
     verdict = verdict_on(LATENCY, on_h100(), among=pinned)
     assert verdict.verdict == word
@@ -193,21 +193,21 @@ def test_a_version_counts_as_a_condition_only_where_the_claim_pins_one(version: 
         (made(status="incomplete"), "it is incomplete"),
     ],
 )
-def test_a_run_without_a_real_model_or_without_an_end_tests_nothing(change: Change, reason: str) -> None:
+def test_a_run_without_a_real_model_or_an_incomplete_one_decides_nothing(change: Change, reason: str) -> None:
     verdict = verdict_on(LATENCY, on_h100(change))
     assert (verdict.verdict, verdict.run_id) == ("not testable here", None)
     assert verdict.needs == "an H100 with vLLM"
     assert verdict.evidence.endswith(f"does not count: {reason}")
 
 
-def test_the_committed_runs_as_they_are_decide_no_figure() -> None:
+def test_the_committed_runs_decide_no_figure() -> None:
     for scenario, claim_id in (("vllm-h100", LATENCY), ("ollama-a10", "C20")):
         manifest, summary = committed(scenario)
         run = RunRecord(manifest["run_id"], scenario, manifest, summary)
         assert verdict_on(claim_id, run).verdict == "not testable here"
 
 
-def test_an_older_run_under_the_conditions_goes_before_a_newer_one_under_others() -> None:
+def test_an_older_run_under_the_conditions_has_priority_over_a_newer_one_under_others() -> None:
     old, new = on_h100(made(run_id="20261101T000000Z-old")), on_h100(made(run_id="20261102T000000Z-new", gpus=[]))
     assert verdict_on(LATENCY, new, old).run_id == old.run_id
     other = on_h100(made(run_id="20261103T000000Z-other", gpus=[]))
@@ -228,7 +228,7 @@ def test_an_older_run_under_the_conditions_goes_before_a_newer_one_under_others(
         ("C08", made(gpus=[]), "was made on no GPU"),
     ],
 )
-def test_a_claim_about_a_condition_is_held_against_the_manifest(claim_id: str, change: Change, words: str) -> None:
+def test_a_claim_about_a_condition_is_compared_with_the_manifest(claim_id: str, change: Change, words: str) -> None:
     without = verdict_on(claim_id)
     verdict = verdict_on(claim_id, on_h100(change))
     assert words in verdict.evidence
@@ -240,7 +240,9 @@ def test_a_claim_about_a_condition_is_held_against_the_manifest(claim_id: str, c
     ("interval", "word"),
     [([0.09, 0.11], "refuted"), ([0.09, 0.9], "not testable here"), ([0.8, 1.2], "reproduced")],
 )
-def test_a_formula_is_refuted_where_it_is_off_from_all_of_the_interval(interval: list[float], word: str) -> None:
+def test_a_formula_is_refuted_where_all_of_the_interval_is_outside_its_tolerance(
+    interval: list[float], word: str
+) -> None:
     def change(manifest: dict[str, Any], summary: dict[str, Any]) -> None:
         summary["ttft_s"] |= {"n": 2000, "p50": sum(interval) / 2, "p50_interval": interval}
         summary["ttft_formula_s"]["p50"] = 1.0
@@ -250,8 +252,8 @@ def test_a_formula_is_refuted_where_it_is_off_from_all_of_the_interval(interval:
     assert (verdict.needs or "").startswith("more requests") == (word == "not testable here")
 
 
-def test_all_words_have_been_given_by_some_run() -> None:
-    """The table of words is that of the verdicts; those that no figure gives come from the claims as they are."""
+def test_every_verdict_is_given_by_some_run() -> None:
+    """The table on the method page lists every verdict; those that no figure gets come from the other claims."""
     runs = [on_h100(p50_s=value) for value in (5.0, 8.0, 13.0)] + [on_h100(made(gpus=[])), on_h100(made(label="CPU"))]
     given = {verdict.verdict for run in runs for verdict in decide_claims(ALL, [run])}
     assert given == set(VERDICTS)

@@ -79,10 +79,10 @@ SHAPE = {
 
 
 def on_h100(*, gpu: str = "NVIDIA H100 NVL", parameters: dict[str, Any] = SHAPE, **fields: Any) -> RunRecord:
-    """A run as the write-up made its own, somewhat faster, its TTFT measured."""
-    said = {"engine": "vllm", "version": "0.33.0", "model": "openai/gpt-oss-20b"}
+    """A run under the published conditions, somewhat faster than published, with a measured TTFT."""
+    reported = {"engine": "vllm", "version": "0.33.0", "model": "openai/gpt-oss-20b"}
     manifest = {name: fields.pop(name) for name in ("label", "status", "run_id") if name in fields}
-    said |= {name: fields.pop(name) for name in ("engine", "version", "model") if name in fields}
+    reported |= {name: fields.pop(name) for name in ("engine", "version", "model") if name in fields}
     summary = {
         "completed": 2000,
         "failed": 0,
@@ -94,7 +94,7 @@ def on_h100(*, gpu: str = "NVIDIA H100 NVL", parameters: dict[str, Any] = SHAPE,
         "ttft_s": {"n": 2000, "p50": 0.07, "exclusive": {"p50": 0.07, "p90": 0.2, "p99": 0.9}},
         "ttft_formula_s": {"p50": 2.02, "exclusive": {"p50": 2.02, "p90": 2.53, "p99": 3.2}},
     }
-    return record("vllm-h100", summary | fields, gpu=gpu, parameters=parameters, **manifest, **said)
+    return record("vllm-h100", summary | fields, gpu=gpu, parameters=parameters, **manifest, **reported)
 
 
 def on_a10(tok_s: float = 50.0, ttft_s: float = 0.4, *, gpu: str = "NVIDIA A10-24Q", **fields: Any) -> RunRecord:
@@ -106,12 +106,12 @@ def on_a10(tok_s: float = 50.0, ttft_s: float = 0.4, *, gpu: str = "NVIDIA A10-2
         "cold": {"load_s": 9.5, "ttft_s": 9.9},
         "server": {"tok_s": {"n": 12, "p50": tok_s, "interval": [tok_s - 1, tok_s + 1]}},
     }
-    said = {"engine": "ollama", "model": "gpt-oss:20b", "quantisation": "MXFP4"} | fields
-    return record("ollama-a10", summary, gpu=gpu, parameters={"concurrency": 1}, **said)
+    reported = {"engine": "ollama", "model": "gpt-oss:20b", "quantisation": "MXFP4"} | fields
+    return record("ollama-a10", summary, gpu=gpu, parameters={"concurrency": 1}, **reported)
 
 
 def embedded(**summary: Any) -> RunRecord:
-    """What the embedded engine leaves on a laptop."""
+    """A run of the embedded engine without a GPU."""
     return record(
         "vllm-h100", summary, label=TINY, parameters=SHAPE, engine="llama.cpp", version="b10549", model="tiny"
     )
@@ -130,7 +130,7 @@ WITHOUT_RUNS = {
 }
 
 
-def test_every_claim_is_judged_without_a_run_and_each_verdict_is_as_worked_out():
+def test_without_a_run_every_claim_has_the_verdict_worked_out_by_hand():
     verdicts = decide_claims(ALL)
     assert [v.claim_id for v in verdicts] == [c.claim_id for c in ALL]
     by_word = {
@@ -139,20 +139,20 @@ def test_every_claim_is_judged_without_a_run_and_each_verdict_is_as_worked_out()
     assert by_word == WITHOUT_RUNS
 
 
-def test_what_is_not_testable_says_what_it_needs_and_nothing_else_does():
+def test_only_a_claim_that_is_not_testable_names_what_it_needs():
     for verdict in decide_claims(ALL):
         assert (verdict.needs in NEEDS.values()) == (verdict.verdict == "not testable here")
         assert verdict.evidence
     assert verdict_on("C34").text == "not testable here (needs an H100 with vLLM)"
 
 
-def test_the_file_types_no_verdict_in():
+def test_the_file_contains_no_verdict():
     written = {str(key) for claim in FILE["claims"] for key in claim}
     assert "verdict" not in written
     assert {claim["decider"] for claim in FILE["claims"]} == set(DECIDERS), "every decider is used by a claim"
 
 
-def test_an_embedded_run_decides_what_servers_do_and_no_figure():
+def test_an_embedded_run_decides_the_behaviour_of_servers_and_no_figure():
     run = embedded(
         completed=48,
         failed=0,
@@ -177,7 +177,7 @@ def test_an_embedded_run_decides_what_servers_do_and_no_figure():
 # --- figures that need the hardware
 
 
-def test_a_run_on_an_h100_within_the_tolerance_reproduces():
+def test_a_run_on_an_h100_within_the_tolerance_reproduces_the_figure():
     verdict = verdict_on("C34", on_h100())
     assert (verdict.verdict, verdict.measured, verdict.run_id) == ("reproduced", 60.0, "20261124T100000Z-run")
     assert "10% below 66.89, faster" in verdict.evidence
@@ -185,17 +185,17 @@ def test_a_run_on_an_h100_within_the_tolerance_reproduces():
     assert verdict_on("C41", on_h100()).interval == (7.7, 8.0)
 
 
-def test_a_run_on_an_h100_outside_the_tolerance_says_in_which_direction_it_has_moved():
+def test_a_run_on_an_h100_outside_the_tolerance_is_faster_or_slower():
     assert verdict_on("C37", on_h100(output_tok_s_total=16_000.0)).verdict == "faster now"
     assert "109% above 7645.2, faster" in verdict_on("C37", on_h100(output_tok_s_total=16_000.0)).evidence
     assert verdict_on("C37", on_h100(output_tok_s_total=3_000.0)).verdict == "slower now"
     assert verdict_on("C34", on_h100(wall_s=20.0)).verdict == "faster now"
     ttft = verdict_on("C44", on_h100())
-    assert ttft.verdict == "refuted", "the published one was worked out, and nothing has become faster"
+    assert ttft.verdict == "refuted", "the published TTFT was computed, so no later one is faster"
     assert "by the script's formula, s: 2.02" in ttft.evidence
 
 
-def test_the_published_figure_decides_not_a_word_in_the_file():
+def test_another_published_figure_gives_another_verdict():
     assert verdict_on("C34", on_h100(), among=changed("C34", value=200.0)).verdict == "faster now"
     assert verdict_on("C44", on_h100(), among=changed("C44", value=0.075)).verdict == "reproduced"
     assert verdict_on("C20", on_a10(), among=changed("C20", low=80.0, high=90.0)).verdict == "slower now"
@@ -213,7 +213,7 @@ def test_the_published_figure_decides_not_a_word_in_the_file():
         (on_h100(wall_s=None), "has no wall_s"),
     ],
 )
-def test_a_run_that_measured_nothing_decides_no_figure_and_the_reason_is_told(run, reason):
+def test_a_run_that_measured_nothing_decides_no_figure_and_the_reason_is_named(run, reason):
     verdict = verdict_on("C34", run)
     assert verdict.verdict == "not testable here"
     assert verdict.run_id is None
@@ -240,13 +240,13 @@ def test_failures_are_a_claim_of_their_own():
         (20, "slower now", "56% below 45, slower"),
     ],
 )
-def test_throughput_on_an_a10_is_held_against_the_published_range(tok_s, word, reported):
+def test_throughput_on_an_a10_is_compared_with_the_published_range(tok_s, word, reported):
     verdict = verdict_on("C20", on_a10(tok_s=tok_s))
     assert (verdict.verdict, verdict.measured) == (word, tok_s)
     assert reported in verdict.evidence
 
 
-def test_ttft_on_an_a10_is_held_against_the_published_bound():
+def test_ttft_on_an_a10_is_compared_with_the_published_bound():
     assert verdict_on("C19", on_a10(ttft_s=0.4)).verdict == "reproduced"
     assert verdict_on("C19", on_a10(ttft_s=1.2)).verdict == "slower now"
     assert "first answer text, s: 3.25; cold, with loading, s: 9.9" in verdict_on("C19", on_a10()).evidence
@@ -260,13 +260,13 @@ def test_an_a10_is_neither_an_a100_nor_an_a10g(gpu):
     assert verdict_on("C19", on_a10(gpu=gpu)).verdict == "not comparable"
 
 
-def test_a_server_that_answers_runs():
+def test_one_completed_request_reproduces_that_a_server_runs():
     assert verdict_on("C17", on_a10()).verdict == "reproduced"
     assert verdict_on("C23", on_h100()).verdict == "reproduced"
     assert verdict_on("C23", on_h100(completed=0, failed=2000)).verdict == "refuted"
 
 
-def test_the_quantisation_is_what_ollama_says():
+def test_the_quantisation_is_the_one_that_ollama_reports():
     assert verdict_on("C15", on_a10()).verdict == "reproduced"
     assert verdict_on("C15", on_a10(quantisation="Q4_K_M")).verdict == "refuted"
     assert verdict_on("C15", on_a10(model="llama3:8b")).verdict == "not testable here"
@@ -312,7 +312,7 @@ def test_http2_is_decided_by_a_real_answer_over_a_socket():
     assert verdict_on("C26", run).verdict == "refuted"
 
 
-def test_http2_holds_where_it_was_spoken_and_counts_on_cleartext_only():
+def test_http2_is_reproduced_by_a_response_over_cleartext_http2_only():
     spoken = {"probes": {"http_version": "HTTP/2", "http2_requested": True}}
     assert verdict_on("C28", record("vllm-h100", spoken, engine="x")).verdict == "reproduced"
     over_tls = record("vllm-h100", spoken, engine="x", url="https://host")
@@ -321,7 +321,7 @@ def test_http2_holds_where_it_was_spoken_and_counts_on_cleartext_only():
     assert verdict_on("C28", unasked).verdict == "not testable here"
 
 
-def test_only_a_vllm_server_decides_on_model_names_and_the_record_stands_in_for_it():
+def test_only_vllm_decides_on_model_names_and_without_one_the_earlier_answer_does():
     any_name = {"probes": {"wrong_model_status": 200}}
     other = verdict_on("C24", record("vllm-h100", any_name, engine="llama.cpp"))
     assert (other.verdict, other.run_id) == ("reproduced", None)
@@ -330,7 +330,7 @@ def test_only_a_vllm_server_decides_on_model_names_and_the_record_stands_in_for_
     assert verdict_on("C24", record("vllm-h100", any_name, engine="vllm")).verdict == "refuted"
 
 
-def test_a_vllm_that_returns_the_field_has_the_last_word():
+def test_the_response_of_a_vllm_run_overrules_the_survey():
     def keys(*names: str) -> RunRecord:
         return record("vllm-h100", {"probes": {"response_keys": list(names)}}, engine="vllm", version="0.34.0")
 
@@ -347,10 +347,10 @@ def test_the_version_in_the_manifest_decides_what_is_outdated(version, word):
     run = record("vllm-h100", {}, engine="vllm", version=version)
     verdict = verdict_on("C10", run)
     assert verdict.verdict == word
-    assert (verdict.run_id is None) == (version == "0.9.2"), "a version older than the survey says nothing"
+    assert (verdict.run_id is None) == (version == "0.9.2"), "a version older than the survey decides nothing"
 
 
-def test_outdated_tells_since_when_and_why():
+def test_an_outdated_claim_names_the_version_and_the_reason():
     assert "true of vLLM 0.10.1+gptoss" in verdict_on("C13").evidence
     assert "no longer true since 0.10.1.1 (2025-08-20): PR 22714" in verdict_on("C13").evidence
 
@@ -364,15 +364,15 @@ def attempt(outcome: str, budget_gib: float = 22.49) -> RunRecord:
     return record("transformers-bf16", {"attempt": tried | where})
 
 
-def test_bf16_on_an_a10_is_arithmetic_and_an_attempt_overrules_it():
+def test_an_attempt_to_load_bf16_on_an_a10_overrules_the_arithmetic():
     assert verdict_on("C16").verdict == "reproduced"
     assert verdict_on("C16").measured == pytest.approx(42.990, abs=0.001)
     run = attempt("out of memory")
     assert (verdict_on("C16", run).verdict, verdict_on("C16", run).run_id) == ("reproduced", run.run_id)
     assert "24.15 GB (CPU address-space limit): out of memory at layer 14 of 24" in verdict_on("C16", run).evidence
     assert verdict_on("C16", attempt("fits")).verdict == "refuted"
-    for says_nothing in (attempt("fits", budget_gib=80.0), attempt("killed"), attempt("error")):
-        assert (verdict_on("C16", says_nothing).verdict, verdict_on("C16", says_nothing).run_id) == ("reproduced", None)
+    for undecided in (attempt("fits", budget_gib=80.0), attempt("killed"), attempt("error")):
+        assert (verdict_on("C16", undecided).verdict, verdict_on("C16", undecided).run_id) == ("reproduced", None)
 
 
 def test_the_sink_is_learned_unless_the_weights_have_none():
@@ -381,7 +381,7 @@ def test_the_sink_is_learned_unless_the_weights_have_none():
     assert verdict_on("C09", among=without).verdict == "reproduced"
 
 
-def test_a_published_zero_that_something_is_divided_by_is_refused_by_name():
+def test_a_division_by_a_published_zero_names_the_claim():
     with pytest.raises(UsageError, match="C36-rate-is-consistent"):
         verdict_on(
             "C36",
@@ -392,7 +392,7 @@ def test_a_published_zero_that_something_is_divided_by_is_refused_by_name():
 # --- what is shown
 
 
-def test_verdicts_survive_their_table_and_the_disk(tmp_path):
+def test_verdicts_are_read_from_their_table_as_they_were_written(tmp_path):
     verdicts = decide_claims(ALL, [on_h100(), on_a10()])
     file = tmp_path / "verdicts.parquet"
     verdicts_to_table(verdicts).to_parquet(file)
