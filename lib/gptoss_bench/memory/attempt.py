@@ -11,18 +11,17 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from gptoss_bench.memory.architecture import Allocation
 from gptoss_client import UsageError
 
-Progress = TypeVar("Progress")
-
 SIGKILL_EXIT_CODE = 137
+COMPLETE_OUTCOMES = ("fits", "unpacked")  # all tensors were made on the device
 LIMIT_BY_DEVICE = {"cpu": "CPU address-space limit", "cuda": "CUDA memory fraction"}
 # One thread and one malloc arena: otherwise glibc reserves address space that is not part of the budget. The loader
 # must not read ahead in threads, which would change its order, and must not use the network.
@@ -40,12 +39,13 @@ CHILD_ENVIRONMENT = {
 class Attempt:
     """How one attempt to load ended."""
 
-    outcome: str  # "out of memory", "fits", "killed", "error"; of the loader also "offloaded" or "unpacked"
+    # "out of memory", "fits", "killed", "timeout", "error"; of transformers' loader also "offloaded" or "unpacked".
+    outcome: str
     architecture: str
     dtype: str
     budget_bytes: int
     predicted: Allocation | None  # None: predicted to fit
-    reached: Allocation | None  # the first allocation that was not made; None: all were made
+    reached: Allocation | None  # the allocation at which it ended, which was not made; None: all were made
     allocated_bytes: int
     error: str | None
     exit_code: int  # as in a shell: 137 is SIGKILL, which the kernel's out-of-memory killer sends
@@ -91,27 +91,29 @@ class AttemptSummary:
     layers_apart: int | None
 
 
-def run_child(
-    module: str, drive: Callable[[subprocess.Popen[str]], tuple[Progress, dict[str, Any]]], timeout_s: float
-) -> tuple[Progress, dict[str, Any], int, float]:
-    """Run a module in a child process while `drive` talks to it.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One load to attempt in a child process."""
 
-    Args:
-        module: run by `python -m`.
-        drive: exchanges messages with the child; returns the progress and the last answer, {} if there was none.
-        timeout_s: the child is killed after this time.
+    architecture: str
+    dtype: str
+    budget_bytes: int
+    module: str  # of the child, run by `python -m`
+    question: Mapping[str, object]  # for the child; it holds device and budget
+    steps: Sequence[Allocation]  # in the order in which the child makes them
+    predicted: Allocation | None
+    how: str
 
-    Returns:
-        The progress; the last answer, or one that explains why there was none; the exit code as in a shell; and the
-        duration in seconds.
 
-    Raises:
-        UsageError: the child rejected the attempt.
+def run_load(load: Load, timeout_s: float) -> Attempt:
+    """Run the child of a load, follow it to its end, and return how it ended; kill it after `timeout_s`.
+
+    Raises UsageError if the child rejected the load.
     """
     started, kills_before = time.perf_counter(), count_oom_kills()
     with tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", load.module],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -120,31 +122,53 @@ def run_child(
         )
         timed_out = threading.Event()
         with child, _killed_after(child, timeout_s, timed_out):
-            progress, answer = drive(child)
+            made, last = _follow(child, load.question)
         stderr.seek(0)
         last_line = stderr.read().decode(errors="replace").strip().rpartition("\n")[2]
-    if "usage" in answer:
-        raise UsageError(answer["usage"])
+    if "usage" in last:
+        raise UsageError(last["usage"])
     exit_code = child.returncode if child.returncode >= 0 else 128 - child.returncode
     if timed_out.is_set():
-        answer = {"outcome": "error", "error": f"stopped: no end within {timeout_s:g} s"}
-    elif not answer and exit_code > 128:
-        answer = {"outcome": "killed", "error": explain_signal(exit_code, kills_before, count_oom_kills())}
-    elif not answer:
-        answer = {"outcome": "error", "error": last_line or None}
-    return progress, answer, exit_code, time.perf_counter() - started
+        tensor = f"the last tensor made was {next(reversed(made))}" if made else "no tensor was made"
+        last = {"outcome": "timeout", "error": f"no end within {timeout_s:g} s; {tensor}"}
+    elif not last and exit_code > 128:
+        last = {"outcome": "killed", "error": explain_signal(exit_code, kills_before, count_oom_kills())}
+    elif not last:
+        last = {"outcome": "error", "error": last_line or None}
+    missing = [step for step in load.steps if step.name not in made]
+    named = [step for step in missing if step.name == last.get("at")]
+    return Attempt(
+        outcome=last["outcome"],
+        architecture=load.architecture,
+        dtype=load.dtype,
+        budget_bytes=load.budget_bytes,
+        predicted=load.predicted,
+        reached=next(iter(named or missing), None) if last["outcome"] not in COMPLETE_OUTCOMES else None,
+        allocated_bytes=sum(made.values()),
+        error=last["error"],
+        exit_code=exit_code,
+        seconds=time.perf_counter() - started,
+        how=load.how,
+        usage_bytes=last.get("usage_bytes", {}),
+    )
 
 
-def send_question(child: subprocess.Popen[str], question: dict[str, Any]) -> None:
-    """Write one line of JSON to the child. Raises OSError if the child has ended."""
-    assert child.stdin is not None  # run_child opened a pipe
-    try:
-        child.stdin.write(json.dumps(question) + "\n")
-        child.stdin.flush()
-    except BrokenPipeError:
-        with suppress(BrokenPipeError):
-            child.stdin.close()  # else Popen.__exit__ would write the rest again and raise
-        raise
+def _follow(child: subprocess.Popen[str], question: Mapping[str, object]) -> tuple[dict[str, int], dict[str, Any]]:
+    """Send the question; return the bytes of each tensor made, by name, and the last message: {} if there was none."""
+    assert child.stdin is not None  # both are pipes
+    assert child.stdout is not None
+    made: dict[str, int] = {}
+    with suppress(BrokenPipeError), child.stdin as to_child:  # the child may have ended
+        to_child.write(json.dumps(question) + "\n")
+    for line in child.stdout:
+        try:
+            message = json.loads(line)
+        except ValueError:  # the child ended in the middle of a line
+            break
+        if "made" not in message:
+            return made, message
+        made[message["made"]] = message["bytes"]
+    return made, {}
 
 
 def count_oom_kills() -> int | None:

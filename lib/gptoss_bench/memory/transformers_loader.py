@@ -4,16 +4,14 @@ The prediction follows the loader's order: names sorted, so that the head comes 
 (its threads, which read ahead, are switched off), and MXFP4 unpacked one tensor of experts at a time.
 """
 
-import json
-import subprocess
 from pathlib import Path
-from typing import Any
 
 from gptoss_bench.memory.architecture import Allocation, Architecture
-from gptoss_bench.memory.attempt import LIMIT_BY_DEVICE, Attempt, check_request, run_child, send_question
+from gptoss_bench.memory.attempt import LIMIT_BY_DEVICE, Attempt, Load, check_request, run_load
 from gptoss_bench.memory.capacity import first_not_to_fit, unpacking_bytes
 from gptoss_client import UsageError
 
+CHILD = "gptoss_bench.memory.transformers_loader_child"
 LOADER_LIMIT_BY_DEVICE = {device: f"transformers' loader, {how}" for device, how in LIMIT_BY_DEVICE.items()}
 
 
@@ -52,8 +50,9 @@ def attempt_checkpoint_load(
 ) -> Attempt:
     """Load the checkpoint in `folder` in a child process, all of it on one device.
 
-    The outcome is "offloaded" if tensors are on another device after loading. `reached` is the first tensor, in the
-    loader's order, that was not made on the device.
+    The load ends at the first tensor that is on another device. The outcome is then "out of memory" if CUDA's allocator
+    failed before, because transformers unpacks on the CPU what it cannot unpack on the GPU; otherwise "offloaded".
+    `reached` is the first tensor, in the loader's order, that was not made on the device.
 
     Args:
         folder: of the checkpoint.
@@ -76,50 +75,24 @@ def attempt_checkpoint_load(
     if dtype not in ("bf16", "mxfp4") or (dtype == "mxfp4" and not packed):
         raise UsageError(f"the loader cannot make {dtype} from this checkpoint; choose bf16, or mxfp4 if it is packed")
     mapped = sum(file.stat().st_size for file in files) if device == "cpu" else 0
-    question = {
-        "folder": str(folder),
-        "device": device,
-        "budget_bytes": budget_bytes + mapped,
-        "dequantize": packed and dtype == "bf16",
-        "packed": dtype == "mxfp4",
-    }
-    (made, taken), answer, exit_code, seconds = run_child(
-        "gptoss_bench.memory.transformers_loader_child", lambda child: _follow(child, question), timeout_s
-    )
-    missing = [step for step in loading_order(architecture) if step.name not in made]
     if dtype == "mxfp4":
         predicted = first_not_to_fit(architecture.allocations("mxfp4"), budget_bytes)
     else:
         predicted = first_not_to_load(architecture, budget_bytes)
-    return Attempt(
-        outcome=answer["outcome"],
+    load = Load(
         architecture=architecture.name,
         dtype=dtype,
         budget_bytes=budget_bytes,
+        module=CHILD,
+        question={
+            "folder": str(folder),
+            "device": device,
+            "budget_bytes": budget_bytes + mapped,
+            "dequantize": packed and dtype == "bf16",
+            "packed": dtype == "mxfp4",
+        },
+        steps=loading_order(architecture),
         predicted=predicted,
-        reached=missing[0] if missing and answer["outcome"] not in ("fits", "unpacked") else None,
-        allocated_bytes=taken,
-        error=answer.get("error"),
-        exit_code=exit_code,
-        seconds=seconds,
         how=LOADER_LIMIT_BY_DEVICE[device],
-        usage_bytes=answer.get("usage_bytes", {}),
     )
-
-
-def _follow(child: subprocess.Popen[str], question: dict[str, Any]) -> tuple[tuple[set[str], int], dict[str, Any]]:
-    """Return the names set on the device, their bytes, and the last answer: {} if the child has ended."""
-    assert child.stdout is not None  # run_child opened a pipe
-    made, taken, answer = set[str](), 0, dict[str, Any]()
-    try:
-        send_question(child, question)
-        for line in child.stdout:
-            reported = json.loads(line)
-            if "set" not in reported:
-                answer = reported
-            elif not reported["elsewhere"]:
-                made.add(reported["set"])
-                taken += reported["bytes"]
-    except (OSError, ValueError):
-        return (made, taken), {}
-    return (made, taken), answer
+    return run_load(load, timeout_s)

@@ -1,40 +1,27 @@
-"""Run transformers' loader on one device under a memory limit: the child of transformers_loader.py.
-
-The question is one line of JSON on stdin. Each parameter that the loader has set is one line on stdout; the outcome is
-the last line.
-"""
+"""Run transformers' loader on one device under a memory limit: the child of transformers_loader.py."""
 
 import importlib
 import importlib.metadata
-import json
+import os
 import sys
 from typing import Any
 
-from gptoss_bench.memory.memory_limit import BALLAST_BYTES, first_line, is_out_of_memory, limit_memory, memory_usage
+from gptoss_bench.memory.attempt_child import (
+    Outcome,
+    answer_parent,
+    is_out_of_memory,
+    limit_memory,
+    memory_usage,
+    report_outcome,
+    report_tensor,
+)
 from gptoss_client import UsageError
 
-
-def main() -> int:
-    """Load as asked, report the outcome, and return exit code 1 unless the model fits."""
-    ballast, loading_infos = bytearray(BALLAST_BYTES), list[Any]()
-    question = json.loads(sys.stdin.readline())
-    sys.stdout = sys.stderr  # output of libraries must not reach the parent
-    try:
-        answer = _load(question, loading_infos)
-    except UsageError as error:
-        answer = {"outcome": "usage", "usage": str(error)}
-    except Exception as error:  # the loader wraps out-of-memory errors in others
-        del ballast
-        out_of_memory, text = _find_cause(error, loading_infos)
-        answer = {"outcome": "out of memory" if out_of_memory else "error", "error": text}
-    if answer["outcome"] != "usage":
-        answer["usage_bytes"] = memory_usage(question["device"])
-    _report(answer)
-    return 0 if answer["outcome"] == "fits" else 1
+LOADING_INFOS: list[Any] = []  # the loader's own record of the load
 
 
-def _load(question: dict[str, Any], loading_infos: list[Any]) -> dict[str, Any]:
-    """Load under the limit with all tensors on one device, and return the outcome."""
+def load(question: dict[str, Any]) -> Outcome:
+    """Load under the limit with all tensors on one device, and return how it ended."""
     import torch
     from transformers import AutoModelForCausalLM, modeling_utils
     from transformers.utils.quantization_config import Mxfp4Config
@@ -52,24 +39,20 @@ def _load(question: dict[str, Any], loading_infos: list[Any]) -> dict[str, Any]:
     if question["dequantize"]:
         pinned["quantization_config"] = Mxfp4Config(dequantize=True)
     importlib.import_module("transformers.models.gpt_oss.modeling_gpt_oss")  # code is not part of the budget
-    _watch_loader(device, loading_infos)
+    _watch_loader(device)
     limit_memory(device, question["budget_bytes"])
     model = AutoModelForCausalLM.from_pretrained(question["folder"], dtype=torch.bfloat16, **pinned)
     away = [name for name, tensor in model.named_parameters() if tensor.device.type != device]
     if away:
-        return {"outcome": "offloaded", "error": f"{len(away)} tensors are not on {device}; the first is {away[0]}"}
+        return Outcome("offloaded", f"{len(away)} tensors are not on {device}; the first is {away[0]}", away[0])
     experts = [tensor for name, tensor in model.named_parameters() if name.endswith(("gate_up_proj", "down_proj"))]
     if question["packed"] and any(tensor.is_floating_point() for tensor in experts):
-        return {"outcome": "unpacked", "error": "the loader unpacked MXFP4 to BF16, with only a warning"}
-    return {"outcome": "fits"}
+        return Outcome("unpacked", "the loader unpacked MXFP4 to BF16, with only a warning")
+    return Outcome("fits")
 
 
-def _report(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), file=sys.__stdout__, flush=True)
-
-
-def _watch_loader(device: str, loading_infos: list[Any]) -> None:
-    """Report each parameter that the loader sets, and store the loader's own record in `loading_infos`.
+def _watch_loader(device: str) -> None:
+    """Report each parameter that the loader sets, and end the process at the first one on another device.
 
     Raises UsageError if this version of transformers has no such function.
     """
@@ -81,24 +64,37 @@ def _watch_loader(device: str, loading_infos: list[Any]) -> None:
     original = core_model_loading.set_param_for_module
 
     def watched(model: Any, target_name: str, param_value: Any, loading_info: Any, *rest: Any, **named: Any) -> Any:
-        loading_infos[:] = [loading_info]
+        LOADING_INFOS[:] = [loading_info]
+        if param_value.device.type != device:
+            report_outcome(_placed_elsewhere(target_name, param_value.device.type, device), device)
+            os._exit(1)  # the loader would go on for minutes, and catches exceptions
         result = original(model, target_name, param_value, loading_info, *rest, **named)
-        _report({"set": target_name, "elsewhere": param_value.device.type != device, "bytes": param_value.nbytes})
+        report_tensor(target_name, param_value.nbytes)
         return result
 
     core_model_loading.set_param_for_module = watched
 
 
-def _find_cause(error: Exception, loading_infos: list[Any]) -> tuple[bool, str]:
-    """Return whether memory ran out, and the line of the messages that shows it.
+def _placed_elsewhere(name: str, place: str, device: str) -> Outcome:
+    """Tell memory that ran out from a placement for another reason.
+
+    `convert_moe_packed_tensors` of transformers catches torch.OutOfMemoryError and unpacks on the CPU instead.
+    """
+    if failed := memory_usage(device).get("num_ooms", 0):
+        why = f"memory ran out on {device} (num_ooms {failed}) and transformers went on unpacking on the CPU"
+        return Outcome("out of memory", f"{why}: {name} is on {place}", name)
+    return Outcome("offloaded", f"the loader put {name} on {place}, not on {device}", name)
+
+
+def find_cause(error: Exception) -> Exception:
+    """Return the memory error that the loader recorded, else `error`.
 
     The loader records an error in unpacking, continues with the next tensor, and raises another error at the end.
     """
-    recorded = [text for info in loading_infos for text in getattr(info, "conversion_errors", {}).values()]
+    recorded = [text for info in LOADING_INFOS for text in getattr(info, "conversion_errors", {}).values()]
     lines = [line.strip() for text in (str(error), *recorded) for line in str(text).splitlines()]
-    shortages = [line for line in lines if is_out_of_memory(RuntimeError(line))]
-    return (True, shortages[0]) if shortages else (is_out_of_memory(error), first_line(error))
+    return next((cause for cause in map(RuntimeError, lines) if is_out_of_memory(cause)), error)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(answer_parent(load, find_cause))

@@ -1,8 +1,10 @@
 """Real children under real limits: what they reach is what was predicted, and the parent goes on living."""
 
+import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 from matplotlib.text import Text
@@ -10,7 +12,7 @@ from matplotlib.text import Text
 from gptoss_bench.figures.memory import attempt_against_budget
 from gptoss_bench.memory import tensor_allocation
 from gptoss_bench.memory.architecture import architectures
-from gptoss_bench.memory.attempt import send_question, why_no_limit
+from gptoss_bench.memory.attempt import why_no_limit
 from gptoss_bench.memory.capacity import weights_bytes
 from gptoss_bench.memory.tensor_allocation import attempt_allocation
 from gptoss_client.errors import UsageError
@@ -54,22 +56,24 @@ def test_what_fits_is_loaded_whole_and_uses_hardly_any_memory() -> None:
 
 
 @on_linux
-def test_a_killed_child_leaves_its_last_layer_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_child_leaves_its_last_layer_known(inject: Callable[[str, str], str], monkeypatch) -> None:
     layer = next(step for step in MODEL.allocations("bf16") if step.label == "layer 3 of 24, experts.down_proj")
-    seen: list[object] = []
+    child = f"""
+import os, signal, sys
+from gptoss_bench.memory import tensor_allocation_child as child
 
-    def send_or_kill(child: subprocess.Popen[str], question: dict[str, object]) -> None:
-        seen.append(question.get("shape"))
-        if seen.count(layer.shape) == layer.stage:
-            child.kill()
-            child.wait()
-        send_question(child, question)
+def report_or_die(name, size_bytes, report=child.report_tensor):
+    if name == {layer.name!r}:
+        os.kill(os.getpid(), signal.SIGKILL)
+    report(name, size_bytes)
 
-    monkeypatch.setattr(tensor_allocation, "send_question", send_or_kill)
+child.report_tensor = report_or_die
+sys.exit(child.answer_parent(child.allocate))
+"""
+    monkeypatch.setattr(tensor_allocation, "CHILD", inject("dying_child", child))
     done = attempt_allocation(MODEL, 20 * GIB)
     assert (done.outcome, done.exit_code) == ("killed", 137)
-    assert done.reached
-    assert done.reached.label == "layer 3 of 24, experts.down_proj"
+    assert done.reached == layer
     before = MODEL.allocations("bf16")
     assert done.allocated_bytes == sum(step.bytes for step in before[: before.index(done.reached)])
 
@@ -86,11 +90,35 @@ def test_the_picture_of_an_attempt_says_what_was_simulated_and_by_which_run() ->
 
 
 @on_linux
-def test_a_child_that_takes_too_long_is_stopped() -> None:
+def test_a_child_that_takes_too_long_is_stopped_before_its_first_tensor() -> None:
     done = attempt_allocation(MODEL, GIB, timeout_s=0.05)  # a Python does not even start in that time
-    assert done.outcome == "error"
-    assert done.error == "stopped: no end within 0.05 s"
+    assert (done.outcome, done.exit_code) == ("timeout", 137)
+    assert done.error == "no end within 0.05 s; no tensor was made"
+    assert done.reached == MODEL.allocations("bf16")[0]
     assert done.layers_apart is None
+
+
+@on_linux
+def test_a_child_that_hangs_is_stopped_and_its_last_tensor_is_known(inject, monkeypatch) -> None:
+    steps = MODEL.allocations("bf16")
+    last = next(step for step in steps if step.label == "layer 2 of 24, experts.down_proj")
+    child = f"""
+import sys, time
+from gptoss_bench.memory import tensor_allocation_child as child
+
+def report_and_hang(name, size_bytes, report=child.report_tensor):
+    report(name, size_bytes)
+    if name == {last.name!r}:
+        time.sleep(600)
+
+child.report_tensor = report_and_hang
+sys.exit(child.answer_parent(child.allocate))
+"""
+    monkeypatch.setattr(tensor_allocation, "CHILD", inject("hanging_child", child))
+    done = attempt_allocation(MODEL, 20 * GIB, timeout_s=30)
+    assert (done.outcome, done.exit_code) == ("timeout", 137)
+    assert done.error == f"no end within 30 s; the last tensor made was {last.name}"
+    assert done.reached == steps[steps.index(last) + 1]
 
 
 def test_a_child_without_a_parent_ends_by_itself() -> None:
@@ -99,16 +127,17 @@ def test_a_child_without_a_parent_ends_by_itself() -> None:
 
 @on_linux
 def test_a_child_that_breaks_says_why() -> None:
-    question = '{"device": "cpu", "budget_bytes": 1000000000}\n{"shape": [2], "element": "bfloat61"}\n'
-    done = subprocess.run(CHILD, input=question, text=True, capture_output=True, timeout=60, check=False)
-    assert done.stdout == '{"outcome": "fits"}\n'
-    assert done.returncode == 1
-    assert "bfloat61" in done.stderr.splitlines()[-1]
+    question = {"device": "cpu", "budget_bytes": GIB, "tensors": [("a", [2], "float32"), ("b", [2], "bfloat61")]}
+    done = subprocess.run(CHILD, input=json.dumps(question), text=True, capture_output=True, timeout=60, check=False)
+    first, last = map(json.loads, done.stdout.splitlines())
+    assert first == {"made": "a", "bytes": 8}
+    assert (done.returncode, last["outcome"]) == (1, "error")
+    assert "bfloat61" in last["error"]
 
 
 @on_linux
 def test_a_lower_limit_of_the_shell_is_reported() -> None:
-    question = '{"device": "cpu", "budget_bytes": 21474836480}\n'
+    question = '{"device": "cpu", "budget_bytes": 21474836480, "tensors": []}\n'
     limited = ["sh", "-c", 'ulimit -v 20000000; exec "$@"', "sh", *CHILD]
     done = subprocess.run(limited, input=question, text=True, capture_output=True, timeout=60, check=False)
     assert "raise ulimit -v" in done.stdout

@@ -1,6 +1,14 @@
-"""Limit the memory of the running process, report its use, and recognise an error caused by the limit."""
+"""Child side of an attempt: limit the memory of the running process, answer the parent, and name what ended the load.
 
+The question is one line of JSON on stdin. Each tensor that was made is one line on stdout, and the outcome is the last.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from gptoss_client import UsageError
 
@@ -8,6 +16,56 @@ from gptoss_client import UsageError
 BALLAST_BYTES = 16 * 2**20
 ALLOCATOR_COUNTS = ("allocated_bytes.all.peak", "reserved_bytes.all.peak", "num_alloc_retries", "num_ooms")
 OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "Cannot allocate memory", "OutOfMemoryError", "out of memory")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a load ended, seen from inside the child."""
+
+    outcome: str
+    error: str | None = None
+    at: str | None = None  # name of the tensor at which it ended; None: the first one that was not made
+
+
+def answer_parent(
+    load: Callable[[dict[str, Any]], Outcome],
+    find_cause: Callable[[Exception], Exception] = lambda error: error,
+) -> int:
+    """Read the question, load as asked, and report how it ended; return 0 if it fits or there is no question, else 1.
+
+    `load` sets the limit itself, after its imports. `find_cause` gets the error that `load` raised and returns the one
+    to report.
+    """
+    ballast = bytearray(BALLAST_BYTES)
+    if not (line := sys.stdin.readline()):
+        return 0
+    question = json.loads(line)
+    sys.stdout = sys.stderr  # output of libraries must not reach the parent
+    try:
+        outcome = load(question)
+    except UsageError as error:
+        _send({"usage": str(error)})
+        return 1
+    except Exception as error:
+        del ballast
+        cause = find_cause(error)
+        outcome = Outcome("out of memory" if is_out_of_memory(cause) else "error", first_line(cause))
+    report_outcome(outcome, question["device"])
+    return 0 if outcome.outcome == "fits" else 1
+
+
+def report_tensor(name: str, size_bytes: int) -> None:
+    """Tell the parent that a tensor was made on the device."""
+    _send({"made": name, "bytes": size_bytes})
+
+
+def report_outcome(outcome: Outcome, device: str) -> None:
+    """Tell the parent how the load ended, and what it used."""
+    _send(asdict(outcome) | {"usage_bytes": memory_usage(device)})
+
+
+def _send(message: Mapping[str, object]) -> None:
+    print(json.dumps(message), file=sys.__stdout__, flush=True)
 
 
 def limit_memory(device: str, budget_bytes: int) -> None:
@@ -50,5 +108,5 @@ def memory_usage(device: str) -> dict[str, int]:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message."""
-    return str(error).partition("\n")[0]
+    """Return the first line of an error's message; the name of its type if it has none."""
+    return str(error).partition("\n")[0] or type(error).__name__
