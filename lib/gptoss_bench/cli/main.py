@@ -26,7 +26,6 @@ from gptoss_bench.cli import (
     fit,
     lint,
     load,
-    pull,
     rebuild,
     reference_server,
     report,
@@ -37,7 +36,7 @@ from gptoss_client import RunFailed, UsageError
 
 # In the order of `--help`.
 COMMANDS = (
-    *(load, decode, rebuild, run, doctor, fit, attempt, pull),
+    *(load, decode, rebuild, run, doctor, fit, attempt),
     *(reference_server, bench, lint, compare, draw, site, report),
 )
 

@@ -4,7 +4,7 @@ from .doctor.facts import gather_facts
 from .launch import launched
 from .launch_options import ServerChoice
 from .llama_cpp import serve_tiny
-from .ollama import pull, service_url, unload
+from .ollama import service_url, unload
 from .open import open_engine
 from .registry import ENGINE_SPECS, LAUNCHABLE_ENGINES, METRIC_SOURCES, REFERENCE_SERVER, understood_fields
 from .supervisor import descendants
@@ -27,7 +27,6 @@ __all__ = [
     "gather_facts",
     "launched",
     "open_engine",
-    "pull",
     "report_heading",
     "serve_tiny",
     "service_url",

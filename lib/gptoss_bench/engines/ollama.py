@@ -1,9 +1,8 @@
-"""Launch Ollama, find its running service, read what it reports, pull and unload its models."""
+"""Launch Ollama, find its running service, read what it reports, unload its models."""
 
 import asyncio
-import json
 import os
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -146,10 +145,6 @@ def offload(entry: Mapping[str, Any]) -> tuple[str | None, list[str], float | No
     return (PARTIAL_LABEL if vram else NO_GPU_LABEL), [note], round(share, 4)
 
 
-PullProgress = Callable[[str, int, int], None]  # status, bytes completed, bytes in total (0 where unknown)
-_PULL_IDLE_TIMEOUT_S = 120.0
-
-
 async def unload(endpoint: Endpoint, *, timeout_s: float = 60.0) -> None:
     """Unload the endpoint's model from an Ollama server; return when the server no longer lists it as loaded.
 
@@ -170,41 +165,6 @@ async def unload(endpoint: Endpoint, *, timeout_s: float = 60.0) -> None:
     except (httpx.HTTPError, TimeoutError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise RunFailed(f"{endpoint.model} was not unloaded within {timeout_s:g} s: {reason}") from None
-
-
-async def pull(url: str, model: str, progress: PullProgress) -> None:
-    """Download a model with the Ollama at `url`; call `progress` for each status line.
-
-    Raises UsageError where nothing answers or the registry has no such model, RunFailed where the download breaks off.
-    """
-    headers = request_headers(keep_alive=False)
-    try:
-        async with (
-            httpx.AsyncClient(base_url=url, headers=headers, timeout=_PULL_IDLE_TIMEOUT_S, trust_env=False) as http,
-            http.stream("POST", "/api/pull", json={"model": model, "stream": True}) as answer,
-        ):
-            last = ""
-            async for line in _lines(answer):
-                if error := line.get("error"):
-                    raise UsageError(f"{url} cannot pull {model}: {error}")
-                last = str(line.get("status") or "")
-                progress(last, int(line.get("completed") or 0), int(line.get("total") or 0))
-    except httpx.ConnectError as error:
-        raise UsageError(f"nothing answers at {url} ({error}): start it with: ollama serve") from None
-    except httpx.HTTPError as error:
-        raise RunFailed(f"the pull of {model} broke off ({str(error) or type(error).__name__}): pull again") from None
-    if last != "success":
-        raise RunFailed(f"the pull of {model} ended without success (last: {last or 'nothing'}): pull again")
-
-
-async def _lines(answer: httpx.Response) -> AsyncIterator[dict[str, Any]]:
-    """Yield the JSON objects of a stream of lines; a line that is none becomes an error with the HTTP status."""
-    async for text in answer.aiter_lines():
-        try:
-            line = json.loads(text or "{}")
-        except ValueError:
-            line = {"error": f"HTTP {answer.status_code}: {text[:200]}"}
-        yield line if isinstance(line, dict) else {"error": f"HTTP {answer.status_code}"}
 
 
 async def _loaded(http: httpx.AsyncClient) -> list[str]:

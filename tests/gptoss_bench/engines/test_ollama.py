@@ -7,17 +7,15 @@ import sys
 from collections.abc import AsyncIterator
 
 import pytest
+from gptoss_bench.engines.ollama_emulator.http import Exchange, listen
 
-from gptoss_bench.cli.main import main
 from gptoss_bench.engines.attached_server import attach
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.engines.launch_options import ServerChoice
-from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, pull, running_service, service_url
+from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, running_service, service_url
 from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
-from gptoss_bench.engines.ollama_emulator.http import Exchange, listen
 from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.process import LOOPBACK
-from gptoss_client.errors import RunFailed
 from gptoss_client.plan import LoadPlan
 from gptoss_client.requests import request_body
 from gptoss_client.trace import Endpoint
@@ -110,48 +108,6 @@ def test_a_request_says_its_context_and_how_long_the_model_is_kept(front):
 def test_the_first_token_is_asked_for_with_the_context_of_the_load(front):
     found = asyncio.run(attach(front.url, front.model, options={"num_ctx": 640}))
     assert (found.facts["context"], found.label) == (640, "TINY MODEL")
-
-
-def test_a_pull_tells_how_far_each_file_is(front):
-    reported: list[tuple[str, int, int]] = []
-    asyncio.run(pull(front.url, front.model, lambda *step: reported.append(step)))
-    assert [status for status, _, _ in reported][0::5] == ["pulling manifest", "success"]
-    size = reported[1][2]
-    assert [(done, whole) for _, done, whole in reported[1:4]] == [(0, size), (size // 2, size), (size, size)]
-
-
-def test_a_model_that_no_registry_has_cannot_be_pulled(front):
-    text = usage_error_of(pull(front.url, "gpt-oss:21b", lambda *step: None))
-    assert text == f"{front.url} cannot pull gpt-oss:21b: pull model manifest: file does not exist"
-
-
-@pytest.mark.parametrize(
-    ("body", "error", "words"),
-    [
-        ('{"status": "pulling manifest"}\n', RunFailed, "ended without success (last: pulling manifest)"),
-        ("", RunFailed, "ended without success (last: nothing)"),
-        ("Bad Gateway", "usage", "cannot pull m: HTTP 200: Bad Gateway"),
-    ],
-)
-def test_a_pull_that_breaks_off_is_told(body, error, words):
-    async def broken() -> None:
-        async with ollama({}, **{"/api/pull": body}) as url:
-            await pull(url, "m", lambda *step: None)
-
-    if error == "usage":
-        assert words in usage_error_of(broken())
-    else:
-        with pytest.raises(error) as caught:
-            asyncio.run(broken())
-        assert words in str(caught.value)
-
-
-def test_the_shell_pulls_and_says_so(front, capsys):
-    assert main(["pull", "--url", front.url, "--model", front.model]) == 0
-    assert capsys.readouterr().out == f"{front.model} is downloaded\n"
-    assert main(["pull", "--url", front.url, "--model", "x"]) == 2
-    assert main(["pull", "--url", "http://127.0.0.1:1", "--model", "x"]) == 2
-    assert "start it with: ollama serve" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

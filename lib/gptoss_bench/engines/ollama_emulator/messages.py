@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gptoss_bench.engines.llama_cpp import MODEL_NAME, require_tiny
-from gptoss_bench.engines.server_facts import same_model
 from gptoss_bench.paths import TINY_MODEL
 from gptoss_client import ServerTimings
 
@@ -64,20 +63,6 @@ def figures(timings: ServerTimings | None, load_s: float, total_s: float) -> Jso
         counts["eval_count"] = timings.eval_tokens
     stated = {name: round(value * 1e9) for name, value in seconds.items()} | counts
     return {name: value for name, value in stated.items() if value}
-
-
-def pull_lines(entry: Json, model: str) -> list[Json]:
-    """The lines of /api/pull for `model`: of its one file where it is the model of `entry`, else of an error."""
-    first: Json = {"status": "pulling manifest"}
-    if not same_model(model, NAME):
-        return [first, {"error": "pull model manifest: file does not exist"}]
-    digest, size = str(entry["digest"]), int(entry["size"])
-    parts = (0, size // 2, size)
-    file = [
-        {"status": f"pulling {digest[:12]}", "digest": f"sha256:{digest}", "total": size, "completed": part}
-        for part in parts
-    ]
-    return [first, *file, {"status": "verifying sha256 digest"}, {"status": "success"}]
 
 
 def keep_alive_s(keep_alive: object) -> float:

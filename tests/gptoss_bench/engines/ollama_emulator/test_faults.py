@@ -9,8 +9,7 @@ import httpx
 import pytest
 
 from gptoss_bench.engines.ollama import unload
-from gptoss_bench.engines.ollama_emulator.http import listen
-from gptoss_bench.engines.ollama_emulator.server import Emulator
+from gptoss_bench.engines.ollama_emulator.server import listen
 from gptoss_bench.engines.process import LOOPBACK
 from gptoss_client.decoder import decode_body
 from gptoss_client.dialects import assemble_reply
@@ -61,10 +60,12 @@ class Lent:
 async def fronting(answer: Callable) -> AsyncIterator[Endpoint]:
     """The front in this process, before a scripted model server."""
     lent = Lent()
-    async with scripted(answer) as model_server, await listen(LOOPBACK, 0, Emulator(lent, 1024).answer) as server:
+    async with scripted(answer) as model_server:
         lent.endpoint = model_server.endpoint
-        port = server.sockets[0].getsockname()[1]
+        server, port = listen(lent, 1024, 0)
         yield Endpoint(url=f"http://{LOOPBACK}:{port}", model="gpt-oss-tiny", dialect="ollama", engine="ollama")
+        server.stop()
+        await server.close_all_connections()
 
 
 async def answer_of(answer: Callable, path: str, question: dict) -> tuple[int, bytes, str | None]:
