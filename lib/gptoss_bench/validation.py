@@ -83,7 +83,7 @@ def choices_text(value: object, words: Iterable[str]) -> str:
     """Return which of the words was meant, or all of them where none is like the value."""
     known = [str(word) for word in words]
     near = get_close_matches(str(value), known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(word or repr(word) for word in known)}"
 
 
 def shown_value(value: object) -> str:

@@ -1,23 +1,14 @@
 """Define the choice of a server: which one is measured, and with which options it is started."""
 
-import difflib
-import re
 import shlex
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
-from pydantic_core import PydanticKnownError
 
 from gptoss_bench.engines.registry import ENGINE_SPECS, LAUNCHABLE_ENGINES
+from gptoss_bench.validation import OneOf, find_mistakes
 from gptoss_client import UsageError
-
-
-def _launchable(engine: str) -> str:
-    if engine not in ("", *LAUNCHABLE_ENGINES):
-        expected = f"{', '.join(map(repr, ('', *LAUNCHABLE_ENGINES[:-1])))} or {LAUNCHABLE_ENGINES[-1]!r}"
-        raise PydanticKnownError("literal_error", {"expected": expected})
-    return engine
 
 
 class ServerChoice(BaseModel):
@@ -31,7 +22,7 @@ class ServerChoice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
-    engine: Annotated[str, AfterValidator(_launchable)] = ""
+    engine: Annotated[str, OneOf(("", *LAUNCHABLE_ENGINES))] = ""
     """engine to start"""
     embedded: bool = False
     """start the stand-in of the engine, with the tiny model"""
@@ -56,7 +47,7 @@ class ServerChoice(BaseModel):
         try:
             choice = handler(given)
         except ValidationError as error:
-            raise UsageError(_first_mistake(error)) from None
+            raise UsageError(find_mistakes(error, TypeAdapter(cls))[0].sentence()) from None
         choice._check_options()
         return choice
 
@@ -88,16 +79,3 @@ class ServerChoice(BaseModel):
             raise UsageError(
                 f"{self.engine} takes no flags: set its {variables} variables in the environment, they are recorded"
             )
-
-
-def _first_mistake(error: ValidationError) -> str:
-    """Return which field is wrong, its value, and the nearest right one."""
-    first = error.errors(include_url=False)[0]
-    name, given = first["loc"][0], first["input"]
-    unknown = first["type"] == "extra_forbidden"
-    known = ServerChoice.model_fields if unknown else re.findall("'([^']*)'", first["msg"])
-    near = difflib.get_close_matches(str(name if unknown else given), known, n=1, cutoff=0.5)
-    hint = f", did you mean {near[0]!r}?" if near else ""
-    if unknown:
-        return f"a server has no option {name!r}{hint}"
-    return f"{name} {re.sub('^Input should', 'must', first['msg'])}, not {given!r:.80}{hint}"

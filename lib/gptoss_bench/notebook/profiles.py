@@ -1,17 +1,21 @@
 """Read the profile of a machine and check its notebook parameters before anything runs."""
 
 import ast
-import difflib
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import papermill
 import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from gptoss_bench import paths
-from gptoss_client import UsageError
+from gptoss_bench.engines import ServerChoice
+from gptoss_bench.validation import Wanted, choices_text, find_mistakes, shown_value
+from gptoss_client import LoadPlan, UsageError
 
 Parameters = dict[str, Any]
 
@@ -30,43 +34,72 @@ def notebook_path(notebook: str) -> Path:
         known = sorted(file.stem for file in paths.NOTEBOOKS.glob("*.ipynb"))
         if not known:
             raise UsageError(f"there are no notebooks in {paths.NOTEBOOKS}: run this command in a checkout of the kit")
-        raise UsageError(f"there is no notebook {notebook!r}{_nearest(notebook, known)}; there are {', '.join(known)}")
+        raise UsageError(f"there is no notebook {notebook!r}; {choices_text(notebook, known)}")
     return path
 
 
 def read_profile(path: Path) -> Parameters:
-    """Read the parameters of a YAML profile. Raises UsageError if it is missing or not a mapping."""
+    """Read the parameters of a YAML profile. Raises UsageError if it is missing or not a mapping of names."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         known = ", ".join(sorted(file.name for file in paths.PROFILES.glob("*.yaml")))
         raise UsageError(f"cannot read the profile {path}: {error.strerror}; notebooks/profiles has {known}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: such as a date that does not exist
         raise UsageError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"{path.name} must be a list of `parameter: value` lines, not a {type(content).__name__}")
+    for name in content:
+        if not isinstance(name, str):
+            raise UsageError(f"{path.name}: the parameter {shown_value(name)} is not a name: correct it")
     return content
 
 
-def check_parameters(given: Mapping[str, Any], declared: Iterable[Parameters], source: str) -> None:
-    """Raise UsageError for the first parameter that no notebook declares, or that has a value of another type."""
-    known: Parameters = {}
-    for parameters in declared:
-        known |= parameters
-    for name, value in given.items():
-        if name not in known:
-            raise UsageError(f"{source}: no notebook has a parameter {name!r}{_nearest(str(name), known)}")
-        default = known[name]
-        wanted = (int, float) if isinstance(default, float) else (type(default),)
-        if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(default, bool):
-            raise UsageError(
-                f"{source}: {name} must be of type {type(default).__name__}, as in {name}: {default!r}, "
-                f"not {value!r} ({type(value).__name__})"
-            )
+def check_parameters(given: Mapping[str, object], declared: Iterable[Parameters], source: str) -> None:
+    """Check the parameters of a profile against their definitions.
+
+    Launch options are defined by `ServerChoice`, fields of the load by `LoadPlan`, all others by their defaults.
+
+    Args:
+        given: the parameters of a profile.
+        declared: the defaults of each notebook's parameters.
+        source: where they were given, such as the name of the profile.
+
+    Raises:
+        UsageError: A parameter is declared by no notebook or has a value of another type; the message is one line
+            with source, name, value and, for a misspelt word, the nearest right one.
+    """
+    types = {name: _definition(name, default) for parameters in declared for name, default in parameters.items()}
+    schema = TypedDict("schema", types, total=False)  # type: ignore[misc] # its keys are known at run time
+    strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model: TypeAdapter[Any] = TypeAdapter(with_config(strict)(schema))
+    try:
+        checked = model.validate_python(dict(given))
+        LoadPlan(**{field.name: checked[field.name] for field in fields(LoadPlan) if field.name in checked})
+    except ValidationError as error:
+        first = error.errors()[0]
+        bare = isinstance(first["input"], bool) and first["type"] in ("literal_error", "string_type")
+        hint = "; put it in quotation marks: YAML reads a bare on, off, yes or no as true or false" if bare else ""
+        raise UsageError(f"{source}: {find_mistakes(error, model)[0].sentence()}{hint}") from None
+    except UsageError as error:
+        raise UsageError(f"{source}: {error}") from None
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
+def _definition(name: str, default: object) -> Any:
+    """Return the type of a parameter with its constraints."""
+    if field := ServerChoice.model_fields.get(name):
+        return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+    if wanted := get_type_hints(LoadPlan, include_extras=True).get(name):
+        return list[get_args(wanted)[0]] if get_origin(wanted) is tuple else wanted  # type: ignore[misc] # YAML has lists
+    return _type_of(default)
+
+
+def _type_of(default: object) -> Any:
+    """Return the type of a value as YAML may write it; inside of a list any number is right where one is."""
+    if isinstance(default, list):
+        first = default[0] if default else ""
+        number = isinstance(first, int | float) and not isinstance(first, bool)
+        return list[Annotated[int | float, Wanted("a number")] if number else _type_of(first)]  # type: ignore[misc]
+    return type(default)

@@ -1,15 +1,13 @@
 """Attaching to what runs already: addresses, and servers that are none, refuse, or break their word."""
 
 import asyncio
-import contextlib
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
+from answering import Exchange, answering
 from gptoss_bench.engines.attached_server import attach, clean_url
-from gptoss_bench.engines.ollama_emulator.http import Exchange, listen
 from gptoss_bench.engines.process import LOOPBACK, free_port
 from gptoss_client.errors import UsageError
 from serving import PATIENCE_S, usage_error_of
@@ -55,13 +53,6 @@ def test_addresses_that_are_none_are_refused_and_secrets_not_repeated(url, words
     assert "secret" not in str(caught.value)
 
 
-@contextlib.asynccontextmanager
-async def listening(answer: Callable[[Exchange], Awaitable[None]]) -> AsyncIterator[str]:
-    server = await listen(LOOPBACK, 0, answer)
-    async with server:
-        yield f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
-
-
 def api(status: int, answer: object, models: tuple[str, ...] = ("m",), **paths: object):
     """A server that lists models and answers every chat in the same way, and further paths as given."""
 
@@ -77,7 +68,7 @@ def api(status: int, answer: object, models: tuple[str, ...] = ("m",), **paths: 
 
 
 async def attached(answer, model: str = "m", **more):
-    async with listening(answer) as url:
+    async with answering(answer) as url:
         return await attach(url, model, **more)
 
 
@@ -185,7 +176,7 @@ def test_a_web_server_is_no_model_server(tmp_path):
 
 def test_a_model_that_never_speaks_is_given_up():
     async def silent(exchange: Exchange) -> None:
-        if exchange.method == "POST":
+        if exchange.request.method == "POST":
             await asyncio.sleep(PATIENCE_S)
         await api(200, SPOKEN)(exchange)
 

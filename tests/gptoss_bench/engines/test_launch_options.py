@@ -30,7 +30,7 @@ def test_flags_are_split_as_by_a_shell():
         ({"engine": "vlm"}, "engine .*'vlm'.*'vllm'"),
         ({"engine": "vllm", "prefix_caching": "onn"}, "prefix_caching .*'onn'.*'on'"),
         ({"url": "http://h", "dialect": "olama"}, "dialect .*'olama'.*'ollama'"),
-        ({"contxt": 8}, "'contxt'.*'context'"),
+        ({"contxt": 8}, "contxt .*'context'"),
     ],
 )
 def test_a_misspelt_word_is_named_with_the_nearest_right_one(values, words):

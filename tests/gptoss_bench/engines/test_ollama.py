@@ -2,20 +2,21 @@
 
 import asyncio
 import contextlib
+import inspect
 import json
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
-from gptoss_bench.engines.ollama_emulator.http import Exchange, listen
 
+from answering import Exchange, answering
 from gptoss_bench.engines.attached_server import attach
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, running_service, service_url
 from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
 from gptoss_bench.engines.open import open_engine
-from gptoss_bench.engines.process import LOOPBACK
 from gptoss_client.plan import LoadPlan
 from gptoss_client.requests import request_body
 from gptoss_client.trace import Endpoint
@@ -29,7 +30,7 @@ def front(tmp_path_factory):
 
 
 @contextlib.asynccontextmanager
-async def ollama(loaded: dict, version: str = "0.12.3", **paths: object) -> AsyncIterator[str]:
+async def ollama(loaded: dict, version: str = "0.12.3") -> AsyncIterator[str]:
     """A server with the answers that a real Ollama's sources give; `loaded` is its entry of /api/ps."""
     entry = {"name": "gpt-oss:20b", "model": "gpt-oss:20b", "size": 14_000_000_000, **loaded}
     details = {"family": "gptoss", "parameter_size": "20.9B", "quantization_level": "MXFP4"}
@@ -39,26 +40,21 @@ async def ollama(loaded: dict, version: str = "0.12.3", **paths: object) -> Asyn
         "/api/ps": {"models": [entry] if loaded else []},
         "/api/show": {"details": details, "model_info": {"general.parameter_count": 20_914_757_184}},
     }
-    asked: list[dict] = []
 
     async def answer(exchange: Exchange) -> None:
         if exchange.path == "/api/chat":
-            asked.append(exchange.question())
-            await exchange.begin("application/x-ndjson")
-            for line in (
+            lines = (
                 {"message": {"role": "assistant", "content": "", "thinking": "so"}, "done": False},
                 {"message": {"role": "assistant", "content": "Hello"}, "done": False},
                 {"message": {"role": "assistant", "content": ""}, "done": True, "done_reason": "stop", "eval_count": 2},
-            ):
-                await exchange.send(json.dumps({"model": "gpt-oss:20b", **line}).encode() + b"\n")
-            return await exchange.end()
-        if exchange.path in paths:
-            return await exchange.text(200, str(paths[exchange.path]))
+            )
+            texts = (json.dumps({"model": "gpt-oss:20b", **line}).encode() + b"\n" for line in lines)
+            return await exchange.stream("application/x-ndjson", *texts)
         found = known.get(exchange.path)
         await exchange.json(200 if found else 404, found or {"error": "not found"})
 
-    async with await listen(LOOPBACK, 0, answer) as server:
-        yield f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}"
+    async with answering(answer) as url:
+        yield url
 
 
 async def attached(loaded: dict, **more):
@@ -146,12 +142,13 @@ def test_an_ollama_that_cannot_load_the_model_is_not_asked_again(tmp_path):
     words = "model requires more system memory (13.1 GiB) than is available (6.0 GiB)"
     source = f"""
 import asyncio, sys
-from gptoss_bench.engines.ollama_emulator.http import listen
+sys.path.insert(0, {str(Path(inspect.getfile(Exchange)).parent)!r})
+from answering import answering
 async def answer(exchange):
     await exchange.json(500, {{"error": "{words}"}})
 async def main():
-    async with await listen("127.0.0.1", int(sys.argv[1]), answer) as server:
-        await server.serve_forever()
+    async with answering(answer, int(sys.argv[1])):
+        await asyncio.Event().wait()
 asyncio.run(main())
 """
 
