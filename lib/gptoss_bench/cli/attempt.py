@@ -1,18 +1,20 @@
-"""`python -m gptoss_bench attempt`: load a model into a memory budget and print where it ends beside the prediction."""
+"""`gptoss-bench attempt`: load a model into a memory budget and print where it ends beside the prediction."""
 
-import argparse
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from gptoss_bench.cli.options import Json
+from gptoss_bench.cli.output import print_json
 from gptoss_client import UsageError
 
 EXAMPLE = """examples:
-  python -m gptoss_bench attempt --model gpt-oss-20b --budget A10
-  python -m gptoss_bench attempt --model gpt-oss-20b --budget 22.49GiB --device cpu --figure attempt.png
-  python -m gptoss_bench attempt --model ./gpt-oss-20b --budget A10 --device cuda
+  gptoss-bench attempt --model gpt-oss-20b --budget A10
+  gptoss-bench attempt --model gpt-oss-20b --budget 22.49GiB --device cpu --figure attempt.png
+  gptoss-bench attempt --model ./gpt-oss-20b --budget A10 --device cuda
 
 For a name or a config.json, the tensors of the weights are allocated in their true shapes, one after the other. On the
 CPU they are never written to, so that almost no memory is used. For a folder with safetensors, on cuda or with --load,
@@ -29,64 +31,54 @@ exit codes:
 GIB = 2**30
 
 
-def add_parser(commands: Any) -> None:
-    """Add `attempt` to the commands."""
-    parser = commands.add_parser(
-        "attempt",
-        help="load a model into limited memory in a child process",
-        description="Load a model's weights into a memory budget and compare the layer reached with the prediction.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--model", required=True, help="gpt-oss-20b, gpt-oss-120b, a folder, a config.json or a hub id")
-    parser.add_argument("--budget", required=True, help="an amount (22.49GiB) or the name of a GPU (A10)")
-    parser.add_argument("--dtype", default="bf16", help="bf16, mxfp4, fp8 or fp32 (default: %(default)s)")
-    parser.add_argument("--device", help="cpu or cuda (default: cuda if nvidia-smi is on PATH, else cpu)")
-    parser.add_argument("--load", action="store_true", help="use transformers' loader on the CPU too")
-    parser.add_argument(
-        "--timeout-s", type=float, default=900.0, help="kill the child after this many seconds (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--random-weights",
-        type=Path,
-        metavar="FOLDER",
-        help="write a checkpoint with random weights there first, and load it",
-    )
-    parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the attempt into this .png, .svg or .pdf")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Attempt to load the model, print the outcome, draw it, and return the exit code."""
+def attempt(
+    *,
+    model: Annotated[str, typer.Option(help="gpt-oss-20b, gpt-oss-120b, a folder, a config.json or a hub id")],
+    budget: Annotated[str, typer.Option(help="an amount (22.49GiB) or the name of a GPU (A10)")],
+    dtype: Annotated[str, typer.Option(help="bf16, mxfp4, fp8 or fp32")] = "bf16",
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda (default: cuda if nvidia-smi is on PATH, else cpu)")
+    ] = None,
+    load: Annotated[bool, typer.Option("--load", help="use transformers' loader on the CPU too")] = False,
+    timeout_s: Annotated[float, typer.Option(help="kill the child after this many seconds")] = 900.0,
+    random_weights: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="write a checkpoint with random weights there first, and load it"),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="draw the attempt into this .png, .svg or .pdf")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Load a model's weights into a memory budget and compare the layer reached with the prediction."""
     from gptoss_bench.memory import SIGKILL_EXIT_CODE, attempt_allocation, parse_budget, read_model
 
-    if args.figure and args.figure.suffix not in (".png", ".svg", ".pdf"):
-        raise UsageError(f"--figure {args.figure}: the name must end in .png, .svg or .pdf")
-    allowed = parse_budget(args.budget)
-    model = read_model(args.model)
-    device = args.device or ("cuda" if shutil.which("nvidia-smi") else "cpu")
-    folder = model.folder if model.headers else None
-    if args.random_weights:
-        folder = _random_weights(model.architecture, args.random_weights)
-    if args.load and not folder:
+    if figure and figure.suffix not in (".png", ".svg", ".pdf"):
+        raise UsageError(f"--figure {figure}: the name must end in .png, .svg or .pdf")
+    allowed = parse_budget(budget)
+    found_model = read_model(model)
+    device = device or ("cuda" if shutil.which("nvidia-smi") else "cpu")
+    architecture = found_model.architecture
+    folder = found_model.folder if found_model.headers else None
+    if random_weights:
+        folder = _random_weights(architecture, random_weights)
+    if load and not folder:
         raise UsageError("--load needs a folder with safetensors: give one as --model, or add --random-weights FOLDER")
-    if folder and (args.load or device == "cuda"):
+    if folder and (load or device == "cuda"):
         from gptoss_bench.memory import attempt_checkpoint_load, loading_order
 
-        steps = loading_order(model.architecture)
-        done = attempt_checkpoint_load(
-            folder, model.architecture, allowed.bytes, args.dtype, device=device, timeout_s=args.timeout_s
-        )
+        steps = loading_order(architecture)
+        done = attempt_checkpoint_load(folder, architecture, allowed.bytes, dtype, device=device, timeout_s=timeout_s)
     else:
-        steps = model.architecture.allocations(args.dtype)
-        done = attempt_allocation(
-            model.architecture, allowed.bytes, args.dtype, device=device, timeout_s=args.timeout_s
-        )
+        steps = architecture.allocations(dtype)
+        done = attempt_allocation(architecture, allowed.bytes, dtype, device=device, timeout_s=timeout_s)
     found = asdict(done.summary()) | {"budget": allowed.name}
-    print(json.dumps(found, indent=1) if args.json else "\n".join(_lines(found)))
-    if args.figure:
-        _draw(done, steps, args.figure)
+    if as_json:
+        print_json(found)
+    else:
+        print("\n".join(_lines(found)))
+    if figure:
+        _draw(done, steps, figure)
     if done.outcome == "killed":
         return SIGKILL_EXIT_CODE if done.exit_code == SIGKILL_EXIT_CODE else 1
     return 0 if done.outcome in ("fits", "out of memory") else 1

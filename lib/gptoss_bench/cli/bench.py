@@ -1,37 +1,41 @@
-"""`python -m gptoss_bench bench`: run this client and others under the same loads and print the comparison."""
+"""`gptoss-bench bench`: run this client and others under the same loads and print the comparison."""
 
-import argparse
+import json
+import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated
+
+import typer
+
+from gptoss_bench.cli.options import Json
+from gptoss_bench.cli.output import print_json
 
 EXAMPLE = """example:
   make setup-peers
-  python -m gptoss_bench bench
+  gptoss-bench bench
 
 Clients that are not installed are reported and left out. Run it on an idle machine."""
 
 
-def add_parser(commands: Any) -> None:
-    """Add `bench` to the commands."""
-    parser = commands.add_parser(
-        "bench",
-        help="compare this client with others against the reference server",
-        description="Run each client under each load and compare its report with the reference server's send log.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("clients", nargs="*", metavar="CLIENT", help="clients to run, by name (default: all that are installed)")
-    add("--rounds", type=int, default=3, help="rounds over all loads and clients (default: %(default)s)")
-    add("--loads", default="", metavar="N,N", help="loads to run, numbered from 1 (default: all)")
-    add("--peers", type=Path, metavar="DIR", help="folder of the peers' venvs (default: build/peers)")
-    add("--results", type=Path, metavar="DIR", help="folder that gets bench/<run> (default: results)")
-    parser.set_defaults(run=run)
+def bench(
+    clients: Annotated[
+        list[str] | None, typer.Argument(metavar="CLIENT", help="clients to run, by name (default: all installed ones)")
+    ] = None,
+    *,
+    rounds: Annotated[int, typer.Option(help="rounds over all loads and clients")] = 3,
+    loads: Annotated[str, typer.Option(metavar="N,N", help="loads to run, numbered from 1 (default: all)")] = "",
+    peers: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="folder of the peers' venvs (default: build/peers)")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="folder that gets bench/<run> (default: results)")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Run each client under each load and compare its report with the reference server's send log."""
+    import asyncio
 
-
-async def run(args: argparse.Namespace) -> int:
-    """Compare the clients, print the tables, write the bench folder, and return the exit code."""
     from gptoss_bench import paths
     from gptoss_bench.calibration import (
         PEER_LOADS,
@@ -43,27 +47,29 @@ async def run(args: argparse.Namespace) -> int:
     )
     from gptoss_client import UsageError
 
-    clients = choose_peers(args.clients)
-    if args.rounds < 1:
-        raise UsageError(f"--rounds must be 1 or more, not {args.rounds}")
-    numbers = [part.strip() for part in args.loads.split(",") if part.strip()]
+    chosen = choose_peers(clients or [])
+    if rounds < 1:
+        raise UsageError(f"--rounds must be 1 or more, not {rounds}")
+    numbers = [part.strip() for part in loads.split(",") if part.strip()]
     load_of = {str(number): load for number, load in enumerate(PEER_LOADS, 1)}
     if unknown := [number for number in numbers if number not in load_of]:
         raise UsageError(f"--loads {unknown[0]}: there are loads 1 to {len(load_of)}")
-    loads = [load_of[number] for number in numbers] or list(PEER_LOADS)
-    folder = create_peer_bench(args.results or paths.RESULTS)
+    planned = [load_of[number] for number in numbers] or list(PEER_LOADS)
+    folder = create_peer_bench(results or paths.RESULTS)
     try:
-        rows, absent = await compare_clients(
-            clients,
-            loads,
-            rounds=args.rounds,
-            folder=args.peers or PEERS_DIR,
-            report_progress=partial(print, flush=True),
+        progress = partial(print, flush=True, file=sys.stderr if as_json else sys.stdout)
+        rows, absent = asyncio.run(
+            compare_clients(chosen, planned, rounds=rounds, folder=peers or PEERS_DIR, report_progress=progress)
         )
     except BaseException:
         folder.rmdir()  # still empty
         raise
-    facts = {"rounds": args.rounds, "absent": absent}
-    found = write_peer_bench(folder, rows, loads, facts)
+    facts = {"rounds": rounds, "absent": absent}
+    found = write_peer_bench(folder, rows, planned, facts)
+    if as_json:
+        print_json(
+            {"bench_folder": found.path, "absent": absent, "rows": json.loads(found.rows.to_json(orient="records"))}
+        )
+        return 0
     print(f"\n{found.markdown()}\n\nbench folder: {found.path}")
     return 0

@@ -1,40 +1,31 @@
-"""`python -m gptoss_bench decode FILE`: print the events of a recorded response as JSON lines, then their totals."""
+"""`gptoss-bench decode FILE`: print the events of a recorded response as JSON lines, then their totals."""
 
-import argparse
 import json
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from gptoss_client import Event, UsageError, assemble_reply, decode_body
 
-_EXAMPLE = """example:
+EXAMPLE = """example:
   curl -sN http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' -d @request.json > body.txt
-  python -m gptoss_bench decode body.txt
-or through a pipe: curl -sN … | python -m gptoss_bench decode -
+  gptoss-bench decode body.txt
+or through a pipe: curl -sN … | gptoss-bench decode -
 """
 _LEFT_OUT = {"piece", "ended"}  # a file has no arrivals; `kind` implies `ended`
 
 
-def add_parser(commands: Any) -> None:
-    """Add `decode` to the commands."""
-    parser = commands.add_parser(
-        "decode",
-        help="print a recorded response, one JSON object per event",
-        description="Decode a response body (SSE, NDJSON or one JSON document) or a whole HTTP/1 response.",
-        epilog=_EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", metavar="FILE", help="recorded bytes; - for standard input")
-    parser.set_defaults(run=run)
+def decode(file: Annotated[str, typer.Argument(metavar="FILE", help="recorded bytes; - for standard input")]) -> int:
+    """Decode a response body (SSE, NDJSON or one JSON document) or a whole HTTP/1 response.
 
-
-def run(args: argparse.Namespace) -> int:
-    """Print the events and totals of a file, and return 0 even if the stream in it reports an error."""
-    for line in _lines(_body(_read(args.file))):
+    The exit code is 0 even if the stream reports an error.
+    """
+    for line in _lines(_body(_read(file))):
         # A lone surrogate is printed as the JSON escape that the server sent.
         sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
     return 0

@@ -1,16 +1,18 @@
-"""`python -m gptoss_bench fit`: print the memory that a model needs on a GPU, and the largest load that fits."""
+"""`gptoss-bench fit`: print the memory that a model needs on a GPU, and the largest load that fits."""
 
-import argparse
-import json
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
+import typer
+
+from gptoss_bench.cli.options import Json
+from gptoss_bench.cli.output import print_json
 from gptoss_client import UsageError
 
 EXAMPLE = """examples:
-  python -m gptoss_bench fit --model gpt-oss-20b --gpu A10
-  python -m gptoss_bench fit --model gpt-oss-120b --gpu "H100 NVL" --context 32768 --concurrency 8 --json
-  python -m gptoss_bench fit --model ./my-finetune --gpu 24GiB
+  gptoss-bench fit --model gpt-oss-20b --gpu A10
+  gptoss-bench fit --model gpt-oss-120b --gpu "H100 NVL" --context 32768 --concurrency 8 --json
+  gptoss-bench fit --model ./my-finetune --gpu 24GiB
 
 Arithmetic, not a measurement: weights and cache are exact, the rest follows from stated assumptions. The exit code is 0
 whether the model fits or not; the output and the JSON object report which."""
@@ -19,46 +21,43 @@ DTYPES = ("mxfp4", "fp8", "bf16", "fp32")
 GIB = 2**30
 
 
-def add_parser(commands: Any) -> None:
-    """Add `fit` to the commands."""
-    parser = commands.add_parser(
-        "fit",
-        help="compute what a model needs on a GPU, and the largest context and number of sequences that fit",
-        description="Compare the memory that a model needs, by part, with the memory of a GPU.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    models = "gpt-oss-20b, gpt-oss-120b, a folder with config.json (its safetensors are counted too) or a hub id"
-    parser.add_argument("--model", required=True, help=models)
-    parser.add_argument("--gpu", required=True, help="the name of a GPU (A10, h100 nvl) or an amount (22.49GiB)")
-    parser.add_argument(
-        "--context", type=int, help="tokens per sequence (default: 8192, or the model's limit if lower)"
-    )
-    parser.add_argument("--concurrency", type=int, default=1, help="concurrent sequences (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
-    parser.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Compute the fit, print it, and return the exit code."""
+def fit(
+    *,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="gpt-oss-20b, gpt-oss-120b, a folder with config.json (its safetensors are counted too) or a hub id"
+        ),
+    ],
+    gpu: Annotated[str, typer.Option(help="the name of a GPU (A10, h100 nvl) or an amount (22.49GiB)")],
+    context: Annotated[
+        int | None, typer.Option(help="tokens per sequence (default: 8192, or the model's limit if lower)")
+    ] = None,
+    concurrency: Annotated[int, typer.Option(help="concurrent sequences")] = 1,
+    as_json: Json = False,
+) -> int:
+    """Compare the memory that a model needs, by part, with the memory of a GPU."""
     from gptoss_bench.memory import describe_header_mismatch, parse_budget, read_model
 
-    card = parse_budget(args.gpu)
-    model = read_model(args.model)
-    most = model.architecture.max_position_embeddings
-    context = min(8192, most) if args.context is None else args.context
-    found = answer(model.architecture, card.name, card.bytes, context=context, sequences=args.concurrency)
-    if model.headers:
+    card = parse_budget(gpu)
+    chosen = read_model(model)
+    most = chosen.architecture.max_position_embeddings
+    tokens = min(8192, most) if context is None else context
+    found = answer(chosen.architecture, card.name, card.bytes, context=tokens, sequences=concurrency)
+    if chosen.headers:
         found["checkpoint"] = {
-            "files": model.headers.files,
-            "tensors": model.headers.tensors,
-            "parameters": model.headers.parameters,
-            "bytes": model.headers.bytes,
-            "bytes_by_dtype": dict(model.headers.bytes_by_dtype),
-            "disagreement": describe_header_mismatch(model.headers, model.architecture),
+            "files": chosen.headers.files,
+            "tensors": chosen.headers.tensors,
+            "parameters": chosen.headers.parameters,
+            "bytes": chosen.headers.bytes,
+            "bytes_by_dtype": dict(chosen.headers.bytes_by_dtype),
+            "disagreement": describe_header_mismatch(chosen.headers, chosen.architecture),
         }
-    found |= {"source": model.source, "gpus_also_meant": list(card.others)}
-    print(json.dumps(found, indent=1) if args.json else "\n".join(_lines(found)))
+    found |= {"source": chosen.source, "gpus_also_meant": list(card.others)}
+    if as_json:
+        print_json(found)
+    else:
+        print("\n".join(_lines(found)))
     return 0
 
 

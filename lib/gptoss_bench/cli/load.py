@@ -1,156 +1,148 @@
-"""`python -m gptoss_bench load`: run one closed-loop load against one server."""
+"""`gptoss-bench load`: run one closed-loop load against one server."""
 
-import argparse
 import contextlib
+import json
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tqdm import tqdm
+import typer
 
-from gptoss_bench.cli.arguments import parse_share
-from gptoss_bench.engines import ServerChoice
-from gptoss_bench.session import Session, serving
-from gptoss_bench.stats import (
-    MIN_TRIALS,
-    intervals_within,
-    parse_sweep_levels,
-    result_block,
-    sweep_plans,
-    trial_spreads,
-    trials_text,
-)
-from gptoss_client import (
-    PUBLISHED_PROMPT,
-    PUBLISHED_SYSTEM,
-    LoadPlan,
-    RunFailed,
-    Trace,
-    TraceCallback,
-    UsageError,
-    new_event_loop,
-)
+from gptoss_bench.cli.options import FieldOption, Json, ResultsFolder, build_record, field_options, share_option
+from gptoss_bench.cli.output import coloured
+from gptoss_client import LoadPlan, RunFailed, Trace, TraceCallback, UsageError
+
+if TYPE_CHECKING:
+    from gptoss_bench.engines import ServerChoice
+    from gptoss_bench.session import Session
 
 EXAMPLE = """example, the write-up's own load:
-  python -m gptoss_bench load --url http://127.0.0.1:8000 --model openai/gpt-oss-20b \\
+  gptoss-bench load --url http://127.0.0.1:8000 --model openai/gpt-oss-20b \\
       --concurrency 256 --requests 2000 --max-tokens 256 --prompt "Explain quantum mechanics in one paragraph."
 
 The API key, if the server needs one, is read from the environment variable GPTOSS_API_KEY and never stored."""
 
-
-def add_parser(commands: Any) -> None:
-    """Add `load` to the commands."""
-    parser = commands.add_parser(
-        "load",
-        help="measure a server and write a run folder",
-        description="Send streaming requests in a closed loop, print the result block, and write a run folder.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = parser.add_argument
-    add("--url", default="http://127.0.0.1:8000", help="root URL of the server (default: %(default)s)")
-    add("--model", required=True, help="name of the model on the server")
-    add("--dialect", choices=("auto", "openai", "ollama"), default="auto", help="default: ask the server")
-    add("--concurrency", "-c", type=int, default=64, help="slots of the closed loop (default: %(default)s)")
-    add("--requests", "-n", type=int, help="requests to send (default: 1024, unless --duration is given)")
-    add("--duration", type=float, metavar="S", help="send for this many seconds instead of a number of requests")
-    add(
-        "--warmup", type=int, default=0, help="requests before the measured ones, recorded apart (default: %(default)s)"
-    )
-    add("--prompt", default=PUBLISHED_PROMPT, help="the user's message (default: %(default)r)")
-    add("--system", default=PUBLISHED_SYSTEM, help="the system message, '' for none (default: %(default)r)")
-    add(
-        "--prompts",
-        choices=("fixed", "distinct"),
-        default="fixed",
-        help="one prompt for all requests, or a new one per request, which no cache has seen",
-    )
-    add("--max-tokens", type=int, default=128, help="output token limit per request (default: %(default)s)")
-    add(
-        "--num-ctx", type=int, help="context of Ollama in tokens (default: Ollama's, which depends on the GPU's memory)"
-    )
-    add("--temperature", type=float, default=0.0, help="default: %(default)s")
-    add("--ignore-eos", action="store_true", help="generate up to --max-tokens, if the engine supports it")
-    add("--min-tokens", type=int, help="output token minimum per request, if the engine supports it")
-    add("--token-counts", action="store_true", help="ask for a running token count in every event")
-    add(
-        "--timeout",
-        type=float,
-        default=LoadPlan().timeout_s,
-        metavar="S",
-        help="timeout of a whole request (default: %(default)s)",
-    )
-    add("--first-timeout", type=float, metavar="S", help="timeout of the first event (default: none)")
-    add("--idle-timeout", type=float, metavar="S", help="timeout between events (default: none)")
-    add("--results", default="", metavar="DIR", help="folder that gets runs/<run> (default: results)")
-    add("--sweep", default="", metavar="LIST", help="afterwards, load again at these concurrencies, such as 1,4,16")
-    add("--sweep-waves", type=int, default=4, help="requests per slot at each of them (default: %(default)s)")
-    add(
-        "--until",
-        type=parse_share,
-        metavar="SHARE",
-        help="repeat the load until the intervals of rate, TTFT and TPOT are within this share, such as 3%%",
-    )
-    add("--max-trials", type=int, default=9, help="maximum number of loads with --until (default: %(default)s)")
-    parser.set_defaults(run=run, loop_factory=new_event_loop)
+REQUESTS = 1024
+# Every field of LoadPlan but `options`, which --num-ctx sets, and `salt`, which is drawn for each plan.
+PLAN_OPTIONS = {
+    "concurrency": FieldOption("slots of the closed loop", ("--concurrency", "-c"), default=64),
+    "requests": FieldOption(
+        "requests to send", ("--requests", "-n"), default=None, show_default=f"{REQUESTS}, unless --duration is given"
+    ),
+    "duration_s": FieldOption(
+        "send for this many seconds instead of a number of requests", ("--duration",), metavar="S"
+    ),
+    "warmup": FieldOption("requests before the measured ones, recorded apart"),
+    "prompt": FieldOption("the user's message"),
+    "system": FieldOption("the system message, '' for none"),
+    "prompts": FieldOption(
+        "one prompt for all requests, or a new one per request, which no cache has seen",
+        type=Literal["fixed", "distinct"],
+    ),
+    "max_tokens": FieldOption("output token limit per request", default=128),
+    "temperature": FieldOption("temperature of sampling"),
+    "ignore_eos": FieldOption("generate up to --max-tokens, if the engine supports it"),
+    "min_tokens": FieldOption("output token minimum per request, if the engine supports it"),
+    "token_counts": FieldOption("ask for a running token count in every event"),
+    "timeout_s": FieldOption("timeout of a whole request", ("--timeout",), metavar="S"),
+    "connect_timeout_s": FieldOption("timeout of opening a connection", ("--connect-timeout",), metavar="S"),
+    "first_timeout_s": FieldOption("timeout of the first event (default: none)", ("--first-timeout",), metavar="S"),
+    "idle_timeout_s": FieldOption("timeout between events (default: none)", ("--idle-timeout",), metavar="S"),
+    "sweep": FieldOption(
+        "afterwards, load again at these concurrencies, such as 1,4,16", type=str, default="", metavar="LIST"
+    ),
+    "sweep_waves": FieldOption("requests per slot at each of them"),
+}
 
 
-async def run(args: argparse.Namespace) -> int:
-    """Measure the server, print the result, and return the exit code; with --until each trial is a run of its own."""
-    if args.until is not None and args.max_trials < MIN_TRIALS:
-        raise UsageError(f"--max-trials {args.max_trials} is too few for an interval: give {MIN_TRIALS} or more")
-    requests = args.requests if args.requests is not None or args.duration is not None else 1024
-    plan = LoadPlan(
-        concurrency=args.concurrency,
-        requests=requests,
-        duration_s=args.duration,
-        warmup=args.warmup,
-        prompt=args.prompt,
-        system=args.system or None,
-        prompts=args.prompts,
-        max_tokens=args.max_tokens,
-        temperature=args.temperature,
-        options={} if args.num_ctx is None else {"num_ctx": args.num_ctx},
-        ignore_eos=args.ignore_eos,
-        min_tokens=args.min_tokens,
-        token_counts=args.token_counts,
-        timeout_s=args.timeout,
-        first_timeout_s=args.first_timeout,
-        idle_timeout_s=args.idle_timeout,
-        sweep=parse_sweep_levels(args.sweep),
-        sweep_waves=args.sweep_waves,
-    )
-    done = [await _trial(args, plan)]
-    while args.until is not None and len(done) < args.max_trials:
-        if intervals_within(trial_spreads(done), args.until):
+@field_options(LoadPlan, PLAN_OPTIONS, "Load")
+def load(
+    *,
+    model: Annotated[str, typer.Option(help="name of the model on the server")],
+    url: Annotated[str, typer.Option(help="root URL of the server")] = "http://127.0.0.1:8000",
+    dialect: Annotated[
+        Literal["auto", "openai", "ollama"], typer.Option(help="API of the server; auto: ask the server")
+    ] = "auto",
+    num_ctx: Annotated[
+        int | None,
+        typer.Option(help="context of Ollama in tokens (default: Ollama's, which depends on the GPU's memory)"),
+    ] = None,
+    until: Annotated[
+        float | None,
+        share_option("repeat the load until the intervals of rate, TTFT and TPOT are within this share, such as 3%"),
+    ] = None,
+    max_trials: Annotated[int, typer.Option(help="maximum number of loads with --until")] = 9,
+    results: ResultsFolder = None,
+    as_json: Json = False,
+    **plan_values: Any,
+) -> int:
+    """Send streaming requests in a closed loop, print the result block, and write a run folder."""
+    import asyncio
+
+    from gptoss_bench.engines import ServerChoice
+    from gptoss_bench.stats import MIN_TRIALS, parse_sweep_levels
+    from gptoss_client import new_event_loop
+
+    if until is not None and max_trials < MIN_TRIALS:
+        raise UsageError(f"--max-trials {max_trials} is too few for an interval: give {MIN_TRIALS} or more")
+    if plan_values["duration_s"] is None:
+        plan_values["requests"] = REQUESTS if plan_values["requests"] is None else plan_values["requests"]
+    elif plan_values["requests"] is not None:
+        raise UsageError("give --requests or --duration, not both")
+    plan_values["system"] = plan_values["system"] or None
+    plan_values["sweep"] = parse_sweep_levels(plan_values["sweep"])
+    plan_values["options"] = {} if num_ctx is None else {"num_ctx": num_ctx}
+    plan = build_record(LoadPlan, PLAN_OPTIONS, plan_values)
+    server = ServerChoice(url=url, model=model, dialect="" if dialect == "auto" else dialect)
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(_trials(plan, server, results, until, max_trials, as_json))
+
+
+async def _trials(
+    plan: LoadPlan, server: "ServerChoice", results: Path | None, until: float | None, max_trials: int, as_json: bool
+) -> int:
+    """Measure one run, or with `until` one run per trial until the intervals are within this share."""
+    from gptoss_bench.stats import intervals_within, trial_spreads, trials_text
+
+    measured = [await _trial(plan, server, results, as_json)]
+    while until is not None and len(measured) < max_trials:
+        if intervals_within(trial_spreads(measured), until):
             break
-        print()
+        if not as_json:
+            print()
         # The salt makes the prompts new to every cache, as those of the first trial were.
-        done.append(await _trial(args, replace(plan, salt=plan.salt + len(done))))
-    if args.until is not None:
-        print("\n" + "\n".join(trials_text(trial_spreads(done), args.until)))
+        measured.append(await _trial(replace(plan, salt=plan.salt + len(measured)), server, results, as_json))
+    if until is not None and not as_json:
+        print("\n" + "\n".join(trials_text(trial_spreads(measured), until)))
     return 0
 
 
-async def _trial(args: argparse.Namespace, plan: LoadPlan) -> Mapping[str, Any]:
-    """Measure one run and return its summary."""
-    server = ServerChoice(url=args.url, model=args.model, dialect="" if args.dialect == "auto" else args.dialect)
-    command = "python -m gptoss_bench load"
-    async with serving("load", server, plan=plan, results_dir=args.results, command=command) as session:
+async def _trial(plan: LoadPlan, server: "ServerChoice", results: Path | None, as_json: bool) -> Mapping[str, Any]:
+    """Measure one run, print it, and return its summary."""
+    from gptoss_bench.session import serving
+
+    show = _print_json if as_json else _print_result
+    results_dir, command = str(results or ""), "python -m gptoss_bench load"
+    async with serving("load", server, plan=plan, results_dir=results_dir, command=command) as session:
         try:
             with _progress_bar(plan) as progress:
                 await session.load(plan, progress)
         except RunFailed:
-            _print_result(session)
+            show(session)
             raise
         session.finish()
-    _print_result(session)
+    show(session)
     return session.summary
 
 
 @contextlib.contextmanager
 def _progress_bar(plan: LoadPlan) -> Iterator[TraceCallback]:
     """Show a progress bar on stderr, if that is a terminal."""
+    from tqdm import tqdm
+
+    from gptoss_bench.stats import sweep_plans
+
     levels = [level.requests or 0 for level in sweep_plans(plan)]
     total = None if plan.requests is None else plan.warmup + plan.requests + sum(levels)
     with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
@@ -161,8 +153,22 @@ def _progress_bar(plan: LoadPlan) -> Iterator[TraceCallback]:
         yield step
 
 
-def _print_result(session: Session) -> None:
+def _print_result(session: "Session") -> None:
+    from gptoss_bench.stats import result_block
+
     print(result_block(session.summary, title_line=session.title))
     for finding in session.findings:
-        print(f"{finding.severity}: {finding.evidence} [{finding.rule}]")
+        print(f"{coloured(finding.severity)}: {finding.evidence} [{finding.rule}]")
     print(f"run folder: {session.folder.path}")
+
+
+def _print_json(session: "Session") -> None:
+    """Print one line with the run, its summary and its findings."""
+    file = session.folder.path / "summary.json"
+    found = {
+        "run": session.folder.run_id,
+        "run_folder": str(session.folder.path),
+        "findings": [asdict(finding) for finding in session.findings],
+        "summary": json.loads(file.read_bytes()) if file.exists() else None,
+    }
+    print(json.dumps(found))

@@ -1,57 +1,59 @@
-"""`python -m gptoss_bench rebuild RUN`: derive a run's tables, summary and findings again from its raw bytes."""
+"""`gptoss-bench rebuild RUN`: derive a run's tables, summary and findings again from its raw bytes."""
 
-import argparse
 import filecmp
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from gptoss_bench.runs import Run
-from gptoss_bench.session import rebuild_run
+import typer
+
+from gptoss_bench.cli.options import Json
+from gptoss_bench.cli.output import print_json
+from gptoss_bench.cli.run_ids import find_run
 from gptoss_client import UsageError
 
-
-def add_parser(commands: Any) -> None:
-    """Add `rebuild` to the commands."""
-    parser = commands.add_parser(
-        "rebuild",
-        help="derive a run's tables, summary and findings again from its raw bytes",
-        description="Derive requests.parquet, events.parquet, summary.json and lint.json again from raw.parquet.",
-        epilog="example: python -m gptoss_bench rebuild --check results/runs/20261124T090000Z-load-0a1b2c",
-    )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a finished run")
-    parser.add_argument(
-        "--check", action="store_true", help="compare and write nothing; exit code 1 if a file would differ"
-    )
-    parser.set_defaults(run=run)
+EXAMPLE = "example: gptoss-bench rebuild --check 20261124T090000Z-load-0a1b2c"
+SAME = "the same"
 
 
-def run(args: argparse.Namespace) -> int:
-    """Write or compare the files, print one line per file, and return 1 if one differs, else 0."""
-    found = Run.load(args.folder)
-    if not args.check:
+def rebuild(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="id or folder of a finished run")],
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="compare and write nothing; exit code 1 if a file would differ")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Derive requests.parquet, events.parquet, summary.json and lint.json again from raw.parquet."""
+    from gptoss_bench.runs import Run
+    from gptoss_bench.session import rebuild_run
+
+    found = Run.load(find_run(run))
+    if not check:
         try:
-            names = rebuild_run(found, found.path)
+            reported = dict.fromkeys(rebuild_run(found, found.path), "written")
         except OSError as error:
             raise UsageError(
                 f"cannot write to {found.path}: {error.strerror or error}; copy the run to a writable folder"
             ) from error
-        print("\n".join(f"{name}: written" for name in names))
-        return 0
-    with tempfile.TemporaryDirectory() as scratch:
-        names = rebuild_run(found, Path(scratch))
-        reported = {name: _difference(Path(scratch) / name, found.path / name) for name in names}
-    print("\n".join(f"{name}: {words or 'the same'}" for name, words in reported.items()))
-    return 1 if any(reported.values()) else 0
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            names = rebuild_run(found, Path(scratch))
+            reported = {name: _difference(Path(scratch) / name, found.path / name) for name in names}
+    if as_json:
+        print_json(reported)
+    else:
+        print("\n".join(f"{name}: {words}" for name, words in reported.items()))
+    return 1 if check and any(words != SAME for words in reported.values()) else 0
 
 
 def _difference(made: Path, kept: Path) -> str:
-    """Return how a kept file differs from the newly made one, as text; empty if it does not."""
+    """Return how a kept file differs from the newly made one, as text, or SAME."""
     if not kept.exists():
         return "differs: the file is missing"
     if filecmp.cmp(made, kept, shallow=False):
-        return ""
+        return SAME
     try:
         now, then = (_parts(json.loads(file.read_bytes())) for file in (made, kept))
     except (ValueError, TypeError, AttributeError, KeyError):

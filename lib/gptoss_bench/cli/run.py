@@ -1,74 +1,87 @@
-"""`python -m gptoss_bench run`: execute notebooks with a profile's parameters and print the verdicts."""
+"""`gptoss-bench run`: execute notebooks with a profile's parameters and print the verdicts."""
 
-import argparse
+import re
 import shutil
+import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
+import typer
 
-from gptoss_bench import paths
-from gptoss_bench.claims import verdict_text, verdicts_from_table
+from gptoss_bench.cli.options import Json
+from gptoss_bench.cli.output import coloured, print_json
 from gptoss_client import UsageError
 
 SCENARIO_NOTEBOOKS = ("calibration", "ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
 
 EXAMPLE = """examples:
-  python -m gptoss_bench run --profile notebooks/profiles/local.yaml
-  python -m gptoss_bench run --profile notebooks/profiles/h100.yaml -p url=http://127.0.0.1:8000 vllm_h100 verdicts"""
+  gptoss-bench run --profile notebooks/profiles/local.yaml
+  gptoss-bench run --profile notebooks/profiles/h100.yaml -p url=http://127.0.0.1:8000 vllm_h100 verdicts"""
 
 
-def add_parser(commands: Any) -> None:
-    """Add `run` to the commands."""
-    parser = commands.add_parser(
-        "run",
-        help="execute notebooks with a profile's parameters",
-        description="Execute notebooks headlessly, each into a run folder with its HTML, and print the verdicts.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "notebooks", nargs="*", default=SCENARIO_NOTEBOOKS, help=f"default: {' '.join(SCENARIO_NOTEBOOKS)}"
-    )
-    parser.add_argument("--profile", type=Path, required=True, help="YAML file of parameters")
-    parser.add_argument(
-        "-p", dest="pairs", action="append", default=[], metavar="NAME=VALUE", help="override one parameter"
-    )
-    parser.add_argument(
-        "--results", type=Path, default=None, metavar="DIR", help="folder that gets runs/<run> (default: results)"
-    )
-    parser.set_defaults(run=run)
+def run(
+    notebooks: Annotated[
+        list[str] | None, typer.Argument(help=f"notebooks, by name (default: {' '.join(SCENARIO_NOTEBOOKS)})")
+    ] = None,
+    *,
+    profile: Annotated[Path, typer.Option(metavar="FILE", help="YAML file of parameters")],
+    pairs: Annotated[
+        list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="override one parameter; can be repeated")
+    ] = None,
+    results: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="folder that gets runs/<run> (default: results)")
+    ] = None,
+    as_json: Json = False,
+) -> int:
+    """Execute notebooks headlessly, each into a run folder with its HTML, and print the verdicts."""
+    from gptoss_bench import paths
+    from gptoss_bench.claims import verdict_text, verdicts_from_table
 
-
-def run(args: argparse.Namespace) -> int:
-    """Execute the notebooks, print the verdicts and the paths, and return the exit code."""
     # papermill and nbconvert take a second to import: only this command pays for them.
     from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
 
-    results = (args.results or paths.RESULTS).absolute()
-    given = read_profile(args.profile) | _pairs(args.pairs)
-    declared = {name: notebook_parameters(name) for name in args.notebooks}
+    names = notebooks or list(SCENARIO_NOTEBOOKS)
+    folder = (results or paths.RESULTS).absolute()
+    given = read_profile(profile) | _pairs(pairs or [])
+    declared = {name: notebook_parameters(name) for name in names}
     every = [*declared.values(), *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
-    check_parameters(given, every, args.profile.name)
-    if args.results is not None:
-        given["results_dir"] = str(results)
+    check_parameters(given, every, profile.name)
+    if results is not None:
+        given["results_dir"] = str(folder)
     done = []
-    for number, name in enumerate(args.notebooks, start=1):
-        print(f"[{number}/{len(args.notebooks)}] {name} ...", flush=True)
+    for number, name in enumerate(names, start=1):
+        print(f"[{number}/{len(names)}] {name} ...", flush=True, file=sys.stderr if as_json else sys.stdout)
         mine = {key: value for key, value in given.items() if key in declared[name]}
-        done.append(execute_notebook(name, mine, results))
-    for executed in done:
-        if executed.run.scenario == "verdicts":
-            width = min(shutil.get_terminal_size((120, 24)).columns, 140)
-            print("\n" + verdict_text(verdicts_from_table(executed.run.table("verdicts")), width=width))
+        done.append(execute_notebook(name, mine, folder))
+    verdicts = [
+        verdicts_from_table(executed.run.table("verdicts")) for executed in done if executed.run.scenario == "verdicts"
+    ]
+    if as_json:
+        shown = [
+            {"scenario": one.run.scenario, "run": one.run.run_id, "notebook": one.notebook, "html": one.html}
+            for one in done
+        ]
+        print_json({"notebooks": shown, "verdicts": [asdict(verdict) for some in verdicts for verdict in some]})
+        return 0
+    width = min(shutil.get_terminal_size((120, 24)).columns, 140)
+    for some in verdicts:
+        print("\n" + _coloured_verdicts(verdict_text(some, width=width)))
     print()
     for executed in done:
         print(f"{executed.run.scenario}:\n  {_shown(executed.notebook)}\n  {_shown(executed.html)}")
     return 0
 
 
+def _coloured_verdicts(text: str) -> str:
+    """Colour the second column, the verdict, of each line that begins with the number of a claim."""
+    return re.sub(r"(?m)^(\S+ +)(\S+(?: \S+)*)(?=  )", lambda match: match[1] + coloured(match[2]), text)
+
+
 def _pairs(pairs: list[str]) -> dict[str, Any]:
     """Parse NAME=VALUE pairs; a value is YAML, as in a profile."""
+    import yaml
+
     parameters = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import resource
 import signal
 import socket
@@ -83,16 +82,16 @@ def test_a_duration_instead_of_a_number_of_requests(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--concurrency", "0"), "concurrency must be 1 or more"),
+        (("--concurrency", "0"), "--concurrency must be 1 or more"),
         (("--concurrency", "-4"), "concurrency must be 1 or more"),
-        (("--concurrency", "many"), "invalid int value: 'many'"),
+        (("--concurrency", "many"), "--concurrency 'many' is not a whole number"),
         (("--requests", "0"), "requests must be 1 or more"),
-        (("--duration", "-1"), "duration_s must be a number of seconds above 0"),
-        (("--duration", "nan"), "duration_s must be a number of seconds above 0"),
+        (("--duration", "-1"), "--duration must be a number of seconds above 0"),
+        (("--duration", "nan"), "--duration must be a number of seconds above 0"),
         (("--duration", "5", "--requests", "5"), "not both"),
-        (("--max-tokens", "0"), "max_tokens must be 1 or more"),
+        (("--max-tokens", "0"), "--max-tokens must be 1 or more"),
         (("--prompt", ""), "the prompt is empty"),
-        (("--no-such-option",), "unrecognized arguments: --no-such-option"),
+        (("--no-such-option",), "there is no option --no-such-option"),
         (("--url", "127.0.0.1:8000"), "http://HOST:PORT"),
         (("--url", "ftp://127.0.0.1"), "http://HOST:PORT"),
         (("--url", "http://me:secret@127.0.0.1:1"), "user or password"),
@@ -221,13 +220,6 @@ def test_the_key_is_sent_and_lands_nowhere(tmp_path):
     kept = b"".join(file.read_bytes() for file in only_run(tmp_path).path.iterdir())
     assert key not in out + err
     assert key.encode() not in kept
-
-
-@pytest.mark.parametrize("command", ["load", "decode", "run", "reference-server", "bench"])
-def test_help_has_an_example(command):
-    code, out, _ = asyncio.run(kit(command, "--help"))
-    assert code == 0
-    assert re.search(r"example.*python -m gptoss_bench", out, re.DOTALL)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,48 @@
+"""Print coloured words, tables and JSON: colours only on a terminal, a pipe gets plain text."""
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import typer
+
+COLOURS = {
+    **dict.fromkeys(("error", "fail", "refuted", "slower", "slower now"), "red"),
+    **dict.fromkeys(("warning", "outdated", "cannot tell"), "yellow"),
+    **dict.fromkeys(("ok", "reproduced", "faster", "faster now", "same"), "green"),
+    **dict.fromkeys(("note", "not comparable", "not testable here", "opinion"), "cyan"),
+}
+
+
+def coloured(text: str, word: str | None = None) -> str:
+    """Return the text in the colour of a severity, verdict or state, which is the text itself unless `word` is given.
+
+    Without a terminal, with NO_COLOR, or with TERM=dumb, the text is returned as it is.
+    """
+    colour = COLOURS.get(text if word is None else word)
+    if colour is None or not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
+        return text
+    return typer.style(text, fg=colour, bold=True)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON; a path is printed as text."""
+    print(json.dumps(value, indent=1, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> None:
+    """Print aligned columns, those named in `numbers` to the right; cells fold on a narrow terminal, not in a pipe."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in columns:
+        table.add_column(name, justify="right" if name in numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False, markup=False, emoji=False)
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))

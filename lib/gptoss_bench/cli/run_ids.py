@@ -1,0 +1,32 @@
+"""Find a run by its id or its folder, and name the nearest ids where there is none."""
+
+import difflib
+from pathlib import Path
+
+from gptoss_bench import paths
+from gptoss_client import UsageError
+
+NEAREST = 5
+
+
+def find_run(name: str | Path, results: Path | None = None) -> Path:
+    """Return the path that `name` is, or the folder of the run with that id in `results`.
+
+    Raises UsageError with the nearest ids if there is neither.
+    """
+    given, runs = Path(name), (results or paths.RESULTS) / "runs"
+    for path in (given, runs / given):
+        if path.exists():
+            return path
+    near = given.parent if any(given.parent.glob("*/manifest.json")) else runs
+    raise UsageError(f"there is no run {str(name)!r} and no such path; {nearest_runs(given.name, near)}")
+
+
+def nearest_runs(name: str, runs: Path) -> str:
+    """Return the ids in a folder that are nearest to `name`, or the newest ones without a name, as text."""
+    ids = sorted((file.parent.name for file in runs.glob("*/manifest.json")), reverse=True)
+    if not ids:
+        return f"there is no run in {runs} yet: measure one with `gptoss-bench load` or `make run`"
+    if not name:
+        return f"newest runs: {', '.join(ids[:NEAREST])}"
+    return f"nearest runs: {', '.join(difflib.get_close_matches(name, ids, n=NEAREST, cutoff=0))}"
