@@ -96,11 +96,11 @@ def load(
     plan = build_record(LoadPlan, PLAN_OPTIONS, plan_values)
     server = ServerChoice(url=url, model=model, dialect="" if dialect == "auto" else dialect)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_trials(plan, server, results, until, max_trials, as_json))
+        return runner.run(_trials(plan, server, results, until=until, max_trials=max_trials, as_json=as_json))
 
 
 async def _trials(
-    plan: LoadPlan, server: "ServerChoice", results: Path | None, until: float | None, max_trials: int, as_json: bool
+    plan: LoadPlan, server: "ServerChoice", results: Path | None, *, until: float | None, max_trials: int, as_json: bool
 ) -> int:
     """Measure one run, or with `until` one run per trial until the intervals are within this share."""
     from gptoss_bench.stats import intervals_within, trial_spreads, trials_text

@@ -125,7 +125,7 @@ def test_the_command_writes_the_format_of_the_file_name(files, tmp_path, capsys,
         ("write-up.txt", "a.gif", "must end in .svg, .png, .pdf"),
         ("write-up.txt", "none/a.svg", "cannot write"),
         ("README.md", "a.svg", "is no result that can be read"),
-        ("nothing", "a.svg", "cannot read"),
+        ("nothing", "a.svg", "there is no run"),
     ],
 )
 def test_bad_usage_is_one_line(tmp_path, capsys, results, out, message) -> None:
