@@ -3,6 +3,7 @@ from .decoder import Decoder, decode_body
 from .dialects import Event, Reply, ServerTimings, assemble_reply
 from .errors import RunFailed, UsageError
 from .event_loop import new_event_loop
+from .json_value import JsonValue
 from .load import raise_open_file_limit, run_load
 from .outcome import request_outcome
 from .plan import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
@@ -23,6 +24,7 @@ __all__ = [
     "Endpoint",
     "Event",
     "ExchangeTimestamps",
+    "JsonValue",
     "LoadPlan",
     "Reply",
     "Request",

@@ -1,15 +1,24 @@
 """What a load sends and when: number of slots, number of requests or duration, prompts, limits, timeouts."""
 
+import json
+import math
 import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from itertools import pairwise
-from typing import Any
+from types import UnionType
+from typing import get_args
 
 from gptoss_client.errors import UsageError
+from gptoss_client.json_value import JsonValue
 
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
+PROMPTS = ("fixed", "distinct")  # values of LoadPlan.prompts
+MOST = 2**53  # JSON carries whole numbers up to this one exactly
+_LEAST = {"concurrency": 1, "requests": 1, "warmup": 0, "max_tokens": 1, "min_tokens": 0, "sweep_waves": 3}
+_SHOWN_CHARS = 80  # of a wrong value, quoted in an error
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,43 +59,94 @@ class LoadPlan:
     connect_timeout_s: float = 10.0
     first_timeout_s: float | None = None
     idle_timeout_s: float | None = None
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, JsonValue] = field(default_factory=dict)
     sweep: tuple[int, ...] = ()
     sweep_waves: int = 4
 
     def __post_init__(self) -> None:
-        _check_at_least("concurrency", self.concurrency, 1)
-        _check_at_least("warmup", self.warmup, 0)
-        _check_at_least("max_tokens", self.max_tokens, 1)
-        _check_at_least("temperature", self.temperature, 0)
-        _check_at_least("min_tokens", self.min_tokens, 0)
-        _check_at_least("requests", self.requests, 1)
-        _check_at_least("sweep_waves", self.sweep_waves, 3)
+        for entry in fields(self):
+            value, optional = getattr(self, entry.name), isinstance(entry.type, UnionType)
+            if entry.name not in ("sweep", "options") and not (optional and value is None):
+                _check(entry.name, get_args(entry.type)[0] if optional else entry.type, value)
         object.__setattr__(self, "sweep", _checked_sweep(self.sweep))
-        for name in ("duration_s", "timeout_s", "connect_timeout_s", "first_timeout_s", "idle_timeout_s"):
-            value = getattr(self, name)
-            if value is not None and not 0 < value < float("inf"):
-                raise UsageError(f"{name} must be a number of seconds above 0, not {value}")
+        object.__setattr__(self, "options", _checked_options(self.options))
         if (self.requests is None) == (self.duration_s is None):
             raise UsageError(
                 f"set either requests or duration_s, not both and not neither: "
                 f"requests is {self.requests}, duration_s is {self.duration_s}"
             )
-        if self.prompts not in ("fixed", "distinct"):
-            raise UsageError(f"prompts must be 'fixed' or 'distinct', not {self.prompts!r}")
+        if self.prompts not in PROMPTS:
+            near = get_close_matches(self.prompts, PROMPTS, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise UsageError(f"prompts must be {' or '.join(map(repr, PROMPTS))}, not {_shown(self.prompts)}{hint}")
         if not self.prompt.strip():
             raise UsageError("the prompt is empty: set a text to send")
 
 
+def _check(name: str, kind: object, value: object) -> None:
+    """Raise UsageError unless a value is of this type (bool, str, float, int) and in the range of its field."""
+    if kind is bool:
+        right, allowed = isinstance(value, bool), "True or False"
+    elif kind is str:
+        right, allowed = isinstance(value, str) and _is_utf8(value), "a text that UTF-8 can encode"
+    elif kind is float:
+        number = _number(value)
+        right = 0 < number < math.inf or (number == 0 and not name.endswith("_s"))
+        allowed = "a number of seconds above 0" if name.endswith("_s") else "a number, 0 or more"
+    elif isinstance(value, int) and not isinstance(value, bool):
+        least = _LEAST.get(name, -MOST)
+        right, allowed = least <= value <= MOST, f"{least} or more" if value < least else f"{MOST} or less"
+    else:
+        right, allowed = False, "a whole number"
+    if not right:
+        raise UsageError(f"{name} must be {allowed}, not {_shown(value)}")
+
+
 def _checked_sweep(sweep: Sequence[int]) -> tuple[int, ...]:
     """Return the levels as a tuple. Raises UsageError unless they are rising whole numbers from 1 on."""
-    whole = all(isinstance(level, int) and not isinstance(level, bool) for level in sweep)
-    if not whole or any(low >= high for low, high in pairwise((0, *sweep))):
-        given = ", ".join(map(str, sweep))
+    levels = tuple(sweep) if isinstance(sweep, list | tuple) else (None,)
+    whole = all(isinstance(level, int) and not isinstance(level, bool) and level <= MOST for level in levels)
+    if not whole or any(low >= high for low, high in pairwise((0, *levels))):
+        given = ", ".join(map(_shown, levels)) if isinstance(sweep, list | tuple) else _shown(sweep)
         raise UsageError(f"the levels of a sweep must be rising whole numbers from 1 on, not {given}")
-    return tuple(sweep)
+    return levels
 
 
-def _check_at_least(name: str, value: float | None, least: int) -> None:
-    if value is not None and not value >= least:
-        raise UsageError(f"{name} must be {least} or more, not {value}")
+def _checked_options(options: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return a copy of the options. Raises UsageError unless JSON gives them back as they are."""
+    problem = ""
+    if isinstance(options, Mapping):
+        try:
+            copy: dict[str, JsonValue] = json.loads(json.dumps(dict(options), allow_nan=False))
+            if copy == options and _is_utf8(json.dumps(copy, ensure_ascii=False)):
+                return copy
+        except (TypeError, ValueError, RecursionError) as error:
+            problem = f" ({error})"
+    raise UsageError(f"options must be a JSON object with string keys{problem}, not {_shown(options)}")
+
+
+def _number(value: object) -> float:
+    """Return an int or float as a float, NaN for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shown(value: object) -> str:
+    """Return a wrong value as one line of limited length."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # such as that of an int with more digits than Python converts
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from gptoss_client.json_value import JsonValue
 
 Ending = Literal["complete", "connect", "timeout", "cut", "malformed", "cancelled"]
 
@@ -16,7 +18,7 @@ class Endpoint:
     if the server closes its connections although its headers announce that it keeps them. `ready_s` is the time from
     launch to first token, None if this process did not launch the server. `request_fields` are the optional fields of
     a plan (ignore_eos, min_tokens, token_counts) that the server understands; None: unknown, all are sent. `facts`
-    holds everything else that the server reported, as JSON types.
+    holds everything else that the server reported.
     """
 
     url: str
@@ -29,7 +31,7 @@ class Endpoint:
     keep_alive: bool = True
     ready_s: float | None = None
     request_fields: tuple[str, ...] | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import socket
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -165,30 +169,50 @@ def test_distinct_prompts_differ_from_their_first_word_on_and_are_equally_long(f
     assert run.requests.prompt_id.is_unique
 
 
+async def forever(exchange: Exchange) -> None:
+    await exchange.send(HEAD)
+    while True:
+        await exchange.send(chunk(event(content="x")))
+        await asyncio.sleep(0.05)
+
+
+async def silence(exchange: Exchange) -> None:
+    await asyncio.sleep(30)
+
+
+async def silence_after_a_token(exchange: Exchange) -> None:
+    await exchange.send(HEAD, chunk(event(content="x")))
+    await asyncio.sleep(30)
+
+
 @pytest.mark.parametrize(
-    "wrong",
+    ("name", "answer", "error"),
     [
-        {"concurrency": 0},
-        {"concurrency": -3},
-        {"requests": 0},
-        {"requests": -1},
-        {"requests": None},
-        {"duration_s": 5.0},
-        {"requests": None, "duration_s": -1.0},
-        {"requests": None, "duration_s": float("inf")},
-        {"max_tokens": 0},
-        {"warmup": -1},
-        {"temperature": -0.1},
-        {"timeout_s": 0},
-        {"min_tokens": -1},
-        {"prompts": "random"},
-        {"prompt": "  "},
+        ("timeout_s", forever, "not ended within 0.3 s"),
+        ("first_timeout_s", silence, "no first token arrived within 0.3 s"),
+        ("idle_timeout_s", silence_after_a_token, "no data arrived within 0.3 s"),
     ],
 )
-def test_a_plan_that_makes_no_sense_is_refused_in_one_line(wrong):
-    with pytest.raises(UsageError) as reported:
-        LoadPlan(**wrong)
-    assert "\n" not in str(reported.value)
+def test_a_load_takes_the_timeouts_of_its_plan(folder, name, answer, error):
+    reason, run, _ = asyncio.run(loaded(folder, LoadPlan(concurrency=1, requests=1, **{name: 0.3}), answer))
+    assert reason is None
+    assert (run.requests.failure.iloc[0], run.requests.error.iloc[0]) == ("timeout", error)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems may refuse a connection that has no place")
+def test_a_load_takes_the_connect_timeout_of_its_plan(folder):
+    with ExitStack() as stack:
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):  # nobody accepts: further connections wait
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(server.getsockname())
+        endpoint = replace(ENDPOINT, url=f"http://127.0.0.1:{server.getsockname()[1]}")
+        plan = LoadPlan(concurrency=1, requests=1, connect_timeout_s=0.3)
+        reason = asyncio.run(run_load(plan, endpoint, folder.add))
+    assert "stopped answering" in reason
+    [row] = folder.finish({}, "incomplete", reason).requests.itertuples()
+    assert (row.failure, row.error) == ("connect", "no connection within 0.3 s")
 
 
 def test_what_an_engine_does_not_know_is_refused_before_anything_is_sent(folder):

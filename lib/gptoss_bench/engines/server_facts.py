@@ -64,7 +64,8 @@ def entries(body: Facts, name: str) -> list[Facts]:
 def add_facts(endpoint: Endpoint, facts: Mapping[str, Any], *notes: str) -> Endpoint:
     """Return the endpoint with the facts that are not None, and with more notes: sentences shown beside its figures."""
     reported = {name: fact for name, fact in facts.items() if fact is not None}
-    all_notes = [*endpoint.facts.get("notes", []), *notes]
+    former = endpoint.facts.get("notes")
+    all_notes = [*(former if isinstance(former, list) else []), *notes]
     return replace(endpoint, facts={**endpoint.facts, **reported, **({"notes": all_notes} if all_notes else {})})
 
 
