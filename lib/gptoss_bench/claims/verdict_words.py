@@ -1,4 +1,4 @@
-"""Define the words of a verdict; site/template/method.md explains each to the reader."""
+"""Define the words of a verdict; site/templates/method.html.j2 explains each to the reader."""
 
 REPRODUCED, REFUTED, OUTDATED = "reproduced", "refuted", "outdated"
 FASTER, SLOWER = "faster now", "slower now"

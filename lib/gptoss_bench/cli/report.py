@@ -26,7 +26,7 @@ def report(
     """Write one page on a run, as Markdown and as self-contained HTML."""
     from gptoss_bench import paths
     from gptoss_bench.runs import Run
-    from gptoss_bench.site import HourlyPrice, PageFrame, markdown_cell, render_page, report_markdown
+    from gptoss_bench.site import HourlyPrice, report_on
 
     if not run:
         runs = (results or paths.RESULTS) / "runs"
@@ -36,12 +36,10 @@ def report(
         raise UsageError(f"--usd-per-hour must be above 0, not {usd_per_hour:g}")
     day = price_of or f"{datetime.now(UTC):%Y-%m-%d}"
     price = None if usd_per_hour is None else HourlyPrice(usd_per_hour, day)
-    text = report_markdown(found, price)
-    style = (paths.SITE_TEMPLATE / "style.css").read_text(encoding="utf-8")
-    html = render_page([markdown_cell(text)], PageFrame(f"{found.run_id}.html", f"Run {found.run_id}", style=style))
+    page = report_on(found, price)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        for ending, content in (("md", text), ("html", html)):
+        for ending, content in (("md", page.markdown()), ("html", page.html())):
             file = out / f"{found.run_id}.{ending}"
             file.write_text(content, encoding="utf-8")
             print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)

@@ -1,13 +1,4 @@
 from .build import build_site, with_evidence
-from .page import PageFrame, markdown_cell, render_page
-from .report import HourlyPrice, report_markdown
+from .report import HourlyPrice, Report, report_on
 
-__all__ = [
-    "HourlyPrice",
-    "PageFrame",
-    "build_site",
-    "markdown_cell",
-    "render_page",
-    "report_markdown",
-    "with_evidence",
-]
+__all__ = ["HourlyPrice", "Report", "build_site", "report_on", "with_evidence"]

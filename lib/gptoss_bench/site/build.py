@@ -3,26 +3,25 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import nbformat
 
 from gptoss_bench import paths
 from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims, verdicts_from_table
 from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run, latest_runs
-from gptoss_bench.site.front import (
+from gptoss_bench.site.notebook_cells import read_notebook
+from gptoss_bench.site.render import Frame, render
+from gptoss_bench.site.views import (
     APPENDIX,
     FRONT,
     METHOD,
+    Download,
+    MethodView,
     RunPage,
-    appendix_html,
-    front_page_html,
-    method_markdown,
-    run_claims_html,
-    run_header_html,
+    appendix_view,
+    claim_number,
+    front_view,
+    run_view,
 )
-from gptoss_bench.site.page import PageFrame, extract_pictures, html_cell, markdown_cell, notebook_title, render_page
 from gptoss_client import UsageError
 
 RAW_TABLE = "raw"  # stays in the run folder: it is as large as all other tables together
@@ -73,40 +72,33 @@ def _order(run: Run) -> tuple[int, str]:
 
 def _write(runs: Sequence[Run], folder: Path) -> None:
     verdicts = _verdicts(runs)
-    books = [_read_notebook(run) for run in runs]
-    names = _page_names(runs)
-    pages = []
-    for run, name, book in zip(runs, names, books, strict=True):
-        origin = f"Of run {run.run_id}" + (f", {run.manifest['label']}." if run.manifest["label"] else ".")
-        pictures = extract_pictures(book, folder / "pictures", Path(name).stem, origin)
-        pages.append(RunPage(run, name, notebook_title(book), pictures, _copy_downloads(run, folder)))
+    pages = [_run_page(run, name, folder) for run, name in zip(runs, _page_names(runs), strict=True)]
     links = [(FRONT, "Verdicts"), *((page.name, _link_text(page)) for page in pages)]
     links += [(METHOD, "Method"), (APPENDIX, "Appendix")]
-    numbers = [verdict.claim_id.partition("-")[0] for verdict in verdicts]
-    targets = {page.run.run_id: page.name for page in pages} | {at: f"{FRONT}#{at}" for at in numbers}
-    targets |= {
-        rule.id: f"{METHOD}#{rule.id}" for rule in RULES if "-" in rule.id
-    }  # a rule id without a hyphen may be a common word
-    foot = "These pages run no script and load nothing from a server."
+    numbers = {number: f"{FRONT}#{number}" for number in map(claim_number, verdicts)}
+    run_ids = {page.run.run_id: page.name for page in pages}
+    # A rule id without a hyphen may be a common word.
+    rules = {rule.id: f"{METHOD}#{rule.id}" for rule in RULES if "-" in rule.id}
 
-    def write(name: str, title: str, cells: Sequence[Any]) -> None:
-        own = {FRONT: numbers, METHOD: [rule.id for rule in RULES]}.get(
-            name, [page.run.run_id for page in pages if page.name == name]
-        )
-        others = {word: target for word, target in targets.items() if word not in own}
-        html = render_page(cells, PageFrame(name, title, links, foot), others)
+    def write(template: str, name: str, title: str, view: object) -> None:
+        targets = numbers | run_ids | rules
+        others = {word: target for word, target in targets.items() if target.partition("#")[0] != name}
+        html = render(template, view, Frame(name, title, links), others)
         (folder / name).write_text(html, encoding="utf-8")
 
-    for page, book in zip(pages, books, strict=True):
-        title, _, text = book.cells[0].source.partition("\n\n") if book.cells else ("", "", "")
-        cells = [markdown_cell(title), html_cell(run_header_html(page.run)), markdown_cell(text), *book.cells[1:]]
-        write(page.name, page.title, [*cells, html_cell(run_claims_html(page.run, verdicts))])
+    for page in pages:
+        write("run.html.j2", page.name, page.notebook.title, run_view(page, verdicts))
     calibration = next((page.name for page in pages if page.run.scenario == "calibration"), APPENDIX)
-    sizes = {file: (folder / file).stat().st_size for page in pages for file in page.downloads}
-    write(FRONT, "gpt-oss, measured again", [html_cell(front_page_html(verdicts, load_claims(), pages))])
-    write(METHOD, "The method", [markdown_cell(method_markdown(calibration))])
-    write(APPENDIX, "Manifests and tables", [html_cell(appendix_html(pages, sizes, MAX_TABLE_BYTES))])
-    shutil.copyfile(paths.SITE_TEMPLATE / "style.css", folder / "style.css")
+    write("front.html.j2", FRONT, "gpt-oss, measured again", front_view(verdicts, load_claims(), pages))
+    write("method.html.j2", METHOD, "The method", MethodView(calibration))
+    write("appendix.html.j2", APPENDIX, "Manifests and tables", appendix_view(pages, MAX_TABLE_BYTES))
+    shutil.copyfile(paths.SITE_TEMPLATES / "style.css", folder / "style.css")
+
+
+def _run_page(run: Run, name: str, folder: Path) -> RunPage:
+    origin = f"Of run {run.run_id}" + (f", {run.manifest['label']}." if run.manifest["label"] else ".")
+    notebook = read_notebook(run.path / "notebook.ipynb", folder / "pictures", Path(name).stem, origin)
+    return RunPage(run, name, notebook, _copy_downloads(run, folder))
 
 
 def _verdicts(runs: Sequence[Run]) -> list[Verdict]:
@@ -116,16 +108,6 @@ def _verdicts(runs: Sequence[Run]) -> list[Verdict]:
             return verdicts_from_table(run.table("verdicts"))
     records = [RunRecord(run.run_id, run.scenario, run.manifest, run.summary) for run in complete]
     return decide_claims(load_claims(), records)
-
-
-def _read_notebook(run: Run) -> Any:
-    file = run.path / "notebook.ipynb"
-    try:
-        return nbformat.read(file, as_version=4)
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"run {run.run_id} has no executed notebook, which its page needs: leave the run out"
-        ) from error
 
 
 def _page_names(runs: Sequence[Run]) -> list[str]:
@@ -139,8 +121,8 @@ def _link_text(page: RunPage) -> str:
     return texts.get(Path(page.name).stem, Path(page.name).stem)
 
 
-def _copy_downloads(run: Run, folder: Path) -> list[Path]:
-    """Copy the documents and tables of a run, small tables also as CSV; return their paths relative to the site."""
+def _copy_downloads(run: Run, folder: Path) -> list[Download]:
+    """Copy the documents and tables of a run, small tables also as CSV."""
     target = folder / "tables" / run.run_id
     target.mkdir(parents=True)
     for name in ("manifest.json", "summary.json", "lint.json"):
@@ -151,4 +133,7 @@ def _copy_downloads(run: Run, folder: Path) -> list[Path]:
             shutil.copyfile(file, target / file.name)
         if file.stem in CSV_TABLES and file.stat().st_size <= MAX_TABLE_BYTES:
             run.table(file.stem).to_csv(target / f"{file.stem}.csv", index=False)
-    return [file.relative_to(folder) for file in sorted(target.iterdir())]
+    return [
+        Download(file.relative_to(folder).as_posix(), file.name, file.stat().st_size)
+        for file in sorted(target.iterdir())
+    ]

@@ -258,5 +258,5 @@ def test_every_verdict_is_given_by_some_run() -> None:
     given = {verdict.verdict for run in runs for verdict in decide_claims(ALL, [run])}
     assert given == set(VERDICTS)
     assert set(DECIDED) < set(VERDICTS)
-    method = (paths.SITE_TEMPLATE / "method.md").read_text()
+    method = (paths.SITE_TEMPLATES / "method.html.j2").read_text()
     assert all(f"\n| {word} |" in method for word in VERDICTS)

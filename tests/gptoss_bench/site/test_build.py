@@ -7,6 +7,7 @@ import re
 import shutil
 import socketserver
 import threading
+from inspect import isfunction
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -15,9 +16,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 
 import published
-from gptoss_bench import paths
+from gptoss_bench import figures, paths
 from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.claims.verdict_words import VERDICTS
 from gptoss_bench.claims.verdicts import verdicts_from_table
@@ -26,15 +28,9 @@ from gptoss_bench.figures.style import new_figure
 from gptoss_bench.runs.catalogue import latest_runs
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.site.build import build_site, with_evidence
-from gptoss_bench.site.page import (
-    PageFrame,
-    add_links,
-    extract_pictures,
-    figure_description,
-    html_cell,
-    markdown_cell,
-    render_page,
-)
+from gptoss_bench.site.notebook_cells import figure_description, read_notebook
+from gptoss_bench.site.render import Frame, html_fragment, link_words, render
+from gptoss_bench.site.views import RunView
 from gptoss_client.errors import RunFailed, UsageError
 from site_pages import Page, browse, console, look_at, needs_browser
 
@@ -224,20 +220,29 @@ def test_a_page_prints(site, home, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "cell",
+    "html",
     [
         "<script>alert(1)</script>",
         '<img src="https://example.org/a.png">',
         '<img src="//example.org/a.png">',
+        '<img src="a.png" srcset="a.png 1x, https://example.org/a.png 2x">',
         "<style>@import 'a.css';</style>",
+        '<p style="background: url(https://example.org/a.png)">',
         '<p onclick="alert(1)">',
+        '<a href=" JavaScript:alert(1)">a</a>',
         '<iframe src="a.html"></iframe>',
+        '<svg><image href="https://example.org/a.png"/></svg>',
+        '<link rel="stylesheet" href="a.css">',
     ],
 )
-def test_a_notebook_that_would_load_or_run_something_becomes_no_page(cell):
-    with pytest.raises(RunFailed, match="without a network"):
-        render_page([html_cell(cell)], PageFrame("a.html", "A"))
-    assert "&lt;script&gt;" in render_page([markdown_cell("`<script>`")], PageFrame("a.html", "A"))
+def test_html_that_would_load_or_run_something_becomes_no_page(html):
+    with pytest.raises(RunFailed, match=r"a\.html would not open without a network"):
+        html_fragment(html, {}, "a.html")
+
+
+def test_html_that_loads_nothing_stays_as_it_is():
+    html = '<p>a &lt;script&gt; <a href="https://example.org">b</a> <img alt="" src="data:image/png;base64,//8="/></p>'
+    assert html_fragment(html, {}, "a.html") == html
 
 
 def test_every_kind_of_output_is_shown(tmp_path):
@@ -256,18 +261,28 @@ def test_every_kind_of_output_is_shown(tmp_path):
     outputs += [nbformat.v4.new_output("execute_result", data=one, execution_count=1) for one in data[3:]]
     outputs.append(nbformat.v4.new_output("stream", text="printed \x1b[31mred\x1b[0m"))
     outputs.append(nbformat.v4.new_output("error", ename="ValueError", evalue="bad <b>", traceback=["a", "b"]))
-    cells = [nbformat.v4.new_markdown_cell("# Title"), nbformat.v4.new_code_cell("x", outputs=outputs)]
-    written = extract_pictures(nbformat.v4.new_notebook(cells=cells), tmp_path / "pictures", "a", "Of run 1.")
-    (tmp_path / "a.html").write_text(render_page(cells, PageFrame("a.html", "A")))
+    cells = [
+        nbformat.v4.new_markdown_cell("# Title\n\nSome `<script>`."),
+        nbformat.v4.new_raw_cell("<raw>"),
+        nbformat.v4.new_code_cell("x", outputs=outputs, metadata={"alt": "A picture of a test."}),
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "notebook.ipynb")
+    notebook = read_notebook(tmp_path / "notebook.ipynb", tmp_path / "pictures", "a", "Of run 1.")
+    view = RunView("1", notebook.heading, "", "", "", notebook.cells, "Claims", [])
+    (tmp_path / "a.html").write_text(render("run.html.j2", view, Frame("a.html", notebook.title)))
     page = Page(tmp_path / "a.html")
+    assert notebook.title == "Title"
     assert [picture["src"] for picture in page.pictures] == ["pictures/a-1.svg", "pictures/a-2.png"]
-    assert (
-        [picture["alt"] for picture in page.pictures]
-        == ["A figure of the section Title. Of run 1."] * 2
-        == [w["alt"] for w in written]
-    )
+    assert {picture["alt"] for picture in page.pictures} == {"A picture of a test. Of run 1."}
+    assert [(picture.file, picture.width is None) for picture in notebook.pictures] == [
+        ("pictures/a-1.svg", True),
+        ("pictures/a-2.png", False),
+    ]
     assert (tmp_path / "pictures" / "a-1.svg").read_text() == svg.getvalue()
-    for words in ("<b>bold</b>", "<strong>strong</strong>", "1 &lt; 2", "printed ", "ValueError: bad &lt;b&gt;"):
+    for words in (
+        *("<b>bold</b>", "<strong>strong</strong>", "1 &lt; 2", "printed ", "ValueError: bad &lt;b&gt;"),
+        *("<code>&lt;script&gt;</code>", "<pre>&lt;raw&gt;</pre>"),
+    ):
         assert words in page.text
     assert page.text.count("ValueError") == 1
     assert "plain" not in page.words
@@ -278,21 +293,31 @@ def test_every_verdict_that_there_is_has_its_meaning_in_the_method(pages):
         assert re.search(rf"<td>{word}</td>\s*<td>\w", pages["method.html"].text), word
 
 
-PIECES = st.lists(
-    st.sampled_from(["C01", "C011", "-", " ", "<b>", "</b>", "<a href='C01'>", "</a>", "<i id='C01'>", "x"])
-)
+PIECES = ["C01", "C011", "-", " ", "<b>", "</b>", "<a href='C01'>", "</a>", "<i id='C01'>", "&lt;", "x"]
 
 
-@given(PIECES)
-def test_links_change_no_text_and_no_tag(pieces):
-    html = "".join(pieces)
-    made = add_links(html, {"C01": "index.html#C01"})
-    assert re.sub(r'<a href="index.html#C01">C01</a>', "C01", made) == html
+@given(st.text())
+def test_linked_text_reads_as_before(text):
+    made = link_words(f"{text} C01", {"C01": "index.html#C01"})
+    assert made.endswith(' <a href="index.html#C01">C01</a>')
+    assert made.replace('<a href="index.html#C01">C01</a>', "C01") == escape(f"{text} C01")
+
+
+@given(st.lists(st.sampled_from(PIECES)).map("".join))
+def test_links_in_html_change_no_text_and_no_tag(html):
+    made = str(html_fragment(html, {"C01": "index.html#C01"}, "a.html"))
+    plain = re.sub(r'<a href="index.html#C01">C01</a>', "C01", made)
+    assert plain == html_fragment(html, {}, "a.html")
 
 
 def test_only_a_whole_word_becomes_a_link():
-    html = "<title>C01</title><p id='C01'>C01, C01-x, C011</p><a href='b'>C01</a><style>C01</style><br/>C01"
-    assert add_links(html, {"C01": "f"}).count('<a href="f">') == 2
+    html = "<p id='C01'>C01, C01-x, C011</p><a href='b'>C01 <b>C01</b></a><style>C01</style><!-- C01 --><br/>C01"
+    assert html_fragment(html, {"C01": "f"}, "a.html").count('<a href="f">') == 2
+
+
+def test_a_link_to_the_measured_machine_becomes_text():
+    html = '<a href="http://127.0.0.1:8000/v1">one</a> <a href="http://localhost">two</a>'
+    assert html_fragment(html, {}, "a.html") == "one two"
 
 
 def test_a_figure_is_described_by_its_docstring():
@@ -301,8 +326,18 @@ def test_a_figure_is_described_by_its_docstring():
     )
     asked = figure_description("figures.published_and_measured(published, summary, session.manifest)")
     assert asked == "The published latency and TTFT beside the measured ones, by percentile."
-    for source in ("", "1 +", "print(1)", "page(table)", "figures.nothing(1)", "%config X"):
-        assert figure_description(source) == ""
+    assert "memory" in figure_description("open_fit_panel(models, gpus)")
+
+
+@pytest.mark.parametrize("source", ["", "1 +", "print(1)", "page(table)", "figures.nothing(1)", "%config X"])
+def test_a_picture_without_a_description_is_refused(source):
+    with pytest.raises(UsageError, match=r"no description: end the cell .* or set `alt`"):
+        figure_description(source)
+
+
+@pytest.mark.parametrize("name", [name for name in figures.__all__ if isfunction(getattr(figures, name))])
+def test_every_figure_has_a_description(name):
+    assert re.match(r"[A-Z].+\.$", figure_description(f"figures.{name}()"))
 
 
 def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path):

@@ -11,7 +11,8 @@ from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.site.report import HourlyPrice, format_report, markdown_table, report_markdown, usd_per_mtok
+from gptoss_bench.site.render import markdown_cell
+from gptoss_bench.site.report import HourlyPrice, make_report, report_on, usd_per_mtok
 from gptoss_bench.stats.summary import summarise
 from site_pages import Page, browse, console, needs_browser
 from streams import chat, trace
@@ -42,13 +43,17 @@ def summary(**more):
     return summarise(*derive_tables([chat(40, 10, 6, n, sent_ms=101.0 * n) for n in range(20)]), concurrency=1) | more
 
 
+def written(*given) -> str:
+    return make_report(*given).markdown()
+
+
 def section(page: str, name: str) -> str:
     return page.partition(f"## {name}\n")[2].partition("\n## ")[0].strip()
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: run.scenario)
 def test_the_page_of_each_published_run_has_every_section(run):
-    page = report_markdown(run)
+    page = report_on(run).markdown()
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == SECTIONS
     assert all(section(page, name) for name in SECTIONS)
     assert not re.search(r"\b(nan|None)\b", page)
@@ -63,39 +68,42 @@ def test_a_price_becomes_the_cost_of_a_million_tokens():
     assert usd_per_mtok(HourlyPrice(3.6, "2026-01-01"), 1000.0) == pytest.approx(1.0)
     assert usd_per_mtok(HourlyPrice(3.6, "2026-01-01"), None) is None
     rate = summary()["output_tok_s_total"]
-    cost = section(format_report(MANIFEST, summary(), [], [], HourlyPrice(3.6, "2026-01-01")), "Cost and energy")
+    cost = section(written(MANIFEST, summary(), [], [], HourlyPrice(3.6, "2026-01-01")), "Cost and energy")
     assert f"{1000 / rate:.3g} USD at 3.6 USD per hour on 2026-01-01" in cost
-    tiny = format_report(MANIFEST | {"label": "TINY MODEL"}, summary(), [], [], HourlyPrice(3.6, "2026-01-01"))
+    tiny = written(MANIFEST | {"label": "TINY MODEL"}, summary(), [], [], HourlyPrice(3.6, "2026-01-01"))
     assert f"TINY MODEL: {1000 / rate:.3g} USD" in tiny
     failed = summarise(
         *derive_tables([trace([], 0, sent_ns=None, status=None, ending="connect", error="no")]), concurrency=1
     )
-    assert "unknown: no token rate" in format_report(MANIFEST, failed, [], [], HourlyPrice(3.6, "2026-01-01"))
+    assert "unknown: no token rate" in written(MANIFEST, failed, [], [], HourlyPrice(3.6, "2026-01-01"))
 
 
 def test_what_a_gpu_reports_is_on_the_page_and_the_rest_is_called_unknown():
-    reported = section(
-        format_report(MANIFEST, summary(power_w=312.04, energy_j_per_tok=0.1234), [], []), "Cost and energy"
-    )
+    reported = section(written(MANIFEST, summary(power_w=312.04, energy_j_per_tok=0.1234), [], []), "Cost and energy")
     assert "312.0 W" in reported
     assert "0.123 J" in reported
-    silent = section(format_report(MANIFEST, summary(), [], []), "Cost and energy")
+    silent = section(written(MANIFEST, summary(), [], []), "Cost and energy")
     assert silent.count("unknown:") == 3
 
 
 def test_a_run_that_was_not_linted_is_not_called_clean():
-    assert "not linted" in format_report(MANIFEST, summary(), None, [])
-    assert "No rule fired." in format_report(MANIFEST, summary(), [], [])
+    assert "not linted" in written(MANIFEST, summary(), None, [])
+    assert "No rule fired." in written(MANIFEST, summary(), [], [])
 
 
 def test_a_cell_of_a_table_stays_one_cell():
-    assert markdown_table(("a", "b"), [("x|y", "one\ntwo")]).splitlines()[2] == r"| x\|y | one two |"
+    assert markdown_cell("x|y\n<two>") == r"x\|y &lt;two>"
+    finding = {"rule": "a-rule", "severity": "note", "evidence": "x|y", "advice": "one\n<two>"}
+    report = make_report(MANIFEST, summary(), [finding], [])
+    assert r"| **note** | a-rule | x\|y | one &lt;two> |" in report.markdown().splitlines()
+    assert "<td>x|y</td>" in report.html()
+    assert "one &lt;two&gt;" in report.html()
 
 
 def test_an_interrupted_run_is_marked_and_decides_nothing(tmp_path):
     folder = RunFolder.create(tmp_path, "load", parameters={})
     folder.add(chat(40, 10, 6))
-    page = report_markdown(Run.load(folder.path))
+    page = report_on(Run.load(folder.path)).markdown()
     assert "**This run is incomplete: it was interrupted.**" in page
     assert "No claim is decided by this run alone." in page
 

@@ -1,0 +1,155 @@
+"""Turn an executed notebook into cells of HTML, and write its pictures to files with an alternative text."""
+
+import ast
+import base64
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbconvert.filters import Highlight2HTML, ansi2html
+from PIL import Image
+
+from gptoss_bench import figures
+from gptoss_bench.site.render import markdown_html
+from gptoss_client import UsageError
+
+PALETTE_COLOURS = 128  # enough for a figure; a palette needs a third of the bytes
+PICTURE_TYPES = {"image/png": "png", "image/svg+xml": "svg"}
+SHOWN_TYPES = ("text/html", *PICTURE_TYPES, "text/markdown", "text/plain")  # the first that an output has is shown
+PANEL_FIGURES = {"open_fit_panel": "need_against_budget"}  # the figure that a panel of JupyterLab draws
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture of a notebook: its file relative to the site, its alternative text, and the size of a PNG in pixels."""
+
+    file: str
+    alt: str
+    width: int | None = None
+    height: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output of a code cell: a picture, or HTML, which is `preformatted` if it was text."""
+
+    html: str = ""
+    preformatted: bool = False
+    error: bool = False
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A cell as HTML: its text, or its highlighted code."""
+
+    html: str
+    code: bool = False
+    outputs: Sequence[Output] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NotebookPage:
+    """A notebook for a page: its title as text, its first paragraph (the heading) as HTML, and the other cells."""
+
+    title: str
+    heading: str
+    cells: Sequence[Cell]
+
+    @property
+    def pictures(self) -> list[Picture]:
+        """Return the pictures in order."""
+        return [output.picture for cell in self.cells for output in cell.outputs if output.picture]
+
+
+def read_notebook(file: Path, pictures: Path, prefix: str, origin: str) -> NotebookPage:
+    """Read an executed notebook, and write its pictures as <prefix>-<number> to the folder `pictures`, compressed.
+
+    `origin` is the end of each alternative text. Raises UsageError if there is no readable notebook, or if a picture
+    has no description.
+    """
+    try:
+        book = nbformat.read(file, as_version=4)
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"run {file.parent.name} has no executed notebook, which its page needs: leave the run out"
+        ) from error
+    heading = ""
+    if book.cells and book.cells[0].cell_type == "markdown":
+        heading, _, book.cells[0].source = book.cells[0].source.partition("\n\n")
+    highlight, numbers = Highlight2HTML(), count(1)
+    pictures.mkdir(parents=True, exist_ok=True)
+    cells = []
+    for cell in book.cells:
+        if cell.cell_type != "code":
+            text = markdown_html(cell.source) if cell.cell_type == "markdown" else f"<pre>{escape(cell.source)}</pre>"
+            cells.append(Cell(text))
+            continue
+        outputs = []
+        for output in cell.outputs:
+            kind = shown_type(output)
+            if kind in PICTURE_TYPES:
+                target = pictures / f"{prefix}-{next(numbers)}.{PICTURE_TYPES[kind]}"
+                alt = f"{cell.metadata.get('alt') or figure_description(cell.source)} {origin}"
+                outputs.append(Output(picture=_write_picture(output.data[kind], target, alt)))
+            elif kind:
+                outputs.append(_text_output(output, kind))
+        cells.append(Cell(highlight(cell.source), code=True, outputs=outputs))
+    title = re.search(r"^# (.+)$", heading, re.MULTILINE)
+    return NotebookPage(title.group(1) if title else file.parent.name, markdown_html(heading), cells)
+
+
+def shown_type(output: Any) -> str:
+    """Return which data of an output a page shows: a MIME type, or "stream" or "error"; "" if there is none."""
+    if output.output_type in ("stream", "error"):
+        return str(output.output_type)
+    return next((kind for kind in SHOWN_TYPES if kind in output.data), "")
+
+
+def _text_output(output: Any, kind: str) -> Output:
+    if kind == "error":
+        return Output(escape(f"{output.ename}: {output.evalue}"), preformatted=True, error=True)
+    if kind == "text/html":
+        return Output(output.data[kind])
+    if kind == "text/markdown":
+        return Output(markdown_html(output.data[kind]))
+    return Output(ansi2html(output.text if kind == "stream" else output.data[kind]), preformatted=True)
+
+
+def _write_picture(content: str, file: Path, alt: str) -> Picture:
+    address = f"{file.parent.name}/{file.name}"
+    if file.suffix == ".svg":
+        file.write_text(content, encoding="utf-8")
+        return Picture(address, alt)
+    picture = Image.open(io.BytesIO(base64.b64decode(content)))
+    picture.convert("RGB").quantize(PALETTE_COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
+    return Picture(address, alt, picture.width, picture.height)
+
+
+def figure_description(source: str) -> str:
+    """Return what the figure at the end of a cell shows: the first sentence of its function's docstring.
+
+    Raises UsageError if the cell does not end with a call of a function of `figures` that has one.
+    """
+    try:
+        last = ast.parse(source).body[-1]
+    except (SyntaxError, ValueError, IndexError):
+        last = None
+    call = last.value if isinstance(last, ast.Expr) else None
+    called = call.func if isinstance(call, ast.Call) else None
+    name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+    name = PANEL_FIGURES.get(name, name)
+    text = (getattr(figures, name).__doc__ or "") if name in figures.__all__ else ""
+    if not text:
+        raise UsageError(
+            f"the picture of the cell that ends with {source[-60:]!r} has no description: "
+            "end the cell with a function of gptoss_bench.figures, or set `alt` in the metadata of the cell"
+        )
+    first_sentence = re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0].removeprefix("Draw ")
+    return first_sentence[:1].upper() + first_sentence[1:]

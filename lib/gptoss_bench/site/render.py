@@ -1,0 +1,138 @@
+"""Render the pages of the site: a template and a view record enter, HTML that loads nothing from a server leaves."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from bs4 import BeautifulSoup
+from bs4.element import NavigableString, Tag
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.runtime import Context
+from markupsafe import Markup
+
+from gptoss_bench import paths
+from gptoss_client import RunFailed
+
+LOADING_TAGS = {"script", "iframe", "object", "embed", "base", "audio", "video", "link", "meta"}
+ADDRESS = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
+LOOPBACK = re.compile(r"https?://(127\.0\.0\.1|localhost)\b")
+LOADING_STYLE = re.compile(r"@import|url\(", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What surrounds a page: its file name, its title, and the (address, text) of the links above it."""
+
+    name: str
+    title: str
+    links: Sequence[tuple[str, str]] = ()
+
+
+def render(template: str, view: object, frame: Frame, targets: Mapping[str, str] | None = None) -> str:
+    """Return the page of a template of site/templates; each word of `targets` in its text becomes a link.
+
+    Raises RunFailed if the page would run a script or load something from a server.
+    """
+    return _environment().get_template(template).render(view=view, frame=frame, targets=targets or {})
+
+
+def render_markdown(template: str, view: object) -> str:
+    """Return the Markdown of a template of site/templates."""
+    return _environment().get_template(template).render(view=view)
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(paths.SITE_TEMPLATES),
+        autoescape=lambda name: name is None or not name.endswith(".md.j2"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {"linked": _linked, "fragment": _fragment, "markdown": markdown_html, "cell": markdown_cell}
+    return made
+
+
+@pass_context
+def _linked(context: Context, text: str) -> Markup:
+    return link_words(text, context["targets"])
+
+
+@pass_context
+def _fragment(context: Context, html: str) -> Markup:
+    return html_fragment(html, context["targets"], context["frame"].name)
+
+
+def markdown_html(text: str) -> str:
+    """Return Markdown as HTML; HTML in it is kept."""
+    from nbconvert.filters import markdown2html  # takes a second to import
+
+    return str(markdown2html(str(text)))  # jinja2 passes a block as Markup, which escapes what is added to it
+
+
+def markdown_cell(text: str) -> str:
+    """Return text for a cell of a Markdown table: bars and tags are escaped, a line break becomes a space."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def link_words(text: str, targets: Mapping[str, str]) -> Markup:
+    """Return plain text as HTML, with each whole word of `targets` as a link to its address."""
+    link = Markup('<a href="{}">{}</a>')
+    return Markup("").join(
+        link.format(targets[piece], piece) if at % 2 else piece for at, piece in enumerate(_split_words(text, targets))
+    )
+
+
+def _split_words(text: str, targets: Mapping[str, str]) -> list[str]:
+    """Return the text in pieces; those at odd places are the words of `targets`."""
+    if not targets:
+        return [text]
+    return re.split(rf"(?<![\w-])({'|'.join(map(re.escape, targets))})(?![\w-])", text)
+
+
+def html_fragment(html: str, targets: Mapping[str, str], page: str) -> Markup:
+    """Return HTML of a notebook for `page`: words of `targets` are links, and a wide table scrolls in its own box.
+
+    Links to the measured machine, which no reader can open, become text. Raises RunFailed if the HTML would run a
+    script or load something from a server.
+    """
+    soup = BeautifulSoup(html, "html.parser")
+    for tag in soup.find_all(True):
+        if _loads(tag):
+            raise RunFailed(f"{page} would not open without a network: it contains {str(tag)[:80]!r}")
+    for link in soup.find_all("a", href=LOOPBACK):
+        link.unwrap()
+    for table in soup.find_all("table"):
+        table.wrap(soup.new_tag("div", attrs={"class": "wide", "tabindex": "0"}))
+    for text in soup.find_all(string=True):
+        # Style sheets and comments are subclasses of NavigableString.
+        if type(text) is NavigableString and not text.find_parent("a"):
+            pieces = _split_words(text, targets)
+            text.replace_with(
+                *(
+                    soup.new_tag("a", href=targets[piece], string=piece) if at % 2 else NavigableString(piece)
+                    for at, piece in enumerate(pieces)
+                )
+            )
+    return Markup(soup)
+
+
+def _loads(tag: Tag) -> bool:
+    """Return whether an element runs a script or loads something; a link that a reader may follow does not."""
+    if tag.name in LOADING_TAGS or (tag.name == "style" and LOADING_STYLE.search(tag.get_text())):
+        return True
+    for name, value in tag.attrs.items():
+        address = str(value)
+        follows = tag.name == "a" and name == "href"
+        if name.startswith("on") or address.lstrip().lower().startswith("javascript:"):
+            return True
+        if name == "style" and LOADING_STYLE.search(address):
+            return True
+        if name in ("src", "href", "xlink:href", "poster", "background") and ADDRESS.match(address) and not follows:
+            return True
+        if name == "srcset" and any(map(ADDRESS.match, address.split(","))):
+            return True
+    return False
