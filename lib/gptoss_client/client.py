@@ -13,7 +13,7 @@ import httpx
 from gptoss_client.errors import UsageError
 from gptoss_client.http1 import BodyTimeouts, Response, request_head, with_body
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import API_KEY_VARIABLE, Request, request_headers, request_path
+from gptoss_client.request_bodies import API_KEY_VARIABLE, Request, request_headers, request_path
 from gptoss_client.trace import Ending, Endpoint, Trace
 from gptoss_client.transport import DEFAULT_PORTS, ExchangeTimestamps, TimestampingTransport
 

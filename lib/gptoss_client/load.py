@@ -16,7 +16,7 @@ from gptoss_client.client import Client, TraceCallback
 from gptoss_client.errors import UsageError
 from gptoss_client.event_loop import WakeUpQueue
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import Request, request_body
+from gptoss_client.request_bodies import Request, request_body
 from gptoss_client.trace import Endpoint, Trace
 
 CONNECT_BATCH = 64  # connections opened at a time: a server's accept queue often has only about 100 places

@@ -9,7 +9,7 @@ import pytest
 from gptoss_client.client import Client
 from gptoss_client.errors import UsageError
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import Request
+from gptoss_client.request_bodies import Request
 from gptoss_client.timestamps import keep_kernel_timestamps_on
 from gptoss_client.trace import Endpoint, Trace
 from scripted import END, HEAD, Exchange, chunk, ending, event, scripted, speak

@@ -13,7 +13,6 @@ from gptoss_bench.runs.folder import Run
 from gptoss_client.errors import UsageError
 from gptoss_client.load import run_load
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import request_body
 from gptoss_client.trace import Endpoint, Trace
 from scripted import END, HEAD, Exchange, chunk, ending, event, scripted, speak
 
@@ -220,17 +219,6 @@ def test_what_an_engine_does_not_know_is_refused_before_anything_is_sent(folder)
     with pytest.raises(UsageError, match="ignore_eos"):
         asyncio.run(run_load(LoadPlan(ignore_eos=True), ollama, folder.add))
     assert (folder.path / "traces.jsonl").read_bytes() == b""
-
-
-def test_bodies_speak_the_dialect_of_the_server():
-    plan = LoadPlan(max_tokens=9, ignore_eos=True, min_tokens=9, token_counts=True, options={"seed": 1})
-    chat = json.loads(request_body(plan, ENDPOINT, 0))
-    assert (chat["max_tokens"], chat["ignore_eos"], chat["min_tokens"], chat["seed"]) == (9, True, 9, 1)
-    assert chat["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
-    ollama = Endpoint(url="http://127.0.0.1:1", model="m", dialect="ollama", engine="ollama")
-    native = json.loads(request_body(LoadPlan(max_tokens=9, options={"num_ctx": 64}), ollama, 0))
-    assert native["options"] == {"num_predict": 9, "temperature": 0.0, "num_ctx": 64}
-    assert "max_tokens" not in native and native["stream"] is True
 
 
 def test_an_answer_in_many_pieces_is_still_one_answer(folder):

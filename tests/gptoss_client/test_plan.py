@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gptoss_client.errors import UsageError
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import request_body
+from gptoss_client.request_bodies import request_body
 from gptoss_client.trace import Endpoint
 
 ENDPOINT = Endpoint(url="http://127.0.0.1:1", model="m", dialect="openai", engine="vllm")

@@ -16,7 +16,7 @@ from gptoss_client.client import Client
 from gptoss_client.errors import UsageError
 from gptoss_client.load import SPARE_FILES, connect_all, raise_open_file_limit
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import Request
+from gptoss_client.request_bodies import Request
 from gptoss_client.timestamps import WALL_CLOCK
 from gptoss_client.trace import Trace
 from gptoss_client.transport import ExchangeTimestamps, TimestampingTransport

@@ -19,7 +19,7 @@ from gptoss_client.decoder import decode_body
 from gptoss_client.dialects import Reply, assemble_reply
 from gptoss_client.errors import UsageError
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import Request
+from gptoss_client.request_bodies import Request
 from gptoss_client.trace import Endpoint, Trace
 
 PATIENCE_S = 60.0  # only a failing test waits this long

@@ -18,7 +18,7 @@ from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, running_se
 from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
 from gptoss_bench.engines.open import open_engine
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import request_body
+from gptoss_client.request_bodies import request_body
 from gptoss_client.trace import Endpoint
 from serving import entered, held, usage_error_of
 

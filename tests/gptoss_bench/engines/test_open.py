@@ -17,7 +17,7 @@ from gptoss_bench.engines.readiness import wait_for_first_token
 from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.paths import TINY_MODEL
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import request_body
+from gptoss_client.request_bodies import request_body
 from gptoss_client.trace import Endpoint
 from serving import below, entered, get, held, said_by, script, usage_error_of, wait_until_gone
 

@@ -14,7 +14,7 @@ from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.engines.transformers import installed_version
 from gptoss_client.errors import UsageError
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import request_body
+from gptoss_client.request_bodies import request_body
 from serving import said_by, wait_until_gone
 
 PROGRAM = paths.BUILD / "transformers" / "bin" / "transformers"

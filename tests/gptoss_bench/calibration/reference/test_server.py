@@ -26,7 +26,7 @@ from gptoss_client.dialects import assemble_reply
 from gptoss_client.errors import UsageError
 from gptoss_client.outcome import request_outcome
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import Request, request_body
+from gptoss_client.request_bodies import Request, request_body
 from gptoss_client.trace import Endpoint
 
 QUICK = {"ttft_s": 0.0, "itl_s": 0.0005, "tokens": 12}

@@ -15,7 +15,7 @@ from gptoss_bench.engines.ollama import unload
 from gptoss_bench.engines.ollama_emulator.messages import keep_alive_s
 from gptoss_bench.engines.open import open_engine
 from gptoss_client.plan import LoadPlan
-from gptoss_client.requests import request_body
+from gptoss_client.request_bodies import request_body
 from serving import below, command_of, get, held, post, said_by, wait_until, wait_until_gone
 
 HELLO = [{"role": "user", "content": "Hello"}]

@@ -4,9 +4,9 @@ import json
 import os
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import Any
 
 from gptoss_client.errors import UsageError
+from gptoss_client.json_value import JsonValue
 from gptoss_client.plan import LoadPlan
 from gptoss_client.trace import Endpoint
 
@@ -69,7 +69,7 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
     unknown = [] if understood is None else sorted(set(wanted) - set(understood))
     if unknown:
         raise UsageError(f"{endpoint.engine} does not know {' and '.join(unknown)}: leave it out for this engine")
-    body: dict[str, Any] = {"model": endpoint.model, "messages": _messages(plan, prompt_id), "stream": True}
+    body: dict[str, JsonValue] = {"model": endpoint.model, "messages": _messages(plan, prompt_id), "stream": True}
     if endpoint.dialect == "ollama":
         body["keep_alive"] = OLLAMA_KEEP_ALIVE
         body["options"] = {"num_predict": plan.max_tokens, "temperature": plan.temperature, **plan.options}
@@ -80,19 +80,20 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
         if endpoint.engine == "llama.cpp":
             body["timings_per_token"] = True
         else:
-            body["stream_options"]["continuous_usage_stats"] = True
+            body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
     return _json(body | wanted)
 
 
-def _messages(plan: LoadPlan, prompt_id: int) -> list[dict[str, str]]:
-    messages = [{"role": "system", "content": plan.system}] if plan.system else []
-    messages.append({"role": "user", "content": plan.prompt})
+def _messages(plan: LoadPlan, prompt_id: int) -> list[JsonValue]:
+    texts = [("system", plan.system)] if plan.system else []
+    texts.append(("user", plan.prompt))
     if plan.prompts == "distinct":
         # In gpt-oss's vocabulary each group of three digits is one token: equal numbers of digits are equal lengths.
         tag = f"{plan.salt % 10**6:06d}{prompt_id % 10**6:06d}"
-        messages[0] = {"role": messages[0]["role"], "content": f"{tag} {messages[0]['content']}"}
-    return messages
+        role, text = texts[0]
+        texts[0] = (role, f"{tag} {text}")
+    return [{"role": role, "content": text} for role, text in texts]
 
 
-def _json(body: dict[str, Any]) -> bytes:
+def _json(body: dict[str, JsonValue]) -> bytes:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
