@@ -14,6 +14,7 @@ TINY_MODEL = TINY / "gpt-oss-tiny.gguf"
 GPUS = PACKAGE / "memory" / "gpus.csv"
 ARCHITECTURES = PACKAGE / "memory" / "architectures.json"
 ATTENTION_SINKS = PACKAGE / "memory" / "attention_sinks.csv"
+TRANSFORMERS_MXFP4 = PACKAGE / "memory" / "transformers_mxfp4.csv"
 SITE_TEMPLATES = PACKAGE / "site" / "templates"
 PUBLISHED_BLOCK = PACKAGE / "importers" / "published_block.txt"  # printed by the load script of the write-up
 BUILD = ROOT / "build"  # engines and models that `make` installs or trains
