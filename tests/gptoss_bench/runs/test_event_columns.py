@@ -1,100 +1,173 @@
-"""What shapes read is what the general decoder reads: any stream, any split, hostile ones too."""
+"""The fast path gives the tables of the decoder alone: any stream, any split into pieces, hostile ones too."""
 
 import json
-import re
 from itertools import pairwise
+from unittest.mock import patch
 
+import pandas as pd
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gptoss_bench.runs.event_columns import KINDS, Columns
-from gptoss_bench.runs.event_shapes import Shape
-from gptoss_bench.runs.event_tokens import UNKNOWN, count_so_far
-from gptoss_client.decoder import decode_body
-from gptoss_client.dialects import assemble_reply
+from gptoss_bench.runs import event_columns
+from gptoss_bench.runs.event_columns import Columns
+from gptoss_bench.runs.request_table import derive_tables
 from recordings import WIRE, body
+from streams import trace
 
 STREAMS = sorted(path.name.removesuffix(".jsonl") for path in WIRE.glob("*stream*.jsonl"))
-ESCAPES = ["\\n", '\\"', "\\\\", "\\u00e9", "\\ud83d", "\\ude00", "\\/"]
-BAD_TEXTS = ["\\", '"', "\\x", "\\u12g4", "\n", "\t", "\x01", "\r", "\ufeff", "\u2028", "\x7f"]
-TEXTS = st.lists(st.sampled_from([" a", "é", "😀", "]}", "data: ", "", *ESCAPES]), max_size=3).map("".join)
-HOSTILE_TEXTS = st.lists(st.sampled_from([" a", *ESCAPES, *BAD_TEXTS]), max_size=3).map("".join)
-NUMBERS = st.sampled_from(
-    ["0", "7", "12", "2147483648", "-1", "1.5", "01", "1e-05", "1E3", "1e999", "NaN", "null", '"3"', "true"]
+
+COUNTS = st.integers(0, 300) | st.sampled_from([None, -1, 2**31 - 1, 2**31, 10**20, 1.0, 1.5, True, "3", []])
+SECONDS = st.floats(0, 1e6) | st.sampled_from([None, 0, 3, 2**53 + 1, -0.0, -1, 1e18, 1e300, True, "x"])
+TEXTS = st.text(max_size=4) | st.sampled_from(
+    [" a", "\n", '"', "\\", "]}", "data: ", "\n\n", "é", "😀", "\ud83d", "\ude00"]
 )
-TEMPLATES = [
-    # `text` and `n` are put in as they are: well-formed or not
-    'data: {"id":"c-%(n)s","choices":[{"index":0,"delta":{"content":"%(text)s"},"finish_reason":null}]}\n\n',
-    'data: {"id":"c","created":%(n)s,"choices":[{"index":0,"delta":{"reasoning":"%(text)s"}}]}\n\n',
-    'data: {"choices":[{"delta":{"reasoning_content":"%(text)s","reasoning":"%(text)s"}}]}\n\n',
-    'data: {"choices":[{"delta":{"content":"%(text)s"}}],"usage":{"prompt_tokens":5,"completion_tokens":%(n)s}}\n\n',
-    'data: {"choices": [{"delta": {"content": "%(text)s"}}], "timings": {"predicted_n": %(n)s, "predicted_ms": 3}}\n\n',
-    'data: {"choices":[{"delta":{"content":"%(text)s"}}],"timings":{"predicted_n":4,"predicted_ms":%(n)s}}\n\n',
-    'data: {"choices":[{"delta":{"content":"%(text)s"},"token_ids":[%(n)s]}]}\n\n',
-    'data: {"choices":[{"delta":{"content":"%(text)s","content":"b"}}],"created":%(n)s,"created":3}\n\n',
-    'data: {"choices":[{"delta":{"content":"%(text)s"}}],"timings":{"predicted_n":1,"predicted_n":%(n)s}}\n\n',
-    'data: {"choices":[{"delta":{"content":"%(text)s"},"text":"%(text)s","finish_reason":"stop"}],"error":%(n)s}\n\n',
-    'data: {"type":"response.output_text.delta","delta":"%(text)s","id":%(n)s}\n\n',
-    '{"created_at":"%(n)s","message":{"role":"assistant","content":"","thinking":"%(text)s"},"done":false}\n',
-    '{"created_at":"2026","message":{"role":"assistant","content":"%(text)s"},"done":false,"eval_count":%(n)s}\n',
-    '{"response":"%(text)s","done":false,"id":%(n)s}\n',
-]
-BETWEEN = [
-    "data: [DONE]\n\n",
-    ": ping\n\n",
-    "event: error\n",
-    "data: {\n",
-    "\n",
-    "\r\n",
-    "id: 1\n",
-    "{",
-    "data: {}\r\n\r\n",
-]
+ODD = st.sampled_from([None, "", [], {}, 0, False, True, 3, "x", ["x"], [{"text": "part"}], {"a": None}])
+UNKNOWN_FIELDS = st.dictionaries(st.sampled_from(["id", "x", "logprobs", "model"]), ODD | TEXTS, max_size=2)
 
 
-def columns_of(pieces):
-    """What the columns say of one body, and its reply, after a body that has taught the shapes of everything."""
-    columns = Columns(most_shapes=len(TEMPLATES))
-    for template in TEMPLATES:
-        columns.add([(template % {"text": "so", "n": 3}).encode()] * 2)
-    before = len(columns.end)
-    said = columns.add(pieces)
-    names = ("end", "kind", "output", "answer_chars", "reasoning_chars", "count", "ids")
-    return {name: getattr(columns, name)[before:].tolist() for name in names}, columns.events[-1], said
+def mostly(usual, unusual=ODD, often=8):
+    return st.integers(0, often).flatmap(lambda at: usual if at else unusual)
 
 
-def columns_by_wire(pieces):
-    events = decode_body(pieces)
-    ends, total = [], 0
-    for piece in pieces:
-        total += len(piece)
-        ends.append(total)
-    counts = [count_so_far(event) for event in events]
-    columns = {
-        "kind": [KINDS.index(event.kind) for event in events],
-        "output": [int(event.is_output) for event in events],
-        "answer_chars": [len(event.answer) for event in events],
-        "reasoning_chars": [len(event.reasoning) for event in events],
-        "count": [UNKNOWN if count is None else count for count in counts],
-        "ids": [UNKNOWN if event.token_ids is None else event.token_ids for event in events],
-    }
-    # the piece is told by where the event ends, so it is enough that this lies in the piece
-    return (
-        columns,
-        [(ends[event.piece] - len(pieces[event.piece]), ends[event.piece]) for event in events],
-        assemble_reply(events),
+def fields(required, optional, extra=UNKNOWN_FIELDS):
+    """Objects with these keys, and now and then unknown ones."""
+    return st.builds(lambda known, unknown: unknown | known, st.fixed_dictionaries(required, optional=optional), extra)
+
+
+CALLS = st.lists(fields({}, {"function": fields({}, {"name": TEXTS, "arguments": TEXTS | UNKNOWN_FIELDS})}), max_size=2)
+DETAILS = mostly(fields({}, {"reasoning_tokens": COUNTS, "cached_tokens": COUNTS}))
+USAGE = fields(
+    {},
+    {name: COUNTS for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    | {name: DETAILS for name in ("completion_tokens_details", "prompt_tokens_details")},
+) | fields(
+    {}, {"input_tokens": COUNTS, "output_tokens": COUNTS, "output_tokens_details": DETAILS, "prompt_tokens": COUNTS}
+)
+TIMINGS = fields(
+    {},
+    {name: COUNTS for name in ("cache_n", "prompt_n", "predicted_n")}
+    | {name: SECONDS for name in ("prompt_ms", "predicted_ms")},
+)
+DELTA = fields(
+    {},
+    {name: mostly(TEXTS) for name in ("content", "reasoning", "reasoning_content")}
+    | {"role": st.just("assistant") | ODD, "tool_calls": mostly(st.just([]), CALLS | ODD)},
+)
+CHOICE = fields(
+    {},
+    {
+        "delta": mostly(DELTA),
+        "text": mostly(TEXTS),
+        "message": mostly(DELTA),
+        "finish_reason": st.sampled_from([None, "stop", "length", ""]) | ODD,
+        "token_ids": mostly(st.lists(COUNTS, max_size=3)),
+    },
+)
+PLAIN_CHOICE = fields({"delta": fields({}, {name: TEXTS for name in ("content", "reasoning")})}, {})
+CHUNKS = fields(
+    {"choices": st.lists(PLAIN_CHOICE, min_size=1, max_size=1) | mostly(st.lists(CHOICE, max_size=2))},
+    {
+        "object": mostly(st.just("chat.completion.chunk"), ODD | st.just("error")),
+        "error": mostly(st.none(), ODD | TEXTS),
+        "type": mostly(st.none(), ODD | st.just("error")),
+        "usage": mostly(USAGE),
+        "timings": mostly(TIMINGS),
+    },
+)
+OLLAMA_MESSAGE = fields(
+    {},
+    {name: mostly(TEXTS) for name in ("content", "thinking")} | {"tool_calls": mostly(st.just([]), CALLS | ODD)},
+)
+OLLAMA_LINES = fields(
+    {"done": st.just(False), "message": fields({}, {"content": TEXTS, "thinking": TEXTS})}, {}
+) | fields(
+    {},
+    {"done": mostly(st.booleans()), "message": mostly(OLLAMA_MESSAGE), "done_reason": mostly(TEXTS)}
+    | {name: mostly(TEXTS) for name in ("response", "thinking")}
+    | {name: ODD | st.just("error") for name in ("object", "error", "type", "choices")}
+    | {name: COUNTS for name in ("prompt_eval_count", "eval_count")}
+    | {name: SECONDS for name in ("total_duration", "eval_duration", "load_duration")},
+)
+
+
+def written(objects):
+    """The objects as JSON, in the spellings of different servers."""
+    return st.builds(
+        lambda content, ascii_, tight: json.dumps(
+            content, ensure_ascii=ascii_, separators=(",", ":") if tight else None
+        ).encode("utf-8", "surrogatepass"),
+        objects,
+        st.booleans(),
+        st.booleans(),
     )
 
 
+OTHER_JSON = [
+    b"[DONE]",
+    b"",
+    b"{",
+    b'{"a":',
+    b"}",
+    b"null",
+    b"[1]",
+    b"{} x",
+    b'{"choices":[',
+    b"NaN",
+    b'"' + b"x" * 1_100,
+]
+BROKEN = st.builds(  # one byte of a message replaced
+    lambda message, at, byte: message[: at % len(message)] + byte + message[at % len(message) + 1 :],
+    written(CHUNKS | OLLAMA_LINES),
+    st.integers(0, 1_000),
+    st.binary(max_size=2),
+)
+MESSAGES = written(CHUNKS) | written(OLLAMA_LINES) | BROKEN | st.sampled_from(OTHER_JSON)
+SSE_BETWEEN = [
+    b": ping\n\n",
+    b"event: error\n",
+    b"id: 1\n",
+    b"\n",
+    b"\r\n",
+    b"retry: 5\n\n",
+    b"data: {\ndata: }\n\n",
+    b"\n\n",
+]
+JSON_BETWEEN = [b"\n", b" ", b'{\n "a": 1\n}\n', b"\r\n", b"x\n"]
+
+
+def sse_streams():
+    blocks = st.builds(
+        lambda start, message, end: start + message + end,
+        st.sampled_from([b"data: "] * 8 + [b"data:", b"data:  ", b"event: error\ndata: "]),
+        written(CHUNKS) | written(CHUNKS) | MESSAGES,
+        st.sampled_from([b"\n\n"] * 8 + [b"\n\n\n", b"\r\n\r\n", b"\n"]),
+    )
+    return st.lists(blocks | st.sampled_from(SSE_BETWEEN), max_size=8).map(b"".join)
+
+
+def json_streams():
+    lines = st.builds(
+        lambda start, line, end: start + line + end,
+        st.sampled_from([b""] * 8 + [b" "]),
+        written(OLLAMA_LINES) | written(OLLAMA_LINES) | MESSAGES,
+        st.sampled_from([b"\n"] * 8 + [b"\n\n", b"\r\n", b""]),
+    )
+    return st.lists(lines | st.sampled_from(JSON_BETWEEN), max_size=8).map(b"".join)
+
+
+def by_decoder_alone():
+    return patch.object(event_columns, "_framing", return_value=None)
+
+
 def assert_same(pieces):
-    found, events, said = columns_of(pieces)
-    expected, pieces_of, whole = columns_by_wire(pieces)
-    ends = found.pop("end")
-    assert found == expected
-    assert events == len(ends)
-    assert all(start < end <= stop for end, (start, stop) in zip(ends, pieces_of, strict=True))
-    assert said == whole
+    one = trace([(at**1.5, piece) for at, piece in enumerate(pieces)], lags_ns=tuple(range(len(pieces))))
+    found, reply = derive_tables([one]), Columns().add(pieces)
+    with by_decoder_alone():
+        expected, expected_reply = derive_tables([one]), Columns().add(pieces)
+    for table, expected_table in zip(found, expected, strict=True):
+        pd.testing.assert_frame_equal(table, expected_table, check_exact=True)
+    assert reply == expected_reply  # the texts too, of which the tables have the lengths
 
 
 def split(raw, cuts):
@@ -102,49 +175,69 @@ def split(raw, cuts):
     return [raw[start:end] for start, end in pairwise([0, *ends])]
 
 
-MESSAGES = st.builds(
-    lambda template, text, n: template % {"text": text, "n": n},
-    st.sampled_from(TEMPLATES),
-    TEXTS | HOSTILE_TEXTS,
-    NUMBERS,
-)
+CUTS = st.lists(st.integers(0, 10_000), max_size=12)
 
 
-@settings(deadline=None, max_examples=300)
-@given(
-    st.lists(MESSAGES | st.sampled_from(BETWEEN), max_size=12),
-    st.sampled_from(["", "data: {}\n\n", "{}\n", "\n"]),
-    st.lists(st.integers(0, 10_000), max_size=12),
-)
-def test_any_stream_in_any_pieces(messages, opening, cuts):
-    raw = (opening + "".join(messages)).encode("utf-8", "surrogatepass")
-    assert_same(split(raw, cuts))
+@settings(max_examples=100)
+@given(sse_streams(), st.sampled_from([b"", b": ping\n\n", b"\n", b"\xef\xbb\xbf", b"data: [DONE]\n\n"]), CUTS)
+def test_sse(raw, opening, cuts):
+    assert_same(split(opening + raw, cuts))
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.sampled_from(TEMPLATES), st.lists(st.tuples(TEXTS, NUMBERS), max_size=8), st.lists(st.integers(0, 5_000)))
-@example(TEMPLATES[3], [(" a", "2147483648")], [])  # no count that the decoder takes
-@example(TEMPLATES[0], [("a", "7"), ("\x01", "7")], [])  # a text that JSON forbids
-@example(TEMPLATES[0], [(" a", "7"), ('\\"},"b":"', "7"), ("", "7"), ('"', "7"), ("\\", "7")], [])
-@example(TEMPLATES[5], [(" a", "1e999"), (" a", "-1"), (" a", "1e-05")], [])
-def test_a_stream_of_one_shape(template, said, cuts):
-    said = [("so", "3"), *said]  # the first message of a body tells its form, the shape reads from the second on
-    raw = "".join(template % {"text": text, "n": n} for text, n in said).encode("utf-8", "surrogatepass")
-    assert_same(split(raw, cuts))
+@settings(max_examples=100)
+@given(json_streams(), st.sampled_from([b"", b"{}\n", b"\n", b"\xef\xbb\xbf", b"{\n"]), CUTS)
+def test_ndjson(raw, opening, cuts):
+    assert_same(split(opening + raw, cuts))
 
 
-def test_two_texts_that_are_the_same_only_in_most_events():
-    message = TEMPLATES[2] % {"text": "yes", "n": 3}
-    assert_same([part.encode() for part in (message, message, message.replace("yes", "no", 1), message)])
+CHUNK = '{"choices":[{"delta":{"content":"%s"}}]%s}'
+LINE = '{"message":{"content":"%s"},"done":false%s}'
+HOSTILE = [
+    '{"choices":[{"delta":{"content":"a","content":"b"}}]}',
+    '{"choices":[{"delta":{"content":"a"}}],"choices":[{"text":"b"}]}',
+    '{"choices":[{"delta":{"content":"a"}}],"choices":null}',
+    CHUNK % ("a", ',"error":"x","error":null'),
+    CHUNK % ("a", ',"usage":{"completion_tokens":3,"completion_tokens":null}'),
+    CHUNK % ("a", ',"usage":{"completion_tokens":1%s}' % ("0" * 5_000)),
+    CHUNK % ("a", ',"usage":{"completion_tokens":1e3,"prompt_tokens":2147483648}'),
+    CHUNK % ("a", ',"timings":{"predicted_n":3,"predicted_ms":1e999}'),
+    CHUNK % ("a", ',"x":NaN,"y":-Infinity'),
+    CHUNK % ("a", ',"x":' + "[" * 400 + "]" * 400),
+    CHUNK % ("a", ',"x":' + "[" * 5_000 + "]" * 5_000),
+    CHUNK % ("a", ',"x":01'),
+    CHUNK % ("a", ',"x":"\\x"'),
+    CHUNK % ("a", ',"x":"\\ud83d"'),
+    CHUNK % ("\\ud83d", ""),
+    CHUNK % ("\\ud83d\\ude00", ""),
+    CHUNK % ("\\u0000", ""),
+    CHUNK % ("\x01", ""),
+    CHUNK % ("\x7f\u2028", ""),
+    CHUNK % ("a", "") + CHUNK % ("b", ""),
+    CHUNK % ("a", "") + ' "',
+    "\t " + CHUNK % ("a", "") + " ",
+    "\ufeff" + CHUNK % ("a", ""),
+    '{"\\u0063hoices":[{"delta":{"content":"a"}}]}',
+    LINE % ("a", ',"choices":null'),
+    LINE % ("a", ',"total_duration":null'),
+    LINE % ("a", ',"eval_count":3'),
+    LINE % ("a", ',"done":true'),
+    LINE % ("\\ude00", ""),
+]
 
 
-@settings(deadline=None, max_examples=200)
-@given(st.sampled_from(TEMPLATES), st.integers(0, 300), st.binary(min_size=1, max_size=2), st.integers(0, 300))
-@example(TEMPLATES[0], 58, b"\xff", 0)
-def test_one_wrong_byte(template, at, byte, cut):
-    raw = (template % {"text": "so", "n": 3}).encode() * 3
-    at %= len(raw)
-    assert_same(split(raw[:at] + byte + raw[at + 1 :], [cut]))
+@pytest.mark.parametrize("message", HOSTILE)
+def test_a_hostile_message_between_usual_ones(message):
+    usual = (CHUNK % (" so", "")).encode()
+    assert_same([b"data: " + part + b"\n\n" for part in (usual, usual, message.encode(), usual)])
+    usual = (LINE % (" so", "")).encode()
+    assert_same([part + b"\n" for part in (usual, usual, message.encode(), usual)])
+
+
+@pytest.mark.parametrize("at", range(6))
+def test_bytes_that_are_not_utf_8(at):
+    part = b'data: {"id":"%s","choices":[{"delta":{"content":"%s"}}]}\n\n'
+    parts = [part % (b"\xff" if at == 2 * k else b"i", b"\xff" if at == 2 * k + 1 else b"a") for k in range(3)]
+    assert_same(parts)
 
 
 @pytest.mark.parametrize("name", [*STREAMS, *sorted(path.name for path in WIRE.glob("hostile-*"))])
@@ -152,20 +245,3 @@ def test_recorded_streams(name):
     raw = body(name)
     for size in (len(raw) or 1, 1, 7, 300):
         assert_same([raw[at : at + size] for at in range(0, len(raw), size)])
-
-
-@pytest.mark.parametrize(
-    "name", [name for name in STREAMS if re.search("chat_stream(_usage|_continuous_usage)?$", name)]
-)
-def test_the_usual_streams_have_shapes(name):
-    """Without this, nothing would show that the quick way is ever taken."""
-    messages = [line for line in re.split(rb"(?<=\n\n)" if b"data:" in body(name) else rb"(?<=\n)", body(name)) if line]
-    form = "sse" if b"data:" in body(name) else "json"
-    outputs = [
-        message for message in messages if b"\ndata:" not in message and decode_body([message])[0].kind == "output"
-    ]
-    shape = Shape.of(outputs[3], form)
-    assert shape is not None
-    texts, ends, _ = shape.run(b"".join(outputs[3:]), 0)
-    assert len(texts) == len(ends) > 5
-    assert json.loads(b'"' + texts[1] + b'"') == assemble_reply(decode_body([outputs[4]])).reasoning_text
