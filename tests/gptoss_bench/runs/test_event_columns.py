@@ -17,78 +17,71 @@ from streams import trace
 
 STREAMS = sorted(path.name.removesuffix(".jsonl") for path in WIRE.glob("*stream*.jsonl"))
 
-COUNTS = st.integers(0, 300) | st.sampled_from([None, -1, 2**31 - 1, 2**31, 10**20, 1.0, 1.5, True, "3", []])
-SECONDS = st.floats(0, 1e6) | st.sampled_from([None, 0, 3, 2**53 + 1, -0.0, -1, 1e18, 1e300, True, "x"])
-TEXTS = st.text(max_size=4) | st.sampled_from(
-    [" a", "\n", '"', "\\", "]}", "data: ", "\n\n", "é", "😀", "\ud83d", "\ude00"]
+TEXTS = st.text(max_size=4) | st.sampled_from([" a", "\n", '"', "\\", "data: ", "\n\n", "é", "😀", "\ud83d", "\ude00"])
+ODD = st.sampled_from([None, "", [], {}, 0, False, True, 3, "x", "error", ["x"], [{"text": "part"}], {"message": "no"}])
+SOME = TEXTS | ODD
+CALLS = st.lists(
+    st.fixed_dictionaries({"function": st.fixed_dictionaries({"name": TEXTS, "arguments": SOME})}), max_size=2
 )
-ODD = st.sampled_from([None, "", [], {}, 0, False, True, 3, "x", ["x"], [{"text": "part"}], {"a": None}])
-UNKNOWN_FIELDS = st.dictionaries(st.sampled_from(["id", "x", "logprobs", "model"]), ODD | TEXTS, max_size=2)
-
-
-def mostly(usual, unusual=ODD, often=8):
-    return st.integers(0, often).flatmap(lambda at: usual if at else unusual)
-
-
-def fields(required, optional, extra=UNKNOWN_FIELDS):
-    """Objects with these keys, and now and then unknown ones."""
-    return st.builds(lambda known, unknown: unknown | known, st.fixed_dictionaries(required, optional=optional), extra)
-
-
-CALLS = st.lists(fields({}, {"function": fields({}, {"name": TEXTS, "arguments": TEXTS | UNKNOWN_FIELDS})}), max_size=2)
-DETAILS = mostly(fields({}, {"reasoning_tokens": COUNTS, "cached_tokens": COUNTS}))
-USAGE = fields(
-    {},
-    {name: COUNTS for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
-    | {name: DETAILS for name in ("completion_tokens_details", "prompt_tokens_details")},
-) | fields(
-    {}, {"input_tokens": COUNTS, "output_tokens": COUNTS, "output_tokens_details": DETAILS, "prompt_tokens": COUNTS}
-)
-TIMINGS = fields(
-    {},
-    {name: COUNTS for name in ("cache_n", "prompt_n", "predicted_n")}
-    | {name: SECONDS for name in ("prompt_ms", "predicted_ms")},
-)
-DELTA = fields(
-    {},
-    {name: mostly(TEXTS) for name in ("content", "reasoning", "reasoning_content")}
-    | {"role": st.just("assistant") | ODD, "tool_calls": mostly(st.just([]), CALLS | ODD)},
-)
-CHOICE = fields(
-    {},
-    {
-        "delta": mostly(DELTA),
-        "text": mostly(TEXTS),
-        "message": mostly(DELTA),
-        "finish_reason": st.sampled_from([None, "stop", "length", ""]) | ODD,
-        "token_ids": mostly(st.lists(COUNTS, max_size=3)),
+COUNTS = st.integers(0, 300) | st.sampled_from([-1, 2**31 - 1, 2**31, 10**20, 1.0, 1.5, float("nan")]) | ODD
+SECONDS = st.floats(0, 1e6) | st.sampled_from([2**53 + 1, -0.0, -1, 1e18, 1e300]) | ODD
+DELTA = ("choices", 0, "delta")
+# values that a field of a message may have, usual and unusual ones
+CHUNK_FIELDS = {
+    **{(*DELTA, key): SOME for key in ("content", "reasoning", "reasoning_content", "role", "x")},
+    (*DELTA, "tool_calls"): CALLS | ODD,
+    **{("choices", 0, key): SOME for key in ("text", "message", "delta", "finish_reason", "logprobs")},
+    ("choices", 0, "message", "content"): SOME,
+    ("choices", 0, "token_ids"): st.lists(COUNTS, max_size=3) | ODD,
+    ("choices", 1): SOME,
+    **{(key,): SOME for key in ("choices", "error", "type", "object", "done", "detail", "id", "usage", "timings")},
+    **{("usage", key): COUNTS for key in ("prompt_tokens", "completion_tokens", "input_tokens", "output_tokens")},
+    **{
+        ("usage", f"{of}_tokens_details", key): COUNTS
+        for of in ("completion", "prompt", "input", "output")
+        for key in ("reasoning_tokens", "cached_tokens")
     },
-)
-PLAIN_CHOICE = fields({"delta": fields({}, {name: TEXTS for name in ("content", "reasoning")})}, {})
-CHUNKS = fields(
-    {"choices": st.lists(PLAIN_CHOICE, min_size=1, max_size=1) | mostly(st.lists(CHOICE, max_size=2))},
-    {
-        "object": mostly(st.just("chat.completion.chunk"), ODD | st.just("error")),
-        "error": mostly(st.none(), ODD | TEXTS),
-        "type": mostly(st.none(), ODD | st.just("error")),
-        "usage": mostly(USAGE),
-        "timings": mostly(TIMINGS),
-    },
-)
-OLLAMA_MESSAGE = fields(
-    {},
-    {name: mostly(TEXTS) for name in ("content", "thinking")} | {"tool_calls": mostly(st.just([]), CALLS | ODD)},
-)
-OLLAMA_LINES = fields(
-    {"done": st.just(False), "message": fields({}, {"content": TEXTS, "thinking": TEXTS})}, {}
-) | fields(
-    {},
-    {"done": mostly(st.booleans()), "message": mostly(OLLAMA_MESSAGE), "done_reason": mostly(TEXTS)}
-    | {name: mostly(TEXTS) for name in ("response", "thinking")}
-    | {name: ODD | st.just("error") for name in ("object", "error", "type", "choices")}
-    | {name: COUNTS for name in ("prompt_eval_count", "eval_count")}
-    | {name: SECONDS for name in ("total_duration", "eval_duration", "load_duration")},
-)
+    **{("timings", key): COUNTS for key in ("cache_n", "prompt_n", "predicted_n")},
+    **{("timings", key): SECONDS for key in ("prompt_ms", "predicted_ms")},
+}
+LINE_FIELDS = {
+    **{("message", key): SOME for key in ("content", "thinking", "role")},
+    ("message", "tool_calls"): CALLS | ODD,
+    **{(key,): SOME for key in ("message", "response", "thinking", "done", "done_reason", "created_at")},
+    **{(key,): SOME for key in ("choices", "error", "type", "object", "stop", "detail")},
+    **{(key,): COUNTS for key in ("prompt_eval_count", "eval_count")},
+    **{(key,): SECONDS for key in ("total_duration", "eval_duration", "load_duration", "prompt_eval_duration")},
+}
+
+
+def messages(path, fields):
+    """Messages with a text here, and a few other fields."""
+    field = st.sampled_from(sorted(fields, key=str)).flatmap(lambda at: st.tuples(st.just(at), fields[at]))
+    return st.builds(lambda text, some: message([(path, text), *some]), TEXTS, st.lists(field, max_size=3))
+
+
+def message(fields):
+    found = {"done": False} if ("message", "content") in dict(fields) else {"choices": [{}]}
+    for path, value in fields:
+        put(found, path, value)
+    return found
+
+
+def put(place, path, value):
+    """Set the value there, unless something else is on the way to it."""
+    for key, after in pairwise(path):
+        if isinstance(place, list) and place:
+            place = place[0]
+        elif isinstance(place, dict):
+            place = place.setdefault(key, [{}] if isinstance(after, int) else {})
+    if isinstance(place, list):
+        place.append(value)
+    elif isinstance(place, dict):
+        place[path[-1]] = value
+
+
+CHUNKS = messages((*DELTA, "content"), CHUNK_FIELDS)
+LINES = messages(("message", "content"), LINE_FIELDS)
 
 
 def written(objects):
@@ -96,7 +89,7 @@ def written(objects):
     return st.builds(
         lambda content, ascii_, tight: json.dumps(
             content, ensure_ascii=ascii_, separators=(",", ":") if tight else None
-        ).encode("utf-8", "surrogatepass"),
+        ).encode("utf-8", "replace"),
         objects,
         st.booleans(),
         st.booleans(),
@@ -118,42 +111,28 @@ OTHER_JSON = [
 ]
 BROKEN = st.builds(  # one byte of a message replaced
     lambda message, at, byte: message[: at % len(message)] + byte + message[at % len(message) + 1 :],
-    written(CHUNKS | OLLAMA_LINES),
+    written(CHUNKS | LINES),
     st.integers(0, 1_000),
     st.binary(max_size=2),
 )
-MESSAGES = written(CHUNKS) | written(OLLAMA_LINES) | BROKEN | st.sampled_from(OTHER_JSON)
-SSE_BETWEEN = [
-    b": ping\n\n",
-    b"event: error\n",
-    b"id: 1\n",
-    b"\n",
-    b"\r\n",
-    b"retry: 5\n\n",
-    b"data: {\ndata: }\n\n",
-    b"\n\n",
-]
-JSON_BETWEEN = [b"\n", b" ", b'{\n "a": 1\n}\n', b"\r\n", b"x\n"]
+OTHERS = written(CHUNKS) | written(LINES) | BROKEN | st.sampled_from(OTHER_JSON)
+SSE_BETWEEN = [b": ping\n\n", b"event: error\n", b"id: 1\n", b"\n", b"retry: 5\n\n", b"data: {\ndata: }\n\n", b"\n\n"]
+JSON_BETWEEN = [b"\n", b" ", b'{\n "a": 1\n}\n', b"x\n"]
+STARTS = [b"data: "] * 8 + [b"data:", b"data:  ", b"event: error\ndata: "]
+CUTS = st.lists(st.integers(0, 10_000), max_size=12)
 
 
-def sse_streams():
-    blocks = st.builds(
-        lambda start, message, end: start + message + end,
-        st.sampled_from([b"data: "] * 8 + [b"data:", b"data:  ", b"event: error\ndata: "]),
-        written(CHUNKS) | written(CHUNKS) | MESSAGES,
-        st.sampled_from([b"\n\n"] * 8 + [b"\n\n\n", b"\r\n\r\n", b"\n"]),
-    )
-    return st.lists(blocks | st.sampled_from(SSE_BETWEEN), max_size=8).map(b"".join)
-
-
-def json_streams():
-    lines = st.builds(
-        lambda start, line, end: start + line + end,
-        st.sampled_from([b""] * 8 + [b" "]),
-        written(OLLAMA_LINES) | written(OLLAMA_LINES) | MESSAGES,
-        st.sampled_from([b"\n"] * 8 + [b"\n\n", b"\r\n", b""]),
-    )
-    return st.lists(lines | st.sampled_from(JSON_BETWEEN), max_size=8).map(b"".join)
+def streams(openings, starts, usual, ends, between):
+    """Bodies of mostly usual messages; now and then with CR LF, which are the ends of lines of some servers."""
+    content = st.integers(0, 5).flatmap(lambda at: usual if at else OTHERS)
+    blocks = st.builds(lambda *parts: b"".join(parts), st.sampled_from(starts), content, st.sampled_from(ends))
+    body = st.tuples(
+        st.integers(0, 3).flatmap(lambda at: st.just(openings[0]) if at else st.sampled_from(openings)),
+        st.lists(st.integers(0, 5).flatmap(lambda at: blocks if at else st.sampled_from(between)), max_size=8).map(
+            b"".join
+        ),
+    ).map(b"".join)
+    return st.integers(0, 9).flatmap(lambda at: body if at else body.map(lambda raw: raw.replace(b"\n", b"\r\n")))
 
 
 def by_decoder_alone():
@@ -175,19 +154,34 @@ def split(raw, cuts):
     return [raw[start:end] for start, end in pairwise([0, *ends])]
 
 
-CUTS = st.lists(st.integers(0, 10_000), max_size=12)
+@settings(max_examples=200)
+@given(
+    streams(
+        [b"data: {}\n\n", b"", b": ping\n\n", b"\n", b"\xef\xbb\xbf", b"data: [DONE]\n\n"],
+        STARTS,
+        written(CHUNKS),
+        [b"\n\n"] * 8 + [b"\n\n\n", b"\n"],
+        SSE_BETWEEN,
+    ),
+    CUTS,
+)
+def test_sse(raw, cuts):
+    assert_same(split(raw, cuts))
 
 
-@settings(max_examples=100)
-@given(sse_streams(), st.sampled_from([b"", b": ping\n\n", b"\n", b"\xef\xbb\xbf", b"data: [DONE]\n\n"]), CUTS)
-def test_sse(raw, opening, cuts):
-    assert_same(split(opening + raw, cuts))
-
-
-@settings(max_examples=100)
-@given(json_streams(), st.sampled_from([b"", b"{}\n", b"\n", b"\xef\xbb\xbf", b"{\n"]), CUTS)
-def test_ndjson(raw, opening, cuts):
-    assert_same(split(opening + raw, cuts))
+@settings(max_examples=200)
+@given(
+    streams(
+        [b"{}\n", b"", b"\n", b"\xef\xbb\xbf", b"{\n"],
+        [b""] * 8 + [b" "],
+        written(LINES),
+        [b"\n"] * 8 + [b"\n\n", b""],
+        JSON_BETWEEN,
+    ),
+    CUTS,
+)
+def test_ndjson(raw, cuts):
+    assert_same(split(raw, cuts))
 
 
 CHUNK = '{"choices":[{"delta":{"content":"%s"}}]%s}'
