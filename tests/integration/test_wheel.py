@@ -65,6 +65,12 @@ def test_the_package_is_imported_from_the_wheel(environment: dict[str, str], ins
     assert all(file.startswith(str(installed)) for file in done.stdout.split())
 
 
+def test_the_console_command_is_installed(environment: dict[str, str], installed: Path) -> None:
+    command = [str(installed / "bin" / "gptoss-bench"), "--version"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("gptoss-bench ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "shown"),
     [

@@ -7,7 +7,7 @@ import typer
 
 from gptoss_bench.cli.options import Json, share_option
 from gptoss_bench.cli.output import coloured, print_json
-from gptoss_bench.cli.run_ids import find_run
+from gptoss_bench.cli.run_ids import complete_run, find_run
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +21,12 @@ can differ by more, because requests within a load are correlated: `load --until
 
 
 def compare(
-    first: Annotated[str, typer.Argument(metavar="FIRST", help="run, or result file of another tool")],
-    second: Annotated[str, typer.Argument(metavar="SECOND", help="result to compare with it")],
+    first: Annotated[
+        str, typer.Argument(metavar="FIRST", help="run, or result file of another tool", autocompletion=complete_run)
+    ],
+    second: Annotated[
+        str, typer.Argument(metavar="SECOND", help="result to compare with it", autocompletion=complete_run)
+    ],
     *,
     same: Annotated[float | None, share_option("largest difference that counts as the same (default: 3%)")] = None,
     as_json: Json = False,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from gptoss_bench.cli.run_ids import find_run
+from gptoss_bench.cli.run_ids import complete_run, find_run
 from gptoss_client import UsageError
 
 PICTURE_FORMATS = (".svg", ".png", ".pdf")
@@ -14,7 +14,10 @@ EXAMPLE = """example, a run of this kit beside the results of other tools for th
 
 
 def draw(
-    results: Annotated[list[str], typer.Argument(metavar="RUN-OR-FILE", help="runs, or result files of other tools")],
+    results: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN-OR-FILE", help="runs, or result files of other tools", autocompletion=complete_run),
+    ],
     *,
     out: Annotated[Path, typer.Option(metavar="FILE", help=f"picture to write: {', '.join(PICTURE_FORMATS)}")],
 ) -> int:

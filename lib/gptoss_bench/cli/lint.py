@@ -7,7 +7,7 @@ import typer
 
 from gptoss_bench.cli.options import Json
 from gptoss_bench.cli.output import coloured, print_json
-from gptoss_bench.cli.run_ids import find_run
+from gptoss_bench.cli.run_ids import complete_run, find_run
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ Exit code 3 if a rule of severity error fires. For several results, their differ
 
 def lint(
     results: Annotated[
-        list[str] | None, typer.Argument(metavar="RUN-OR-FILE", help="runs, or result files of other tools")
+        list[str] | None,
+        typer.Argument(metavar="RUN-OR-FILE", help="runs, or result files of other tools", autocompletion=complete_run),
     ] = None,
     *,
     rules: Annotated[bool, typer.Option("--rules", help="list the rules and why they matter")] = False,

@@ -11,11 +11,12 @@ import typer
 
 from gptoss_bench.cli.options import FieldOption, Json, ResultsFolder, build_record, field_options, share_option
 from gptoss_bench.cli.output import coloured
-from gptoss_client import LoadPlan, RunFailed, Trace, TraceCallback, UsageError
+from gptoss_client import LoadPlan, RunFailed, UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.engines import ServerChoice
     from gptoss_bench.session import Session
+    from gptoss_client import Trace, TraceCallback
 
 EXAMPLE = """example, the write-up's own load:
   gptoss-bench load --url http://127.0.0.1:8000 --model openai/gpt-oss-20b \\
@@ -28,7 +29,7 @@ REQUESTS = 1024
 PLAN_OPTIONS = {
     "concurrency": FieldOption("slots of the closed loop", ("--concurrency", "-c"), default=64),
     "requests": FieldOption(
-        "requests to send", ("--requests", "-n"), default=None, show_default=f"{REQUESTS}, unless --duration is given"
+        f"requests to send (default: {REQUESTS}, unless --duration is given)", ("--requests", "-n"), default=None
     ),
     "duration_s": FieldOption(
         "send for this many seconds instead of a number of requests", ("--duration",), metavar="S"
@@ -137,7 +138,7 @@ async def _trial(plan: LoadPlan, server: "ServerChoice", results: Path | None, a
 
 
 @contextlib.contextmanager
-def _progress_bar(plan: LoadPlan) -> Iterator[TraceCallback]:
+def _progress_bar(plan: LoadPlan) -> Iterator["TraceCallback"]:
     """Show a progress bar on stderr, if that is a terminal."""
     from tqdm import tqdm
 
@@ -147,7 +148,7 @@ def _progress_bar(plan: LoadPlan) -> Iterator[TraceCallback]:
     total = None if plan.requests is None else plan.warmup + plan.requests + sum(levels)
     with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
 
-        def step(trace: Trace) -> None:
+        def step(trace: "Trace") -> None:
             bar.update()
 
         yield step

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 @cache
 def command_group() -> TyperGroup:
     """Return the group of all commands, without their modules."""
-    app = typer.Typer(cls=TyperGroup, no_args_is_help=False)
+    app = typer.Typer(cls=_Group)
     app.callback(invoke_without_command=True, epilog="`gptoss-bench COMMAND --help` has the options and an example.")(
         _without_command
     )
@@ -93,6 +93,17 @@ def load_command(name: str) -> TyperCommand:
     command = typer.main.get_command(app)
     assert isinstance(command, TyperCommand)
     return command
+
+
+class _Group(TyperGroup):
+    """The group of all commands; its own options are flags."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for flag in params:
+            # For a flag without a default typer imports pydantic, before `--help` of a command too.
+            flag.default = flag.default or False
+        return params
 
 
 class _LazyCommand(TyperCommand):

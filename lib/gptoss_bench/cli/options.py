@@ -34,7 +34,7 @@ def share_option(help_text: str) -> Any:
 
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")]
 ResultsFolder = Annotated[
-    Path | None, typer.Option(metavar="DIR", show_default="results", help="folder that holds runs/<run>")
+    Path | None, typer.Option(metavar="DIR", help="folder that holds runs/<run> (default: results)")
 ]
 
 
@@ -47,7 +47,6 @@ class FieldOption:
     type: Any = None
     default: Any = ...
     metavar: str | None = None
-    show_default: bool | str = True
 
 
 def field_options(record: type, options: Mapping[str, FieldOption], panel: str) -> Callable[[Function], Function]:
@@ -64,9 +63,7 @@ def field_options(record: type, options: Mapping[str, FieldOption], panel: str) 
         field = declared[name]
         default = field.default if option.default is ... else option.default
         flags = option.flags or (f"--{name.replace('_', '-')}",)
-        info = typer.Option(
-            *flags, help=option.help, metavar=option.metavar, show_default=option.show_default, rich_help_panel=panel
-        )
+        info = typer.Option(*flags, help=option.help, metavar=option.metavar, rich_help_panel=panel)
         kind = Annotated[option.type or field.type, info]  # type: ignore[valid-type]
         return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
 

@@ -10,7 +10,7 @@ import typer
 
 from gptoss_bench.cli.options import Json
 from gptoss_bench.cli.output import print_json
-from gptoss_bench.cli.run_ids import find_run
+from gptoss_bench.cli.run_ids import complete_run, find_run
 from gptoss_client import UsageError
 
 EXAMPLE = "example: gptoss-bench rebuild --check 20261124T090000Z-load-0a1b2c"
@@ -18,7 +18,9 @@ SAME = "the same"
 
 
 def rebuild(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="id or folder of a finished run")],
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="id or folder of a finished run", autocompletion=complete_run)
+    ],
     *,
     check: Annotated[
         bool, typer.Option("--check", help="compare and write nothing; exit code 1 if a file would differ")

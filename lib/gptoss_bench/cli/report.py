@@ -7,14 +7,17 @@ from typing import Annotated
 import typer
 
 from gptoss_bench.cli.options import ResultsFolder
-from gptoss_bench.cli.run_ids import find_run, nearest_runs
+from gptoss_bench.cli.run_ids import complete_run, find_run, nearest_runs
 from gptoss_client import UsageError
 
 EXAMPLE = "example: gptoss-bench report 20261124T090000Z-vllm-h100-0a1b2c --usd-per-hour 3.5"
 
 
 def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="id or folder of a run", show_default=False)] = "",
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="id or folder of a run", show_default=False, autocompletion=complete_run),
+    ] = "",
     *,
     results: ResultsFolder = None,
     out: Annotated[

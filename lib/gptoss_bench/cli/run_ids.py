@@ -1,6 +1,7 @@
 """Find a run by its id or its folder, and name the nearest ids where there is none."""
 
 import difflib
+import glob
 from pathlib import Path
 
 from gptoss_bench import paths
@@ -20,6 +21,11 @@ def find_run(name: str | Path, results: Path | None = None) -> Path:
             return path
     near = given.parent if any(given.parent.glob("*/manifest.json")) else runs
     raise UsageError(f"there is no run {str(name)!r} and no such path; {nearest_runs(given.name, near)}")
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """Return the ids of runs that begin with this text, for the completion of a shell."""
+    return sorted(file.parent.name for file in paths.RUNS.glob(f"{glob.escape(incomplete)}*/manifest.json"))
 
 
 def nearest_runs(name: str, runs: Path) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gptoss_bench.cli.options import ResultsFolder
-from gptoss_bench.cli.run_ids import find_run
+from gptoss_bench.cli.run_ids import complete_run, find_run
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def site(
         typer.Argument(
             metavar="RUN",
             help="ids of runs; the evidence of a run of verdicts is included (default: the newest run of verdicts)",
+            autocompletion=complete_run,
         ),
     ] = None,
     *,
