@@ -3,12 +3,13 @@
 import pytest
 
 from browser import a_browser, needs_browser
+from gptoss_bench.calibration.accuracy import CalibrationLevel, compare_with_log, measured_tables
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.supervisor import descendants
-from gptoss_bench.notebook.live_overhead import errors_agree, level_of_run
+from gptoss_bench.notebook.live_overhead import errors_agree
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.load_process import LoadProcess
 from gptoss_client.plan import LoadPlan
@@ -145,6 +146,12 @@ def test_the_error_bar_with_the_panel_open_is_that_of_a_load_without_a_panel(whe
         tab.picture("explore-watched")
         assert tab.circles() > 0
     log = read_send_log(tmp_path / "send_log.parquet").events
-    found = [[level_of_run(Run.load(path), log, path.name, 40) for path in pair] for pair in pairs]
+
+    def level(path) -> CalibrationLevel:
+        run = Run.load(path)
+        tables, cpu_share = measured_tables(run), run.summary["client"]["cpu_share"]
+        return compare_with_log(path.name, (plan["concurrency"], 40), tables, log, cpu_share)
+
+    found = [[level(path) for path in pair] for pair in pairs]
     # A hiccup of the machine in one of them is no effect of watching.
     assert any(errors_agree(pair) and all(one.trusted for one in pair) for pair in found), found

@@ -3,14 +3,14 @@ from .accuracy import (
     STOCK_CLIENT,
     TRUSTED_ERROR_SHARE,
     CalibrationLevel,
+    ClientTables,
+    compare_with_log,
     levels_table,
-    match_events,
-    stream_numbers,
-    summarise_level,
+    measured_tables,
     trust_limit_text,
     trusted_up_to_events_s,
-    ttft_errors_s,
 )
+from .measure import calibration_plans, measure_levels
 from .peers.registry import PEERS_DIR, choose_peers
 from .peers.run import PEER_LOADS, compare_clients
 from .peers.table import PeerBench, create_peer_bench, load_peer_bench, write_peer_bench
@@ -18,7 +18,6 @@ from .reference.engine import serve_reference
 from .reference.plan import REFERENCE_PLAN_CHOICES, ReferencePlan
 from .reference.send_log import read_send_log, send_log_table, server_lateness_ms, write_send_log
 from .reference.server import ReferenceServer
-from .self_test import measure_levels
 
 __all__ = [
     "KIT_CLIENT",
@@ -28,25 +27,25 @@ __all__ = [
     "STOCK_CLIENT",
     "TRUSTED_ERROR_SHARE",
     "CalibrationLevel",
+    "ClientTables",
     "PeerBench",
     "ReferencePlan",
     "ReferenceServer",
+    "calibration_plans",
     "choose_peers",
     "compare_clients",
+    "compare_with_log",
     "create_peer_bench",
     "levels_table",
     "load_peer_bench",
-    "match_events",
     "measure_levels",
+    "measured_tables",
     "read_send_log",
     "send_log_table",
     "serve_reference",
     "server_lateness_ms",
-    "stream_numbers",
-    "summarise_level",
     "trust_limit_text",
     "trusted_up_to_events_s",
-    "ttft_errors_s",
     "write_peer_bench",
     "write_send_log",
 ]

@@ -6,13 +6,14 @@ The tables are those of a run. Used are `request_id`, `sent_ns`, `ttft_s` of the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from gptoss_bench.calibration.reference.stream import STREAM_ID
+from gptoss_bench.runs import Run
 from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE, client_bound_reasons, non_null, percentile
 from gptoss_client import NS_PER_S, Trace
 
@@ -57,6 +58,44 @@ class CalibrationLevel:
     server_late: ErrorSpread
     trusted: bool
     client_bound: bool | None
+
+
+class ClientTables(NamedTuple):
+    """What a client reports of a load: request table, event table, and the server's stream number by request_id."""
+
+    requests: pd.DataFrame
+    events: pd.DataFrame
+    streams: "pd.Series[int]"
+
+
+def measured_tables(run: Run) -> ClientTables:
+    """Return the tables of the measured phase of a run against a reference server."""
+    requests, events = (table[table["phase"] == "measure"] for table in (run.requests, run.events))
+    streams = stream_numbers(run.traces())
+    return ClientTables(requests, events, streams[streams.index.isin(requests["request_id"])])
+
+
+def compare_with_log(
+    client: str, planned: tuple[int, float], tables: ClientTables, log: pd.DataFrame, cpu_share: float
+) -> CalibrationLevel:
+    """Return the errors of one client under one load.
+
+    Args:
+        client: Name of the client.
+        planned: Number of streams and tokens/s of each.
+        tables: The client's tables.
+        log: Send log of the reference server (SEND_LOG_COLUMNS).
+        cpu_share: Share of one core that the client used.
+    """
+    requests, events, streams = tables
+    return summarise_level(
+        client,
+        planned,
+        requests,
+        matched=match_events(events, streams, log),
+        ttft_errors=ttft_errors_s(requests, streams, log),
+        cpu_share=cpu_share,
+    )
 
 
 def stream_numbers(traces: Iterable[Trace]) -> pd.Series:

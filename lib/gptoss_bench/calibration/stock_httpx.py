@@ -8,15 +8,15 @@ from typing import Any
 import httpx
 import pandas as pd
 
+from gptoss_bench.calibration.accuracy import ClientTables
 from gptoss_client import Endpoint, LoadPlan, request_body, request_path
 
 
-async def run_stock_httpx(plan: LoadPlan, endpoint: Endpoint) -> tuple[pd.DataFrame, pd.DataFrame, pd.Series]:
+async def run_stock_httpx(plan: LoadPlan, endpoint: Endpoint) -> ClientTables:
     """Send a closed loop of `plan.concurrency` requests after one wave of warm-up, and return the measured tables.
 
-    The result is a request table (request_id, sent_ns, ttft_s), an event table (request_id, event, arrival_ns, itl_s)
-    and the reference server's stream number by request_id. Only the columns that `accuracy` needs are recorded, so the
-    cost is a lower bound.
+    The request table has request_id, sent_ns and ttft_s, the event table request_id, event, arrival_ns and itl_s:
+    only what `accuracy` needs is recorded, so the cost is a lower bound.
     """
     body, path = request_body(plan, endpoint, 0), request_path(endpoint.dialect)
     requests: list[tuple[int, int, float]] = []
@@ -53,7 +53,7 @@ async def run_stock_httpx(plan: LoadPlan, endpoint: Endpoint) -> tuple[pd.DataFr
         streams.clear()
         planned = plan.requests or plan.concurrency
         await asyncio.gather(*(slot(http, range(at, planned, plan.concurrency)) for at in range(plan.concurrency)))
-    return (
+    return ClientTables(
         pd.DataFrame(requests, columns=["request_id", "sent_ns", "ttft_s"]),
         pd.DataFrame(events, columns=["request_id", "event", "arrival_ns", "itl_s"]),
         pd.Series(streams, dtype="int64", name="stream"),

@@ -5,25 +5,19 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from gptoss_bench.calibration import (
     TRUSTED_ERROR_SHARE,
     CalibrationLevel,
-    ReferencePlan,
-    match_events,
+    calibration_plans,
+    compare_with_log,
+    measured_tables,
     read_send_log,
     serve_reference,
-    stream_numbers,
-    summarise_level,
-    ttft_errors_s,
 )
 from gptoss_bench.engines import ServerChoice
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import render_live_view
-from gptoss_bench.runs import Run
 from gptoss_bench.session import LoadProcess
-from gptoss_client import LoadPlan, UsageError
 
 UNWATCHED, WATCHED = "no live view", "live view, twice a second"
 OVERHEAD_COLUMNS = ["client", "streams", "tokens_s", "ttft_error_p50_ms", "ttft_error_p99_ms", "itl_error_p99_ms"]
@@ -38,10 +32,7 @@ async def measure_overhead(
     Each load has a process of its own; the live view runs in this one, as in the run panel. Raises UsageError for an
     invalid load and RunFailed for an incomplete one.
     """
-    if tokens_s <= 0:
-        raise UsageError(f"tokens/s of a stream must be above 0, not {tokens_s}")
-    pace = ReferencePlan(itl_s=1 / tokens_s, tokens=tokens)
-    plan = LoadPlan(concurrency=streams, requests=streams * waves, warmup=streams, max_tokens=tokens, timeout_s=120)
+    pace, plan = calibration_plans(streams, tokens_s, tokens=tokens, waves=waves)
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch)
         async with serve_reference(pace, where) as endpoint:
@@ -53,7 +44,10 @@ async def measure_overhead(
                 if view is not None:
                     await view
         log = read_send_log(where / "send_log.parquet").events
-        return [level_of_run(run, log, name, tokens_s) for name, run in runs.items()]
+        return [
+            compare_with_log(name, (streams, tokens_s), measured_tables(run), log, run.summary["client"]["cpu_share"])
+            for name, run in runs.items()
+        ]
 
 
 async def _show_live_view(load: LoadProcess) -> None:
@@ -61,21 +55,6 @@ async def _show_live_view(load: LoadProcess) -> None:
     while load.ended is None:
         render_live_view(await asyncio.to_thread(follower.poll), load.run_id)
         await asyncio.sleep(POLL_S)
-
-
-def level_of_run(run: Run, log: pd.DataFrame, name: str, tokens_s: float) -> CalibrationLevel:
-    """Return the errors of the measured phase of a run, against the send log of its reference server."""
-    requests, events = (table[table["phase"] == "measure"] for table in (run.requests, run.events))
-    streams = stream_numbers(run.traces())
-    streams = streams[streams.index.isin(requests["request_id"])]
-    return summarise_level(
-        name,
-        (run.manifest["parameters"]["concurrency"], tokens_s),
-        requests,
-        matched=match_events(events, streams, log),
-        ttft_errors=ttft_errors_s(requests, streams, log),
-        cpu_share=run.summary["client"]["cpu_share"],
-    )
 
 
 def errors_agree(levels: Sequence[CalibrationLevel]) -> bool:

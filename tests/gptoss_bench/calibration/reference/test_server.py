@@ -255,7 +255,7 @@ def test_ctrl_c_writes_the_log_of_what_was_under_way(tmp_path):
     assert 1 <= len(server.log.events) < 3000
 
 
-@pytest.mark.parametrize("dialect", [None, "openai", "ollama"])
+@pytest.mark.parametrize("dialect", ["", "openai", "ollama"])
 def test_the_kit_attaches_and_says_what_it_is(tmp_path, dialect):
     with served(tmp_path, seed=9) as server:
         endpoint = asyncio.run(attach(server.url, "", dialect))

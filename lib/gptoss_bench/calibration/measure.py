@@ -6,16 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from gptoss_bench.calibration.accuracy import (
     KIT_CLIENT,
     STOCK_CLIENT,
     CalibrationLevel,
-    match_events,
-    stream_numbers,
-    summarise_level,
-    ttft_errors_s,
+    compare_with_log,
+    measured_tables,
 )
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
@@ -24,6 +20,18 @@ from gptoss_bench.calibration.stock_httpx import run_stock_httpx
 from gptoss_bench.runs import RunFolder
 from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE
 from gptoss_client import Endpoint, LoadPlan, RunFailed, UsageError, run_load
+
+
+def calibration_plans(streams: int, tokens_s: float, *, tokens: int, waves: int) -> tuple[ReferencePlan, LoadPlan]:
+    """Return what the reference server does and what the client sends at one level. Raises UsageError if invalid.
+
+    `tokens_s` is the tokens/s of each stream, `waves` the number of measured waves of `streams` requests, after one
+    wave of warm-up. The server's TTFT is 200 ms.
+    """
+    if tokens_s <= 0:
+        raise UsageError(f"tokens/s of a stream must be above 0, not {tokens_s}")
+    load = LoadPlan(concurrency=streams, requests=streams * waves, warmup=streams, max_tokens=tokens, timeout_s=120)
+    return ReferencePlan(itl_s=1 / tokens_s, tokens=tokens), load
 
 
 async def measure_level(
@@ -45,10 +53,7 @@ async def measure_level(
         UsageError: The load is not valid.
         RunFailed: The load is incomplete.
     """
-    if tokens_s <= 0:
-        raise UsageError(f"tokens/s of a stream must be above 0, not {tokens_s}")
-    pace = ReferencePlan(itl_s=1 / tokens_s, tokens=tokens)
-    plan = LoadPlan(concurrency=streams, requests=streams * waves, warmup=streams, max_tokens=tokens, timeout_s=120)
+    pace, plan = calibration_plans(streams, tokens_s, tokens=tokens, waves=waves)
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch)
         async with serve_reference(pace, where) as endpoint:
@@ -63,14 +68,11 @@ async def measure_level(
             raise RunFailed(reason)
         run = folder.finish({})
         log = read_send_log(where / "send_log.parquet").events
-        numbers = stream_numbers(run.traces())
-        requests = run.requests[run.requests["phase"] == "measure"]
-        events = run.events[run.events["phase"] == "measure"]
-        numbers = numbers[numbers.index.isin(requests["request_id"])]
+        tables = measured_tables(run)
     planned = (streams, tokens_s)
-    found = [_level(KIT_CLIENT, planned, (requests, events, numbers), log, kit_share)]
+    found = [compare_with_log(KIT_CLIENT, planned, tables, log, kit_share)]
     if stock_tables is not None:
-        found.append(_level(STOCK_CLIENT, planned, stock_tables, log, stock_share))
+        found.append(compare_with_log(STOCK_CLIENT, planned, stock_tables, log, stock_share))
     return found, endpoint
 
 
@@ -94,24 +96,6 @@ async def measure_levels(
         if both[0].cpu_share > CLIENT_BOUND_CPU_SHARE:
             break
     return found, replace(endpoint, label=None, facts={})
-
-
-def _level(
-    client: str,
-    planned: tuple[int, float],
-    tables: tuple[pd.DataFrame, pd.DataFrame, pd.Series],
-    log: pd.DataFrame,
-    cpu_share: float,
-) -> CalibrationLevel:
-    requests, events, streams = tables
-    return summarise_level(
-        client,
-        planned,
-        requests,
-        matched=match_events(events, streams, log),
-        ttft_errors=ttft_errors_s(requests, streams, log),
-        cpu_share=cpu_share,
-    )
 
 
 def _cpu_share(began_s: float, cpu_s: float) -> float:
