@@ -4,6 +4,7 @@ Names, shapes and order are those of `GptOssForCausalLM` in transformers; a test
 """
 
 import json
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -87,7 +88,9 @@ class Architecture:
         Raises UsageError if a field is missing or out of range, or the quantisation is not supported.
         """
         if config.get("model_type") != "gpt_oss":
-            raise UsageError(f"{name}: model_type is {config.get('model_type')!r}, only 'gpt_oss' is supported")
+            raise UsageError(
+                f"{name}: model_type is {reprlib.repr(config.get('model_type'))}, only 'gpt_oss' is supported"
+            )
         needed = {field.name for field in fields(cls)} - {"name", "quantisation"}
         if missing := sorted(needed - config.keys()):
             raise UsageError(f"{name}: the config is missing {', '.join(missing)}; pass the model's own config.json")
@@ -166,13 +169,13 @@ def _packed(tensor: Allocation) -> Iterator[Allocation]:
 def _size(name: str, field: str, value: "JsonValue") -> int:
     if type(value) is not int or not 1 <= value <= LARGEST_VALUES[field]:
         most = LARGEST_VALUES[field]
-        raise UsageError(f"{name}: {field} is {value!r}, it must be a whole number from 1 to {most:,}")
+        raise UsageError(f"{name}: {field} is {reprlib.repr(value)}, it must be a whole number from 1 to {most:,}")
     return value
 
 
 def _flag(name: str, field: str, value: "JsonValue") -> bool:
     if type(value) is not bool:
-        raise UsageError(f"{name}: {field} is {value!r}, it must be true or false")
+        raise UsageError(f"{name}: {field} is {reprlib.repr(value)}, it must be true or false")
     return value
 
 
@@ -180,16 +183,22 @@ def _layer_types(name: str, kinds: "JsonValue", depth: int) -> tuple[str, ...]:
     if not isinstance(kinds, list | tuple) or len(kinds) != depth:
         raise UsageError(f"{name}: layer_types must list {depth} layers, the value of num_hidden_layers")
     if strange := [kind for kind in kinds if kind not in (SLIDING, FULL)]:
-        raise UsageError(f"{name}: layer_types holds {strange[0]!r}; only {SLIDING} and {FULL} are supported")
+        raise UsageError(
+            f"{name}: layer_types holds {reprlib.repr(strange[0])}; only {SLIDING} and {FULL} are supported"
+        )
     return tuple(map(str, kinds))
 
 
 def _quantisation(name: str, packing: "JsonValue") -> str | None:
     if not isinstance(packing, Mapping):
-        raise UsageError(f"{name}: quantization_config is {packing!r}, it must be an object with quant_method")
+        raise UsageError(
+            f"{name}: quantization_config is {reprlib.repr(packing)}, it must be an object with quant_method"
+        )
     method = packing.get("quant_method")
     if method not in (None, "mxfp4"):
-        raise UsageError(f"{name}: quantisation {method!r} is not supported; use a checkpoint with mxfp4 or none")
+        raise UsageError(
+            f"{name}: quantisation {reprlib.repr(method)} is not supported; use a checkpoint with mxfp4 or none"
+        )
     return method and str(method)
 
 
@@ -203,6 +212,6 @@ def read_architectures(text: str) -> Catalogue[Architecture]:
     """Parse {name: {"config": the fields of a config.json}}. Raises UsageError for anything else."""
     try:
         configs = {name: entry["config"] for name, entry in json.loads(text).items()}
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
         raise UsageError(f"architectures.json is not {{name: {{config: ...}}}} ({error}); correct the file") from error
     return Catalogue({name: Architecture.from_config(name, config) for name, config in configs.items()})
