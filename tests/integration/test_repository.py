@@ -200,7 +200,7 @@ def test_the_comparison_in_the_readme_is_that_of_the_bench_that_it_links():
     [bench_id] = re.findall(r"\(results/bench/([^/]+)/tables.md\)", section)
     found = load_peer_bench(paths.RESULTS / "bench" / bench_id)
     assert (found.path / "tables.md").read_text() == found.markdown() + "\n"
-    assert found.manifest["code"]["dirty"] is False
+    assert found.manifest.code.dirty is False
     medians = peer_medians(found.rows)
     [load] = re.findall(r"^(.+?), of the four loads in", section, re.MULTILINE)
     numbers = ["ttft_p99_ms", "itl_p99_ms", "cpu_us", "memory_mib"]

@@ -13,7 +13,7 @@ from .accuracy import (
 from .measure import calibration_plans, measure_levels
 from .peers.registry import PEERS_DIR, choose_peers
 from .peers.run import PEER_LOADS, compare_clients
-from .peers.table import PeerBench, create_peer_bench, load_peer_bench, write_peer_bench
+from .peers.table import PeerBench, PeerBenchManifest, create_peer_bench, load_peer_bench, write_peer_bench
 from .reference.engine import serve_reference
 from .reference.plan import REFERENCE_PLAN_CHOICES, ReferencePlan
 from .reference.send_log import read_send_log, send_log_table, server_lateness_ms, write_send_log
@@ -29,6 +29,7 @@ __all__ = [
     "CalibrationLevel",
     "ClientTables",
     "PeerBench",
+    "PeerBenchManifest",
     "ReferencePlan",
     "ReferenceServer",
     "calibration_plans",

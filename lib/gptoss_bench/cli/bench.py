@@ -64,8 +64,7 @@ def bench(
     except BaseException:
         folder.rmdir()  # still empty
         raise
-    facts = {"rounds": rounds, "absent": absent}
-    found = write_peer_bench(folder, rows, planned, facts)
+    found = write_peer_bench(folder, rows, planned, rounds=rounds, absent=absent)
     if as_json:
         print_json(
             {"bench_folder": found.path, "absent": absent, "rows": json.loads(found.rows.to_json(orient="records"))}

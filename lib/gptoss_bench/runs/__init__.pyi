@@ -34,7 +34,7 @@ from .manifest import (
     package_versions,
     run_caption,
 )
-from .record import Record, number_at, value_at
+from .record import Record, number_at, read_record, value_at, write_record
 from .request_detail import request_events, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
 from .spool import read_spool_from
@@ -165,6 +165,7 @@ __all__ = [
     "number_at",
     "package_versions",
     "read_event_columns",
+    "read_record",
     "read_requests",
     "read_spool_from",
     "request_events",
@@ -174,5 +175,6 @@ __all__ = [
     "split_labels",
     "tiny_model_label",
     "value_at",
+    "write_record",
     "write_tables",
 ]

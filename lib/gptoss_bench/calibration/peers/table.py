@@ -5,17 +5,26 @@ The folder has rows.csv, one row per run of a client, manifest.json, and both as
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from gptoss_bench.calibration.accuracy import KIT_CLIENT
 from gptoss_bench.calibration.peers.reports import MEANS
 from gptoss_bench.calibration.peers.run import PeerLoad
-from gptoss_bench.files import replacing, write_json
-from gptoss_bench.runs import code_version, machine_facts, new_run_id, package_versions
+from gptoss_bench.files import replacing
+from gptoss_bench.runs import (
+    CodeVersion,
+    Machine,
+    Record,
+    code_version,
+    machine_facts,
+    new_run_id,
+    package_versions,
+    read_record,
+    write_record,
+)
 from gptoss_bench.stats import non_null
 from gptoss_client import UsageError
 
@@ -30,6 +39,34 @@ TABLE_COLUMNS = {
 NUMBERS = [*TABLE_COLUMNS, "loading_us", "true_itl_p50_ms"]
 LEAST_GAP_MS = 0.1  # with shorter gaps, even a client that reports a gap of 0 has a small error
 MEASURED = ["ttft_p50_ms", "ttft_p99_ms", "itl_p99_ms", "cpu_s", "loading_cpu_s", "memory_mib", "true_itl_p50_ms"]
+
+
+class PeerBenchManifest(Record):
+    """What a bench ran: rounds, loads, and the versions of the clients; with machine, code and packages of this kit."""
+
+    schema_version: int
+    bench_id: str
+    rounds: int
+    absent: dict[str, str]
+    """The reason by client that is not installed."""
+    versions: dict[str, str]
+    loads: list[PeerLoad]
+    code: CodeVersion
+    machine: Machine
+    packages: dict[str, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class PeerBench:
+    """A bench read from disk; `rows` has the columns of `PeerRow`."""
+
+    path: Path
+    manifest: PeerBenchManifest
+    rows: pd.DataFrame
+
+    def markdown(self) -> str:
+        """Return the tables and their notes."""
+        return peer_bench_markdown(self.rows, self.manifest)
 
 
 def peer_medians(rows: pd.DataFrame) -> pd.DataFrame:
@@ -70,16 +107,13 @@ def best_peer_ratios(one_load: pd.DataFrame) -> dict[str, float | None]:
     return found
 
 
-def peer_bench_markdown(rows: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """Return a table per load, with the ratio of the best peer to this kit, and notes.
-
-    `facts` is the bench's manifest: `rounds`, `absent`, `versions`.
-    """
+def peer_bench_markdown(rows: pd.DataFrame, manifest: PeerBenchManifest) -> str:
+    """Return a table per load, with the ratio of the best peer to this kit, and notes."""
     medians = peer_medians(rows)
     parts = []
     for load in medians.index.get_level_values("load").unique():
         parts.append(_one_load(str(load), medians.loc[load]))
-    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in _notes(medians, facts))])
+    return "\n\n".join([*parts, "\n".join(f"- {line}" for line in _notes(medians, manifest))])
 
 
 def _one_load(load: str, found: pd.DataFrame) -> str:
@@ -116,11 +150,13 @@ def _plain(words: str) -> str:
     return " ".join(words.replace("|", " ").split())[:160]
 
 
-def _notes(medians: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
-    versions = ", ".join(f"{name}: {version}" for name, version in facts["versions"].items())
-    notes = [f"{versions}. Medians over {facts['rounds']} rounds, one where a run is long."]
-    if machine := facts.get("machine"):
-        notes.append(f"{machine['cpu']}, {machine['cores']} cores, which the server and the client under test share.")
+def _notes(medians: pd.DataFrame, manifest: PeerBenchManifest) -> list[str]:
+    versions = ", ".join(f"{name}: {version}" for name, version in manifest.versions.items())
+    machine = manifest.machine
+    notes = [
+        f"{versions}. Medians over {manifest.rounds} rounds, one where a run is long.",
+        f"{machine.cpu}, {machine.cores} cores, which the server and the client under test share.",
+    ]
     rows = medians.reset_index().to_dict("records")
     if loading := [
         f"{short_number(row['loading_us'])} at {row['load']}" for row in rows if pd.notna(row["loading_us"])
@@ -141,21 +177,8 @@ def _notes(medians: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
             notes.append(f"{row['client']} failed in some round at {row['load']}: {_plain(row['problem'])}.")
         if row["rounds"] and row["lost"] > 0:
             notes.append(f"{row['client']} at {row['load']}: {row['lost']} requests are missing from its report.")
-    notes += [f"{client}: {reason}." for client, reason in facts["absent"].items()]
+    notes += [f"{client}: {reason}." for client, reason in manifest.absent.items()]
     return notes
-
-
-@dataclass(frozen=True, slots=True)
-class PeerBench:
-    """A bench read from disk; `rows` has the columns of `PeerRow`."""
-
-    path: Path
-    manifest: dict[str, Any]
-    rows: pd.DataFrame
-
-    def markdown(self) -> str:
-        """Return the tables and their notes."""
-        return peer_bench_markdown(self.rows, self.manifest)
 
 
 def create_peer_bench(results: Path) -> Path:
@@ -168,38 +191,42 @@ def create_peer_bench(results: Path) -> Path:
     return path
 
 
-def write_peer_bench(path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], facts: Mapping[str, Any]) -> PeerBench:
-    """Write the rows, then the manifest with `facts`, loads, machine and code; return the bench."""
-    versions = rows.drop_duplicates("client").set_index("client")["version"].to_dict()
-    manifest = {
-        "schema_version": SCHEMA_VERSION,
-        "bench_id": path.name,
-        **facts,
-        "versions": versions,
-        "loads": [asdict(load) for load in loads],
-        "code": code_version(),
-        "machine": machine_facts(),
-        "packages": package_versions(),
-    }
+def write_peer_bench(
+    path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], *, rounds: int, absent: Mapping[str, str]
+) -> PeerBench:
+    """Write rows, manifest and tables of a bench to its folder, and return it. Raises UsageError if it cannot."""
+    versions = {str(row.client): str(row.version) for row in rows.drop_duplicates("client").itertuples()}
+    manifest = PeerBenchManifest(
+        schema_version=SCHEMA_VERSION,
+        bench_id=path.name,
+        rounds=rounds,
+        absent=dict(absent),
+        versions=versions,
+        loads=list(loads),
+        code=CodeVersion(**code_version()),
+        machine=Machine(**machine_facts()),
+        packages=package_versions(),
+    )
     try:
         with replacing(path / "rows.csv") as part:
             rows.to_csv(part, index=False, float_format="%.6g")
-        write_json(path / "manifest.json", manifest)
+        write_record(path / "manifest.json", manifest)
+        found = load_peer_bench(path)
+        (path / "tables.md").write_text(found.markdown() + "\n", encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write to {path}: {error.strerror or error}; free space") from error
-    found = load_peer_bench(path)
-    (path / "tables.md").write_text(found.markdown() + "\n", encoding="utf-8")
     return found
 
 
 def load_peer_bench(path: Path) -> PeerBench:
     """Read a bench. Raises UsageError if the folder has none, or one of a newer version of the kit."""
+    file = path / "manifest.json"
     try:
-        manifest = json.loads((path / "manifest.json").read_bytes())
+        content = json.loads(file.read_bytes())
         rows = pd.read_csv(path / "rows.csv")
-        newer = manifest["schema_version"] > SCHEMA_VERSION
+        newer = content["schema_version"] > SCHEMA_VERSION
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is not a readable bench: {error}") from error
     if newer:
-        raise UsageError(f"{path} was written by a newer kit (schema {manifest['schema_version']}): update this one")
-    return PeerBench(path, manifest, rows)
+        raise UsageError(f"{path} was written by a newer kit (schema {content['schema_version']}): update this one")
+    return PeerBench(path, read_record(PeerBenchManifest, content, file), rows)

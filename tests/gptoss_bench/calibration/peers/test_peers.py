@@ -17,6 +17,7 @@ from gptoss_bench.calibration.peers.registry import ALL_CLIENTS, Job, choose_pee
 from gptoss_bench.calibration.peers.reports import GAPS, MEANS, PeerReport, read_report, report_errors
 from gptoss_bench.calibration.peers.run import PeerLoad, PeerRow, compare_clients, run_tree
 from gptoss_bench.calibration.peers.table import (
+    PeerBenchManifest,
     best_peer_ratios,
     create_peer_bench,
     load_peer_bench,
@@ -27,6 +28,7 @@ from gptoss_bench.calibration.peers.table import (
 )
 from gptoss_bench.calibration.reference.send_log import SEND_LOG_COLUMNS
 from gptoss_bench.cli.main import main
+from gptoss_bench.runs.manifest import CodeVersion, Machine
 from gptoss_client.errors import RunFailed, UsageError
 from serving import command_of, wait_until
 from streams import MS
@@ -134,14 +136,18 @@ def frame(*rows):
 
 
 FAILED = dict.fromkeys(("ttft_p50_ms", "ttft_p99_ms", "itl_p99_ms", "cpu_s", "memory_mib"))
-FACTS = {"rounds": 3, "absent": {"aiperf": "not installed here (make setup-peers)"}, "versions": {KIT_CLIENT: "0.1.0"}}
+MANIFEST = PeerBenchManifest(
+    schema_version=1, bench_id="a-bench", rounds=3, versions={KIT_CLIENT: "0.1.0"}, loads=[], packages={},
+    absent={"aiperf": "not installed here (make setup-peers)"},
+    code=CodeVersion(), machine=Machine(cpu="a CPU", cores=2),
+)  # fmt: skip
 
 
 def test_ratios_are_of_medians_over_the_rounds():
     rows = frame(*(row(KIT_CLIENT, round=at, cpu_s=cpu) for at, cpu in enumerate((1.0, 2.0, 90.0))),
                  *(row("one", round=at, cpu_s=cpu) for at, cpu in enumerate((1.0, 10.0, 12.0))),
                  row("two", cpu_s=6.0, ttft_p50_ms=4.0))  # fmt: skip
-    text = peer_bench_markdown(rows, FACTS)
+    text = peer_bench_markdown(rows, MANIFEST)
     assert "| one | 1 (1 ×) | 1 (1 ×) | 1 (1 ×) | 10 (5 ×) | 1 (1 ×) |" in text
     assert "| two | 4 (4 ×) |" in text
     assert "| *best peer / this kit* | **1 ×** | **1 ×** | **1 ×** | **3 ×** | **1 ×** |" in text
@@ -151,20 +157,20 @@ def test_ratios_are_of_medians_over_the_rounds():
 def test_a_mean_is_no_candidate_for_the_best_gap_and_is_named():
     rows = frame(row(KIT_CLIENT), row("one", itl_p99_ms=7.0), row("means", itl_p99_ms=0.1, itl_of=MEANS))
     assert best_peer_ratios(peer_medians(rows).loc["a load"])["itl_p99_ms"] == 7
-    assert "means keeps no gaps" in peer_bench_markdown(rows, FACTS)
+    assert "means keeps no gaps" in peer_bench_markdown(rows, MANIFEST)
 
 
 def test_where_tokens_come_at_once_no_error_of_itl_is_the_best():
     rows = frame(row(KIT_CLIENT, true_itl_p50_ms=0.02), row("one", true_itl_p50_ms=0.02))
     best = best_peer_ratios(peer_medians(rows).loc["a load"])
     assert (best["itl_p99_ms"], best["ttft_p99_ms"]) == (None, 1)
-    assert "a load: the true gap is 20 µs" in peer_bench_markdown(rows, FACTS)
+    assert "a load: the true gap is 20 µs" in peer_bench_markdown(rows, MANIFEST)
 
 
 def test_failures_and_losses_are_reported_and_a_round_without_numbers_does_not_count():
     rows = frame(row(KIT_CLIENT, lost=2, loading_cpu_s=0.5), row("one", **FAILED, problem="exit code 1: a|b\nc"),
                  row("two", **FAILED, problem="did not end"), row("two", round=2, cpu_s=4.0))  # fmt: skip
-    text = peer_bench_markdown(rows, FACTS)
+    text = peer_bench_markdown(rows, MANIFEST)
     assert "| one | exit code 1: a b c |  |  |  |  |" in text
     assert "| two | 1 (1 ×) | 1 (1 ×) | 1 (1 ×) | 4 (4 ×) |" in text
     assert "two failed in some round at a load: did not end." in text
@@ -180,13 +186,16 @@ def test_a_number_is_written_to_three_digits(value):
 def test_a_bench_reads_from_disk_as_it_was_written(tmp_path):
     rows = frame(row(KIT_CLIENT), row("one", **FAILED, problem="did not end"))
     loads = [PeerLoad("a load", 1, 0.0, 2)]
-    found = write_peer_bench(create_peer_bench(tmp_path), rows, loads, {"rounds": 1, "absent": {}})
+    found = write_peer_bench(create_peer_bench(tmp_path), rows, loads, rounds=1, absent={})
     assert load_peer_bench(found.path).markdown() == found.markdown()
     assert (found.path / "tables.md").read_text() == found.markdown() + "\n"
     assert found.markdown() == peer_bench_markdown(rows, found.manifest)
-    assert found.manifest["loads"][0]["streams"] == 1
+    assert found.manifest.loads == loads
     (found.path / "manifest.json").write_text('{"schema_version": 99}')
     with pytest.raises(UsageError, match="newer kit"):
+        load_peer_bench(found.path)
+    (found.path / "manifest.json").write_text('{"schema_version": 1, "bench_id": 7}')
+    with pytest.raises(UsageError, match=r"manifest.json: bench_id is 7, which is not valid"):
         load_peer_bench(found.path)
     with pytest.raises(UsageError, match="not a readable bench"):
         load_peer_bench(tmp_path)
