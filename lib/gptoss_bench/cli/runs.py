@@ -17,8 +17,8 @@ EXAMPLE = """examples, all runs, those of vLLM without a label, and the id of th
   gptoss-bench runs --scenario verdicts --json | jq -r '.[0].run'"""
 
 # Columns of the table that are printed as text, and the digits of the numbers among them; --json has all columns.
-TEXT = ("run", "status", "label", "engine", "model")
-NUMBERS = {"concurrency": 0, "completed": 0, "failed": 0, "ttft_p50_s": 3, "itl_p50_ms": 2, "output_tok_s": 1}
+TEXT = ("run", "status", "label", "engine")
+NUMBERS = {"concurrency": 0, "failed": 0, "ttft_p50_s": 3, "itl_p50_ms": 2, "output_tok_s": 1}
 FILTERS = ("scenario", "engine", "label")
 
 
@@ -65,5 +65,5 @@ def runs(
         ]
         for _, row in table.iterrows()
     ]
-    print_table((*TEXT, *NUMBERS, "lint"), rows, numbers=tuple(NUMBERS))
+    print_table((*TEXT, *NUMBERS, "lint"), rows, numbers=NUMBERS)
     return 0

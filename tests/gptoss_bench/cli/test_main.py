@@ -1,6 +1,7 @@
 """The command line: output, run folders, exit codes, and one line for bad input."""
 
 import asyncio
+import json
 import os
 import resource
 import signal
@@ -67,6 +68,21 @@ def test_a_load_prints_the_block_and_leaves_a_run_folder(tmp_path):
     assert str(found.path) in out
     assert (found.manifest["status"], found.summary["completed"], len(found.requests)) == ("complete", 12, 14)
     assert found.manifest["parameters"]["max_tokens"] == 9
+
+
+def test_a_load_prints_json_one_line_per_run(tmp_path):
+    async def run():
+        async with scripted(speak) as server:
+            return await load(server, tmp_path, "-n", "4", "-c", "2", "--connect-timeout", "7", "--json")
+
+    code, out, err = asyncio.run(run())
+    assert code == 0, err
+    [line] = out.splitlines()
+    shown, found = json.loads(line), only_run(tmp_path)
+    assert (shown["run"], shown["run_folder"]) == (found.run_id, str(found.path))
+    assert shown["summary"] == json.loads((found.path / "summary.json").read_bytes())
+    assert shown["findings"] == json.loads((found.path / "lint.json").read_bytes())
+    assert json.loads((found.path / "manifest.json").read_bytes())["parameters"]["connect_timeout_s"] == 7.0
 
 
 def test_a_duration_instead_of_a_number_of_requests(tmp_path):
@@ -226,7 +242,7 @@ def test_the_key_is_sent_and_lands_nowhere(tmp_path):
     ("content", "more", "words"),
     [
         ("concurency: 4", (), "did you mean 'concurrency'?"),
-        ("concurrency: four", (), "concurrency must be of type int"),
+        ("concurrency: four", (), "concurrency is 'four'; it has to be a whole number"),
         ("concurrency: 4", ("-p", "max_token=1"), "did you mean 'max_tokens'?"),
         ("concurrency: 4", ("-p", "max_tokens"), "NAME=VALUE"),
         ("concurrency: 4", ("vllm_h10",), "did you mean 'vllm_h100'?"),
