@@ -6,7 +6,7 @@ from .event_loop import new_event_loop
 from .json_value import JsonValue
 from .load import raise_open_file_limit, run_load
 from .outcome import request_outcome
-from .plan import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
+from .plan import PROMPTS, PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
 from .request_bodies import API_KEY_VARIABLE, Request, request_body, request_headers, request_path
 from .timestamps import NS_PER_S, TIMESTAMP_ANCILLARY_BYTES, WALL_CLOCK, enable_kernel_timestamps, kernel_timestamp_ns
 from .trace import Endpoint, Trace
@@ -15,6 +15,7 @@ from .transport import ExchangeTimestamps, TimestampingTransport
 __all__ = [
     "API_KEY_VARIABLE",
     "NS_PER_S",
+    "PROMPTS",
     "PUBLISHED_PROMPT",
     "PUBLISHED_SYSTEM",
     "TIMESTAMP_ANCILLARY_BYTES",

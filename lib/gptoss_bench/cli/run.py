@@ -46,13 +46,13 @@ def run(
     given = read_profile(profile) | _pairs(pairs or [])
     declared = {name: notebook_parameters(name) for name in names}
     every = [*declared.values(), *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
-    check_parameters(given, every, profile.name)
+    parameters = check_parameters(given, every, profile.name)
     if results is not None:
-        given["results_dir"] = str(folder)
+        parameters["results_dir"] = str(folder)
     done = []
     for number, name in enumerate(names, start=1):
         print(f"[{number}/{len(names)}] {name} ...", flush=True, file=sys.stderr if as_json else sys.stdout)
-        mine = {key: value for key, value in given.items() if key in declared[name]}
+        mine = {key: value for key, value in parameters.items() if key in declared[name]}
         done.append(execute_notebook(name, mine, folder))
     verdicts = [
         verdicts_from_table(executed.run.table("verdicts")) for executed in done if executed.run.scenario == "verdicts"
@@ -89,7 +89,7 @@ def _pairs(pairs: list[str]) -> dict[str, Any]:
             raise UsageError(f"-p {pair}: write NAME=VALUE")
         try:
             parameters[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise UsageError(f"-p {pair}: the value is not YAML") from error
     return parameters
 

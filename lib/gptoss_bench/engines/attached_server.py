@@ -4,7 +4,6 @@ import contextlib
 import socket
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -13,7 +12,7 @@ from gptoss_bench.engines.readiness import first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, REFERENCE_SERVER, understood_fields
 from gptoss_bench.engines.server_facts import add_facts, entries, facts_client, fetch, json_object, same_model
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, join_labels
-from gptoss_client import API_KEY_VARIABLE, Endpoint, UsageError
+from gptoss_client import API_KEY_VARIABLE, Endpoint, JsonValue, UsageError
 
 DIALECTS = ("openai", "ollama")
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
@@ -25,7 +24,7 @@ async def attach(
     dialect: str = "",
     *,
     timeout_s: float = 300.0,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, JsonValue] | None = None,
 ) -> Endpoint:
     """Return the endpoint of the server at `url` after it has returned a token of `model`.
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import httpx
 
@@ -19,7 +19,7 @@ from gptoss_bench.engines.readiness import wait_for_first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, understood_fields
 from gptoss_bench.engines.server_facts import add_facts, facts_client
 from gptoss_bench.paths import BUILD
-from gptoss_client import Endpoint, UsageError
+from gptoss_client import Endpoint, JsonValue, UsageError
 
 
 class Engine(Protocol):
@@ -64,7 +64,7 @@ async def launched(
     *,
     port: int = 0,
     timeout_s: float,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, JsonValue] | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Start an engine, wait for a token, yield the endpoint, and stop the server on exit.
 

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from gptoss_bench.engines.attached_server import attach
 from gptoss_bench.engines.launch import launched
@@ -13,7 +12,7 @@ from gptoss_bench.engines.model_files import is_fetched, local_model
 from gptoss_bench.engines.ollama import running_service
 from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
 from gptoss_bench.engines.registry import ENGINE_SPECS
-from gptoss_client import Endpoint
+from gptoss_client import Endpoint, JsonValue
 
 EMBEDDED_CONTEXT = 2048
 LOADING_S = 900.0
@@ -26,7 +25,7 @@ async def open_engine(
     *,
     log_dir: Path,
     slots: int = 8,
-    request_options: Mapping[str, Any] | None = None,
+    request_options: Mapping[str, JsonValue] | None = None,
     timeout_s: float | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Yield an endpoint that has returned a token; what was started here is stopped on exit.

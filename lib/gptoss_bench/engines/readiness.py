@@ -5,13 +5,13 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from gptoss_bench.engines.process import ServerProcess
 from gptoss_client import (
     API_KEY_VARIABLE,
     Client,
     Endpoint,
+    JsonValue,
     LoadPlan,
     Request,
     UsageError,
@@ -35,7 +35,7 @@ class _Answer:
     error: str | None
 
 
-async def first_token(endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, Any] | None = None) -> None:
+async def first_token(endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, JsonValue] | None = None) -> None:
     """Return when a token came back. Raises UsageError, in one line, where none does within `timeout_s`.
 
     `options` go into the request: an Ollama then loads the model with the num_ctx that the load will ask for.
@@ -46,7 +46,7 @@ async def first_token(endpoint: Endpoint, *, timeout_s: float, options: Mapping[
 
 
 async def wait_for_first_token(
-    process: ServerProcess, endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, Any] | None = None
+    process: ServerProcess, endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, JsonValue] | None = None
 ) -> float:
     """Ask a server that is starting until a token comes back; return the seconds that took.
 
@@ -86,7 +86,7 @@ def _is_final(endpoint: Endpoint, answer: _Answer) -> bool:
     return answer.status is not None and 400 <= answer.status < 500
 
 
-async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, Any] | None) -> _Answer:
+async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, JsonValue] | None) -> _Answer:
     asked = replace(_PROBE, timeout_s=timeout_s, options=dict(options or {}) if endpoint.dialect == "ollama" else {})
     async with Client(endpoint, asked) as client:
         trace = await client.send(Request(request_body(asked, endpoint, 0)))

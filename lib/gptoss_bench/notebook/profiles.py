@@ -15,12 +15,12 @@ from typing_extensions import TypedDict
 from gptoss_bench import paths
 from gptoss_bench.engines import ServerChoice
 from gptoss_bench.validation import Wanted, choices_text, find_mistakes, shown_value
-from gptoss_client import LoadPlan, UsageError
+from gptoss_client import JsonValue, LoadPlan, UsageError
 
-Parameters = dict[str, Any]
+Parameters = Mapping[str, JsonValue]
 
 
-def notebook_parameters(notebook: str) -> Parameters:
+def notebook_parameters(notebook: str) -> dict[str, JsonValue]:
     """Return name and default of each parameter that a notebook declares in its tagged cell."""
     logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it raises the same errors
     declared = papermill.inspect_notebook(str(notebook_path(notebook)))
@@ -38,7 +38,7 @@ def notebook_path(notebook: str) -> Path:
     return path
 
 
-def read_profile(path: Path) -> Parameters:
+def read_profile(path: Path) -> dict[str, object]:
     """Read the parameters of a YAML profile. Raises UsageError if it is missing or not a mapping of names."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -57,8 +57,8 @@ def read_profile(path: Path) -> Parameters:
     return content
 
 
-def check_parameters(given: Mapping[str, object], declared: Iterable[Parameters], source: str) -> None:
-    """Check the parameters of a profile against their definitions.
+def check_parameters(given: Mapping[str, object], declared: Iterable[Parameters], source: str) -> dict[str, JsonValue]:
+    """Check the parameters of a profile against their definitions and return them.
 
     Launch options are defined by `ServerChoice`, fields of the load by `LoadPlan`, all others by their defaults.
 
@@ -76,7 +76,7 @@ def check_parameters(given: Mapping[str, object], declared: Iterable[Parameters]
     strict = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
     model: TypeAdapter[Any] = TypeAdapter(with_config(strict)(schema))
     try:
-        checked = model.validate_python(dict(given))
+        checked: dict[str, Any] = model.validate_python(dict(given))
         LoadPlan(**{field.name: checked[field.name] for field in fields(LoadPlan) if field.name in checked})
     except ValidationError as error:
         first = error.errors()[0]
@@ -85,6 +85,7 @@ def check_parameters(given: Mapping[str, object], declared: Iterable[Parameters]
         raise UsageError(f"{source}: {find_mistakes(error, model)[0].sentence()}{hint}") from None
     except UsageError as error:
         raise UsageError(f"{source}: {error}") from None
+    return checked
 
 
 def _definition(name: str, default: object) -> Any:

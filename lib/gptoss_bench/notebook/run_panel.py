@@ -6,8 +6,9 @@ live view is shown.
 
 import asyncio
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from gptoss_bench import paths
 from gptoss_bench.engines import ENGINE_SPECS, LAUNCHABLE_ENGINES, ServerChoice, clean_url, understood_fields
@@ -15,9 +16,9 @@ from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import alert_html, render_live_view
 from gptoss_bench.notebook.load_card import LoadCard, result_block_html, run_title
-from gptoss_bench.notebook.profiles import read_profile
+from gptoss_bench.notebook.profiles import check_parameters, read_profile
 from gptoss_bench.session import LoadProcess
-from gptoss_client import LoadPlan, UsageError
+from gptoss_client import PROMPTS, LoadPlan, UsageError
 
 ENGINES = {
     "embedded engine, tiny model": "embedded",
@@ -29,6 +30,7 @@ NO_PROFILE = "(none)"
 PROFILE_ENGINES = {"a10": "ollama", "h100": "vllm", "vllm-cpu": "vllm", "endpoint": "url"}
 PROFILE_LOAD_FIELDS = ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "token_counts")
 LAUNCH_FIELDS = ("context", "prefix_caching", "engine_flags")
+SERVER_FIELDS = ("embedded", "url", "model", *LAUNCH_FIELDS)
 
 
 async def open_run_panel(
@@ -73,7 +75,7 @@ class RunPanel:
         self.url = w.Text(value=server.url, placeholder="http://127.0.0.1:8000", description="URL", **wide)
         self.model = w.Text(value=server.model, placeholder="the only model of the server", description="model", **wide)
         self.prompt = w.Textarea(value=plan.prompt, description="prompt", rows=3, **wide)
-        self.prompts = w.Dropdown(options=["fixed", "distinct"], value=plan.prompts, description="prompts", **wide)
+        self.prompts = w.Dropdown(options=PROMPTS, value=plan.prompts, description="prompts", **wide)
         self.concurrency = w.IntText(value=plan.concurrency, description="concurrency", **wide)
         self.length = w.FloatText(value=count, description="length", **wide)
         self.length_unit = w.Dropdown(options=["requests", "seconds"], value=unit, description="unit of length", **wide)
@@ -81,11 +83,14 @@ class RunPanel:
         self.max_tokens = w.IntText(value=plan.max_tokens, description="max. tokens", **wide)
         self.token_counts = w.Checkbox(value=plan.token_counts, description="token_counts in every event", **wide)
         self.context = w.IntText(value=server.context, description="context (0: default)", **wide)
-        caching = {"the engine's default": "", "on": "on", "off": "off"}
+        launch = ServerChoice.model_fields
+        caching = {value or "the engine's default": value for value in get_args(launch["prefix_caching"].annotation)}
         self.prefix_caching = w.Dropdown(
             options=caching, value=server.prefix_caching, description="prefix caching", **wide
         )
         self.engine_flags = w.Text(value=server.engine_flags, description="engine flags", **wide)
+        for name in SERVER_FIELDS[1:]:
+            getattr(self, name).tooltip = launch[name].description
         self.start = w.Button(description="Start", button_style="primary", tooltip="run this load")
         self.message = w.HTML()
         self.cards = w.VBox([card.box for card in LoadCard.under(results)])
@@ -164,24 +169,27 @@ class RunPanel:
         self.message.value = ""
         self.cards.children = [card.box for card in LoadCard.under(self._results)]
 
-    def _fill_in(self, change: dict[str, Any]) -> None:
+    def _fill_in(self, change: Mapping[str, str]) -> None:
         """Fill in the values of a profile; load fields that it does not name stay."""
-        if change["new"] == NO_PROFILE:
+        name = change["new"]
+        if name == NO_PROFILE:
             return
         try:
-            profile = read_profile(paths.PROFILES / f"{change['new']}.yaml")
+            profile = read_profile(paths.PROFILES / f"{name}.yaml")
+            shown = {key: profile[key] for key in (*PROFILE_LOAD_FIELDS, *SERVER_FIELDS, "requests") if key in profile}
+            values = check_parameters(shown, [dict.fromkeys(shown)], f"{name}.yaml")
         except UsageError as error:
             self.message.value = alert_html(error)
             return
-        for name in PROFILE_LOAD_FIELDS:
-            if name in profile:
-                getattr(self, name).value = profile[name]
-        if "requests" in profile:
-            self.length.value, self.length_unit.value = profile["requests"], "requests"
-        self.url.value, self.model.value = profile.get("url", ""), profile.get("model", "")
-        self.context.value, self.prefix_caching.value = profile.get("context", 0), profile.get("prefix_caching", "")
-        self.engine_flags.value = profile.get("engine_flags", "")
-        if profile.get("embedded") is True:
+        for key in PROFILE_LOAD_FIELDS:
+            if key in values:
+                getattr(self, key).value = values[key]
+        if "requests" in values:
+            self.length.value, self.length_unit.value = values["requests"], "requests"
+        embedded = values.pop("embedded", False)
+        for key in ("url", "model", *LAUNCH_FIELDS):
+            getattr(self, key).value = values.get(key, ServerChoice.model_fields[key].default)
+        if embedded:
             self.engine.value = "embedded"
         else:
-            self.engine.value = "url" if self.url.value else PROFILE_ENGINES.get(change["new"], self.engine.value)
+            self.engine.value = "url" if self.url.value else PROFILE_ENGINES.get(name, self.engine.value)

@@ -1,9 +1,9 @@
 """Execute a notebook with papermill into its run folder, and check that it wrote a complete run."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import papermill
@@ -13,7 +13,7 @@ from nbconvert import HTMLExporter
 from gptoss_bench import paths
 from gptoss_bench.notebook.profiles import notebook_path
 from gptoss_bench.runs import Run, new_run_id
-from gptoss_client import RunFailed, UsageError
+from gptoss_client import JsonValue, RunFailed, UsageError
 
 CELL_TIMEOUT_S = 3600
 # nbconvert's page loads these from a CDN; an empty address leaves them out.
@@ -30,7 +30,7 @@ class ExecutedNotebook:
 
 
 def execute_notebook(
-    notebook: str, parameters: dict[str, Any], results: Path, *, timeout_s: int = CELL_TIMEOUT_S
+    notebook: str, parameters: Mapping[str, JsonValue], results: Path, *, timeout_s: int = CELL_TIMEOUT_S
 ) -> ExecutedNotebook:
     """Execute one notebook and return its run; a run is complete if every cell ran and the last one wrote its result.
 
