@@ -22,14 +22,14 @@ def coloured(text: str, word: str | None = None) -> str:
     Without a terminal, with NO_COLOR, or with TERM=dumb, the text is returned as it is.
     """
     colour = COLOURS.get(text if word is None else word)
-    if colour is None or not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
+    if colour is None or not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return typer.style(text, fg=colour, bold=True)
 
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON; a path is printed as text."""
-    print(json.dumps(value, indent=1, default=str))
+    print(json.dumps(value, indent=1, default=os.fspath))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Container[str] = ()) -> None:

@@ -66,14 +66,14 @@ def run(
         return 0
     width = min(shutil.get_terminal_size((120, 24)).columns, 140)
     for some in verdicts:
-        print("\n" + _coloured_verdicts(verdict_text(some, width=width)))
+        print("\n" + coloured_verdicts(verdict_text(some, width=width)))
     print()
     for executed in done:
         print(f"{executed.run.scenario}:\n  {_shown(executed.notebook)}\n  {_shown(executed.html)}")
     return 0
 
 
-def _coloured_verdicts(text: str) -> str:
+def coloured_verdicts(text: str) -> str:
     """Colour the second column, the verdict, of each line that begins with the number of a claim."""
     return re.sub(r"(?m)^(\S+ +)(\S+(?: \S+)*)(?=  )", lambda match: match[1] + coloured(match[2]), text)
 

@@ -29,11 +29,11 @@ def kit(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     return subprocess.run([*KIT, *arguments], env=env, cwd=paths.ROOT, capture_output=True, text=True, check=False)
 
 
-def on_a_terminal(*arguments: str, **environment: str) -> bytes:
-    """Return what a command prints on a pseudo-terminal."""
+def on_a_terminal(*command: str, **environment: str) -> bytes:
+    """Return what a program prints on a pseudo-terminal."""
     controller, terminal = pty.openpty()
     env = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
-    with subprocess.Popen([*KIT, *arguments], stdout=terminal, env=env | {"TERM": "xterm"} | environment):
+    with subprocess.Popen(command, stdout=terminal, env=env | {"TERM": "xterm"} | environment):
         os.close(terminal)
         shown = b""
         while part := _read(controller):
@@ -176,7 +176,7 @@ def test_a_run_is_found_by_its_id():
 
 def test_severities_have_colours_on_a_terminal_only():
     piped = subprocess.run([*KIT, "lint", str(WRITE_UP)], capture_output=True, check=False)
-    shown = on_a_terminal("lint", str(WRITE_UP))
+    shown = on_a_terminal(*KIT, "lint", str(WRITE_UP))
     assert piped.returncode == 3
     assert b"  error: TTFT" in piped.stdout and ESCAPE not in piped.stdout
     assert b"  \x1b[31m\x1b[1merror\x1b[0m: TTFT" in shown
@@ -184,9 +184,16 @@ def test_severities_have_colours_on_a_terminal_only():
     assert plain == piped.stdout
 
 
+def test_verdicts_have_colours_on_a_terminal():
+    text = "C1   refuted             It is refuted  here"
+    code = f"from gptoss_bench.cli.run import coloured_verdicts; print(coloured_verdicts({text!r}))"
+    shown = on_a_terminal(sys.executable, "-c", code)
+    assert shown.strip() == text.replace("refuted", "\x1b[31m\x1b[1mrefuted\x1b[0m", 1).encode()
+
+
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)
 def test_colours_can_be_turned_off(environment):
-    assert ESCAPE not in on_a_terminal("lint", str(WRITE_UP), **environment)
+    assert ESCAPE not in on_a_terminal(*KIT, "lint", str(WRITE_UP), **environment)
 
 
 def test_tables_are_printed_as_json_too():
