@@ -1,4 +1,4 @@
-"""Replace a file atomically: readers see the old or the new content."""
+"""Write files: atomically, so that readers see the old or the new content, and with one line where it fails."""
 
 import json
 import os
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from gptoss_client import UsageError
 
 
 @contextmanager
@@ -17,6 +19,15 @@ def replacing(target: Path) -> Iterator[Path]:
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(target: object, advice: str) -> Iterator[None]:
+    """Raise UsageError with the reason and the advice if the block cannot write to the target."""
+    try:
+        yield
+    except OSError as error:
+        raise UsageError(f"cannot write to {target}: {error.strerror or error}; {advice}") from error
 
 
 def write_json(target: Path, content: Any) -> None:

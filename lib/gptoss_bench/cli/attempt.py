@@ -9,6 +9,7 @@ import typer
 
 from gptoss_bench.cli.options import Json
 from gptoss_bench.cli.output import print_json
+from gptoss_bench.files import writing
 from gptoss_client import UsageError
 
 EXAMPLE = """examples:
@@ -118,7 +119,5 @@ def _draw(done: Any, steps: Any, path: Path) -> None:
     from gptoss_bench.runs import installed_gpus, machine_facts
 
     manifest = {"machine": machine_facts(), "gpus": installed_gpus()}
-    try:
+    with writing(path, "choose another --figure"):
         attempt_against_budget(done, steps, manifest).savefig(path, dpi=150)
-    except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror or error}; choose another --figure") from error

@@ -9,6 +9,7 @@ import typer
 
 from gptoss_bench.calibration import REFERENCE_PLAN_CHOICES, ReferencePlan
 from gptoss_bench.cli.options import FieldOption, build_record, field_options
+from gptoss_bench.files import writing
 from gptoss_client import UsageError
 
 EXAMPLE = """example, 256 streams of 40 tokens/s measured by the kit's client, in two shells:
@@ -49,10 +50,8 @@ def reference_server(
     server.serve()
     events = send_log_table(server.streams)
     if log is not None:
-        try:
+        with writing(f"--log {log}", "choose another file"):
             write_send_log(log, plan, events)
-        except OSError as error:
-            raise UsageError(f"cannot write --log {log}: {error.strerror or error}; choose another file") from error
     late = server_lateness_ms(events)
     reported = ", ".join(f"{name} {value:.3f} ms" for name, value in late.items() if value is not None)
     print(

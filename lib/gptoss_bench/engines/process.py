@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gptoss_bench.engines import supervisor
 from gptoss_bench.engines.supervisor import GRACE_S
+from gptoss_bench.files import writing
 from gptoss_client import API_KEY_VARIABLE, UsageError
 
 LOOPBACK = "127.0.0.1"
@@ -38,11 +39,9 @@ class ServerProcess:
         """
         self.command = tuple(command)
         self.log = log
-        try:
+        with writing(f"the server's log {log}", "free space or name another folder"):
             log.parent.mkdir(parents=True, exist_ok=True)
             output = log.open("ab")
-        except OSError as error:
-            raise UsageError(f"cannot write the server's log {log}: {error.strerror}") from error
         with output:
             self._logged_before = output.tell()
             self._supervisor = subprocess.Popen(

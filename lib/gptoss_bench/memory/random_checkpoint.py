@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gptoss_bench.files import writing
 from gptoss_bench.memory.architecture import Allocation, Architecture
 from gptoss_bench.memory.dtypes import ELEMENT_BYTES, SAFETENSORS_NAMES
 from gptoss_client import UsageError
@@ -34,7 +35,7 @@ def write_random_checkpoint(architecture: Architecture, folder: Path, dtype: str
     stages = [list(group) for _, group in groupby(steps, key=lambda step: step.stage)]
     files = [f"model-{number:05}-of-{len(stages):05}.safetensors" for number in range(1, len(stages) + 1)]
     draw = np.random.default_rng(seed)
-    try:
+    with writing(folder, "free space or choose another folder"):
         folder.mkdir(parents=True, exist_ok=True)
         for file, stage in zip(files, stages, strict=True):
             _write(folder / file, stage, draw)
@@ -43,10 +44,6 @@ def write_random_checkpoint(architecture: Architecture, folder: Path, dtype: str
         index = {"metadata": {"total_size": total}, "weight_map": places}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=1))
         (folder / "config.json").write_text(json.dumps(_config(architecture, dtype), indent=1))
-    except OSError as error:
-        raise UsageError(
-            f"cannot write a checkpoint to {folder}: {error.strerror or error}; free space or choose another folder"
-        ) from error
     return total
 
 

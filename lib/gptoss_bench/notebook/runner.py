@@ -11,6 +11,7 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 
 from gptoss_bench import paths
+from gptoss_bench.files import writing
 from gptoss_bench.notebook.profiles import notebook_path
 from gptoss_bench.runs import Run, new_run_id
 from gptoss_client import JsonValue, RunFailed, UsageError
@@ -41,10 +42,8 @@ def execute_notebook(
     run_id = new_run_id(source.stem.replace("_", "-"))
     folder = results / "runs" / run_id
     target = folder / "notebook.ipynb"
-    try:
+    with writing(folder, "name another results folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}; name another results folder") from error
     try:
         papermill.execute_notebook(
             source,

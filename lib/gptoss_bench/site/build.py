@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gptoss_bench import paths
 from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims, verdicts_from_table
+from gptoss_bench.files import writing
 from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run, latest_runs
 from gptoss_bench.site.notebook_cells import read_notebook
@@ -46,15 +47,14 @@ def build_site(runs: Sequence[Run], target: Path) -> Path:
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        if target.exists() and any(target.iterdir()) and not _is_site(target):
-            raise UsageError(f"{target} is not empty and has no site: name an empty folder with --out")
-        part.mkdir(parents=True)
-        _write(sorted(runs, key=_order), part)
-        if target.exists():
-            shutil.rmtree(target)
-        part.rename(target)
-    except OSError as error:
-        raise UsageError(f"cannot write to {target}: {error.strerror}; name another folder with --out") from error
+        with writing(target, "name another folder with --out"):
+            if target.exists() and any(target.iterdir()) and not _is_site(target):
+                raise UsageError(f"{target} is not empty and has no site: name an empty folder with --out")
+            part.mkdir(parents=True)
+            _write(sorted(runs, key=_order), part)
+            if target.exists():
+                shutil.rmtree(target)
+            part.rename(target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return target / FRONT

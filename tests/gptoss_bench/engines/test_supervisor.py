@@ -156,7 +156,7 @@ def test_the_key_is_not_handed_to_a_server(log, monkeypatch):
 
 def test_a_log_that_cannot_be_written_is_bad_usage(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="cannot write the server's log"):
+    with pytest.raises(UsageError, match="cannot write to the server's log"):
         ServerProcess(["true"], tmp_path / "file" / "server.log")
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from gptoss_bench.calibration.accuracy import KIT_CLIENT
 from gptoss_bench.calibration.peers.reports import MEANS
 from gptoss_bench.calibration.peers.run import PeerLoad
-from gptoss_bench.files import replacing
+from gptoss_bench.files import replacing, writing
 from gptoss_bench.runs import (
     CodeVersion,
     Machine,
@@ -184,10 +184,8 @@ def _notes(medians: pd.DataFrame, manifest: PeerBenchManifest) -> list[str]:
 def create_peer_bench(results: Path) -> Path:
     """Create an empty folder for a bench. Raises UsageError if it cannot be created."""
     path = results / "bench" / new_run_id("bench")
-    try:
+    with writing(path, "name another folder"):
         path.mkdir(parents=True)
-    except OSError as error:
-        raise UsageError(f"cannot write to {path}: {error.strerror or error}; name another folder") from error
     return path
 
 
@@ -207,14 +205,12 @@ def write_peer_bench(
         machine=Machine(**machine_facts()),
         packages=package_versions(),
     )
-    try:
+    with writing(path, "free space"):
         with replacing(path / "rows.csv") as part:
             rows.to_csv(part, index=False, float_format="%.6g")
         write_record(path / "manifest.json", manifest)
         found = load_peer_bench(path)
         (path / "tables.md").write_text(found.markdown() + "\n", encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot write to {path}: {error.strerror or error}; free space") from error
     return found
 
 
