@@ -29,8 +29,6 @@ exit codes:
   2    bad usage
   137  the child was killed by SIGKILL, which the kernel's out-of-memory killer sends"""
 
-GIB = 2**30
-
 
 def attempt(
     *,
@@ -95,6 +93,8 @@ def _random_weights(architecture: Any, folder: Path) -> Path:
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
+    from gptoss_bench.memory import GIB
+
     budget = f"{found['budget_bytes'] / GIB:.2f} GiB"
     named = "" if found["budget"].endswith("B") else f" ({found['budget']})"
     distance = {None: "cannot be compared", 0: "the same"}.get(

@@ -18,7 +18,6 @@ Arithmetic, not a measurement: weights and cache are exact, the rest follows fro
 whether the model fits or not; the output and the JSON object report which."""
 
 DTYPES = ("mxfp4", "fp8", "bf16", "fp32")
-GIB = 2**30
 
 
 def fit(
@@ -112,6 +111,8 @@ def _packs(architecture: Any) -> bool:
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
+    from gptoss_bench.memory import GIB
+
     dtypes = list(found["weights_bytes"])
     parts = found["parts_bytes"]
 

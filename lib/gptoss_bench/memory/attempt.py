@@ -128,14 +128,14 @@ def run_load(load: Load, timeout_s: float) -> Attempt:
     if "usage" in last:
         raise UsageError(last["usage"])
     exit_code = child.returncode if child.returncode >= 0 else 128 - child.returncode
-    if timed_out.is_set():
+    if timed_out.is_set() and not last:
         tensor = f"the last tensor made was {next(reversed(made))}" if made else "no tensor was made"
         last = {"outcome": "timeout", "error": f"no end within {timeout_s:g} s; {tensor}"}
     elif not last and exit_code > 128:
         last = {"outcome": "killed", "error": explain_signal(exit_code, kills_before, count_oom_kills())}
     elif not last:
         last = {"outcome": "error", "error": last_line or None}
-    missing = [step for step in load.steps if step.name not in made]
+    missing = [step for step in load.steps if step.name not in made]  # the first one, if the child named none
     named = [step for step in missing if step.name == last.get("at")]
     return Attempt(
         outcome=last["outcome"],
@@ -154,10 +154,11 @@ def run_load(load: Load, timeout_s: float) -> Attempt:
 
 
 def _follow(child: subprocess.Popen[str], question: Mapping[str, object]) -> tuple[dict[str, int], dict[str, Any]]:
-    """Send the question; return the bytes of each tensor made, by name, and the last message: {} if there was none."""
+    """Send the question; return the bytes of each tensor made, by name, and the outcome: {} if there was none."""
     assert child.stdin is not None  # both are pipes
     assert child.stdout is not None
     made: dict[str, int] = {}
+    last: dict[str, Any] = {}
     with suppress(BrokenPipeError), child.stdin as to_child:  # the child may have ended
         to_child.write(json.dumps(question) + "\n")
     for line in child.stdout:
@@ -165,10 +166,11 @@ def _follow(child: subprocess.Popen[str], question: Mapping[str, object]) -> tup
             message = json.loads(line)
         except ValueError:  # the child ended in the middle of a line
             break
-        if "made" not in message:
-            return made, message
-        made[message["made"]] = message["bytes"]
-    return made, {}
+        if "made" in message:
+            made[message["made"]] = message["bytes"]
+        else:
+            last = message
+    return made, last
 
 
 def count_oom_kills() -> int | None:
