@@ -335,7 +335,7 @@ def _object(value: object) -> JsonObject:
 
 
 def _name(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    return _join_surrogates(value) if isinstance(value, str) and value else None
 
 
 def _count(value: object) -> int | None:

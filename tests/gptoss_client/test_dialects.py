@@ -149,6 +149,10 @@ def test_an_unload_of_ollama_says_nothing_but_that_it_is_done():
         ),
         ({"choices": [{"text": "a", "finish_reason": None}]}, Event(0, "output", answer="a")),
         (
+            {"choices": [{"finish_reason": "\ud83d"}]},  # half of a surrogate pair, which no table can hold
+            Event(0, "finish", finish_reason="\ufffd", ended=True),
+        ),
+        (
             {
                 "message": {"content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"x": 1}}}]},
                 "done": False,

@@ -1,9 +1,10 @@
 """Write the tables of a run folder from its traces and read them back, in batches, so that memory stays flat.
 
-The same traces give the same files, byte for byte, with the same versions of pandas and pyarrow.
+The same traces give the same files, byte for byte, with the same versions of pandas and pyarrow. A nullable column that
+was added after a run was written is null when the run is read.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,13 @@ from pandas.api.types import is_extension_array_dtype, is_integer_dtype
 
 from gptoss_bench.files import replacing
 from gptoss_bench.runs import schema_1
-from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.event_table import EVENT_COLUMNS
+from gptoss_bench.runs.request_table import REQUEST_COLUMNS, derive_tables
 from gptoss_bench.runs.spool import batches
 from gptoss_client import Trace
 
-NAMES = ("requests", "events")
+COLUMNS = {"requests": REQUEST_COLUMNS, "events": EVENT_COLUMNS}
+NAMES = tuple(COLUMNS)
 _POOL = pa.system_memory_pool()  # the one that gives back what it was given
 pa.set_memory_pool(_POOL)
 
@@ -44,7 +47,9 @@ def write_tables(traces: Iterable[Trace], folder: Path) -> None:
 def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return the two tables that `write_tables` wrote; empty tables if it wrote none."""
     file = schema_1.table_file(folder, "events")
-    return (read_requests(folder), pd.read_parquet(file)) if file.exists() else derive_tables([])
+    if not file.exists():
+        return derive_tables([])
+    return read_requests(folder), _with_new_columns(pd.read_parquet(file), EVENT_COLUMNS)
 
 
 def read_requests(folder: Path) -> pd.DataFrame:
@@ -52,7 +57,7 @@ def read_requests(folder: Path) -> pd.DataFrame:
     if not (folder / "requests.parquet").exists():
         return derive_tables([])[0]
     whole = pq.read_table(folder / "requests.parquet", use_threads=False, pre_buffer=False)
-    return schema_1.table(whole.to_pandas(use_threads=False))
+    return _with_new_columns(schema_1.table(whole.to_pandas(use_threads=False)), REQUEST_COLUMNS)
 
 
 def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -60,7 +65,15 @@ def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     file = schema_1.table_file(folder, "events")
     if not file.exists():
         return derive_tables([])[1][list(names)]
-    return _columns(file, names, list(read_requests(folder)["phase"].unique()))
+    kept = [name for name in names if name in pq.read_schema(file).names]
+    found = _columns(file, kept, list(read_requests(folder)["phase"].unique()))
+    return _with_new_columns(found, {name: EVENT_COLUMNS[name] for name in names})[list(names)]
+
+
+def _with_new_columns(table: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
+    """Return the table with each of these columns that it lacks, all null. Raises ValueError if it cannot be null."""
+    absent = {name: pd.Series(None, table.index, dtype) for name, dtype in dtypes.items() if name not in table}
+    return table.assign(**absent) if absent else table
 
 
 def _columns(file: Path, names: Sequence[str], phases: Sequence[str]) -> pd.DataFrame:
@@ -103,7 +116,7 @@ def read_table(folder: Path, name: str, traces: Iterable[Trace]) -> pd.DataFrame
     """Return the table "requests" or "events" of a run folder, derived from the traces if it is not on disk."""
     file = schema_1.table_file(folder, name)
     if file.exists():
-        return schema_1.table(pd.read_parquet(file))
+        return _with_new_columns(schema_1.table(pd.read_parquet(file)), COLUMNS[name])
     parts = [derive_tables(batch)[NAMES.index(name)] for batch in batches(traces)]
     return pd.concat(parts or [derive_tables([])[NAMES.index(name)]], ignore_index=True)
 

@@ -1,7 +1,7 @@
 """Write traces to disk and read them back: `raw.bin` and `traces.jsonl` during a run, one Parquet table afterwards.
 
 `raw.bin` holds the body bytes of each finished request, one after the other; `traces.jsonl` has one line a request
-with its stamps and where its bytes lie. The bytes are written first: a line means that they are there.
+with its timestamps and the offset of its bytes. The bytes are written first, so a line implies that they are there.
 """
 
 import json
@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from gptoss_bench.runs import schema_1
 from gptoss_client import Trace
 
-BATCH, BATCH_BYTES = 200, 4 << 20  # what is held in memory at a time, and is a row group of each table
-UNSENT_BATCH = 20_000  # of requests that were never sent: a stopped load may leave a million, and they hold nothing
+BATCH, BATCH_BYTES = 200, 4 << 20  # of sent requests: most that is in memory at a time, and in one row group
+UNSENT_BATCH = 20_000  # of requests that were never sent, which are small: a stopped load may leave a million
 SCHEMA = pa.schema(
     [
         *((name, pa.int64()) for name in ("request_id", "prompt_id", "scheduled_ns", "sent_ns", "done_ns")),
@@ -31,6 +31,14 @@ SCHEMA = pa.schema(
         ("body", pa.large_binary()),
     ]
 )
+# Arrival times hardly repeat, so that a dictionary only makes them larger; their differences are small.
+ENCODING: dict[str, Any] = {
+    "use_dictionary": [
+        *("phase", "ending", "error", "timestamp_source"),
+        *("sizes.list.element", "lags_ns.list.element"),
+    ],
+    "column_encoding": {"arrival_ns.list.element": "DELTA_BINARY_PACKED"},
+}
 SCALARS = [field.name for field in fields(Trace) if field.name not in ("pieces", "lags_ns")]
 
 
@@ -105,7 +113,7 @@ def batches(traces: Iterable[Trace]) -> Iterator[list[Trace]]:
 
 def to_parquet(traces: Iterable[Trace], path: Path) -> None:
     """Write traces as one table: one row per request, arrival times and sizes as lists, bytes joined."""
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", **ENCODING) as writer:
         for batch in batches(traces):
             columns: dict[str, Any] = {name: [getattr(trace, name) for trace in batch] for name in SCALARS}
             columns["sizes"] = [[len(piece) for _, piece in trace.pieces] for trace in batch]
@@ -124,10 +132,11 @@ def from_parquet(path: Path) -> Iterator[Trace]:
 
 
 def _trace(row: Mapping[str, Any], body: bytes) -> Trace:
+    """Return the trace of a row; fields that were added after it was written have their defaults."""
     ends = accumulate(row["sizes"], initial=0)
     pieces = tuple(zip(row["arrival_ns"], [body[start:end] for start, end in pairwise(ends)], strict=True))
     lags_ns = tuple(row.get("lags_ns", ()))
-    return Trace(**{name: row[name] for name in SCALARS}, pieces=pieces, lags_ns=lags_ns)
+    return Trace(**{name: row[name] for name in SCALARS if name in row}, pieces=pieces, lags_ns=lags_ns)
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:

@@ -54,10 +54,16 @@ LINE_FIELDS = {
 }
 
 
+def mostly(usual, unusual, often=8):
+    return st.sampled_from([usual] * often + [unusual]).flatmap(lambda chosen: chosen)
+
+
 def messages(path, fields):
     """Messages with a text here, and a few other fields."""
     field = st.sampled_from(sorted(fields, key=str)).flatmap(lambda at: st.tuples(st.just(at), fields[at]))
-    return st.builds(lambda text, some: message([(path, text), *some]), TEXTS, st.lists(field, max_size=3))
+    return st.builds(
+        lambda text, some: message([(path, text), *some]), mostly(st.just(" a"), TEXTS), st.lists(field, max_size=2)
+    )
 
 
 def message(fields):
@@ -123,16 +129,12 @@ CUTS = st.lists(st.integers(0, 10_000), max_size=12)
 
 
 def streams(openings, starts, usual, ends, between):
-    """Bodies of mostly usual messages; now and then with CR LF, which are the ends of lines of some servers."""
-    content = st.integers(0, 5).flatmap(lambda at: usual if at else OTHERS)
-    blocks = st.builds(lambda *parts: b"".join(parts), st.sampled_from(starts), content, st.sampled_from(ends))
-    body = st.tuples(
-        st.integers(0, 3).flatmap(lambda at: st.just(openings[0]) if at else st.sampled_from(openings)),
-        st.lists(st.integers(0, 5).flatmap(lambda at: blocks if at else st.sampled_from(between)), max_size=8).map(
-            b"".join
-        ),
-    ).map(b"".join)
-    return st.integers(0, 9).flatmap(lambda at: body if at else body.map(lambda raw: raw.replace(b"\n", b"\r\n")))
+    """Bodies of mostly usual messages; now and then with CR LF, which some servers write."""
+    parts = (st.sampled_from(starts), mostly(usual, OTHERS), st.sampled_from(ends))
+    blocks = mostly(st.tuples(*parts).map(b"".join), st.sampled_from(between))
+    opening = mostly(st.just(openings[0]), st.sampled_from(openings))
+    raw = st.tuples(opening, st.lists(blocks, min_size=4, max_size=12).map(b"".join)).map(b"".join)
+    return mostly(raw, raw.map(lambda body: body.replace(b"\n", b"\r\n")))
 
 
 def by_decoder_alone():
