@@ -20,6 +20,7 @@ from gptoss_bench.calibration.peers.table import load_peer_bench, peer_medians, 
 from gptoss_bench.claims.verdicts import verdict_counts, verdicts_from_table
 from gptoss_bench.notebook.profiles import check_parameters, notebook_parameters, read_profile
 from gptoss_bench.runs.folder import Run
+from gptoss_bench.stats.client_bound import CLIENT_BOUND_CPU_SHARE
 
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
@@ -180,6 +181,11 @@ def test_the_verdicts_in_the_readme_are_those_of_the_run_that_it_links():
 def test_the_calibration_in_the_readme_is_that_of_the_run_that_it_links():
     section = section_of_the_readme("How accurate the client is")
     [run_id] = re.findall(r"results/runs/([^/]+)/notebook.ipynb", section)
+    levels = Run.load(paths.RUNS / run_id).table("levels")
+    kit = levels[levels["client"] == KIT_CLIENT]
+    [bound] = kit[kit["client_bound"].eq(True)].itertuples()
+    assert f"trusted at all {kit['trusted'].sum()} loads; at {bound.streams} × {bound.tokens_s:g} it was" in section
+    assert kit["trusted"].all() and bound.cpu_share < CLIENT_BOUND_CPU_SHARE
     measured = {
         (
             f"{one.streams} × {one.tokens_s:g}",
@@ -189,7 +195,7 @@ def test_the_calibration_in_the_readme_is_that_of_the_run_that_it_links():
             short_number(one.itl_error_p99_ms),
             f"{one.cpu_share:.0%}",
         )
-        for one in Run.load(paths.RUNS / run_id).table("levels").itertuples()
+        for one in levels.itertuples()
     }
     rows = table_rows(section)
     assert len(rows) == 5 and measured >= set(rows)

@@ -73,7 +73,7 @@ def test_what_is_fetched_is_found_in_the_hubs_cache(tmp_path, monkeypatch):
     assert is_fetched("openai/gpt-oss-20b")
 
 
-def test_a_disk_that_is_too_small_is_told_with_both_numbers():
+def test_a_disk_that_is_too_small_is_reported_with_both_numbers():
     assert disk_space_error("openai/gpt-oss-20b", 13.76e9, 14e9, Path("/models")) is None
     assert disk_space_error("openai/gpt-oss-20b", 13.76e9, 5e9, Path("/models")) == (
         "openai/gpt-oss-20b has to be downloaded and needs 13.8 GB, /models has 5.0 GB free: "

@@ -119,7 +119,7 @@ def test_the_store_has_a_manifest_where_ollama_puts_it(tmp_path, model, file):
     assert manifest_of(tmp_path, model) == tmp_path / "manifests" / file
 
 
-def test_a_model_that_was_not_pulled_is_told_before_anything_starts(tmp_path, monkeypatch):
+def test_a_model_that_was_not_pulled_is_reported_before_anything_starts(tmp_path, monkeypatch):
     (tmp_path / "ollama").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "ollama").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))

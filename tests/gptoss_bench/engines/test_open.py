@@ -162,7 +162,7 @@ def test_neither_ctrl_c_nor_a_killed_parent_leaves_a_server(tmp_path, kind, numb
         wait_until_gone(processes)
 
 
-def test_a_server_that_dies_while_it_starts_is_told_with_its_last_words(tmp_path):
+def test_a_server_that_dies_while_it_starts_is_reported_with_its_last_words(tmp_path):
     async def start() -> None:
         log = tmp_path / "server.log"
         process = ServerProcess(["sh", "-c", "echo loading; echo 'CUDA out of memory' >&2; exit 3"], log)
@@ -202,7 +202,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path):
     assert "gave no token within 0.5 s" in usage_error_of(start())
 
 
-def test_a_file_that_is_no_model_is_told_with_the_servers_last_words(tmp_path):
+def test_a_file_that_is_no_model_is_reported_with_the_servers_last_words(tmp_path):
     torn = tmp_path / "torn.gguf"
     torn.write_bytes(TINY_MODEL.read_bytes()[:5000])
     text = usage_error_of(entered(serve_tiny(tmp_path, model=torn)))

@@ -124,7 +124,7 @@ def test_only_who_does_not_heed_the_request_is_killed(manner, grace_s, number):
         wait_until_gone(processes)
 
 
-def test_exit_code_and_last_words_are_told(log):
+def test_exit_code_and_last_words_are_reported(log):
     log.parent.mkdir()
     log.write_text("of an earlier server\n")
     server = ServerProcess(["sh", "-c", "echo one; echo ----; echo two >&2; exit 7"], log)

@@ -51,7 +51,7 @@ def test_a_log_that_says_nothing_gives_no_facts():
     assert read_log("") == read_log("INFO Application startup complete.") == {}
 
 
-def test_the_cache_is_told_by_metrics_in_tokens_or_in_blocks():
+def test_the_cache_is_reported_by_metrics_in_tokens_or_in_blocks():
     blocks = read_cache_config(CACHE.format("True", ""))
     assert blocks == {"prefix_caching": True, "kv_cache_tokens": 1600, "kv_cache_dtype": "fp8"}
     tokens = read_cache_config("# TYPE\n" + CACHE.format("False", ',kv_cache_size_tokens="77"') + "\n")

@@ -132,7 +132,7 @@ def test_a_run_is_never_overwritten(tmp_path):
         RunFolder.create(tmp_path, "test", parameters={}, run_id="one")
 
 
-def test_a_folder_that_cannot_be_made_is_told_in_words(tmp_path):
+def test_a_folder_that_cannot_be_made_is_reported(tmp_path):
     (tmp_path / "results").write_text("a file where the folder should be")
     with pytest.raises(UsageError, match="cannot write to"):
         RunFolder.create(tmp_path / "results", "test", parameters={})
@@ -146,7 +146,7 @@ def test_clock_steps_reach_the_manifest_also_of_a_load_that_was_stopped(folder, 
     assert folder.manifest["clock"]["steps"] == 2
 
 
-def test_a_full_disk_is_told_in_words_and_keeps_what_it_took(folder):
+def test_a_full_disk_is_reported_and_keeps_what_it_took(folder):
     folder.add(whole(0))
     os.remove(folder.path / "manifest.json.part") if (folder.path / "manifest.json.part").exists() else None
     os.symlink("/dev/full", folder.path / "summary.json.part")  # every write to it finds no space left

@@ -168,7 +168,7 @@ def test_a_server_that_lies_about_its_first_token_is_named(tmp_path):
         ({"/metrics": b"<html>hello</html>"}, "not Prometheus text"),
     ],
 )
-def test_metrics_that_are_absent_or_renamed_are_told_and_the_run_is_whole(tmp_path, documents, words):
+def test_metrics_that_are_absent_or_renamed_are_reported_and_the_run_is_whole(tmp_path, documents, words):
     run, _ = asyncio.run(measured(Kept(lie=1.0), tmp_path, **documents))
     assert run.manifest["status"] == "complete"
     assert words in run.summary["server_metrics"]["words"]

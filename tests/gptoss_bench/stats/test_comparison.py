@@ -102,7 +102,7 @@ def test_an_interval_of_gaps_is_as_wide_as_the_requests_differ() -> None:
     assert many[1] - many[0] == pytest.approx(few[1] - few[0], rel=0.5)  # not a fifth of it
 
 
-def test_two_samples_of_one_distribution_are_told_apart_as_seldom_as_an_interval_of_95_percent_promises() -> None:
+def test_two_samples_of_one_distribution_differ_as_seldom_as_an_interval_of_95_percent_promises() -> None:
     pairs = 150  # of few requests, where an interval is soonest too narrow
     found = [
         compare_results(side(2 * at, count=40), side(2 * at + 1, count=40), margin=0.0, seed=at) for at in range(pairs)

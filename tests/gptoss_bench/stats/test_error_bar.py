@@ -61,7 +61,7 @@ def test_the_newest_ruler_of_this_machine_counts():
         ({"shared_read_share": 0.06}, "6%"),
     ],
 )
-def test_each_reason_to_be_client_bound_is_told_by_its_number(client, word):
+def test_each_reason_to_be_client_bound_is_reported_by_its_number(client, word):
     assert (
         client_bound_reasons(QUIET, 0.02)
         == client_bound_reasons(QUIET | {"lag_s": None, "cpu_share": None}, None)

@@ -60,7 +60,7 @@ def test_the_interval_covers_a_true_mean_about_as_often_as_it_says() -> None:
     assert covered >= 52
 
 
-def test_trials_that_rise_from_one_to_the_next_are_told() -> None:
+def test_trials_that_rise_from_one_to_the_next_are_reported() -> None:
     found = trial_spreads([reported(rate) for rate in (100.0, 101.0, 103.0, 104.0, 108.0)])
     assert found["output_tok_s_total"].drifts
     assert any("DRIFT: +8.0% from the first to the last, p = 0.017" in line for line in trials_text(found, 0.5))

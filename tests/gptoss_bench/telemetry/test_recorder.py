@@ -114,7 +114,7 @@ def test_an_older_driver_is_understood(tmp_path, plays):
     ("part", "words"),
     [("none", "lists none"), ("unloaded", "NVML says Driver Not Loaded"), ("lost", "it was lost")],
 )
-def test_no_gpu_no_driver_and_a_lost_gpu_are_told_in_words(tmp_path, plays, part, words):
+def test_no_gpu_no_driver_and_a_lost_gpu_are_reported(tmp_path, plays, part, words):
     plays(part)
     seen = asyncio.run(phases(tmp_path))
     assert words in seen.reported["gpu"]["words"]
@@ -179,7 +179,7 @@ def rss(process: int) -> int:
         return 0
 
 
-def test_a_sampler_that_is_killed_is_told_and_its_rows_stay(tmp_path):
+def test_a_sampler_that_is_killed_is_reported_and_its_rows_stay(tmp_path):
     async def run() -> MachineSampler:
         telemetry = MachineSampler(tmp_path)
         await telemetry.start()
@@ -195,7 +195,7 @@ def test_a_sampler_that_is_killed_is_told_and_its_rows_stay(tmp_path):
     assert len(seen.tables["host"]) >= 2
 
 
-def test_a_folder_that_cannot_be_written_is_told_and_nothing_is_raised(tmp_path):
+def test_a_folder_that_cannot_be_written_is_reported_and_nothing_is_raised(tmp_path):
     seen = asyncio.run(phases(tmp_path / "missing", seconds=0.0))
     assert "the sampler ended at once" in seen.words
     assert all(table.empty for table in seen.tables.values())
@@ -251,7 +251,7 @@ async def whole_run(results: Path) -> Run:
         return session.finish()
 
 
-def test_a_run_with_witnesses_is_whole_and_its_figures_are_drawn(tmp_path, plays):
+def test_a_run_with_telemetry_is_whole_and_its_figures_are_drawn(tmp_path, plays):
     plays("full")
     run = asyncio.run(whole_run(tmp_path))
     assert run.manifest["status"] == "complete"

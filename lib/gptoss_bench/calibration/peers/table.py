@@ -1,4 +1,4 @@
-"""Summarise the rows of a bench as Markdown, with ratios to this kit, and store them in results/bench/<bench>/.
+"""Summarise the rows of a bench as Markdown with ratios to this kit, and store them in results/bench/<bench>/.
 
 The folder has rows.csv, one row per run of a client, manifest.json, and both as tables.md.
 """
@@ -33,7 +33,7 @@ TABLE_COLUMNS = {
     "ttft_p50_ms": "TTFT error p50, ms",
     "ttft_p99_ms": "TTFT error p99, ms",
     "itl_p99_ms": "ITL error p99, ms",
-    "cpu_us": "CPU, µs an event",
+    "cpu_us": "CPU, µs per event",
     "memory_mib": "memory, MiB",
 }
 NUMBERS = [*TABLE_COLUMNS, "loading_us", "true_itl_p50_ms"]
@@ -152,29 +152,33 @@ def _plain(words: str) -> str:
 
 def _notes(medians: pd.DataFrame, manifest: PeerBenchManifest) -> list[str]:
     versions = ", ".join(f"{name}: {version}" for name, version in manifest.versions.items())
-    machine = manifest.machine
+    machine, rounds = manifest.machine, "1 round" if manifest.rounds == 1 else f"{manifest.rounds} rounds"
     notes = [
-        f"{versions}. Medians over {manifest.rounds} rounds, one where a run is long.",
-        f"{machine.cpu}, {machine.cores} cores, which the server and the client under test share.",
+        f"Versions: {versions}.",
+        f"Medians over {rounds}; a client that is slow to start, or whose run takes long, ran in the first one only.",
+        f"Machine: {machine.cpu}, {machine.cores} cores, shared by the server and the client under test.",
     ]
     rows = medians.reset_index().to_dict("records")
     if loading := [
         f"{short_number(row['loading_us'])} at {row['load']}" for row in rows if pd.notna(row["loading_us"])
     ]:
         notes.append(
-            f"Of {KIT_CLIENT}'s CPU, so much an event while requests were under way, µs: {', '.join(loading)}."
+            f"CPU of {KIT_CLIENT} while requests were in flight, µs per event: {', '.join(loading)}; the rest is "
+            "decoding, tables and summary."
         )
     gaps_ms = medians["true_itl_p50_ms"].groupby(level="load", sort=False).median()
     for load, gap_ms in gaps_ms[gaps_ms < LEAST_GAP_MS].items():
         notes.append(
-            f"{load}: the true gap is {short_number(gap_ms * 1e3)} µs at the median, so the error of a "
-            "client that reports no gap is small, and no best ITL error is determined."
+            f"{load}: the true gap is {short_number(gap_ms * 1e3)} µs at the median. A client that reports no "
+            "gaps at all would have a small error here, so no best ITL error is determined."
         )
     for client in sorted({row["client"] for row in rows if row["itl_of"] == MEANS}):
-        notes.append(f"{client} keeps no gaps: its ITL error is that of a request's mean and is not compared.")
+        notes.append(
+            f"{client} reports no gaps: its ITL error is that of each request's mean ITL, and is not compared."
+        )
     for row in rows:
         if row["rounds"] and pd.notna(row["problem"]):
-            notes.append(f"{row['client']} failed in some round at {row['load']}: {_plain(row['problem'])}.")
+            notes.append(f"{row['client']} failed in at least one round at {row['load']}: {_plain(row['problem'])}.")
         if row["rounds"] and row["lost"] > 0:
             notes.append(f"{row['client']} at {row['load']}: {row['lost']} requests are missing from its report.")
     notes += [f"{client}: {reason}." for client, reason in manifest.absent.items()]

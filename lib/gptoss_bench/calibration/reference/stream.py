@@ -1,7 +1,7 @@
 """Compose the reply of a reference server in OpenAI's or Ollama's dialect: its writes as bytes, and their due times.
 
-Each event contains `reference-<number>` in its `id`, with a fixed width. So the bytes are made once for all streams,
-and a client that keeps them can be matched with the send log.
+The `id` of each event contains `reference-<number>` with a fixed width. So the bytes are made once for all streams, and
+the events that a client received can be matched with the send log.
 """
 
 import json
@@ -27,9 +27,10 @@ _ERROR = "the engine failed, as planned"
 
 @dataclass(frozen=True, slots=True)
 class PlannedEvent:
-    """One event or refusal: its kind (role, output, finish, usage, done, error, refused), tokens and bytes.
+    """An event or a refusal of a reply, as it is sent.
 
-    It is readable after `readable_at` bytes; the rest is framing.
+    `kind` is role, output, finish, usage, done, error or refused. A client can read the event after its first
+    `readable_at` bytes; the rest is framing.
     """
 
     kind: str
@@ -40,9 +41,10 @@ class PlannedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Bytes that are sent together when their step (tokens before them, -1: at once) is due, and the events in them.
+    """Bytes of a reply that are sent together, and the events in them.
 
-    `readable_at`: by event, the number of bytes after which it is readable.
+    `step` is the number of tokens before them, which determines when they are due; -1: at once. `readable_at` has for
+    each event the number of bytes after which a client can read it.
     """
 
     step: int
@@ -53,7 +55,7 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """The properties of a request that change its reply; `limit` is its token limit."""
+    """The properties of a request on which its reply depends; `limit` is its token limit, None for the plan's."""
 
     dialect: str
     limit: int | None = None
@@ -69,7 +71,7 @@ def reply_text(tokens: int) -> str:
 def reply_writes(
     plan: ReferencePlan, wanted: StreamRequest, fault: str | None = None, after: int = 0
 ) -> tuple[Write, ...]:
-    """Return the writes of one reply; `fault` is one of plan.FAULTS and occurs after `after` output events."""
+    """Return the writes of one reply. `fault` is one of plan.FAULTS or None; it occurs after `after` output events."""
     if fault == "http":
         return (_refusal(plan, wanted),)
     tokens = plan.tokens if wanted.limit is None else min(plan.tokens, wanted.limit)
@@ -105,7 +107,7 @@ def _write(step: int, events: tuple[PlannedEvent, ...], head: bytes = b"", tail:
 
 
 def _event(plan: ReferencePlan, kind: str, tokens: int, message: bytes) -> PlannedEvent:
-    """Return an event as one HTTP chunk. It is readable at the CR of its last line end."""
+    """Return an event as one HTTP chunk. A client can read it at the CR of its last line end."""
     data = b"%x\r\n%s\r\n" % (len(message), message)
     return PlannedEvent(kind, tokens, data, len(data) - (3 if plan.crlf else 2))
 
@@ -208,9 +210,10 @@ def _head(status: int, content_type: str, close: bool, length: int | None = None
 
 @dataclass(frozen=True, slots=True)
 class SentStream:
-    """The record of one stream: `completes[i]` are the events that write i completed, `timestamps` has two per write.
+    """What was sent of one stream.
 
-    A stream whose client disconnected has fewer timestamps; the events of the other writes were not sent.
+    `completes[i]` are the events that write i completed. `timestamps` has the times before and after each write (ns);
+    if the client disconnected, the later ones are missing, and their events were not sent.
     """
 
     number: int
@@ -222,14 +225,14 @@ class SentStream:
 
 
 def named_reply(data: bytes, number: int) -> bytes:
-    """Return the bytes with the id of their stream; the length is the same."""
+    """Return the bytes with the stream's own id in place of UNNUMBERED_ID, which has the same length."""
     return data.replace(UNNUMBERED_ID.encode(), b"reference-%08d" % number)
 
 
 def composed_reply(
     plan: ReferencePlan, wanted: StreamRequest, number: int, asked_ns: int, epoch_ns: int
 ) -> tuple[list[bytes], SentStream]:
-    """Return the bytes of the writes of stream `number`, and its record without timestamps."""
+    """Return the bytes of each write of stream `number`, and its record, which has no timestamps yet."""
     failure = fault(plan, number)
     events = -(-min(plan.tokens, wanted.limit or plan.tokens) // plan.tokens_per_event)
     after = fault_after(plan, number, events) if failure in ("error", "cut") else 0

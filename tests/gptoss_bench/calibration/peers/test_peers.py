@@ -97,8 +97,8 @@ def test_the_reports_of_the_tools_are_read_by_the_id_of_the_reply(tmp_path):
     (tmp_path / "aiperf").mkdir()
     known = {"metadata": {"x_request_id": "a"}}
     metrics = {"time_to_first_token": {"value": 212.0}, "inter_chunk_latency": {"value": [25.0]}}
-    said = [{"role": "assistant", "content": ""}, {"content": "x"}, {"content": "y"}, {}]
-    messages = [json.dumps({"id": "chatcmpl-reference-00000008", "choices": [{"delta": delta}]}) for delta in said]
+    deltas = [{"role": "assistant", "content": ""}, {"content": "x"}, {"content": "y"}, {}]
+    messages = [json.dumps({"id": "chatcmpl-reference-00000008", "choices": [{"delta": delta}]}) for delta in deltas]
     responses = [{"perf_ns": at, "packets": [{"value": value}]} for at, value in enumerate([*messages, "[DONE]"])]
     (tmp_path / "aiperf/profile_export.jsonl").write_text(json.dumps(known | {"metrics": metrics}))
     (tmp_path / "aiperf/profile_export_raw.jsonl").write_text(json.dumps(known | {"responses": responses}))
@@ -157,7 +157,7 @@ def test_ratios_are_of_medians_over_the_rounds():
 def test_a_mean_is_no_candidate_for_the_best_gap_and_is_named():
     rows = frame(row(KIT_CLIENT), row("one", itl_p99_ms=7.0), row("means", itl_p99_ms=0.1, itl_of=MEANS))
     assert best_peer_ratios(peer_medians(rows).loc["a load"])["itl_p99_ms"] == 7
-    assert "means keeps no gaps" in peer_bench_markdown(rows, MANIFEST)
+    assert "means reports no gaps" in peer_bench_markdown(rows, MANIFEST)
 
 
 def test_where_tokens_come_at_once_no_error_of_itl_is_the_best():
@@ -173,9 +173,9 @@ def test_failures_and_losses_are_reported_and_a_round_without_numbers_does_not_c
     text = peer_bench_markdown(rows, MANIFEST)
     assert "| one | exit code 1: a b c |  |  |  |  |" in text
     assert "| two | 1 (1 ×) | 1 (1 ×) | 1 (1 ×) | 4 (4 ×) |" in text
-    assert "two failed in some round at a load: did not end." in text
+    assert "two failed in at least one round at a load: did not end." in text
     assert f"{KIT_CLIENT} at a load: 2 requests are missing from its report." in text
-    assert "µs: 0.5 at a load." in text
+    assert "µs per event: 0.5 at a load;" in text
 
 
 @given(st.floats(1e-6, 1e7))
@@ -275,12 +275,12 @@ def test_a_broken_installation_is_absent_with_its_reason(tmp_path):
 
 
 def test_a_small_bench_joins_every_request_and_names_who_is_absent(tmp_path):
-    said = []
+    progress = []
     small = PeerLoad("small", 3, 0.002, 5, waves=2)
     rows, absent = asyncio.run(
-        compare_clients(list(ALL_CLIENTS), [small], rounds=1, folder=tmp_path, report_progress=said.append)
+        compare_clients(list(ALL_CLIENTS), [small], rounds=1, folder=tmp_path, report_progress=progress.append)
     )
-    assert set(rows.client) == {KIT_CLIENT, "stock httpx"} and len(said) == 2
+    assert set(rows.client) == {KIT_CLIENT, "stock httpx"} and len(progress) == 2
     assert set(absent) == {"aiohttp", "vLLM-style", "guidellm", "aiperf"}
     assert set(absent.values()) == {"not installed here (make setup-peers)"}
     for one in rows.itertuples():

@@ -84,7 +84,7 @@ def served(tmp_path, end=signal.SIGTERM, **changes):
         process.wait()
 
 
-def said(trace):
+def decoded(trace):
     return assemble_reply(decode_body(piece for _, piece in trace.pieces))
 
 
@@ -119,7 +119,7 @@ def test_a_reply_is_whole_however_it_is_sent_and_its_log_has_each_event_once(tmp
     streams = stream_numbers(traces)
     assert list(streams) == [0, 1, 2]
     for trace in traces:
-        reply = said(trace)
+        reply = decoded(trace)
         assert request_outcome(trace, reply).name == "completed"
         assert reply.answer_text == reply_text(12)
         assert (reply.completion_tokens, reply.prompt_tokens, reply.finish_reason) == (12, 7, "stop")
@@ -152,7 +152,7 @@ def test_the_role_chunk_comes_at_once_with_the_first_token_or_never(tmp_path, ro
 def test_the_reasoning_share_is_in_the_fields_that_were_asked_for(tmp_path, name):
     with served(tmp_path, reasoning=name, reasoning_share=0.25) as server:
         [trace], [ollama] = server.ask(), server.ask(dialect="ollama")
-    for reply in (said(trace), said(ollama)):
+    for reply in (decoded(trace), decoded(ollama)):
         assert (reply.reasoning_text, reply.answer_text) == (reply_text(3), reply_text(12).removeprefix(reply_text(3)))
     body = b"".join(piece for _, piece in trace.pieces)
     assert body.count(b'"reasoning":') == (3 if name in ("reasoning", "both") else 0)
@@ -164,8 +164,8 @@ def test_the_reasoning_share_is_in_the_fields_that_were_asked_for(tmp_path, name
 def test_no_usage_leaves_the_counts_unknown(tmp_path, dialect):
     with served(tmp_path, usage="none") as server:
         [trace] = server.ask(dialect=dialect)
-    assert said(trace).completion_tokens is None
-    assert said(trace).output_events == 12
+    assert decoded(trace).completion_tokens is None
+    assert decoded(trace).output_events == 12
 
 
 def test_continuous_usage_counts_in_each_event(tmp_path):
@@ -178,7 +178,7 @@ def test_continuous_usage_counts_in_each_event(tmp_path):
 def test_a_request_that_wants_fewer_tokens_gets_them_and_the_reason(tmp_path, dialect):
     with served(tmp_path) as server:
         [trace] = server.ask(dialect=dialect, max_tokens=5)
-    assert (said(trace).answer_text, said(trace).finish_reason) == (reply_text(5), "length")
+    assert (decoded(trace).answer_text, decoded(trace).finish_reason) == (reply_text(5), "length")
 
 
 @pytest.mark.parametrize("dialect", ["openai", "ollama"])
@@ -189,7 +189,7 @@ def test_faults_strike_exactly_the_requests_that_the_seed_names(tmp_path, dialec
         traces = server.ask(FAULT_BLOCK, dialect, slots=4)
     numbers = stream_numbers(traces)
     endings = {
-        numbers[trace.request_id]: request_outcome(trace, said(trace))
+        numbers[trace.request_id]: request_outcome(trace, decoded(trace))
         for trace in traces
         if trace.request_id in numbers
     }
@@ -211,7 +211,7 @@ def test_a_refusal_has_the_status_that_was_asked_for(tmp_path):
     with served(tmp_path, http_errors=1.0, http_status=429) as server:
         [trace] = server.ask()
     assert trace.status == 429
-    assert "refused, as planned" in request_outcome(trace, said(trace)).error
+    assert "refused, as planned" in request_outcome(trace, decoded(trace)).error
 
 
 def test_in_lockstep_all_streams_send_at_common_ticks(tmp_path):
@@ -229,7 +229,7 @@ def test_a_client_that_reads_late_gets_everything_and_the_timestamps_follow_it(t
         read = [next(pieces)]
         other = server.ask(max_tokens=2)  # the server is not held up by a client that does not read
         read += pieces
-    assert said(other[0]).answer_text == reply_text(2)
+    assert decoded(other[0]).answer_text == reply_text(2)
     assert assemble_reply(decode_body(read)).answer_text == reply_text(40_000)
     rows = server.log.events.query("stream == 0")
     assert rows.output.sum() == 40_000
@@ -241,7 +241,7 @@ def test_a_client_that_leaves_costs_its_own_stream_alone(tmp_path):
         with httpx.stream("POST", f"{server.url}/v1/chat/completions", json={}, trust_env=False) as stream:
             next(stream.iter_raw())
         [trace] = server.ask(max_tokens=3)
-    assert said(trace).answer_text == reply_text(3)
+    assert decoded(trace).answer_text == reply_text(3)
     log = server.log.events
     assert log.query("stream == 0").output.sum() < 2000
     assert log.query("stream == 1").output.sum() == 3
@@ -285,7 +285,7 @@ def test_what_is_no_request_is_refused_and_the_server_goes_on(tmp_path, request_
 
     with served(tmp_path) as server:
         assert asyncio.run(tell(int(server.url.rpartition(":")[2]))).split()[1] == status
-        assert said(server.ask()[0]).answer_text == reply_text(12)
+        assert decoded(server.ask()[0]).answer_text == reply_text(12)
 
 
 def test_a_request_that_wants_its_connection_closed_is_obeyed(tmp_path):

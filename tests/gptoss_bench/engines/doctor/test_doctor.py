@@ -76,7 +76,7 @@ def test_a_machine_that_has_everything_can_run_everything(scenario):
 
 
 @pytest.mark.parametrize("scenario", ["a10", "h100"])
-def test_a_machine_without_a_gpu_and_an_engine_is_told_what_to_do(scenario):
+def test_a_machine_without_a_gpu_and_an_engine_is_reported_what_to_do(scenario):
     facts = replace(NONE, models={"local": "x"})
     found = lines(scenario, facts)
     assert found["GPU"].state == found["engine"].state == FAIL

@@ -1,4 +1,7 @@
-"""Stock httpx as `stock` has it. Its wave of warm-up is one of the REQUESTS, and is not in what it writes."""
+"""Send a load with stock httpx and write the times as JSON.
+
+The first wave of REQUESTS is the warm-up; it is sent but not written.
+"""
 
 import asyncio
 import json
@@ -11,7 +14,7 @@ from gptoss_client import Endpoint, LoadPlan
 
 
 def run(url: str, out: str, streams: str, requests: str, tokens: str) -> None:
-    """Send the load and write the tables; CPU is counted until the last reply has ended."""
+    """Send the load and write the tables to the file `out`; CPU time is counted until the last response has ended."""
     measured = max(1, int(requests) - int(streams))
     plan = LoadPlan(concurrency=int(streams), requests=measured, max_tokens=int(tokens))
     endpoint = Endpoint(url=url, model="reference", dialect="openai", engine="reference")
