@@ -98,7 +98,12 @@ def test_a_machine_without_a_gpu_and_an_engine_is_reported_what_to_do(scenario):
         ({"programs": {"vllm": Program("on PATH", "0.9.2")}}, "engine", FAIL, "does not know gpt-oss yet"),
         ({"programs": {"vllm": Program("on PATH", "0.10.1+gptoss")}}, "engine", NOTE, "this kit was tried with"),
         ({"programs": {"vllm": Program("on PATH", None)}}, "engine", NOTE, "of an unknown version"),
-        ({"programs": {"vllm": Program("on PATH", "0.320.0")}}, "engine", NOTE, "this kit was tried with 0.26.x, 0.32.x"),
+        (
+            {"programs": {"vllm": Program("on PATH", "0.320.0")}},
+            "engine",
+            NOTE,
+            "this kit was tried with 0.26.x, 0.32.x",
+        ),
         ({"models": {"h100": None}}, "model", NOTE, "will be fetched: 13.8 GB"),
         ({"models": {}, "free_bytes": {"h100": 10**9}}, "model", FAIL, "1.0 GB are free"),
         ({"free_bytes": {"results": 10**6}}, "disk", FAIL, "free for results"),
