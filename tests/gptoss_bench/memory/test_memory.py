@@ -147,6 +147,8 @@ def test_where_loading_ends_has_a_label() -> None:
     first = first_not_to_fit(SMALL.allocations("bf16"), A10.memory_bytes)
     assert first is not None
     assert first.label == "layer 14 of 24, experts.down_proj"
+    assert round(weights_bytes(SMALL, "bf16") / 2**30, 2) == 38.96
+    assert round(weights_bytes(SMALL, "bf16") / A10.memory_bytes, 1) == 1.7
     assert SMALL.allocations("bf16")[-1].label == "head, lm_head.weight"
 
 
