@@ -9,6 +9,7 @@ import shutil
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Protocol
 
@@ -100,6 +101,15 @@ def executable(name: str, folder: str, advice: str) -> str:
     if found is None:
         raise UsageError(f"{name} is not on PATH: {advice}, or give the url of a running server")
     return found
+
+
+def version_beside(program: Path, package: str) -> str | None:
+    """Return the version of a package in the environment of a program; None if it is not there.
+
+    It starts nothing: an engine imports torch before it reports its version.
+    """
+    folders = [str(folder) for folder in program.parent.parent.glob("lib/python3*/site-packages")]
+    return next((found.version for found in distributions(name=package, path=folders)), None)
 
 
 def portable_command(command: Sequence[str]) -> str:

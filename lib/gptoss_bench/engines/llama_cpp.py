@@ -3,7 +3,6 @@
 import sys
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 
 import httpx
@@ -11,7 +10,7 @@ import httpx
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch, json_object
 from gptoss_bench.paths import TINY_MODEL
-from gptoss_bench.runs import TINY_LABEL, tiny_model_label
+from gptoss_bench.runs import TINY_LABEL, package_version, tiny_model_label
 from gptoss_client import Endpoint, UsageError
 
 MODEL_NAME = "gpt-oss-tiny"
@@ -40,7 +39,7 @@ class LlamaCpp:
             model=MODEL_NAME,
             dialect="openai",
             engine="llama.cpp",
-            version=f"xllamacpp {version('xllamacpp')}",
+            version=f"xllamacpp {package_version('xllamacpp')}",
             label=TINY_LABEL,
             keep_alive=False,
             facts={"threads": self.threads},

@@ -24,7 +24,7 @@ _STOP_S = 2 * GRACE_S + 5.0  # the supervisor needs at most both of its grace pe
 
 
 class ServerProcess:
-    """A command that runs under the supervisor. Call `stop` on every way out; the supervisor does if the owner dies."""
+    """A command under the supervisor. Call `stop` on every exit; if the owner dies, the supervisor stops it."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class ServerProcess:
         environment: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        """Start `command` with our environment and `environment` on top, in the folder `cwd` where one is given.
+        """Start `command` with our environment and the variables of `environment`, in the folder `cwd` if one is given.
 
         Output is appended to `log`. Raises UsageError where the log cannot be written.
         """
@@ -45,60 +45,60 @@ class ServerProcess:
         with output:
             self._logged_before = output.tell()
             self._supervisor = subprocess.Popen(
-                # By path and not by -m: importing the whole package would only delay the start.
+                # Run by path, because -m would import the whole package first.
                 [sys.executable, "-P", supervisor.__file__, "--", *self.command],
                 stdin=subprocess.PIPE,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C in the terminal is for us alone
+                start_new_session=True,  # Ctrl-C in the terminal must not reach the server
                 cwd=cwd,
                 env=_environment() | dict(environment or {}),
             )
 
     @property
     def exit_code(self) -> int | None:
-        """The command's exit code as a shell shows it; None while it runs."""
+        """Return the command's exit code as a shell shows it; None while it runs."""
         return self._supervisor.poll()
 
     def last_lines(self, lines: int = 3) -> str:
-        """Return the last lines with words that the command wrote, as one; "it wrote nothing" where there are none.
+        """Return the last lines of the command's output as one line; "it wrote nothing" if there are none.
 
-        The first error that it named goes before them: what servers of several processes say last is only that one of
-        them has ended.
+        The first error in the output comes before them: a server of several processes reports at its end only that
+        one of them has ended.
         """
         with self.log.open("rb") as log:
             log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - _TAIL))
             written = _COLOURS.sub("", log.read().decode(errors="replace")).splitlines()
-        words = [line.strip() for line in written if any(map(str.isalnum, line))]
-        last = " | ".join(words[-lines:]) or "it wrote nothing"
-        cause = next((found[1] for line in words if (found := _CAUSE.search(line))), None)
+        texts = [line.strip() for line in written if any(map(str.isalnum, line))]
+        last = " | ".join(texts[-lines:]) or "it wrote nothing"
+        cause = next((found[1] for line in texts if (found := _CAUSE.search(line))), None)
         return last if cause is None or cause in last else f"{cause[:400]} | {last}"
 
     def written(self) -> str:
-        """All that the command wrote so far."""
+        """Return the output of the command so far."""
         with self.log.open("rb") as log:
             log.seek(self._logged_before)
             return _COLOURS.sub("", log.read().decode(errors="replace"))
 
     async def stop(self) -> None:
-        """End the command and all its processes; returns when they are gone. May be called twice."""
+        """Stop the command and all its processes; return when they have ended. May be called twice."""
         await asyncio.shield(asyncio.to_thread(self.stop_now))
 
     def stop_now(self) -> None:
-        """The same for callers without an event loop."""
+        """Stop the command as `stop` does, for callers without an event loop."""
         assert self._supervisor.stdin is not None
         with contextlib.suppress(OSError):
             self._supervisor.stdin.close()
         try:
             self._supervisor.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            # It hangs; its own death takes the server along where the system is Linux.
+            # The supervisor does not respond. On Linux the kernel kills the server when its supervisor dies.
             self._supervisor.send_signal(signal.SIGKILL)
             self._supervisor.wait()
 
 
 def _environment() -> dict[str, str]:
-    """Our own, without the key: a server that we start has no use for it, and might log it."""
+    """Return our environment without the API key: a started server does not need it and might log it."""
     return {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
 
 
@@ -106,9 +106,9 @@ def _environment() -> dict[str, str]:
 def free_port(wanted: int = 0) -> Iterator[int]:
     """Yield a port on 127.0.0.1 that a server can take: `wanted`, or for 0 one that the system chooses.
 
-    While the block lasts the port stays bound here, so that nobody else is given it. On Linux a server that sets
-    SO_REUSEADDR, as servers do, can listen on it all the same; elsewhere the hold is let go at once.
-    Raises UsageError where `wanted` is taken.
+    The port stays bound here until the block ends, so that the system gives it to no other process. On Linux a server
+    that sets SO_REUSEADDR, as servers do, can still listen on it; on other systems it is released at once.
+    Raises UsageError if `wanted` is taken.
     """
     with socket.socket() as hold:
         hold.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

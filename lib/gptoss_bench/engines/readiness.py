@@ -1,4 +1,4 @@
-"""Is a server ready? It is when a token came back from its model through a real streaming request, and not before."""
+"""Wait until a server is ready: until its model has returned a token to a real streaming request."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from gptoss_client import (
     request_outcome,
 )
 
-# Harmony's headers are tokens without text, so the first visible one is about the fourth.
+# The headers of Harmony are tokens without text, so that about the fourth token is the first with text.
 _PROBE = LoadPlan(concurrency=1, requests=1, prompt="Say hello.", system=None, max_tokens=32)
 _PAUSE_S = 0.1
 
@@ -36,7 +36,7 @@ class _Answer:
 
 
 async def first_token(endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, JsonValue] | None = None) -> None:
-    """Return when a token came back. Raises UsageError, in one line, where none does within `timeout_s`.
+    """Return when a token has come back. Raises UsageError, in one line, if none does within `timeout_s`.
 
     `options` go into the request: an Ollama then loads the model with the num_ctx that the load will ask for.
     """
@@ -50,8 +50,8 @@ async def wait_for_first_token(
 ) -> float:
     """Ask a server that is starting until a token comes back; return the seconds that took.
 
-    Raises UsageError where the process dies first, with its last words, where it answers that it never will (HTTP
-    4xx, or a whole reply without a token), or where `timeout_s` pass.
+    Raises UsageError if the process ends first (with its last output), if a retry is useless (HTTP 4xx, or a complete
+    reply without a token), or after `timeout_s`.
     """
     began = time.monotonic()
     while True:
@@ -101,7 +101,7 @@ async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, JsonV
 
 
 def _tidy(words: str) -> str:
-    """The words as one line. A server may repeat what it was sent; the key is not to be shown by that."""
+    """Return a message as one line without the API key, which a server may repeat from a request."""
     key = os.environ.get(API_KEY_VARIABLE, "").strip()
     return " ".join((words.replace(key, "[key]") if key else words).split())
 

@@ -4,12 +4,12 @@ To add an engine, write its module (see `launch.Engine`) and add its row here.
 """
 
 import pkgutil
-import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from packaging.version import InvalidVersion, Version
 
 from gptoss_client import Endpoint
 
@@ -117,9 +117,11 @@ def understood_fields(engine: str) -> tuple[str, ...] | None:
 
 
 def release_of(version: str | None) -> tuple[int, ...]:
-    """Return the numbers at the start of a version; none where it is unknown. Not every server follows PEP 440."""
-    found = re.match(r"v?(\d+(?:\.\d+)*)", version or "")
-    return tuple(map(int, found[1].split("."))) if found else ()
+    """Return the numbers of a version; none where it is unknown or not a version as PEP 440 writes it."""
+    try:
+        return Version(version or "").release
+    except InvalidVersion:
+        return ()
 
 
 def is_tried(engine: str, version: str | None) -> bool:

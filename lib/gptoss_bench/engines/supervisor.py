@@ -25,14 +25,14 @@ _PR_SET_CHILD_SUBREAPER = 36
 def run(command: list[str], grace_s: float = GRACE_S) -> int:
     """Run `command` until it ends or stdin closes; return its exit code as a shell reports it."""
     owner = os.getppid()
-    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # so that a process whose parent is gone becomes ours and is found
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # an orphan of the command becomes our child, so that it is found
     wake, waker = os.pipe()
     for end in (wake, waker):
         os.set_blocking(end, False)
     signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
-    pulled: list[int] = []
+    signals: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda received, _frame: pulled.append(received))
+        signal.signal(number, lambda received, _frame: signals.append(received))
     signal.signal(signal.SIGCHLD, lambda _received, _frame: None)
     try:
         child = subprocess.Popen(
@@ -45,8 +45,8 @@ def run(command: list[str], grace_s: float = GRACE_S) -> int:
         print(f"cannot start {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
         return 127
     code = None
-    while code is None and not pulled and os.getppid() == owner:
-        # The time limit is for an owner that was forked: a copy of it could still hold our stdin open.
+    while code is None and not signals and os.getppid() == owner:
+        # The time limit is for a forked owner: its copy may hold our stdin open after the owner has died.
         ready, _, _ = select.select([0, wake], [], [], 1.0)
         if 0 in ready and not os.read(0, 4096):
             break
@@ -59,13 +59,13 @@ def run(command: list[str], grace_s: float = GRACE_S) -> int:
 
 
 def _end_all(session: int, grace_s: float) -> int | None:
-    """End every process of the command and return the exit code of its first one, if that ended only now."""
+    """End every process of the command; return the exit code of its first process if that had not ended before."""
     code = None
     for number, patience_s in ((signal.SIGTERM, grace_s), (signal.SIGKILL, grace_s)):
         _signal_all(session, number)
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
-            collected = _reap(session)  # every time: a zombie that is not collected counts as left
+            collected = _reap(session)  # in each pass, because a zombie that is not collected counts as running
             code = collected if code is None else code
             if not _any_left(session):
                 return code
@@ -86,7 +86,7 @@ def _any_left(session: int) -> bool:
         os.killpg(session, 0)
     except ProcessLookupError:
         return any(True for _ in descendants(os.getpid()))
-    except PermissionError:  # macOS says so of a group that holds zombies only
+    except PermissionError:  # macOS raises it for a group of zombies
         return False
     return True
 
@@ -106,7 +106,7 @@ def _reap(first: int) -> int | None:
 
 
 def descendants(process: int) -> Iterator[int]:
-    """Processes below `process`, also those that made a session of their own. Nothing where there is no /proc."""
+    """Yield the processes below `process`, also those with a session of their own; nothing where there is no /proc."""
     for children in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in map(int, children.read_text().split()):

@@ -1,4 +1,4 @@
-"""Launch vLLM, and read what its API and its log report; a log line in an unknown form is ignored."""
+"""Launch vLLM and read what its API and its log report; log lines of an unknown form are ignored."""
 
 import re
 from collections.abc import Callable
@@ -21,10 +21,10 @@ ADVICE = "install it with make setup-vllm"
 
 @dataclass(frozen=True, slots=True)
 class Vllm:
-    """`vllm serve MODEL` with vLLM's own defaults where nothing else is said.
+    """`vllm serve MODEL` with vLLM's own defaults where an option is not set.
 
-    `model` is a name on the hub or a folder with a checkpoint, `context` caps --max-model-len, `prefix_caching` None
-    leaves that to vLLM, `flags` are added as they are.
+    `model` is a name on the hub or a folder with a checkpoint, `context` is --max-model-len, `prefix_caching` None is
+    vLLM's default, `flags` are appended unchanged.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Vllm:
         return cls(server.model, server.context or None, caching, server.arguments)
 
     def prepare(self) -> Endpoint:
-        """Raise UsageError where there is no vllm, no such checkpoint, or too little disk space."""
+        """Return the endpoint. Raises UsageError if vllm, the checkpoint or disk space is missing."""
         executable("vllm", "vllm", ADVICE)
         folder = local_model(self.model)
         if folder is None:
@@ -51,7 +51,7 @@ class Vllm:
         return Endpoint(url="", model=name, dialect="openai", engine="vllm", label=label)
 
     def command(self, port: int) -> list[str]:
-        """A checkpoint in a folder is served under the folder's bare name."""
+        """Return `vllm serve`; a checkpoint in a folder is served under the name of the folder."""
         folder = local_model(self.model)
         named = [] if folder is None else ["--served-model-name", folder.name]
         capped = [] if self.context is None else ["--max-model-len", str(self.context)]
@@ -61,24 +61,24 @@ class Vllm:
         return [program, "serve", model, *address, *named, *capped, *cached[self.prefix_caching], *self.flags]
 
     def environment(self, port: int) -> dict[str, str]:
-        """It is not to report its use to its makers, nor to ask the hub about a checkpoint that is here."""
+        """Return variables that switch off usage reports, and requests to the hub about a local checkpoint."""
         offline = {} if local_model(self.model) is None else {"HF_HUB_OFFLINE": "1"}
         return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_LOGGING_COLOR": "0", **offline}
 
     async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str) -> Endpoint:
-        """Its API, /metrics and log. Raises UsageError where its prefix cache is not as it was asked for."""
+        """Return the endpoint with what vLLM reports. Raises UsageError if its prefix cache is not as requested."""
         found = await describe_vllm(http, endpoint, log)
         caching = found.facts.get("prefix_caching")
         if None not in (self.prefix_caching, caching) and caching != self.prefix_caching:
             asked, reported = ("on" if value else "off" for value in (self.prefix_caching, caching))
-            raise UsageError(f"vLLM says that its prefix cache is {reported}, and {asked} was asked for")
+            raise UsageError(f"vLLM reports that its prefix cache is {reported}, but {asked} was requested")
         return found
 
 
 async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = "") -> Endpoint:
-    """What vLLM says of itself: version and context by its API, caching by /metrics, the rest by its log.
+    """Return the endpoint with what vLLM reports: version and context (API), caching (/metrics), all else (log).
 
-    Where the checkpoint is in a folder of this machine, its weights are counted: a toy is labelled whoever serves it.
+    The weights of a checkpoint on this machine are counted, so that a tiny model is labelled also where vLLM serves it.
     """
     version = (await fetch(http, "/version")).body.get("version")
     listed = entries((await fetch(http, "/v1/models")).body, "data")
@@ -100,7 +100,7 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
     return add_facts(described, {**facts, "parameters": parameters}, *notes)
 
 
-# The name of a fact, what to look for, how to read it. Wordings of vLLM 0.10 to 0.33.
+# Name of a fact, pattern, conversion; the wordings are those of vLLM 0.10 to 0.33.
 _LINES: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
     ("attention_backend", r"Using (\w+) (?:attention )?backend (?:out of potential backends|on V1 engine)", str),
     ("attention_backend", r"Using (Flash Attention|Flash-Attention|FlashInfer|Triton) backend", str),
@@ -124,9 +124,9 @@ _LINES: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
 )
 
 
-def read_log(log: str) -> dict[str, Any]:
-    """Return what the lines of a vLLM server's output tell: backends, device, sizes, parallelism, caching."""
-    facts: dict[str, Any] = {}
+def read_log(log: str) -> Facts:
+    """Return the facts in the output of a vLLM server: backends, device, sizes, parallelism, caching."""
+    facts: Facts = {}
     for name, pattern, read in _LINES:
         if name not in facts and (found := re.search(pattern, log)) and (value := read(found[1])) is not None:
             facts[name] = value
@@ -135,13 +135,13 @@ def read_log(log: str) -> dict[str, Any]:
     return facts
 
 
-def read_cache_config(metrics: str) -> dict[str, Any]:
-    """Return what the labels of vllm:cache_config_info in a /metrics text tell: caching and the cache's size."""
+def read_cache_config(metrics: str) -> Facts:
+    """Return the facts in the labels of vllm:cache_config_info of a /metrics text: caching and size of the cache."""
     line = re.search(r"^vllm:cache_config_info\{(.*)\} ", metrics, re.MULTILINE)
     if line is None:
         return {}
     labels = dict(re.findall(r'(\w+)="([^"]*)"', line[1]))
-    facts: dict[str, Any] = {}
+    facts: Facts = {}
     if labels.get("enable_prefix_caching") in ("True", "False"):
         facts["prefix_caching"] = labels["enable_prefix_caching"] == "True"
     size, blocks, block = (labels.get(name, "") for name in ("kv_cache_size_tokens", "num_gpu_blocks", "block_size"))

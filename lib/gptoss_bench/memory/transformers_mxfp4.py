@@ -7,11 +7,7 @@ they check, the outcome if it does not hold, and the line of transformers' sourc
 """
 
 import csv
-import importlib.metadata
 import io
-import re
-import shutil
-import subprocess
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -20,6 +16,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from gptoss_bench import paths
+from gptoss_bench.runs import package_version, query_nvidia_smi
 from gptoss_client import UsageError
 
 STAYS, UNPACKED, FAILS = "stays MXFP4", "unpacked to BF16", "loading fails"
@@ -154,39 +151,20 @@ def _valid_version(package: str, text: str) -> str:
 
 def installed_setup(*, dequantize: bool = False) -> TransformersSetup:
     """Return the setup of the running Python and this machine. Raises UsageError if transformers is not installed."""
-    transformers = _installed_version("transformers")
+    transformers = package_version("transformers")
     if transformers is None:
         raise UsageError("transformers is not installed; run `make setup`")
+    gpus, _ = query_nvidia_smi()
     return TransformersSetup(
         transformers=transformers,
-        triton=_installed_version("triton"),
-        kernels=_installed_version("kernels"),
-        triton_kernels=_installed_version("triton_kernels"),
-        accelerate=_installed_version("accelerate"),
-        capability=_compute_capability(),
+        triton=package_version("triton"),
+        kernels=package_version("kernels"),
+        triton_kernels=package_version("triton_kernels"),
+        accelerate=package_version("accelerate"),
+        capability=gpus[0].compute_capability if gpus else None,
         kernels_at_hand=_kernels_at_hand(),
         dequantize=dequantize,
     )
-
-
-def _installed_version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _compute_capability() -> tuple[int, int] | None:
-    """Return that of the first NVIDIA GPU, from nvidia-smi; None without one."""
-    if shutil.which("nvidia-smi") is None:
-        return None
-    query = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    try:
-        shown = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    found = re.match(r"(\d+)\.(\d+)", shown)
-    return (int(found[1]), int(found[2])) if found else None
 
 
 def _kernels_at_hand() -> bool | None:

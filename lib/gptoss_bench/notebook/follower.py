@@ -107,10 +107,9 @@ class RunFollower:
         elif plan.duration_s is not None and self._first_measured_ns is not None:
             measured_s = (now_ns - self._first_measured_ns) / 1e9
             left_s, share = max(0.0, plan.duration_s - measured_s), min(1.0, measured_s / plan.duration_s)
-        memory = [row["memory_used_bytes"] or 0 for row in self._gpus.sample(None)]
         running = not whole and (self._folder / "traces.jsonl").exists()
         if running and self._first_ns is not None:
-            self._snapshots.append(Snapshot(elapsed_s, self._failed, sum(memory) or None))
+            self._snapshots.append(Snapshot(elapsed_s, self._failed, self._gpus.memory_used_bytes()))
             if len(self._snapshots) > MAX_POINTS:
                 self._snapshots = self._snapshots[::2]
         # A request that is not listed yet may have started as early as the longest request so far took.

@@ -2,6 +2,7 @@ from .catalogue import RUN_COLUMNS, filter_runs, latest_runs, runs_table
 from .derived_tables import read_event_columns, read_requests, write_tables
 from .finding import Finding
 from .folder import Run, RunFolder, new_run_id
+from .installed import SmiGpu, package_version, query_nvidia_smi
 from .labels import (
     CPU_LABEL,
     NO_GPU_LABEL,
@@ -142,6 +143,7 @@ __all__ = [
     "Shard",
     "SinkRecord",
     "Slo",
+    "SmiGpu",
     "Stalls",
     "Summary",
     "SweepRow",
@@ -163,7 +165,9 @@ __all__ = [
     "new_run_id",
     "no_gpt_oss_labels",
     "number_at",
+    "package_version",
     "package_versions",
+    "query_nvidia_smi",
     "read_event_columns",
     "read_record",
     "read_requests",

@@ -3,40 +3,40 @@
 import contextlib
 import os
 import time
-from typing import Any
 
 import psutil
 
-LOOK_AGAIN_S = 1.0  # which processes the engine has changes seldom, and looking costs more than a sample
+HostRow = dict[str, float | int | None]
+LOOK_AGAIN_S = 1.0  # the engine's processes change seldom, and finding them costs more than a sample
 
 
 class Host:
-    """The machine, the client's process, and the engine's: the one that listens on its port and all below it."""
+    """The machine, the process of the client, and those of the engine: the listener on its port and its descendants."""
 
     def __init__(self, client: int) -> None:
-        """`client` is its process id. The engine is not known before `watch`."""
+        """Take the process id of the client. The engine is unknown before `watch`."""
         self._client = client
         self._port: int | None = None
         self._looked_s = -LOOK_AGAIN_S
         self._engine: list[psutil.Process] | None = None
 
     def watch(self, port: int | None) -> None:
-        """From now on the engine is whoever listens on that port of this machine; None: it is elsewhere."""
+        """Take the process that listens on this port of this machine as the engine; None: it is on another machine."""
         self._port, self._looked_s, self._engine = port, -LOOK_AGAIN_S, None
 
     @property
     def ours(self) -> set[int] | None:
-        """The process ids of client and engine; None where the engine's cannot be seen."""
+        """Return the process ids of client and engine; None if those of the engine are unknown."""
         return None if self._engine is None else {self._client, *(process.pid for process in self._engine)}
 
-    def sample(self) -> dict[str, Any]:
-        """Now: seconds of CPU time since each began (the machine's over all cores), and memory in bytes."""
+    def sample(self) -> HostRow:
+        """Return CPU seconds since the start of each (of the machine: over all cores) and memory in bytes, now."""
         if time.monotonic() - self._looked_s >= LOOK_AGAIN_S:
             self._look()
         cpu, memory = psutil.cpu_times(), psutil.virtual_memory()
         steal = getattr(cpu, "steal", 0.0)
         idle = cpu.idle + getattr(cpu, "iowait", 0.0)
-        # Linux counts a guest's time inside user and nice already.
+        # On Linux user and nice include the time of guests.
         total = sum(cpu) - getattr(cpu, "guest", 0.0) - getattr(cpu, "guest_nice", 0.0)
         own = psutil.Process(self._client) if psutil.pid_exists(self._client) else None
         return {
@@ -65,7 +65,7 @@ class Host:
 
 
 def _listener(port: int) -> int | None:
-    """The process that listens there; None where there is none, or it is another user's."""
+    """Return the process that listens on a port; None if there is none, or it belongs to another user."""
     try:
         sockets = psutil.net_connections(kind="tcp")
     except (psutil.Error, OSError):
@@ -74,8 +74,8 @@ def _listener(port: int) -> int | None:
     return next((pid for pid in found if pid), None)
 
 
-def _of(processes: list[psutil.Process] | None, name: str) -> dict[str, Any]:
-    """CPU seconds and resident bytes of these together; those that have ended are left out."""
+def _of(processes: list[psutil.Process] | None, name: str) -> HostRow:
+    """Return the sums of CPU seconds and resident bytes; processes that have ended are left out."""
     if processes is None:
         return {f"{name}_cpu_s": None, f"{name}_rss_bytes": None, f"{name}_processes": None}
     cpu_s, rss, count = 0.0, 0, 0
@@ -90,20 +90,20 @@ def _of(processes: list[psutil.Process] | None, name: str) -> dict[str, Any]:
 
 
 class CpuUsed:
-    """`cpu_s` in seconds, `cpu_share` of one core; None where there was no start or no stop."""
+    """CPU time of this process between start and stop: `cpu_s` in seconds, `cpu_share` of one core; None before."""
 
     def __init__(self) -> None:
-        """Nothing was used yet."""
+        """Set both to None."""
         self.cpu_s: float | None = None
         self.cpu_share: float | None = None
         self._began: tuple[float, float] | None = None
 
     def start(self) -> None:
-        """Count from here."""
+        """Start to count."""
         self._began = (time.perf_counter(), time.process_time())
 
     def stop(self) -> None:
-        """The first stop counts."""
+        """Stop to count; a second call has no effect."""
         if self._began is not None:
             wall_s, self.cpu_s = time.perf_counter() - self._began[0], time.process_time() - self._began[1]
             self.cpu_share, self._began = self.cpu_s / wall_s, None

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of its GPUs, through NVML. What a GPU does not tell (a vGPU: much) is None."""
+"""Read the GPUs from NVIDIA's driver through NVML; a quantity that a GPU does not report (a vGPU: many) is None."""
 
 from collections.abc import Callable, Collection
 from typing import Any
@@ -9,20 +9,21 @@ REASONS = {
     0x20: "thermal (software)",
     0x40: "thermal (hardware)",
     0x80: "power brake",
-}  # of NVML's clocks event reasons those that make a GPU slower than it would like; idle and set clocks do not
+}  # NVML's clocks event reasons that make a GPU slower; not the reasons idle and set clocks
+GpuRow = dict[str, str | int | float | None]
 NO_DRIVER = "the NVIDIA driver's library (libnvidia-ml.so.1) is not there"
 
 
 class Gpus:
-    """The GPUs of this machine. Without a driver or a package there are none, and `words` says why."""
+    """The GPUs of this machine, `devices`; without a driver or a package there are none, and `words` says why."""
 
     def __init__(self) -> None:
-        """Open NVML; nothing is raised."""
+        """Open NVML; an error is not raised but becomes `words`."""
         self._handles: list[Any] = []
-        self.devices: list[dict[str, Any]] = []
+        self.devices: list[GpuRow] = []
         self.words: str | None = None
         try:
-            import pynvml  # a machine without a GPU has no use for it
+            import pynvml  # only where GPUs are queried
         except ImportError:
             self.words = "no GPU seen: the package nvidia-ml-py is not installed"
             return
@@ -40,11 +41,17 @@ class Gpus:
             self.words = "no GPU: the NVIDIA driver is there and lists none"
         self.devices = [self._device(handle) | {"driver": driver} for handle in self._handles]
 
-    def sample(self, ours: Collection[int] | None) -> list[dict[str, Any]]:
-        """One row a GPU, now. `ours` are the processes of the engine and the client; None where they are not known."""
+    def sample(self, ours: Collection[int] | None) -> list[GpuRow]:
+        """Return one row per GPU, now. `ours` are the processes of engine and client; None where they are unknown."""
         return [{"gpu": index} | self._row(handle, ours) for index, handle in enumerate(self._handles)]
 
-    def _device(self, handle: Any) -> dict[str, Any]:
+    def memory_used_bytes(self) -> int | None:
+        """Return the memory in use on all GPUs together, now; None if no GPU reports it."""
+        found = [self._memory(handle) for handle in self._handles]
+        used = [int(memory.used) for memory in found if memory is not None]
+        return sum(used) if used else None
+
+    def _device(self, handle: Any) -> GpuRow:
         nvml = self._nvml
         memory = self._memory(handle)
         return {
@@ -53,7 +60,7 @@ class Gpus:
             "power_limit_w": _scaled(self._ask(nvml.nvmlDeviceGetEnforcedPowerLimit, handle), 1e-3),
         }
 
-    def _row(self, handle: Any, ours: Collection[int] | None) -> dict[str, Any]:
+    def _row(self, handle: Any, ours: Collection[int] | None) -> GpuRow:
         nvml = self._nvml
         memory = self._memory(handle)
         busy = self._ask(nvml.nvmlDeviceGetUtilizationRates, handle)
@@ -77,12 +84,12 @@ class Gpus:
         }
 
     def _memory(self, handle: Any) -> Any:
-        """As nvidia-smi counts it: without what the driver keeps for itself, where the driver tells the two apart."""
+        """Return the memory as nvidia-smi counts it: without what the driver reserves, if that is known."""
         reported = self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle, self._nvml.nvmlMemory_v2)
         return reported or self._ask(self._nvml.nvmlDeviceGetMemoryInfo, handle)
 
     def _ask(self, question: Callable[..., Any], *of: Any) -> Any:
-        """The answer; None where this GPU or this driver does not know, and where the GPU is lost."""
+        """Return the answer; None if this GPU or driver does not have it, or the GPU is lost."""
         try:
             return question(*of)
         except self._nvml.NVMLError:

@@ -8,10 +8,10 @@ from tests.gptoss_bench.engines.test_attached_server import SPOKEN, api, attache
 
 from gptoss_bench import paths
 from gptoss_bench.engines.attached_server import attach
+from gptoss_bench.engines.launch import version_beside
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.supervisor import descendants
-from gptoss_bench.engines.transformers import installed_version
 from gptoss_client.errors import UsageError
 from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import request_body
@@ -34,9 +34,11 @@ def test_it_is_never_sent_a_field_that_it_refuses():
 
 
 def test_the_version_is_that_of_the_environment_of_the_program(tmp_path):
-    assert installed_version(tmp_path / "bin" / "transformers") is None
-    (tmp_path / "lib" / "python3.11" / "site-packages" / "transformers-5.24.0.dist-info").mkdir(parents=True)
-    assert installed_version(tmp_path / "bin" / "transformers") == "5.24.0"
+    assert version_beside(tmp_path / "bin" / "transformers", "transformers") is None
+    installed = tmp_path / "lib" / "python3.11" / "site-packages" / "transformers-5.24.0.dist-info"
+    installed.mkdir(parents=True)
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: transformers\nVersion: 5.24.0\n")
+    assert version_beside(tmp_path / "bin" / "transformers", "transformers") == "5.24.0"
 
 
 @pytest.mark.slow
@@ -68,7 +70,7 @@ def test_a_real_one_is_launched_attached_to_and_gone(tmp_path, monkeypatch):
     endpoint, said, found, words = asyncio.run(use())
     wait_until_gone(seen)
     assert (endpoint.engine, endpoint.model) == ("transformers", paths.TINY_CHECKPOINT.name)
-    assert endpoint.version == installed_version(PROGRAM)
+    assert endpoint.version == version_beside(PROGRAM, "transformers")
     assert endpoint.label.startswith("TINY MODEL") and endpoint.facts["parameters"] < 100e6
     assert said.reasoning_text and said.answer_text and said.completion_tokens > said.output_events > 20
     assert (found.engine, found.label) == ("transformers", "TINY MODEL")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from gptoss_bench.engines.registry import ENGINE_SPECS, is_tried, release_of, tried_releases
 from gptoss_bench.memory import Architecture, estimate_fit, weights_bytes
+from gptoss_bench.runs import SmiGpu
 
 DOCTOR_SCENARIOS = {
     "local": "every notebook on the embedded engine, no GPU",
@@ -30,16 +31,6 @@ OK, FAIL, NOTE = "ok", "fail", "note"
 
 
 @dataclass(frozen=True, slots=True)
-class GpuFacts:
-    """A GPU as nvidia-smi reports it."""
-
-    name: str
-    memory_bytes: int | None
-    driver: str
-    used_bytes: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Program:
     """A found engine: its place ("PATH" or a folder of this checkout) and its version, None if not reported."""
 
@@ -52,7 +43,7 @@ class MachineFacts:
     """Facts about this machine. `models` maps each scenario to the place of its model, None if it was not found."""
 
     system: str
-    cards: tuple[GpuFacts, ...]
+    cards: tuple[SmiGpu, ...]
     pci_devices: int  # NVIDIA devices on the bus, with or without a driver
     smi: str | None  # None: nvidia-smi works; else the reason why not
     programs: Mapping[str, Program]
@@ -135,8 +126,8 @@ def _gpu(scenario: str, facts: MachineFacts) -> CheckResult:
     return CheckResult("GPU", FAIL, f"no GPU was found{why}", f"use a VM of size {SIZES[scenario]}")
 
 
-def _largest(facts: MachineFacts) -> GpuFacts:
-    return max(facts.cards, key=lambda card: card.memory_bytes or 0)
+def _largest(facts: MachineFacts) -> SmiGpu:
+    return max(facts.cards, key=lambda card: card.memory_mib or 0)
 
 
 def _memory(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
@@ -146,11 +137,11 @@ def _memory(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
     held = estimate_fit(need.architecture, "mxfp4", "", 0, context=need.context, sequences=need.sequences)
     bytes_needed = held.need_bytes
     words = f"{need.model} in MXFP4 with {need.sequences} × {need.context} tokens needs {_gb(bytes_needed)}"
-    have = _largest(facts).memory_bytes if facts.cards else None
+    have = _bytes(_largest(facts).memory_mib) if facts.cards else None
     if have is None:
         return CheckResult("GPU memory", NOTE, f"{words}; its size is unknown")
     words = f"{words}, the GPU has {_gb(have)}"
-    used = _largest(facts).used_bytes or 0
+    used = _bytes(_largest(facts).used_mib) or 0
     if have >= bytes_needed > have - used:
         return CheckResult("GPU memory", NOTE, f"{words}, of which {_gb(used)} are in use: nvidia-smi shows by whom")
     if have >= bytes_needed:
@@ -244,6 +235,10 @@ def _timestamps(facts: MachineFacts) -> CheckResult:
         return CheckResult("timestamps", OK, "the kernel timestamps arrivals")
     words = "no kernel timestamps: arrivals are timed when they are read, and a busy client reads late"
     return CheckResult("timestamps", NOTE, words, "use Linux and http://")
+
+
+def _bytes(mib: int | None) -> int | None:
+    return None if mib is None else mib * 2**20
 
 
 def _gb(count: int) -> str:

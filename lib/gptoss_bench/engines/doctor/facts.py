@@ -1,7 +1,6 @@
-"""Looks at this machine for the doctor: programs, GPUs, models, disk, limits and clocks. Changes nothing."""
+"""Gather the facts about this machine for the doctor: programs, GPUs, models, disk, limits and clocks."""
 
-import json
-import os
+import asyncio
 import platform
 import re
 import shutil
@@ -9,37 +8,35 @@ import socket
 import statistics
 import subprocess
 import time
-import urllib.request
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from gptoss_bench import paths
-from gptoss_bench.engines.doctor.checks import GpuFacts, MachineFacts, Program
+from gptoss_bench.engines.doctor.checks import MachineFacts, Program
+from gptoss_bench.engines.launch import version_beside
 from gptoss_bench.engines.model_files import hub_cache, is_fetched
-from gptoss_bench.engines.ollama import manifest_of, model_store
-from gptoss_bench.runs import package_versions
+from gptoss_bench.engines.ollama import manifest_of, model_store, running_service, service_url
+from gptoss_bench.engines.server_facts import facts_client, fetch
+from gptoss_bench.runs import package_versions, query_nvidia_smi
 from gptoss_client import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps, kernel_timestamp_ns
 
-ANSWER_S = 60.0  # vLLM imports torch before it tells its version
-OLLAMA_ADDRESS = "127.0.0.1:11434"
+ANSWER_S = 60.0  # vLLM imports torch before it prints its version
 CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA, DISPLAY = "0x10de", "0x03"  # PCI vendor, and the class of display controllers
 
 
 def gather_facts(models: Mapping[str, str]) -> MachineFacts:
-    """The facts about this machine; `models` is the model of each scenario that has one to be fetched."""
-    cards, smi = nvidia_smi()
+    """Return the facts about this machine; `models` is the model of each scenario that needs to fetch one."""
+    cards, smi = query_nvidia_smi()
     found = {"local": paths.TINY_MODEL.name if paths.TINY_MODEL.is_file() else None}
     programs = {name: program(name) for name in ("ollama", "vllm")}
     if name := models.get("a10"):
-        url = ollama_service(name)
+        service = asyncio.run(ollama_service(name))
         found["a10"] = "in this user's store" if ollama_stored(name) else None
-        if url is not None:  # it is used where it runs
-            found["a10"] = f"at {url}"
-            programs["ollama"] = Program(f"running at {url}", _json(f"{url}/api/version").get("version"))
+        if service is not None:  # it is used where it runs
+            programs["ollama"], found["a10"] = service, f"at {service_url()}"
     if name := models.get("h100"):
         found["h100"] = hub_model(name)
     return MachineFacts(
@@ -58,89 +55,51 @@ def gather_facts(models: Mapping[str, str]) -> MachineFacts:
     )
 
 
-def nvidia_smi() -> tuple[tuple[GpuFacts, ...], str | None]:
-    """Return the GPUs that nvidia-smi lists, and the reason if it lists none."""
-    if shutil.which("nvidia-smi") is None:
-        return (), "nvidia-smi is not on PATH"
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,memory.used,driver_version", "--format=csv,noheader,nounits"]
-    code, said = _answer(query)
-    if code != 0:
-        return (), f"nvidia-smi says: {' '.join(said.split())[:160] or f'exit code {code}'}"
-    rows = [[part.strip() for part in line.split(",")] for line in said.splitlines() if line.count(",") == 3]
-    cards = tuple(GpuFacts(name, _mib(total), driver, _mib(used)) for name, total, used, driver in rows)
-    return cards, None if cards else "nvidia-smi lists no GPU"
-
-
-def _mib(text: str) -> int | None:
-    return int(text) * 2**20 if text.isdigit() else None
-
-
 def pci_devices() -> int:
-    """How many NVIDIA GPUs are on the bus, whether a driver knows them or not."""
+    """Return the number of NVIDIA GPUs on the bus, with or without a driver."""
     found = [device for device in PCI.glob("*") if _read(device / "vendor") == NVIDIA]
     return sum((_read(device / "class") or "").startswith(DISPLAY) for device in found)
 
 
 def program(name: str) -> Program | None:
-    """An engine on PATH, or in the environment build/`name` of this checkout."""
+    """Return an engine on PATH, or in the environment build/`name` of this checkout."""
     folder = paths.ROOT / "build" / name / "bin"
     for where, found in (("on PATH", shutil.which(name)), (f"in build/{name}", shutil.which(name, path=folder))):
         if found:
-            return Program(where, _installed(Path(found), name) or _reported(found))
+            return Program(where, version_beside(Path(found), name) or _reported(found))
     return None
 
 
-def _installed(executable: Path, name: str) -> str | None:
-    """The version of the Python package beside an executable: starting the program may take half a minute."""
-    found = executable.parent.parent.glob(f"lib/python3*/site-packages/{name}-*.dist-info")
-    return next((folder.name.removesuffix(".dist-info").partition("-")[2] for folder in found), None)
-
-
 def _reported(executable: str) -> str | None:
-    """What it answers to --version; a warning that no server runs may stand before or after it."""
+    """Return the version that --version prints; a warning that no server runs may surround it."""
     _, said = _answer([executable, "--version"])
     found = re.search(r"\b(\d+\.\d+\.\d+\S*)", said)
     return found[1] if found else None
 
 
-def ollama_service(model: str) -> str | None:
-    """The address of an Ollama that runs where OLLAMA_HOST or its default says, if it has the model."""
-    address = os.environ.get("OLLAMA_HOST") or OLLAMA_ADDRESS
-    url = (address if "://" in address else f"http://{address}").rstrip("/")
-    listed = _json(f"{url}/api/tags").get("models")
-    names = [entry.get("name") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    return url if _tagged(model) in names else None
+async def ollama_service(model: str) -> Program | None:
+    """Return the Ollama that runs where OLLAMA_HOST or its default says, if it has the model."""
+    url = await running_service(model)
+    if url is None:
+        return None
+    async with facts_client(url) as http:
+        return Program(f"running at {url}", (await fetch(http, "/api/version")).body.get("version"))
 
 
 def ollama_stored(model: str) -> bool:
-    """Whether it was pulled into the store of this user, where an `ollama serve` of this user looks."""
+    """Return whether a model was pulled into the store of this user, where an `ollama serve` of this user looks."""
     return manifest_of(model_store(), model).is_file()
 
 
-def _tagged(model: str) -> str:
-    return model if ":" in model else f"{model}:latest"
-
-
-def _json(url: str) -> dict[str, Any]:
-    """The object that answers at `url`; empty where none does."""
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(url, timeout=2.0) as answer:
-            found = json.load(answer)
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def hub_model(name: str) -> str | None:
-    """Where a model of the hub is: in a folder of that name, or in the cache."""
+    """Return where a model of the hub is: in a folder of that name, or in the cache; None if it is neither."""
     if (Path(name) / "config.json").is_file():
         return "a folder of this machine"
     return "in the hub's cache" if is_fetched(name) else None
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Free on the disk of that folder, or of the nearest one above it that is there."""
+    """Return the free bytes on the disk of a folder, or of its nearest existing parent."""
     there = next((path for path in (folder, *folder.parents) if path.exists()), None)
     try:
         return None if there is None else shutil.disk_usage(there).free
@@ -149,7 +108,7 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def open_files() -> tuple[int, int] | None:
-    """The limits of this process, soft and hard; None where there is none."""
+    """Return the soft and hard limits of this process; None if there is none."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""Our front that speaks Ollama's API over the embedded llama.cpp, started as an engine."""
+"""Start the Ollama emulator, Ollama's API over the embedded llama.cpp, as an engine."""
 
 import sys
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +15,7 @@ from gptoss_client import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class OllamaEmulator:
-    """The front with `slots` requests at a time; it loads the tiny model as Ollama would: when it is asked first."""
+    """The emulator with `slots` requests at a time; as Ollama, it loads the model at the first request."""
 
     log_dir: Path
     slots: int
@@ -24,29 +24,29 @@ class OllamaEmulator:
     cwd: Path | None = None
 
     def prepare(self) -> Endpoint:
-        """Raise UsageError where the tiny model is missing."""
+        """Return the endpoint. Raises UsageError if the tiny model is missing."""
         require_tiny()
         return Endpoint(url="", model=MODEL_NAME, dialect="ollama", engine="ollama", facts={"num_parallel": self.slots})
 
     def command(self, port: int) -> list[str]:
-        """The front as a child of this Python."""
+        """Return the command that runs the emulator with this Python."""
         options = {"port": port, "slots": self.slots, "context": self.context, "log-dir": self.log_dir}
         texts = [f"--{name}={value}" for name, value in options.items()]
         return [sys.executable, "-m", "gptoss_bench.engines.ollama_emulator.server", *texts]
 
     def environment(self, port: int) -> dict[str, str]:
-        """None is needed."""
+        """Return no additional variables."""
         return {}
 
     async def describe(self, http: httpx.AsyncClient, endpoint: Endpoint, log: str = "") -> Endpoint:
-        """As an Ollama; it owns up to what it is by its version."""
+        """Return the endpoint with what the emulator reports as an Ollama; its version says what it is."""
         return await describe_ollama(http, endpoint)
 
 
 def serve_emulator(
     log_dir: Path, *, slots: int, context: int = 2048, port: int = 0, timeout_s: float = 60.0
 ) -> AbstractAsyncContextManager[Endpoint]:
-    """Run our front for the length of the block.
+    """Run the emulator until the block ends.
 
     Raises UsageError where the tiny model is missing and where no token comes back within `timeout_s`.
     """

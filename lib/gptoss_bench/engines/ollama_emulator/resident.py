@@ -1,4 +1,4 @@
-"""The model of the Ollama-API front: loaded when it is first needed, dropped when nobody has wanted it for a while."""
+"""Load the model of the Ollama emulator at its first request and unload it after its keep-alive time."""
 
 import asyncio
 import time
@@ -12,10 +12,10 @@ from gptoss_client import Endpoint
 
 
 class Resident:
-    """The embedded llama.cpp server, there or not. All of it runs on one event loop."""
+    """The embedded llama.cpp server, which is loaded or not. Use it on one event loop."""
 
     def __init__(self, log_dir: Path, slots: int) -> None:
-        """Nothing is loaded yet."""
+        """Take the folder of the log and the number of slots; load nothing yet."""
         self.endpoint: Endpoint | None = None
         self.context = 0
         self.expires_at = 0.0  # seconds of the wall clock
@@ -28,9 +28,9 @@ class Resident:
 
     @asynccontextmanager
     async def loaded(self, context: int, keep_s: float) -> AsyncIterator[Endpoint]:
-        """Yield the server with `context` tokens a slot, loading it where need be; keep it `keep_s` seconds after.
+        """Yield the server with `context` tokens per slot, loaded if necessary; keep it for `keep_s` seconds after.
 
-        Another context waits until nobody uses the present one. Raises UsageError where loading fails.
+        A request with another context waits until no request uses the loaded one. Raises UsageError if loading fails.
         """
         async with self._change:
             await self._change.wait_for(lambda: self.context in (0, context) or not self._users)
@@ -51,13 +51,13 @@ class Resident:
                 self._keep(keep_s)
 
     async def drop(self) -> None:
-        """Unload the model, once nobody uses it."""
+        """Unload the model as soon as no request uses it."""
         async with self._change:
             await self._change.wait_for(lambda: not self._users)
             await self._drop()
 
     async def close(self) -> None:
-        """Stop the server now, whoever uses it."""
+        """Stop the server at once, also if requests use it."""
         await self._server.aclose()
 
     async def _drop(self) -> None:
@@ -75,12 +75,12 @@ class Resident:
         await asyncio.sleep(min(keep_s, 1e8))
         async with self._change:
             if not self._users and time.time() >= self.expires_at:
-                self._expiry = None  # it is this task, which must not cancel itself
+                self._expiry = None  # this task must not cancel itself
                 await self._drop()
 
 
 async def _listens(endpoint: Endpoint) -> bool:
-    """Whether the server's port still takes a connection; a server that died does not."""
+    """Return whether the server's port accepts a connection; that of a server that died does not."""
     address = urlsplit(endpoint.url)
     try:
         _, writer = await asyncio.open_connection(address.hostname, address.port)
