@@ -14,8 +14,8 @@ from gptoss_client import UsageError
 class ServerChoice(BaseModel):
     """The server at `url`; else, if `embedded`, the stand-in of `engine`; else `engine`, which is started.
 
-    With neither `url` nor `engine` it is the embedded engine. The profiles, the notebooks' parameters, the run panel
-    and the command line take names, types, defaults and descriptions from these fields.
+    With neither `url` nor `engine` it is the embedded engine. The profiles, the notebooks' parameters and the run panel
+    take names, types, defaults and descriptions from these fields.
 
     Raises UsageError, in one line, if a value is not valid or the engine does not have an option that is set.
     """
