@@ -59,8 +59,8 @@ def test_a_run_is_started_watched_stopped_and_found_by_keyboard(where: Lab, brow
     tab.wait_for_words("stopped; completed requests were saved")
     assert tab.page.get_by_role("button", name="Stop", exact=True).count() == 0  # no dead button is left
 
-    [stopped] = [run for run in runs(tmp_path) if run.manifest["status"] == "incomplete"]
-    assert stopped.summary["completed"] > 0
+    [stopped] = [run for run in runs(tmp_path) if run.manifest.status == "incomplete"]
+    assert stopped.summary.completed > 0
     tab.press("Read again")
     tab.page.locator(".gptoss-table", has_text=stopped.run_id).first.wait_for()
     for run in runs(tmp_path):
@@ -99,9 +99,9 @@ def test_a_second_run_beside_the_first_and_a_tab_closed_and_opened_again(where: 
     for _ in range(2):
         stops.first.click()
         tab.page.wait_for_timeout(100)
-    wait_until(lambda: all(run.manifest["end_utc"] for run in runs(tmp_path)), "both have ended")
-    assert {run.manifest["status"] for run in runs(tmp_path)} == {"incomplete"}
-    assert all(run.summary["completed"] > 0 for run in runs(tmp_path))
+    wait_until(lambda: all(run.manifest.end_utc for run in runs(tmp_path)), "both have ended")
+    assert {run.manifest.status for run in runs(tmp_path)} == {"incomplete"}
+    assert all(run.summary.completed > 0 for run in runs(tmp_path))
 
 
 def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_an_incomplete_run(
@@ -119,8 +119,8 @@ def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_an_i
     tab.page.get_by_role("button", name="Confirm Kernel Restart").click()
     wait_until_gone(family)
     run = Run.load(folder)
-    assert run.manifest["status"] == "incomplete" and run.manifest["reason"] == "stopped before its end"
-    assert run.summary["completed"] > 0 and len(run.requests) == LONG["requests"]
+    assert run.manifest.status == "incomplete" and run.manifest.reason == "stopped before its end"
+    assert run.summary.completed > 0 and len(run.requests) == LONG["requests"]
     wait_until(lambda: where.settled("restart"), "the new kernel is idle")
     tab.command("notebook:run-all-cells")  # and the panel is there again
     tab.page.get_by_role("button", name="Start", exact=True).wait_for()
@@ -141,7 +141,7 @@ def test_the_error_bar_with_the_panel_open_is_that_of_a_load_without_a_panel(whe
             start.click()
             wait_until(lambda: len(runs(tmp_path)) == 2 * len(pairs) + 2, "another run was begun")
             [watched_run, *_] = runs(tmp_path)
-            wait_until(lambda path=watched_run.path: Run.load(path).manifest["status"] == "complete", "it is whole")
+            wait_until(lambda path=watched_run.path: Run.load(path).manifest.status == "complete", "it is whole")
             pairs.append((unwatched.path, watched_run.path))
         tab.picture("explore-watched")
         assert tab.circles() > 0

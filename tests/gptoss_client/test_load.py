@@ -28,14 +28,14 @@ async def loaded(folder, plan: LoadPlan, answer=speak, **more):
     async with scripted(answer) as server:
         with folder.counting_clock_steps():
             reason = await run_load(plan, server.endpoint, folder.add, **more)
-    return reason, folder.finish({}), server
+    return reason, folder.finish(), server
 
 
 def test_every_planned_request_is_one_row_and_warm_up_is_apart(folder):
     plan = LoadPlan(concurrency=3, requests=10, warmup=4)
     reason, run, server = asyncio.run(loaded(folder, plan))
     assert reason is None
-    assert run.manifest["clock"]["steps"] == 0
+    assert run.manifest.clock.steps == 0
     assert requests_of(run) == {i: ("warmup" if i < 4 else "measure", "completed") for i in range(14)}
     assert len(server.requests) == 14
     assert (
@@ -95,7 +95,7 @@ def test_a_server_that_dies_leaves_an_incomplete_load_with_every_request_account
 
         async with scripted(die_at) as server:
             reason = await run_load(LoadPlan(concurrency=4, requests=40), server.endpoint, folder.add)
-        return reason, folder.finish({}, "incomplete", reason)
+        return reason, folder.finish(None, "incomplete", reason)
 
     reason, run = asyncio.run(run())
     assert "stopped answering" in reason
@@ -105,7 +105,7 @@ def test_a_server_that_dies_leaves_an_incomplete_load_with_every_request_account
     assert outcomes["completed"] + outcomes["failed"] == 40
     assert outcomes["completed"] >= after - 4
     assert set(run.requests.failure.dropna()) <= {"cut", "connect"}
-    assert Run.load(run.path).manifest["status"] == "incomplete"
+    assert Run.load(run.path).manifest.status == "incomplete"
 
 
 @pytest.mark.parametrize("warmup", [0, 30])
@@ -125,7 +125,7 @@ def test_a_load_that_is_stopped_keeps_what_ended_and_names_the_rest_cancelled(fo
                 await task
 
     asyncio.run(stop())
-    run = folder.finish({}, "incomplete", "stopped")
+    run = folder.finish(None, "incomplete", "stopped")
     rows = requests_of(run)
     assert sorted(rows) == list(range(30 + warmup))
     outcomes = [outcome for _, outcome in rows.values()]
@@ -210,7 +210,7 @@ def test_a_load_takes_the_connect_timeout_of_its_plan(folder):
         plan = LoadPlan(concurrency=1, requests=1, connect_timeout_s=0.3)
         reason = asyncio.run(run_load(plan, endpoint, folder.add))
     assert "stopped answering" in reason
-    [row] = folder.finish({}, "incomplete", reason).requests.itertuples()
+    [row] = folder.finish(None, "incomplete", reason).requests.itertuples()
     assert (row.failure, row.error) == ("connect", "no connection within 0.3 s")
 
 

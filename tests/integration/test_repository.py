@@ -173,9 +173,9 @@ def test_the_verdicts_in_the_readme_are_those_of_the_run_that_it_links():
         assert verdict.verdict == word
         assert excerpt.removeprefix(f"{verdict.label}: ") in verdict.evidence
         assert not verdict.label or excerpt.startswith(f"{verdict.label}: ")
-    evidence = [Run.load(paths.RUNS / name) for name in found.summary["runs"]]
+    evidence = [Run.load(paths.RUNS / name) for name in found.summary.runs]
     assert {run.scenario for run in evidence} == {"calibration", "ollama-a10", "vllm-h100", "transformers-bf16"}
-    assert {run.manifest["status"] for run in [found, *evidence]} == {"complete"}
+    assert {run.manifest.status for run in [found, *evidence]} == {"complete"}
 
 
 def test_the_calibration_in_the_readme_is_that_of_the_run_that_it_links():
@@ -237,22 +237,23 @@ def test_the_figures_from_a_gpu_are_those_of_the_runs_and_have_their_label() -> 
     section = section_of_the_readme("First figures from a GPU: vLLM on an H100, random weights")
     names = re.findall(r"`(2026\d+T\d+Z-[a-z0-9-]+)`", section)
     load, hot, sweep, bf16 = (Run.load(paths.RUNS / name) for name in names)
-    assert {run.manifest["label"] for run in (load, hot, sweep, bf16)} == {"RANDOM WEIGHTS"}
-    found, whole_card = load.summary, bf16.summary["parts"][1]
+    assert [run.manifest.labels for run in (load, hot, sweep, bf16)] == [["RANDOM WEIGHTS"]] * 4
+    found, parts = load.summary, bf16.summary.parts
+    whole_card = parts[1]
     for words in (
-        f"| {found['output_tok_s_total']:,.0f} |",
-        f"| {found['done_s']['p50']:.3f} s |",
-        f"| {found['ttft_formula_s']['p50']:.3f} s |",
-        f"| {found['ttft_s']['p50']:.3f} s |",
-        f"was {hot.summary['output_tok_s_total']:,.0f} tokens per second",
-        f"{found['ttfc_s']['mean']:.3f} s to the first event",
-        f"has {found['server_metrics']['times']['ttft_s']['mean']:.3f} s",
-        f"queue {found['server_metrics']['times']['queue_s']['mean']:.4f} s",
-        f"used {found['client']['cpu_share']:.0%} of a core",
-        f"{found['client']['lag_s']['p50'] * 1000:.3f} ms",
+        f"| {found.output_tok_s_total:,.0f} |",
+        f"| {found.done_s.p50:.3f} s |",
+        f"| {found.ttft_formula_s.p50:.3f} s |",
+        f"| {found.ttft_s.p50:.3f} s |",
+        f"was {hot.summary.output_tok_s_total:,.0f} tokens per second",
+        f"{found.ttfc_s.mean:.3f} s to the first event",
+        f"has {found.server_metrics.times['ttft_s'].mean:.3f} s",
+        f"queue {found.server_metrics.times['queue_s'].mean:.4f} s",
+        f"used {found.client.cpu_share:.0%} of a core",
+        f"{found.client.lag_s.p50 * 1000:.3f} ms",
         f"{whole_card['bytes'] / 1e9:.1f} GB",
         f"decoded in {whole_card['decode'][-1]['s']:.1f} s",
     ):
         assert words in section
-    assert bf16.summary["parts"][0]["first_elsewhere"].startswith("model.layers.5.")
-    assert max(row["concurrency"] for row in sweep.summary["sweep"]) == 256
+    assert parts[0]["first_elsewhere"].startswith("model.layers.5.")
+    assert max(row.concurrency for row in sweep.summary.sweep) == 256

@@ -55,19 +55,19 @@ def test_a_small_load_is_whole_and_a_vllm_killed_under_the_next_leaves_no_proces
         asyncio.run(measure())
     wait_until_gone(seen)
 
-    assert (said["summary"]["completed"], said["probes"]["wrong_model_status"]) == (12, 404)
+    assert (said["summary"].completed, said["probes"].wrong_model_status) == (12, 404)
     measured = said["requests"].query("phase == 'measure'")
     assert (measured.ttft_s > 0).all() and (measured.ttfa_s > measured.ttft_s).all()
 
     [folder] = (tmp_path / "runs").iterdir()
     run = Run.load(folder)
-    assert (run.manifest["status"], len(run.requests)) == ("incomplete", 4 + 12 + 500)
+    assert (run.manifest.status, len(run.requests)) == ("incomplete", 4 + 12 + 500)
     assert (folder / "vllm.log").stat().st_size > 0
-    assert run.manifest["label"] == "TINY MODEL, CPU"
-    endpoint = run.manifest["endpoint"]
-    facts = endpoint["facts"]
-    assert (endpoint["engine"], endpoint["model"], endpoint["quantisation"]) == ("vllm", CHECKPOINT.name, "BF16")
-    assert endpoint["version"].startswith("0.")
+    assert run.manifest.labels == ["TINY MODEL", "CPU"]
+    endpoint = run.manifest.endpoint
+    facts = endpoint.facts
+    assert (endpoint.engine, endpoint.model, endpoint.quantisation) == ("vllm", CHECKPOINT.name, "BF16")
+    assert endpoint.version.startswith("0.")
     assert (facts["device"], facts["context"], facts["prefix_caching"]) == ("cpu", 1024, False)
     assert facts["kv_cache_tokens"] > 1024 and facts["parameters"] < 100e6
     assert "--no-enable-prefix-caching --enforce-eager" in facts["command"]

@@ -5,7 +5,6 @@ The tables are those of a run. Used are `request_id`, `sent_ns`, `ttft_s` of the
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,51 +12,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from gptoss_bench.calibration.reference.stream import STREAM_ID
-from gptoss_bench.runs import Run
+from gptoss_bench.runs import CalibrationLevel, ClientLoad, ErrorSpread, Percentiles, Run
 from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE, client_bound_reasons, non_null, percentile
 from gptoss_client import NS_PER_S, Trace
 
 KIT_CLIENT, STOCK_CLIENT = "gptoss_bench", "stock httpx"  # values of CalibrationLevel.client
 TRUSTED_ERROR_SHARE = 0.05  # of the median ITL
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorSpread:
-    """Percentiles of the absolute value of a quantity in ms; None if nothing was measured."""
-
-    p50: float | None
-    p99: float | None
-    max: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationLevel:
-    """One client under one load.
-
-    `offered_events_s` is the planned rate of the streams; `events_s` is the received rate from the first send to the
-    last event, so it includes the wait for first tokens. `cpu_share` is the share of one core.
-
-    `trusted`: the p99 of each error (TTFT, ITL, arrival) is at most 5 % of the median ITL, and the client uses at most
-    80 % of a core. `client_bound` is the rule for runs without a send log (`stats.client_bound`); None if the client
-    records no lag. Both are stored because they differ when reads are late but kernel timestamps are right.
-    """
-
-    client: str
-    streams: int
-    tokens_s: float
-    events: int
-    offered_events_s: float
-    unmatched: int  # events that are only in the log or only in the client's table
-    events_s: float
-    cpu_share: float
-    itl_p50_ms: float | None
-    ttft_error: ErrorSpread
-    itl_error: ErrorSpread
-    arrival_error: ErrorSpread
-    lag: ErrorSpread
-    server_late: ErrorSpread
-    trusted: bool
-    client_bound: bool | None
 
 
 class ClientTables(NamedTuple):
@@ -163,13 +123,13 @@ def summarise_level(
     errors = _spread(ttft_errors), _spread(both["itl_error_s"]), _spread(outputs["arrival_error_s"])
     worst = [spread.p99 for spread in errors if spread.p99 is not None]
     accurate = itl_p50 is not None and bool(worst) and max(worst) <= TRUSTED_ERROR_SHARE * itl_p50 * 1e3
-    lag_s = {"p99": percentile(lag, 99).value}
+    lag_p99_s = percentile(lag, 99).value
     gaps = non_null(both["itl_s"])
-    client_load = {
-        "lag_s": None if lag_s["p99"] is None else lag_s,
-        "cpu_share": cpu_share,
-        "shared_read_share": float((gaps == 0).mean()) if len(gaps) else None,
-    }
+    client_load = ClientLoad(
+        lag_s=None if lag_p99_s is None else Percentiles(p99=lag_p99_s),
+        cpu_share=cpu_share,
+        shared_read_share=float((gaps == 0).mean()) if len(gaps) else None,
+    )
     return CalibrationLevel(
         client=client,
         streams=planned[0],
@@ -186,15 +146,16 @@ def summarise_level(
         lag=_spread(lag),
         server_late=_spread(both["late_s"]),
         trusted=accurate and cpu_share <= CLIENT_BOUND_CPU_SHARE,
-        client_bound=None if client_load["lag_s"] is None else bool(client_bound_reasons(client_load, itl_p50)),
+        client_bound=None if lag_p99_s is None else bool(client_bound_reasons(client_load, itl_p50)),
     )
 
 
 def _spread(values_s: pd.Series) -> ErrorSpread:
     magnitudes: npt.NDArray[np.float64] = np.abs(non_null(values_s)) * 1e3
     if not len(magnitudes):
-        return ErrorSpread(None, None, None)
-    return ErrorSpread(percentile(magnitudes, 50).value, percentile(magnitudes, 99).value, float(magnitudes.max()))
+        return ErrorSpread(p50=None, p99=None, max=None)
+    p50, p99 = (percentile(magnitudes, p).value for p in (50, 99))
+    return ErrorSpread(p50=p50, p99=p99, max=float(magnitudes.max()))
 
 
 def levels_table(levels: Sequence[CalibrationLevel]) -> pd.DataFrame:
@@ -202,7 +163,7 @@ def levels_table(levels: Sequence[CalibrationLevel]) -> pd.DataFrame:
     rows = []
     for level in levels:
         row: dict[str, Any] = {}
-        for name, value in asdict(level).items():
+        for name, value in level.model_dump().items():
             row |= {f"{name}_{at}_ms": ms for at, ms in value.items()} if isinstance(value, dict) else {name: value}
         rows.append(row)
     return pd.DataFrame(rows).sort_values(["client", "offered_events_s"], ignore_index=True)

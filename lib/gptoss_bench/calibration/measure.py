@@ -9,7 +9,6 @@ from pathlib import Path
 from gptoss_bench.calibration.accuracy import (
     KIT_CLIENT,
     STOCK_CLIENT,
-    CalibrationLevel,
     compare_with_log,
     measured_tables,
 )
@@ -17,7 +16,7 @@ from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.calibration.stock_httpx import run_stock_httpx
-from gptoss_bench.runs import RunFolder
+from gptoss_bench.runs import CalibrationLevel, RunFolder
 from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE
 from gptoss_client import Endpoint, LoadPlan, RunFailed, UsageError, run_load
 
@@ -66,7 +65,7 @@ async def measure_level(
             stock_share = _cpu_share(*began)
         if reason is not None:
             raise RunFailed(reason)
-        run = folder.finish({})
+        run = folder.finish()
         log = read_send_log(where / "send_log.parquet").events
         tables = measured_tables(run)
     planned = (streams, tokens_s)

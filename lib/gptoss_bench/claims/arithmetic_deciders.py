@@ -10,6 +10,7 @@ from gptoss_bench.claims.conditions import condition_of_newest_run, gpus_of_newe
 from gptoss_bench.claims.model import Claim, Decider, Evidence, Text, Verdict
 from gptoss_bench.claims.verdict_words import NOT_TESTABLE, OPINION, REFUTED, REPRODUCED
 from gptoss_bench.memory import architectures, estimate_fit, gpu_catalogue
+from gptoss_bench.runs import Bf16Summary
 from gptoss_bench.stats import CONSISTENCY_CHECKS
 from gptoss_bench.validation import Mistake, OneOf, Wanted, choices_text
 from gptoss_client import UsageError
@@ -141,13 +142,15 @@ class Fits(Decider):
             words += f"; unpacking MXFP4 takes {fit.parts.dequantisation / 1e9:.2f} GB besides, while loading"
         outcomes = {"out of memory": False, "fits": True}
         for run in evidence.newest_first():
-            tried = run.summary.get("attempt") or {}
-            same = (tried.get("architecture"), tried.get("dtype")) == (self.architecture, dtype)
-            budget = float(tried.get("budget_bytes") or 0)
-            if same and tried.get("outcome") in outcomes and abs(budget / have - 1) < SAME_BUDGET:
-                word = REPRODUCED if outcomes[tried["outcome"]] == self.expected else REFUTED
-                reached = f" at {tried['reached']}" if tried.get("reached") else ""
-                text = f"{words}; loading into {budget / 1e9:.2f} GB ({tried.get('how')}): {tried['outcome']}{reached}"
+            tried = run.summary.attempt if isinstance(run.summary, Bf16Summary) else None
+            if tried is None:
+                continue
+            same = (tried.architecture, tried.dtype) == (self.architecture, dtype)
+            if same and tried.outcome in outcomes and abs(tried.budget_bytes / have - 1) < SAME_BUDGET:
+                word = REPRODUCED if outcomes[tried.outcome] == self.expected else REFUTED
+                reached = f" at {tried.reached}" if tried.reached else ""
+                budget = f"{tried.budget_bytes / 1e9:.2f} GB ({tried.how})"
+                text = f"{words}; loading into {budget}: {tried.outcome}{reached}"
                 return claim.verdict(word, text, run=run, measured=fit.parts.serving / 1e9)
         word = REPRODUCED if fit.fits == self.expected else REFUTED
         return claim.verdict(word, words, measured=fit.parts.serving / 1e9)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, Strict
 
-from gptoss_bench.claims.model import ClaimsRecord, Evidence, Number, RunRecord, Text, number_at
-from gptoss_bench.runs import CPU_LABEL, NO_GPU_LABEL, PARTIAL_LABEL, REMOTE_LABEL, no_gpt_oss_labels, split_labels
+from gptoss_bench.claims.model import ClaimsRecord, Evidence, Number, RunRecord, Text
+from gptoss_bench.runs import CPU_LABEL, NO_GPU_LABEL, PARTIAL_LABEL, REMOTE_LABEL, no_gpt_oss_labels, number_at
 from gptoss_bench.validation import OneOf, Wanted
 from gptoss_client import LoadPlan
 
@@ -42,14 +42,13 @@ class PublishedConditions(ClaimsRecord):
 
 def why_not_evidence(run: RunRecord) -> str:
     """Return why a run measured no gpt-oss model, "" where it did."""
-    incomplete = [] if run.manifest.get("status") == "complete" else ["it is incomplete"]
-    return "; ".join([*no_gpt_oss_labels(run.label), *incomplete])
+    incomplete = [] if run.manifest.status == "complete" else ["it is incomplete"]
+    return "; ".join([*no_gpt_oss_labels(run.manifest.labels), *incomplete])
 
 
 def differing_conditions(run: RunRecord, published: PublishedConditions) -> list[str]:
     """Return each condition that differs, with both values. A condition that is unknown for the run is not compared."""
-    endpoint = run.manifest.get("endpoint") or {}
-    quantisation, model = str(endpoint.get("quantisation") or ""), str(endpoint.get("model"))
+    quantisation, model = run.manifest.server.quantisation or "", str(run.manifest.server.model)
     version = run.version or ""
     other_version = published.version and version and version_key(version) != version_key(published.version)
     requantised = quantisation and published.quantisation.lower() not in quantisation.lower()
@@ -67,19 +66,19 @@ def differing_conditions(run: RunRecord, published: PublishedConditions) -> list
 
 
 def _hardware(run: RunRecord, gpu: str) -> list[str]:
-    reported = [LABEL_CONDITIONS.get(label, f"label: {label}") for label in split_labels(run.label)]
-    if REMOTE_LABEL in split_labels(run.label):
+    reported = [LABEL_CONDITIONS.get(label, f"label: {label}") for label in run.manifest.labels]
+    if REMOTE_LABEL in run.manifest.labels:
         return reported
-    names = [str(card["name"]) for card in run.manifest.get("gpus") or []]
+    names = [gpu.name for gpu in run.manifest.gpus or []]
     # Match the whole word: A10 is neither A100 nor A10G.
     if not any(re.search(rf"\b{re.escape(gpu)}\b", name) for name in names):
         return [*reported, f"hardware: {', '.join(names) or 'no GPU'}, not {gpu}"]
-    cards = ((run.manifest.get("endpoint") or {}).get("facts") or {}).get("tensor_parallel") or 1
-    return [*reported, f"hardware: {cards} GPUs, not one"] if cards > 1 else reported
+    cards = number_at(run.manifest.server.facts, "tensor_parallel") or 1
+    return [*reported, f"hardware: {cards:g} GPUs, not one"] if cards > 1 else reported
 
 
 def _load(run: RunRecord, parameters: Mapping[str, bool | float | str]) -> list[str]:
-    had = run.manifest.get("parameters") or {}
+    had = run.manifest.parameters
     return [
         f"load: {key} {had.get(key)!r}, not {value!r}" for key, value in parameters.items() if had.get(key) != value
     ]
@@ -111,9 +110,9 @@ def condition_of_newest_run(evidence: Evidence, scenario: str, path: str, publis
 def gpus_of_newest_run(evidence: Evidence, scenario: str) -> str:
     """Return the GPUs of the newest run of a real model in a scenario, "" where there is no such run."""
     runs = [run for run in evidence.newest_first(scenario) if not why_not_evidence(run)]
-    if not runs or REMOTE_LABEL in split_labels(runs[0].label):
+    if not runs or REMOTE_LABEL in runs[0].manifest.labels:
         return ""
-    reported = [f"{card['name']}, {card.get('memory_mib') or 0:,} MiB" for card in runs[0].manifest.get("gpus") or []]
+    reported = [f"{gpu.name}, {gpu.memory_mib or 0:,} MiB" for gpu in runs[0].manifest.gpus or []]
     return f"run {runs[0].run_id} was made on {'; '.join(reported) or 'no GPU'}, not on the write-up's"
 
 

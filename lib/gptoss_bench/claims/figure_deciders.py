@@ -7,6 +7,7 @@ from pydantic import Field
 from gptoss_bench.claims.conditions import PublishedConditions, differing_conditions, version_key, why_not_evidence
 from gptoss_bench.claims.model import Claim, Decider, Evidence, RunRecord, Text, Verdict, format_number
 from gptoss_bench.claims.verdict_words import FASTER, NOT_COMPARABLE, NOT_TESTABLE, REFUTED, REPRODUCED, SLOWER
+from gptoss_bench.runs import LoadSummary
 from gptoss_bench.stats import error_bar_text
 
 COUNTED = ("completed", "failed")  # counts are exact and have no interval
@@ -100,6 +101,8 @@ def _published_with(claim: Claim) -> str:
 
 def client_error_text(run: RunRecord) -> list[str]:
     """Return the client's error bar in a run, and whether the run is client-bound; empty where both are unknown."""
-    client = run.summary.get("client") or {}
-    bound = [f"CLIENT-BOUND: {'; '.join(client['bound'])}"] if client.get("bound") else []
-    return [error_bar_text(client["error_bar"]), *bound] if client.get("error_bar") else []
+    client = run.summary.client if isinstance(run.summary, LoadSummary) else None
+    if client is None or client.error_bar is None:
+        return []
+    bound = [f"CLIENT-BOUND: {'; '.join(client.bound)}"] if client.bound else []
+    return [error_bar_text(client.error_bar), *bound]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
 from gptoss_bench.memory import Architecture, Gpu
+from gptoss_bench.runs import Manifest, Summary, number_at, value_at
 from gptoss_bench.stats import PrintedFigure
 from gptoss_bench.validation import Mistake, OneOf
 from gptoss_client import UsageError
@@ -97,23 +98,23 @@ class RunRecord:
 
     run_id: str
     scenario: str
-    manifest: Mapping[str, Any]
-    summary: Mapping[str, Any]
+    manifest: Manifest
+    summary: Summary
 
     @property
     def label(self) -> str | None:
-        """Return the label that every result of this run carries, such as "TINY MODEL"."""
-        return self.manifest.get("label")
+        """Return the labels that every result of this run carries, such as "TINY MODEL", joined; None without one."""
+        return ", ".join(self.manifest.labels) or None
 
     @property
     def engine(self) -> str:
         """Return the name of the engine, "" where the run used none."""
-        return str((self.manifest.get("endpoint") or {}).get("engine") or "")
+        return self.manifest.server.engine or ""
 
     @property
     def version(self) -> str | None:
         """Return the version of the engine, None where it is unknown."""
-        return (self.manifest.get("endpoint") or {}).get("version")
+        return self.manifest.server.version
 
     def used(self, engine: str) -> bool:
         """Return whether the run used this engine; upper and lower case are the same."""
@@ -121,7 +122,7 @@ class RunRecord:
 
     def probe(self, key: str) -> Any:
         """Return the result of a probe of the server, None where it was not probed."""
-        return (self.summary.get("probes") or {}).get(key)
+        return value_at(self.summary, f"probes.{key}")
 
     def number(self, path: str) -> float | None:
         """Return the number at a dotted path of the summary, such as "ttft_s.p50", or None."""
@@ -129,21 +130,8 @@ class RunRecord:
 
     def interval(self, path: str) -> tuple[float, float] | None:
         """Return the interval at a dotted path of the summary, or None."""
-        value = _at(self.summary, path)
+        value = value_at(self.summary, path)
         return (float(value[0]), float(value[1])) if isinstance(value, list | tuple) and len(value) == 2 else None
-
-
-def number_at(content: Mapping[str, Any], path: str) -> float | None:
-    """Return the number at a dotted path of a JSON object, or None."""
-    value = _at(content, path)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def _at(content: Mapping[str, Any], path: str) -> Any:
-    value: Any = content
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 @dataclass(frozen=True, slots=True)

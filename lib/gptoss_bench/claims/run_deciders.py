@@ -12,6 +12,7 @@ from gptoss_bench.claims.conditions import plain_name, version_key
 from gptoss_bench.claims.figure_deciders import client_error_text
 from gptoss_bench.claims.model import Claim, ClaimsRecord, Decider, Evidence, Text, Verdict, format_number
 from gptoss_bench.claims.verdict_words import NOT_TESTABLE, OUTDATED, REFUTED, REPRODUCED
+from gptoss_bench.runs import value_at
 from gptoss_bench.validation import Wanted
 
 Answer = Annotated[bool | int | str, Wanted("a text, a whole number, or true or false")]
@@ -146,9 +147,7 @@ class Probe(Decider):
             for run in evidence.newest_first()
             if run.probe(self.key) is not None and (not self.asked or run.probe(self.asked))
         ]
-        seen = [
-            run for run in seen if str((run.manifest.get("endpoint") or {}).get("url", "")).startswith(self.address)
-        ]
+        seen = [run for run in seen if (run.manifest.server.url or "").startswith(self.address)]
         decisive = [run for run in seen if not self.engine or run.used(self.engine)]
         others = "".join(
             f"; {run.engine} answered {run.probe(self.key)} (run {run.run_id})" for run in seen if run not in decisive
@@ -178,15 +177,11 @@ class ServerReports(Decider):
     def decide(self, claim: Claim, evidence: Evidence) -> Verdict:
         """Return whether the newest run of this model reports the published word."""
         for run in evidence.newest_first():
-            endpoint = run.manifest.get("endpoint") or {}
-            if (
-                run.used(self.engine)
-                and run.label is None
-                and plain_name(self.model) in plain_name(str(endpoint.get("model")))
-            ):
-                same = str(endpoint.get(self.fact)).lower() == str(claim.published.word).lower()
+            server = run.manifest.server
+            if run.used(self.engine) and run.label is None and plain_name(self.model) in plain_name(str(server.model)):
+                same = str(value_at(server, self.fact)).lower() == str(claim.published.word).lower()
                 return claim.verdict(
-                    REPRODUCED if same else REFUTED, f"{self.engine} reports {endpoint.get(self.fact)}", run=run
+                    REPRODUCED if same else REFUTED, f"{self.engine} reports {value_at(server, self.fact)}", run=run
                 )
         return claim.verdict(
             NOT_TESTABLE, f"no run with {self.engine} and {self.model} among the evidence", needs=claim.needs

@@ -116,8 +116,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 def _draw(done: Any, steps: Any, path: Path) -> None:
     from gptoss_bench.figures import attempt_against_budget
-    from gptoss_bench.runs import installed_gpus, machine_facts
+    from gptoss_bench.runs import Manifest, installed_gpus, machine_facts
 
-    manifest = {"machine": machine_facts(), "gpus": installed_gpus()}
+    manifest = Manifest(machine=machine_facts(), gpus=installed_gpus())
     with writing(path, "choose another --figure"):
         attempt_against_budget(done, steps, manifest).savefig(path, dpi=150)

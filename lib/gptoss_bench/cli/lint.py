@@ -31,6 +31,7 @@ def lint(
 ) -> int:
     """Check runs and result files of other tools by the same rules."""
     from gptoss_bench.lint import RULES, CheckedResult, check_result, differing_conditions, read_results
+    from gptoss_bench.runs import LoadSummary, Manifest
     from gptoss_bench.session import findings_document
 
     if rules:
@@ -44,7 +45,7 @@ def lint(
     checked = [check_result(result) for name in results for result in read_results(find_run(name))]
     between = differing_conditions((one.name, one.manifest) for one in checked)
     if len(checked) > 1:
-        checked.append(CheckedResult("between them", {}, {}, between))
+        checked.append(CheckedResult("between them", LoadSummary(), Manifest(), between))
     if as_json:
         print_json([{"result": one.name, "findings": findings_document(one.findings)} for one in checked])
     else:

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +15,7 @@ from gptoss_client import LoadPlan, RunFailed, UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.engines import ServerChoice
+    from gptoss_bench.runs import LoadSummary
     from gptoss_bench.session import Session
     from gptoss_client import Trace, TraceCallback
 
@@ -119,7 +120,7 @@ async def _trials(
     return 0
 
 
-async def _trial(plan: LoadPlan, server: "ServerChoice", results: Path | None, as_json: bool) -> Mapping[str, Any]:
+async def _trial(plan: LoadPlan, server: "ServerChoice", results: Path | None, as_json: bool) -> "LoadSummary":
     """Measure one run, print it, and return its summary."""
     from gptoss_bench.session import serving
 

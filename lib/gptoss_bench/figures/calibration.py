@@ -1,8 +1,5 @@
 """Draw the levels of a calibration: the errors of each client and the CPU time it needs, by event rate."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -16,6 +13,7 @@ from gptoss_bench.figures.style import (
     new_figure,
     set_log_scale,
 )
+from gptoss_bench.runs import Manifest
 from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE
 
 LEAST_MS = 1e-3  # an error of 0 is drawn here, because a logarithmic axis has no 0
@@ -35,7 +33,7 @@ CALIBRATION_COLUMNS = [
 ]
 
 
-def error_by_load(levels: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
+def error_by_load(levels: pd.DataFrame, manifest: Manifest) -> Figure:
     """Draw the TTFT and ITL errors of each client by events per second, with the lateness of the server as a band.
 
     `levels` is the table of calibration.levels_table.
@@ -62,7 +60,7 @@ def error_by_load(levels: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
     return finish_figure(figure, manifest)
 
 
-def cpu_by_load(levels: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
+def cpu_by_load(levels: pd.DataFrame, manifest: Manifest) -> Figure:
     """Draw the share of a core that each client needs, by events per second."""
     figure, axes = new_figure(height=3.4)
     shares = levels.assign(percent=levels["cpu_share"] * 100)

@@ -1,7 +1,6 @@
 """Draw computed memory needs: the headroom of every GPU, model and load, and the parts of one need."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.figures.style import EDGE, HEATMAP, draw_guide, draw_stacked_bars, finish_figure, new_figure
 from gptoss_bench.memory import GIB, Fit, FitResult
+from gptoss_bench.runs import Manifest
 
 ASSUMED = "arithmetic from config.json and stated assumptions, nothing was measured"
 PARTS = {  # field of Fit.parts: name in the legend
@@ -23,7 +23,7 @@ PARTS = {  # field of Fit.parts: name in the legend
 FULL_GIB = 20.0  # headroom at which the colour of the map is at its end
 
 
-def headroom_map(fits: Sequence[FitResult], manifest: Mapping[str, Any]) -> Figure:
+def headroom_map(fits: Sequence[FitResult], manifest: Manifest) -> Figure:
     """Draw the memory left (GiB) and the most sequences that fit, for every GPU, model, data type and load."""
     cells = pd.DataFrame(
         {
@@ -64,7 +64,7 @@ def headroom_map(fits: Sequence[FitResult], manifest: Mapping[str, Any]) -> Figu
     return finish_figure(figure, manifest, f"columns: sequences × tokens of each; GPUs with their GiB; {ASSUMED}")
 
 
-def need_against_budget(fits: Sequence[Fit], manifest: Mapping[str, Any]) -> Figure:
+def need_against_budget(fits: Sequence[Fit], manifest: Manifest) -> Figure:
     """Draw the memory that each data type needs on one GPU, divided into parts.
 
     All `fits` are of the same model, load and GPU.

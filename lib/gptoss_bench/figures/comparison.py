@@ -1,21 +1,19 @@
 """Draw several runs on the same axes, and one request event by event."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from gptoss_bench.figures.style import EVENT_MARKS, LINES, client_bound_reasons, finish_figure, new_figure
-from gptoss_bench.runs import merge_labels
+from gptoss_bench.figures.style import EVENT_MARKS, LINES, finish_figure, labels_and_limits, new_figure
+from gptoss_bench.runs import Manifest
 from gptoss_bench.stats import measured_rows
 
 PANELS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "done_s": "Whole request"}
-ENDPOINT_FIELDS = ("engine", "version", "model", "quantisation")
 
 
-def runs_overlaid(requests: Mapping[str, pd.DataFrame], manifests: Mapping[str, Mapping[str, Any]]) -> Figure:
+def runs_overlaid(requests: Mapping[str, pd.DataFrame], manifests: Mapping[str, Manifest]) -> Figure:
     """Draw the distributions of TTFT, TPOT and latency of several runs. Both mappings have the run's legend as key."""
     figure, panels = new_figure(width=11, height=3.8, columns=len(PANELS))
     for axes, (column, title) in zip(panels, PANELS.items(), strict=True):
@@ -36,7 +34,7 @@ def overlay_labels(run_ids: Sequence[str]) -> list[str]:
     return [f"{chr(ord('A') + at % 26)}: {run_id}" for at, run_id in enumerate(run_ids)]
 
 
-def request_timeline(events: pd.DataFrame, request_id: int, manifest: Mapping[str, Any]) -> Figure:
+def request_timeline(events: pd.DataFrame, request_id: int, manifest: Manifest) -> Figure:
     """Draw when each event of a request arrived, and the gap before it. `events` is the table of `request_events`."""
     figure, axes = new_figure(height=3.0)
     colours = dict(zip(EVENT_MARKS, sns.color_palette(n_colors=len(EVENT_MARKS)), strict=True))
@@ -51,14 +49,13 @@ def request_timeline(events: pd.DataFrame, request_id: int, manifest: Mapping[st
     return finish_figure(figure, manifest)
 
 
-def shared_manifest(manifests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def shared_manifest(manifests: Mapping[str, Manifest]) -> Manifest:
     """Return a manifest for a figure of several runs: every label, run id and CLIENT-BOUND reason of them."""
     every = list(manifests.values())
-    first = dict(every[0]) if every else {}
-    endpoints = {tuple((each.get("endpoint") or {}).get(name) for name in ENDPOINT_FIELDS) for each in every}
-    return first | {
-        "label": merge_labels(each.get("label") for each in every),
-        "endpoint": first.get("endpoint") if len(endpoints) == 1 else None,
-        "run_id": ", ".join(str(each["run_id"]) for each in every),
-        "client": {"error_bar": "", "bound": client_bound_reasons(every)},
-    }
+    servers = {(one.server.engine, one.server.version, one.server.model, one.server.quantisation) for one in every}
+    shared = labels_and_limits(every)
+    shared.run_id = ", ".join(one.run_id for one in every)
+    if every:
+        shared.machine, shared.gpus = every[0].machine, every[0].gpus
+        shared.endpoint = every[0].endpoint if len(servers) == 1 else None
+    return shared

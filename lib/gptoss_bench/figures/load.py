@@ -19,6 +19,7 @@ from gptoss_bench.figures.style import (
     new_figure,
     set_log_scale,
 )
+from gptoss_bench.runs import LoadSummary, Manifest
 from gptoss_bench.stats import REPORTED_PERCENTILES, measured_rows
 
 PHASES = {"measure": "measured", "warmup": "warm-up", "cold": "cold"}  # the levels of a sweep are left out
@@ -31,24 +32,24 @@ DISTRIBUTIONS = {
 
 
 def published_and_measured(
-    published: Mapping[str, Mapping[str, float]], summary: Mapping[str, Any], manifest: Mapping[str, Any]
+    published: Mapping[str, Mapping[str, float]], summary: LoadSummary, manifest: Manifest
 ) -> Figure:
     """Draw the published latency and TTFT beside the measured ones, by percentile.
 
     `published` has "done_s" and "ttft_formula_s", each with its percentiles in seconds.
     """
     sources = {
-        "done_s": {"published": published["done_s"], "ours": summary["done_s"]["exclusive"]},
+        "done_s": {"published": published["done_s"], "ours": summary.done_s.exclusive.model_dump()},
         "ttft_formula_s": {
             "published (formula)": published["ttft_formula_s"],
-            "ours, same formula": summary["ttft_formula_s"]["exclusive"],
-            "ours, measured": summary["ttft_s"]["exclusive"],
+            "ours, same formula": summary.ttft_formula_s.exclusive.model_dump(),
+            "ours, measured": summary.ttft_s.exclusive.model_dump(),
         },
     }
     figure, panels = new_figure(columns=2)
     intervals = {
-        "done_s": [summary["done_s"]["p50_interval"]],
-        "ttft_formula_s": [summary[name]["p50_interval"] for name in ("ttft_formula_s", "ttft_s")],
+        "done_s": [summary.done_s.p50_interval],
+        "ttft_formula_s": [summary.ttft_formula_s.p50_interval, summary.ttft_s.p50_interval],
     }
     for axes, (name, by_source), title in zip(panels, sources.items(), ("Latency of a request", "TTFT"), strict=True):
         rows: list[dict[str, Any]] = [
@@ -72,7 +73,7 @@ def published_and_measured(
     return finish_figure(figure, manifest, note)
 
 
-def latency_distributions(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
+def latency_distributions(requests: pd.DataFrame, manifest: Manifest) -> Figure:
     """Draw the distributions of the time to the first token, to the first answer token and to the end of a request."""
     rows = measured_rows(requests)
     rows = rows[rows.outcome == "completed"]
@@ -87,14 +88,14 @@ def latency_distributions(requests: pd.DataFrame, manifest: Mapping[str, Any]) -
     return finish_figure(figure, manifest)
 
 
-def gap_distribution(events: pd.DataFrame, summary: Mapping[str, Any], manifest: Mapping[str, Any]) -> Figure:
+def gap_distribution(events: pd.DataFrame, summary: LoadSummary, manifest: Manifest) -> Figure:
     """Draw the distribution of the inter-token latency."""
     gaps_ms = measured_rows(events).itl_s.dropna() * 1e3
     figure, axes = new_figure(height=3.4)
     positive_ms = gaps_ms[gaps_ms > 0]
     sns.ecdfplot(x=gaps_ms.clip(lower=positive_ms.min() / 2 if len(positive_ms) else 1e-3), ax=axes, linewidth=2)
     for name in ("p50", "p99"):
-        if (value := summary["itl_s"][name]) is not None:
+        if (value := summary.itl_s.at(name)) is not None:
             axes.axvline(value * 1e3, color=GUIDE, linestyle=":")
             axes.text(value * 1e3, 0.06, f" {name} {value * 1e3:.3g} ms", fontsize=9)
     axes.set(title="Inter-token latency: gaps between output-bearing events")
@@ -103,14 +104,14 @@ def gap_distribution(events: pd.DataFrame, summary: Mapping[str, Any], manifest:
     if len(positive_ms):
         low_ms = max(float(positive_ms.quantile(0.001)), float(gaps_ms.median()) / 1000)
         set_log_scale(axes, "x", (low_ms / 1.5, float(positive_ms.max()) * 1.5))
-    per_event = summary["tokens_per_event"]
+    per_event = summary.tokens_per_event
     note = f"{per_event:.3g} tokens per event" if per_event else "tokens per event unknown"
     if len(gaps_ms):
         note += f"; {len(gaps_ms) - len(positive_ms):,} of {len(gaps_ms):,} gaps lie within one read"
     return finish_figure(figure, manifest, note)
 
 
-def requests_in_flight(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
+def requests_in_flight(requests: pd.DataFrame, manifest: Manifest) -> Figure:
     """Draw each request as a line from its send to its end, with a dot at its first token."""
     sent = requests[requests.sent_ns.notna() & requests.phase.isin(PHASES)]
     sent = sent.sort_values("sent_ns").reset_index(drop=True)
@@ -127,7 +128,7 @@ def requests_in_flight(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> F
     return finish_figure(figure, manifest)
 
 
-def decode_rates_by_source(rates: pd.DataFrame, published: tuple[float, float], manifest: Mapping[str, Any]) -> Figure:
+def decode_rates_by_source(rates: pd.DataFrame, published: tuple[float, float], manifest: Manifest) -> Figure:
     """Draw the decode rates by client and by server, with the published range as a band.
 
     `rates` is the table of stats.decode_rates; `published` is low and high, in tokens per second.
@@ -142,7 +143,7 @@ def decode_rates_by_source(rates: pd.DataFrame, published: tuple[float, float], 
     return finish_figure(figure, manifest)
 
 
-def cold_and_warm(requests: pd.DataFrame, manifest: Mapping[str, Any]) -> Figure:
+def cold_and_warm(requests: pd.DataFrame, manifest: Manifest) -> Figure:
     """Draw the median load, prompt and decode times of a request on a cold server and on a warm one."""
     parts = {"server_load_s": "load", "server_prompt_s": "prompt", "server_eval_s": "decode"}
     completed = requests[requests.outcome == "completed"]

@@ -1,7 +1,6 @@
 """Draw the parts of a model's weights, and where an attempt to load them ended."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 import seaborn as sns
@@ -26,6 +25,7 @@ from gptoss_bench.memory import (
     bytes_by_module,
     running_totals,
 )
+from gptoss_bench.runs import Manifest
 
 PARTS = {  # of a bar, with their modules; the last three modules are too small to be drawn alone
     "expert weights": ("expert weights",),
@@ -43,9 +43,7 @@ SETTINGS = {  # by Attempt.how: what the figure states about the attempt
 }
 
 
-def weights_by_module(
-    architectures: Sequence[Architecture], gpus: Sequence[Gpu], manifest: Mapping[str, Any]
-) -> Figure:
+def weights_by_module(architectures: Sequence[Architecture], gpus: Sequence[Gpu], manifest: Manifest) -> Figure:
     """Draw the weights of each model and data type (GiB), divided into parts, with the memory of each GPU as a line."""
     sizes = {
         f"{model.name}  {dtype.upper()}": bytes_by_module(model, dtype)
@@ -68,7 +66,7 @@ def weights_by_module(
     return finish_figure(figure, manifest, ARITHMETIC)
 
 
-def attempt_against_budget(attempt: Attempt, allocations: Sequence[Allocation], manifest: Mapping[str, Any]) -> Figure:
+def attempt_against_budget(attempt: Attempt, allocations: Sequence[Allocation], manifest: Manifest) -> Figure:
     """Draw the memory (GiB) after each allocation of a load, up to its end, against the budget.
 
     The grey line is the whole model by arithmetic.

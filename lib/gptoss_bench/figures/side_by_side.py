@@ -15,13 +15,12 @@ from gptoss_bench.figures.style import (
     NOTE,
     PALETTE,
     PERCENTILE_MARKS,
-    client_bound_reasons,
     finish_figure,
+    labels_and_limits,
     new_figure,
     set_log_scale,
 )
 from gptoss_bench.lint import Result
-from gptoss_bench.runs import merge_labels
 from gptoss_bench.stats import COMPARED_QUANTITIES, REPORTED_PERCENTILES, points_side_by_side, quantity_of_note
 
 UNITS = {"ttft_s": ("seconds", 1.0), "itl_s": ("milliseconds", 1e3), "tpot_s": ("milliseconds", 1e3)}
@@ -45,11 +44,7 @@ def results_side_by_side(results: Sequence[Result]) -> Figure:
         panels[0].plot([], [], mark, color=_colour(percentile), label=percentile)
     look: dict[str, Any] = {"ncols": len(PERCENTILE_MARKS), "frameon": False, "fontsize": 8.5, "borderaxespad": 0.0}
     panels[0].legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), **look)
-    manifests = [one.manifest for one in results]
-    shared = {
-        "label": merge_labels(each.get("label") for each in manifests),
-        "client": {"error_bar": "", "bound": client_bound_reasons(manifests)},
-    }
+    shared = labels_and_limits(one.manifest for one in results)
     return finish_figure(figure, shared, _footnotes(table.notes, table.points))
 
 

@@ -1,7 +1,6 @@
 """Draw the attention that goes to the sinks of the tiny model, and which backends support sinks on which GPU."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,13 +9,13 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.figures.style import GUIDE, HEATMAP, LINES, PALETTE, SEQUENTIAL, finish_figure, new_figure
 from gptoss_bench.memory import SinkBackend, SinkEffect, parse_compute_capability
-from gptoss_bench.runs import TINY_LABEL
+from gptoss_bench.runs import TINY_LABEL, Manifest
 
 COMPUTED = f"a real computation of the {TINY_LABEL} in FP32 on the CPU"
 SUPPORT_SHADES = {"yes": 1.0, "with TRTLLM": 0.5, "dropped": -1.0, "no": -0.5, "": 0.0}
 
 
-def sink_shares(reading: SinkEffect, manifest: Mapping[str, Any]) -> Figure:
+def sink_shares(reading: SinkEffect, manifest: Manifest) -> Figure:
     """Draw the share of attention that each head gives to its sink, and what is left for the tokens."""
     figure, (heads, rows) = new_figure(height=3.9, columns=2)
     layers, count, tokens = reading.share.shape
@@ -39,12 +38,10 @@ def sink_shares(reading: SinkEffect, manifest: Mapping[str, Any]) -> Figure:
     rows.set_ylim(0, 1.12)
     rows.legend(fontsize=8, loc="lower right")
     losses = f"loss of the reply {reading.loss:.3f} nats a token, {reading.loss_without:.3f} without sinks"
-    return finish_figure(figure, {**manifest, "label": TINY_LABEL}, f"{COMPUTED}; {losses}")
+    return finish_figure(figure, manifest.model_copy(update={"labels": [TINY_LABEL]}), f"{COMPUTED}; {losses}")
 
 
-def sink_support_map(
-    backends: Sequence[SinkBackend], capabilities: Mapping[str, str], manifest: Mapping[str, Any]
-) -> Figure:
+def sink_support_map(backends: Sequence[SinkBackend], capabilities: Mapping[str, str], manifest: Manifest) -> Figure:
     """Draw which backend supports attention sinks on which GPU.
 
     `capabilities` has the compute capability of each GPU name, such as "8.6".

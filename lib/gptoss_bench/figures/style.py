@@ -1,7 +1,7 @@
 """Define the look of every figure: colours, marks, hatches, axes, and the footer that names the run."""
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -22,7 +22,7 @@ from gptoss_bench.claims import (
     REPRODUCED,
     SLOWER,
 )
-from gptoss_bench.runs import run_caption
+from gptoss_bench.runs import ClientLimits, Manifest, run_caption
 from gptoss_bench.telemetry import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE
 
 PALETTE = "colorblind"
@@ -71,20 +71,20 @@ def new_figure(width: float = 9.0, height: float = 4.0, columns: int = 1, rows: 
     return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", sharex=rows > 1)
 
 
-def finish_figure(figure: Figure, manifest: Mapping[str, Any], note: str = "") -> Figure:
-    """Add the caption of the run below, its CLIENT-BOUND warning above and its label across; return the figure closed.
+def finish_figure(figure: Figure, manifest: Manifest, note: str = "") -> Figure:
+    """Add the caption of the run below, its CLIENT-BOUND warning above and its labels across; return the figure closed.
 
     A closed figure is shown once, as the value of its cell.
     """
-    client = manifest.get("client") or {"error_bar": "", "bound": []}
+    client = manifest.client or ClientLimits()
     width = round(FOOTER_WIDTH * figure.get_figwidth() / 9.0)
     footer = [textwrap.fill(" · ".join(filter(None, (run_caption(manifest), note))), width)]
-    footer += [textwrap.fill(client["error_bar"], width)] if client["error_bar"] else []
+    footer += [textwrap.fill(client.error_bar, width)] if client.error_bar else []
     figure.supxlabel("\n".join(footer), fontsize=7.5, color=NOTE, x=0.01, ha="left")
-    if client["bound"]:
-        warning = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client['bound'])}", round(0.75 * width))
+    if client.bound:
+        warning = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client.bound)}", round(0.75 * width))
         figure.suptitle(warning, fontsize=9, color=RED, weight="bold", x=0.01, ha="left")
-    if label := manifest.get("label"):
+    if label := ", ".join(manifest.labels):
         look: dict[str, Any] = {"color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}
         look["fontsize"] = _label_size(len(label), *(72 * inches for inches in figure.get_size_inches()))
         figure.text(0.5, 0.5, label, ha="center", va="center", **look)
@@ -98,13 +98,16 @@ def _label_size(characters: int, width: float, height: float) -> float:
     return min(44.0, 0.95 * width / (0.95 * length + 0.4), 0.95 * height / (0.31 * length + 1.15))
 
 
-def client_bound_reasons(manifests: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Return why each run was client-bound, after its run id, for a figure of several runs."""
-    return [
-        f"{manifest.get('run_id')}: {reason}"
+def labels_and_limits(manifests: Iterable[Manifest]) -> Manifest:
+    """Return what a figure of several runs must show: each label once, and why which run was client-bound."""
+    manifests = list(manifests)
+    reasons = [
+        f"{manifest.run_id}: {reason}"
         for manifest in manifests
-        for reason in (manifest.get("client") or {}).get("bound") or []
+        for reason in (manifest.client.bound if manifest.client else [])
     ]
+    labels = dict.fromkeys(label for manifest in manifests for label in manifest.labels)
+    return Manifest(labels=list(labels), client=ClientLimits(bound=reasons))
 
 
 def set_log_scale(axes: Axes, name: str, limits: tuple[float, float] | None = None) -> None:

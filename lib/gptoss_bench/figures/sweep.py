@@ -1,6 +1,6 @@
 """Draw throughput against latency, one point per level of a sweep, with the published point on the same axes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,13 @@ from gptoss_bench.figures.style import (
     new_figure,
     set_log_scale,
 )
+from gptoss_bench.runs import Manifest, SweepRow, SweepTimes
 
 PANELS = {  # by name in a row: title, label of the axis, factor from seconds to its unit, percentiles drawn
     "done_s": ("Latency by throughput", "seconds, whole request", 1.0, ("p50",)),
     "tpot_s": ("TPOT by throughput", "milliseconds per output token", 1e3, ("p50",)),
     "ttft_s": ("TTFT by throughput", "seconds to the first token", 1.0, ("p50", "p99")),
 }
-Row = Mapping[str, Any]
 NO_SWEEP = "no sweep was measured"
 NO_RATE = "no level of the sweep has a rate:\nthe server counts no tokens, or a level was too short"
 
@@ -42,18 +42,18 @@ class PublishedPoint:
 
 
 def throughput_against_latency(
-    rows: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any], published: PublishedPoint | None = None
+    rows: Sequence[SweepRow], manifest: Manifest, published: PublishedPoint | None = None
 ) -> Figure:
     """Draw latency, TPOT and TTFT of each level of a sweep by its throughput, with 95 % intervals as bars.
 
-    `rows` are the "sweep" of a summary.
+    `rows` are the sweep of a summary.
     """
-    with_rate = [row for row in rows if row["output_tok_s"] is not None]
+    with_rate = [(row, row.output_tok_s) for row in rows if row.output_tok_s is not None]
     figure, panels = new_figure(width=10.5, height=4.2, columns=len(PANELS))
-    rates = [row["output_tok_s"] for row in with_rate] + ([published.tok_s] if published else [])
+    rates = [rate for _, rate in with_rate] + ([published.tok_s] if published else [])
     for axes, (name, (title, unit, scale, percentiles)) in zip(panels, PANELS.items(), strict=True):
         for colour, percentile in zip(sns.color_palette(PALETTE), percentiles, strict=False):
-            _draw_percentile(axes, [(row, row[name]) for row in with_rate], percentile, scale, colour)
+            _draw_percentile(axes, [(*each, each[0].times(name)) for each in with_rate], percentile, scale, colour)
         if published is not None:
             _draw_published(axes, name, published)
         axes.set(title=title, xlabel="output tokens per second, all streams", ylabel=unit)
@@ -69,29 +69,35 @@ def throughput_against_latency(
     return finish_figure(figure, manifest, _note(rows))
 
 
-def _draw_percentile(axes: Axes, rows: Sequence[tuple[Row, Row]], percentile: str, scale: float, colour: Any) -> None:
+def _draw_percentile(
+    axes: Axes, rows: Sequence[tuple[SweepRow, float, SweepTimes]], percentile: str, scale: float, colour: Any
+) -> None:
     """Draw one percentile over the levels.
 
-    Each of `rows` is a level of the sweep and the distribution in it that is drawn. A bar is its interval, an empty
-    mark is not resolved, a number is the count of streams. A time of 0 (all tokens came in one read) is written as text
-    at the bottom, because a logarithmic axis has no 0.
+    Each of `rows` is a level of the sweep, its rate, and the times in it that are drawn. A bar is their interval, an
+    empty mark is not resolved, a number is the count of streams. A time of 0 (all tokens came in one read) is written
+    as text at the bottom, because a logarithmic axis has no 0.
     """
-    for row, times in rows:
-        if times[percentile] == 0:
-            text, place = f"{row['concurrency']}: {percentile} 0", axes.get_xaxis_transform()
-            axes.text(row["output_tok_s"], 0.02, text, transform=place, ha="center", fontsize=8)
-    rows = [(row, times) for row, times in rows if times[percentile]]
-    rates, values = [row["output_tok_s"] for row, _ in rows], [times[percentile] * scale for _, times in rows]
-    label = percentile if rows else None
+    drawn = []
+    for row, rate, times in rows:
+        value = times.at(percentile)
+        if value == 0:
+            text, place = f"{row.concurrency}: {percentile} 0", axes.get_xaxis_transform()
+            axes.text(rate, 0.02, text, transform=place, ha="center", fontsize=8)
+        elif value is not None:
+            drawn.append((row, rate, times, value * scale))
+    rates, values = [rate for _, rate, _, _ in drawn], [value for *_, value in drawn]
+    label = percentile if drawn else None
     axes.plot(rates, values, PERCENTILE_LINES[percentile], color=colour, linewidth=1.6, label=label)
-    for (row, times), rate, value in zip(rows, rates, values, strict=True):
-        resolved = percentile == "p50" or times["p99_resolved"]
+    for row, rate, times, value in drawn:
+        resolved = percentile == "p50" or times.p99_resolved
         look = {"color": colour, "markersize": 7, "markerfacecolor": colour if resolved else "white"}
         axes.plot(rate, value, PERCENTILE_MARKS[percentile], **look)
-        if percentile == "p50" and times["p50_interval"]:
-            axes.vlines(rate, *(end * scale for end in times["p50_interval"]), color=EDGE, linewidth=1.4)
+        if percentile == "p50" and times.p50_interval:
+            low, high = times.p50_interval
+            axes.vlines(rate, low * scale, high * scale, color=EDGE, linewidth=1.4)
         if percentile == "p50":
-            text = f"{row['concurrency']}" + (" !" if row["client_bound"] else "")
+            text = f"{row.concurrency}" + (" !" if row.client_bound else "")
             axes.annotate(text, (rate, value), (7, -13), textcoords="offset points", fontsize=9)
 
 
@@ -108,10 +114,10 @@ def _draw_published(axes: Axes, name: str, published: PublishedPoint) -> None:
     )
 
 
-def _note(rows: Sequence[Mapping[str, Any]]) -> str:
+def _note(rows: Sequence[SweepRow]) -> str:
     note = "a number at a point: streams; rates of the steady window, the published one of the whole run"
-    if any(not row["ttft_s"]["p99_resolved"] for row in rows):
+    if any(not row.ttft_s.p99_resolved for row in rows):
         note += "; empty mark: not resolved"
-    if any(row["client_bound"] for row in rows):
+    if any(row.client_bound for row in rows):
         note += "; !: CLIENT-BOUND there"
     return note

@@ -2,16 +2,16 @@
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import seaborn as sns
 from matplotlib.figure import Figure
 
 from gptoss_bench.claims import Verdict, verdict_counts
 from gptoss_bench.figures.style import EDGE, GUIDE, PALETTE, VERDICT_LOOKS, finish_figure, new_figure
+from gptoss_bench.runs import Manifest
 
 
-def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -> Figure:
+def verdict_overview(verdicts: Sequence[Verdict], manifest: Manifest) -> Figure:
     """Draw how many claims got each verdict, with the numbers of the claims.
 
     A + marks evidence from a labelled run.
@@ -36,7 +36,7 @@ def verdict_overview(verdicts: Sequence[Verdict], manifest: Mapping[str, Any]) -
 
 
 def ttft_over_latency(
-    published: Mapping[str, tuple[float, float]], share: float, formula: str, manifest: Mapping[str, Any]
+    published: Mapping[str, tuple[float, float]], share: float, formula: str, manifest: Manifest
 ) -> Figure:
     """Draw the published TTFT over the published latency, with the line of a constant share.
 

@@ -1,5 +1,8 @@
 from .detect import parse_results
+from .imported_result import ImportedResult, ImportedSummary
 
 __all__ = [
+    "ImportedResult",
+    "ImportedSummary",
     "parse_results",
 ]

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, distribution, of_rows, reported_only
-from gptoss_bench.runs import derive_tables
+from gptoss_bench.runs import Clock, Distribution, EndpointRecord, Manifest, derive_tables
 
 _TIMES = {
     "ttft_s": "time_to_first_token",
@@ -53,11 +53,11 @@ def parse_aiperf(content: Any) -> ImportedResult | None:
         **{name: _distribution(content.get(its)) for name, its in _TIMES.items()},
     )
     models = (config.get("models") or {}).get("items") or [{}]
-    manifest = {
-        "clock": {"source": "CLOCK_MONOTONIC"},
-        "endpoint": {"model": models[0].get("name")},
-        "parameters": {"concurrency": concurrency},
-    }
+    manifest = Manifest(
+        clock=Clock(source="CLOCK_MONOTONIC"),
+        endpoint=EndpointRecord(model=models[0].get("name")),
+        parameters={"concurrency": concurrency},
+    )
     return ImportedResult("aiperf", content["aiperf_version"], summary, derive_tables([])[0], manifest, NOTES)
 
 
@@ -70,7 +70,7 @@ def parse_aiperf_lines(lines: Sequence[Any]) -> ImportedResult | None:
         return None
     rows = sorted((_row(line) for line in lines), key=lambda row: row.sent_ns)
     summary, requests = of_rows(rows, concurrency=None, gaps_known=True)
-    return ImportedResult("aiperf", None, summary, requests, {"clock": {"source": "CLOCK_MONOTONIC"}}, NOTES)
+    return ImportedResult("aiperf", None, summary, requests, Manifest(clock=Clock(source="CLOCK_MONOTONIC")), NOTES)
 
 
 def _row(line: Mapping[str, Any]) -> ImportedRow:
@@ -111,7 +111,7 @@ def _value(content: Mapping[str, Any], name: str) -> float | None:
     return (content.get(name) or {}).get("avg")
 
 
-def _distribution(reported: Mapping[str, Any] | None) -> dict[str, Any]:
+def _distribution(reported: Mapping[str, Any] | None) -> Distribution:
     if not reported:
         return distribution(None, {})
     return distribution(reported.get("count"), reported, mean=reported.get("avg"), scale=_SCALE[reported["unit"]])

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, of_rows
+from gptoss_bench.runs import Clock, EndpointRecord, Manifest
 
 NOTES = (
     "ITL, as it calls a request's mean, keeps no gap, so none is shown here",
@@ -32,12 +33,12 @@ def _benchmark(one: Mapping[str, Any], version: str, backend: Mapping[str, Any])
     rows.sort(key=lambda row: row.sent_ns)
     summary, requests = of_rows(rows, concurrency=streams, gaps_known=False)
     warmup = (one["config"].get("warmup") or {}).get("value")
-    summary["warmup_requests"] = None if warmup else 0
-    manifest = {
-        "clock": {"source": "wall"},
-        "endpoint": {"url": backend.get("target"), "model": backend.get("model")},
-        "parameters": {"concurrency": streams},
-    }
+    summary.warmup_requests = None if warmup else 0
+    manifest = Manifest(
+        clock=Clock(source="wall"),
+        endpoint=EndpointRecord(url=backend.get("target"), model=backend.get("model")),
+        parameters={"concurrency": streams},
+    )
     return ImportedResult("guidellm", version, summary, requests, manifest, NOTES)
 
 

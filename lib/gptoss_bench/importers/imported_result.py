@@ -2,64 +2,90 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
-from gptoss_bench.runs import REQUEST_COLUMNS, derive_tables
+from gptoss_bench.runs import (
+    REQUEST_COLUMNS,
+    Distribution,
+    LoadSummary,
+    Manifest,
+    Record,
+    Resolved,
+    derive_tables,
+)
 from gptoss_bench.stats import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, summarise
 from gptoss_client import NS_PER_S
+
+
+class TokenRate(Record):
+    """Tokens per second of one test of `tokens` tokens, with its 95 % interval over `n` repetitions."""
+
+    tokens: int
+    depth: int | None = None
+    n: int | None = None
+    tok_s: float | None = None
+    interval: tuple[float, float] | None = None
+
+
+class ImportedSummary(LoadSummary):
+    """The summary of another tool's result; what its file does not tell is None."""
+
+    warmup_requests: int | None = None
+    first_event_counts: str | None = None
+    """Which first event ends TTFT, where it is not the first token."""
+    prefill: list[TokenRate] = Field(default_factory=list)
+    decode: list[TokenRate] = Field(default_factory=list)
+    server_tok_s: list[float] = Field(default_factory=list)
+
+    @classmethod
+    def of(cls, summary: LoadSummary) -> Self:
+        """Return the summary with the fields that only another tool's result has, all unknown."""
+        return cls(**{name: getattr(summary, name) for name in summary.model_fields_set})
 
 
 @dataclass(frozen=True, slots=True)
 class ImportedResult:
     """One result of another tool.
 
-    `summary` has the keys of `summarise`; what the file does not tell is None. `requests` has a row a request, and none
-    where the file keeps no single request. `manifest` holds what is known of how it was made ("clock", "endpoint",
-    "parameters"), `notes` where the tool means something else by a name than this kit.
+    `requests` has a row a request, and none where the file keeps no single request. `manifest` holds what is known of
+    how it was made, `notes` where the tool means something else by a name than this kit.
     """
 
     tool: str
     version: str | None
-    summary: dict[str, Any]
+    summary: ImportedSummary
     requests: pd.DataFrame
-    manifest: dict[str, Any] = field(default_factory=dict)
+    manifest: Manifest = field(default_factory=Manifest)
     notes: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         """Return tool, version and model on one line."""
-        model = (self.manifest.get("endpoint") or {}).get("model")
+        model = self.manifest.server.model
         return " ".join(filter(None, (self.tool, self.version, f"of {model}" if model else "")))
 
 
-def reported_only(concurrency: int | None, **reported: Any) -> dict[str, Any]:
-    """Return a summary that holds the number of requests and what the tool reported; all other values are None."""
-    summary = summarise(*derive_tables([]), concurrency=0)
-    unknown = {"truncated": None, "ttfa_missing": None, "warmup_requests": None, "percentile_rule": None}
-    return {**summary, **unknown, "concurrency_planned": concurrency, **reported}
+def reported_only(concurrency: int | None, **reported: Any) -> ImportedSummary:
+    """Return a summary that holds the planned concurrency and what the tool reported; all other values are None."""
+    return ImportedSummary.model_validate({"concurrency_planned": concurrency, **reported})
 
 
 def distribution(
     n: int | None, points: Mapping[str, float | None], *, mean: float | None = None, scale: float = 1.0
-) -> dict[str, Any]:
+) -> Distribution:
     """Return the reported "p50", "p90" and "p99", times `scale`, in the form of `summarise`.
 
     A percentile is resolved if 10 of the `n` samples lie beyond it; without `n` it counts as not resolved.
     """
-    scaled = {at: None if points.get(at) is None else float(points[at] or 0.0) * scale for at in REPORTED_PERCENTILES}
-    return {
-        "n": n or 0,
-        "mean": None if mean is None else mean * scale,
-        **scaled,
-        "p50_interval": None,
-        "resolved": {
-            at: min(p, 100 - p) * (n or 0) >= 100 * MIN_SAMPLES_BEYOND for at, p in REPORTED_PERCENTILES.items()
-        },
-        "exclusive": dict.fromkeys(REPORTED_PERCENTILES),
-    }
+    p50, p90, p99 = (None if (value := points.get(at)) is None else float(value) * scale for at in REPORTED_PERCENTILES)
+    resolved = {at: min(p, 100 - p) * (n or 0) >= 100 * MIN_SAMPLES_BEYOND for at, p in REPORTED_PERCENTILES.items()}
+    return Distribution(
+        n=n or 0, mean=None if mean is None else mean * scale, p50=p50, p90=p90, p99=p99, resolved=Resolved(**resolved)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,21 +108,22 @@ class ImportedRow:
 
 def of_rows(
     rows: Sequence[ImportedRow], *, concurrency: int | None, gaps_known: bool
-) -> tuple[dict[str, Any], pd.DataFrame]:
+) -> tuple[ImportedSummary, pd.DataFrame]:
     """Return the result of a file that keeps single requests, computed as for a run of this kit.
 
     A request ends with its last event. Tokens per event are known only if there are as many events as tokens.
     """
     requests = _requests(rows)
     events = pd.concat([_chunks(at, row) for at, row in enumerate(rows)], ignore_index=True) if rows else _chunks_none()
-    summary = summarise(requests, events, concurrency=concurrency or 1)
-    summary |= {"truncated": None, "warmup_requests": int((requests["phase"] != "measure").sum()) or None}
-    summary["ttfa_missing"] = summary["ttfa_missing"] if requests["ttfa_s"].notna().any() else None
+    summary = ImportedSummary.of(summarise(requests, events, concurrency=concurrency or 1))
+    summary.truncated, summary.warmup_requests = None, int((requests["phase"] != "measure").sum()) or None
+    if not requests["ttfa_s"].notna().any():
+        summary.ttfa_missing = None
     if concurrency is None:
-        summary |= {"concurrency_planned": None, "concurrency_delivered": None}
-        summary |= {"output_tok_s": None, "steady_window_s": None, "steady_window_ns": None}
+        summary.concurrency_planned = summary.concurrency_delivered = None
+        summary.output_tok_s = summary.steady_window_s = summary.steady_window_ns = None
     if not gaps_known:
-        summary["itl_s"] = distribution(None, {})
+        summary.itl_s = Distribution()
     return summary, requests
 
 

@@ -2,7 +2,8 @@
 
 import re
 
-from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, of_rows
+from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, TokenRate, of_rows
+from gptoss_bench.runs import EndpointRecord, Manifest
 
 _NAMES = ("total duration", "load duration", "prompt eval count", "prompt eval duration", "eval count", "eval duration")
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "µs": 1e-6, "μs": 1e-6, "us": 1e-6, "ns": 1e-9}
@@ -27,9 +28,10 @@ def parse_ollama_verbose(text: str) -> ImportedResult | None:
     requests["prompt_tokens"] = requests["prompt_tokens"].astype("Int32")
     requests["server_source"] = "ollama"
     rates = [one["eval count"] / one["eval duration"] for one in reported if one["eval duration"]]
-    summary |= {"decode": [{"tokens": round(one["eval count"])} for one in reported], "server_tok_s": rates}
-    summary |= {"wall_s": None, "request_s": None, "output_tok_s_total": None, "warmup_requests": None}
-    manifest = {"endpoint": {"engine": "ollama", "model": None}}
+    summary.decode = [TokenRate(tokens=round(one["eval count"])) for one in reported]
+    summary.server_tok_s = rates
+    summary.wall_s = summary.request_s = summary.output_tok_s_total = summary.warmup_requests = None
+    manifest = Manifest(endpoint=EndpointRecord(engine="ollama"))
     return ImportedResult("ollama run --verbose", None, summary, requests, manifest, NOTES)
 
 

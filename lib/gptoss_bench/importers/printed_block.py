@@ -3,7 +3,7 @@
 import re
 
 from gptoss_bench.importers.imported_result import ImportedResult, distribution, reported_only
-from gptoss_bench.runs import derive_tables
+from gptoss_bench.runs import Manifest, derive_tables
 
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _ROW = r"^{name} \(s\)\s+p50={n}\s+p90={n}\s+p99={n}"
@@ -36,6 +36,6 @@ def parse_printed_block(text: str) -> ImportedResult | None:
         done_s=distribution(requests, latency),
         ttft_s=distribution(requests, ttft),
     )
-    manifest = {"parameters": {"max_tokens": int(load[3])}} if load else {}
+    manifest = Manifest(parameters={"max_tokens": int(load[3])} if load else {})
     notes = ("TTFT is no measurement: it sends without streaming, so that no arrival of a token can be seen",)
     return ImportedResult("the write-up's load script", None, summary, derive_tables([])[0], manifest, notes)

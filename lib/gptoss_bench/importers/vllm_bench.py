@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, distribution, of_rows, reported_only
-from gptoss_bench.runs import derive_tables
+from gptoss_bench.runs import Clock, EndpointRecord, Manifest, derive_tables
 
 _MARKS = ("endpoint_type", "request_throughput", "total_output_tokens", "max_concurrency")
 _TIMES = {"ttft_s": "ttft", "tpot_s": "tpot", "itl_s": "itl", "e2e_s": "e2el", "done_s": "e2el"}
@@ -32,12 +32,13 @@ def parse_vllm_bench(content: Any) -> ImportedResult | None:
     else:
         summary, requests = reported_only(concurrency, **counts, **_reported(content)), derive_tables([])[0]
     # np.percentile makes them, whose rule is this kit's inclusive one
-    summary |= {"percentile_rule": "inclusive", "warmup_requests": None, "first_event_counts": "any chunk"}
-    manifest = {
-        "clock": {"source": "CLOCK_MONOTONIC"},
-        "endpoint": {"engine": None, "model": content.get("model_id")},
-        "parameters": {"request_rate": content.get("request_rate")},
-    }
+    summary.percentile_rule = "inclusive"
+    summary.warmup_requests, summary.first_event_counts = None, "any chunk"
+    manifest = Manifest(
+        clock=Clock(source="CLOCK_MONOTONIC"),
+        endpoint=EndpointRecord(model=content.get("model_id")),
+        parameters={"request_rate": content.get("request_rate")},
+    )
     return ImportedResult("vllm bench serve", None, summary, requests, manifest, NOTES)
 
 

@@ -1,8 +1,6 @@
 """Check a result, of this kit or of another tool, against all rules of the linter."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 
@@ -11,7 +9,7 @@ from gptoss_bench.lint.rules.machine import MACHINE_RULES
 from gptoss_bench.lint.rules.results import RESULT_RULES
 from gptoss_bench.lint.rules.rule import Rule, SingleResultRule, apply_rules, severity_rank
 from gptoss_bench.lint.rules.setup import COMPARISON_RULES, NAMES_DIFFER, SETUP_RULES
-from gptoss_bench.runs import Finding
+from gptoss_bench.runs import Finding, LoadSummary, Manifest
 
 SINGLE_RESULT_RULES: tuple[SingleResultRule, ...] = (*RESULT_RULES, *MACHINE_RULES, *SETUP_RULES)
 # Every rule that can make a finding, in the order in which they are listed: errors first.
@@ -25,12 +23,12 @@ class CheckedResult:
     """The name, summary and manifest of a result, and its findings, errors first."""
 
     name: str
-    summary: Mapping[str, Any]
-    manifest: Mapping[str, Any]
+    summary: LoadSummary
+    manifest: Manifest
     findings: list[Finding] = field(default_factory=list)
 
 
-def check_run(summary: Mapping[str, Any], requests: pd.DataFrame, manifest: Mapping[str, Any]) -> list[Finding]:
+def check_run(summary: LoadSummary, requests: pd.DataFrame, manifest: Manifest) -> list[Finding]:
     """Return the findings about a run, errors first. `requests` is the whole request table, warm-up included."""
     return apply_rules(SINGLE_RESULT_RULES, Result("", summary, requests, manifest))
 

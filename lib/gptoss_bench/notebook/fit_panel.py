@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.figures import need_against_budget
 from gptoss_bench.memory import Architecture, Fit, Gpu, estimate_fit, largest_context, largest_sequences
+from gptoss_bench.runs import Manifest
 
 DTYPES = ("mxfp4", "fp8", "bf16")
 
@@ -24,7 +25,7 @@ def has_frontend() -> bool:
 def open_fit_panel(
     models: Mapping[str, Architecture],
     gpus: Mapping[str, Gpu],
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     *,
     model: str,
     gpu: str,
@@ -67,7 +68,7 @@ def _fits(model: Architecture, gpu: Gpu, context: int, sequences: int) -> list[F
     ]
 
 
-def _figure(model: Architecture, gpu: Gpu, manifest: Mapping[str, Any], context: int, sequences: int) -> Figure:
+def _figure(model: Architecture, gpu: Gpu, manifest: Manifest, context: int, sequences: int) -> Figure:
     return need_against_budget(_fits(model, gpu, context, sequences), manifest)
 
 

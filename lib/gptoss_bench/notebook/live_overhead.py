@@ -7,7 +7,6 @@ from pathlib import Path
 
 from gptoss_bench.calibration import (
     TRUSTED_ERROR_SHARE,
-    CalibrationLevel,
     calibration_plans,
     compare_with_log,
     measured_tables,
@@ -17,6 +16,7 @@ from gptoss_bench.calibration import (
 from gptoss_bench.engines import ServerChoice
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import render_live_view
+from gptoss_bench.runs import CalibrationLevel
 from gptoss_bench.session import LoadProcess
 
 UNWATCHED, WATCHED = "no live view", "live view, twice a second"
@@ -44,8 +44,9 @@ async def measure_overhead(
                 if view is not None:
                     await view
         log = read_send_log(where / "send_log.parquet").events
+        cpu_shares = {name: run.load_summary.client.cpu_share or 0.0 for name, run in runs.items()}
         return [
-            compare_with_log(name, (streams, tokens_s), measured_tables(run), log, run.summary["client"]["cpu_share"])
+            compare_with_log(name, (streams, tokens_s), measured_tables(run), log, cpu_shares[name])
             for name, run in runs.items()
         ]
 

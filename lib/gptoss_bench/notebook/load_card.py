@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import RED, alert_html, render_live_view
-from gptoss_bench.runs import Run
+from gptoss_bench.runs import LoadSummary, Run
 from gptoss_bench.session import LoadProcess
 from gptoss_bench.stats import result_block
 from gptoss_client import UsageError
@@ -77,8 +77,8 @@ class LoadCard:
 
 def run_title(run: Run) -> str:
     """Return the run id, after the label of the run."""
-    label = run.manifest.get("label")
-    return f"{label}: {run.run_id}" if label else run.run_id
+    labels = ", ".join(run.manifest.labels)
+    return f"{labels}: {run.run_id}" if labels else run.run_id
 
 
 def ending_text(how: str, reason: str | None) -> str:
@@ -88,7 +88,7 @@ def ending_text(how: str, reason: str | None) -> str:
 
 def result_block_html(run: Run) -> str:
     """Return the result block of a run as HTML; empty if nothing was measured."""
-    if "ttft_s" not in run.summary:
+    if not isinstance(run.summary, LoadSummary):
         return ""
     text = result_block(run.summary, title_line=run_title(run))
     return f'<pre style="font-size:12px;line-height:1.3;overflow:auto">{escape(text)}</pre>'

@@ -19,7 +19,7 @@ from gptoss_bench.figures import overlay_labels, request_timeline, runs_overlaid
 from gptoss_bench.lint import comparison_side, differing_conditions
 from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.live_view import BLUE, RED, alert_html
-from gptoss_bench.runs import RUN_COLUMNS, Run, filter_runs, request_events, response_body, runs_table
+from gptoss_bench.runs import RUN_COLUMNS, LoadSummary, Run, filter_runs, request_events, response_body, runs_table
 from gptoss_bench.stats import SAME_MARGIN, comparison_table
 from gptoss_client import UsageError
 
@@ -132,7 +132,7 @@ def comparison_html(results: Path, run_ids: Sequence[str]) -> str:
         runs = {run_id: Run.load(results / "runs" / run_id) for run_id in run_ids}
     except UsageError as error:
         return alert_html(error)
-    without = [run_id for run_id, run in runs.items() if run.requests.empty or "percentile_rule" not in run.summary]
+    without = [run_id for run_id, run in runs.items() if run.requests.empty or not isinstance(run.summary, LoadSummary)]
     if without:
         return alert_html(f"{without[0]} has no requests to compare, or no summary")
     if len(runs) < 2:
@@ -187,7 +187,7 @@ def _with_requests(results: Path, run_ids: Sequence[str]) -> list[str]:
 
 def _differing(runs: Mapping[str, Run]) -> str:
     """Return the parameters that differ between the runs: a comparison is fair if only one does."""
-    table = pd.DataFrame({run_id: run.manifest["parameters"] for run_id, run in runs.items()}).drop(
+    table = pd.DataFrame({run_id: run.manifest.parameters for run_id, run in runs.items()}).drop(
         index="salt", errors="ignore"
     )
     rows = table[table.astype("string").fillna("").nunique(axis=1) > 1]

@@ -73,7 +73,7 @@ def execute_notebook(
         raise RunFailed(f"{source.name}: the kernel died: it was killed or ran out of memory; see {target}") from error
     # papermill reports the cells of a killed notebook as "completed", so the status of the run decides.
     run = Run.load(folder)
-    if run.manifest["status"] != "complete":
+    if run.manifest.status != "complete":
         raise RunFailed(f"{source.name} ran to its end but wrote no result; see {target}")
     _make_portable(target)
     return ExecutedNotebook(run, target, _to_html(target))

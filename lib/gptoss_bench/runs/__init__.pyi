@@ -1,5 +1,6 @@
-from .catalogue import RUN_COLUMNS, filter_runs, latest_runs, runs_table
+from .catalogue import RUN_COLUMNS, filter_runs, nearest_run_ids, runs_table
 from .derived_tables import read_event_columns, read_requests, write_tables
+from .evidence import latest_runs
 from .finding import Finding
 from .folder import Run, RunFolder, new_run_id
 from .installed import SmiGpu, package_version, query_nvidia_smi
@@ -11,7 +12,6 @@ from .labels import (
     REMOTE_LABEL,
     TINY_LABEL,
     join_labels,
-    merge_labels,
     model_label,
     no_gpt_oss_labels,
     split_labels,
@@ -160,8 +160,8 @@ __all__ = [
     "join_labels",
     "latest_runs",
     "machine_facts",
-    "merge_labels",
     "model_label",
+    "nearest_run_ids",
     "new_run_id",
     "no_gpt_oss_labels",
     "number_at",

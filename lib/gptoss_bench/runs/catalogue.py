@@ -1,8 +1,8 @@
-"""List the runs on disk as one table, and choose the newest run of each scenario."""
+"""List the runs on disk as one table, filter it, and find the run ids nearest to a misspelled one."""
 
+import difflib
 import json
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from gptoss_bench import paths
 from gptoss_bench.runs.folder import Run
-from gptoss_bench.runs.labels import no_gpt_oss_labels
+from gptoss_bench.runs.summary import LoadSummary
 from gptoss_client import UsageError
 
 RUN_COLUMNS = (
@@ -19,11 +19,12 @@ RUN_COLUMNS = (
 )
 
 COUNTS = ("concurrency", "completed", "failed")
+NEAREST = 5  # run ids that are shown for an unknown one
 
 
 def runs_table(results: Path = paths.RESULTS) -> pd.DataFrame:
     """Return one row per run, newest first, with RUN_COLUMNS. An unreadable folder has its error as status."""
-    verdicts: dict[str, str] = {}
+    decided: dict[str, str] = {}  # by run, from the newest verdicts
     rows = []
     for file in sorted((results / "runs").glob("*/manifest.json"), reverse=True):
         try:
@@ -31,53 +32,14 @@ def runs_table(results: Path = paths.RESULTS) -> pd.DataFrame:
         except UsageError as error:
             rows.append({"run": file.parent.name, "status": f"not readable: {error}"})
             continue
-        if run.scenario == "verdicts" and not verdicts and (run.path / "verdicts.parquet").exists():
-            verdicts = _marks(run.table("verdicts"))
+        if run.scenario == "verdicts" and not decided and (run.path / "verdicts.parquet").exists():
+            decided = _verdicts_by_run(run.table("verdicts"))
         rows.append(_row(run))
     table = pd.DataFrame(rows, columns=RUN_COLUMNS)
     numbers = [name for name in RUN_COLUMNS if name.endswith(("_s", "_ms")) or name in COUNTS]
     table[numbers] = table[numbers].astype("float64")
-    table["verdicts"] = [verdicts.get(str(run), "") for run in table["run"]]
+    table["verdicts"] = [decided.get(str(run_id), "") for run_id in table["run"]]
     return table
-
-
-def _row(run: Run) -> dict[str, Any]:
-    summary, endpoint = run.summary, run.manifest.get("endpoint") or {}
-    ttft, itl = (summary.get(name) or {} for name in ("ttft_s", "itl_s"))
-    return {
-        "run": run.run_id,
-        "scenario": run.scenario,
-        "status": run.manifest["status"],
-        "label": run.manifest.get("label") or "",
-        "engine": endpoint.get("engine") or "",
-        "model": endpoint.get("model") or "",
-        "concurrency": summary.get("concurrency_planned"),
-        "completed": summary.get("completed"),
-        "failed": summary.get("failed"),
-        **{f"ttft_{at}_s": ttft.get(at) for at in ("p50", "p99")},
-        **{f"itl_{at}_ms": None if itl.get(at) is None else itl[at] * 1e3 for at in ("p50", "p99")},
-        "output_tok_s": summary.get("output_tok_s"),
-        "lint": _lint(run.path / "lint.json"),
-        "client_bound": "CLIENT-BOUND" if (run.manifest.get("client") or {}).get("bound") else "",
-    }
-
-
-def _lint(file: Path) -> str:
-    """Return the number of findings of each severity, the most severe first."""
-    try:
-        counts = Counter(finding["severity"] for finding in json.loads(file.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    return ", ".join(f"{counts[word]} {word}" for word in ("error", "warning", "note") if counts[word])
-
-
-def _marks(verdicts: pd.DataFrame) -> dict[str, str]:
-    """Return by run the number of claims it decided, with each verdict."""
-    decided = verdicts[verdicts["run_id"].notna()]
-    marks: dict[str, str] = {}
-    for run_id, words in decided.groupby("run_id")["verdict"]:
-        marks[str(run_id)] = ", ".join(f"{n} {word}" for word, n in Counter(words).most_common())
-    return marks
 
 
 def filter_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascending: bool = False) -> pd.DataFrame:
@@ -93,26 +55,56 @@ def filter_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascend
     return table.sort_values(by, ascending=ascending, na_position="last", kind="stable").reset_index(drop=True)
 
 
-def latest_runs(results: Path = paths.RESULTS, run_ids: Iterable[str] = ()) -> list[Run]:
-    """Return the named runs, or the newest complete run of each scenario, oldest first.
-
-    A run without a label goes before one that carries a label, and one of a real model before a tiny one's, however
-    new: what was measured on a GPU is not lost to a later try on the embedded engine. Raises UsageError where a named
-    run is not there.
-    """
-    folder = results / "runs"
-    if named := list(run_ids):
-        return [Run.load(folder / run_id) for run_id in named]
-    newest: dict[str, Run] = {}
-    for file in sorted(folder.glob("*/manifest.json")):
-        run = Run.load(file.parent)
-        best = newest.get(run.scenario)
-        if run.manifest["status"] == "complete" and (best is None or _worth(run) >= _worth(best)):
-            newest[run.scenario] = run
-    return sorted(newest.values(), key=lambda run: run.run_id)
+def nearest_run_ids(run_id: str, folder: Path) -> list[str]:
+    """Return the ids of the runs in `folder` (results/runs) that are most similar to `run_id`, at most NEAREST."""
+    there = sorted((file.parent.name for file in folder.glob("*/manifest.json")), reverse=True)
+    return difflib.get_close_matches(run_id, there, n=NEAREST, cutoff=0.0)
 
 
-def _worth(run: Run) -> int:
-    """Return 0 for a run without a gpt-oss model, 1 for another run with a label, 2 for a run without a label."""
-    label = str(run.manifest["label"] or "")
-    return 0 if no_gpt_oss_labels(label) else 1 if label else 2
+def _row(run: Run) -> dict[str, Any]:
+    manifest = run.manifest
+    row = {
+        "run": run.run_id,
+        "scenario": run.scenario,
+        "status": manifest.status,
+        "label": ", ".join(manifest.labels),
+        "engine": manifest.server.engine or "",
+        "model": manifest.server.model or "",
+        "lint": _finding_counts(run.path / "lint.json"),
+        "client_bound": "CLIENT-BOUND" if manifest.client and manifest.client.bound else "",
+    }
+    if isinstance(run.summary, LoadSummary):
+        row |= _load_columns(run.summary)
+    return row
+
+
+def _load_columns(summary: LoadSummary) -> dict[str, Any]:
+    ttft, itl = summary.ttft_s, summary.itl_s
+    return {
+        "concurrency": summary.concurrency_planned,
+        "completed": summary.completed,
+        "failed": summary.failed,
+        "ttft_p50_s": ttft.p50,
+        "ttft_p99_s": ttft.p99,
+        "itl_p50_ms": None if itl.p50 is None else itl.p50 * 1e3,
+        "itl_p99_ms": None if itl.p99 is None else itl.p99 * 1e3,
+        "output_tok_s": summary.output_tok_s,
+    }
+
+
+def _finding_counts(file: Path) -> str:
+    """Return the number of findings of each severity, the most severe first."""
+    try:
+        counts = Counter(finding["severity"] for finding in json.loads(file.read_bytes()))
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return ", ".join(f"{counts[severity]} {severity}" for severity in ("error", "warning", "note") if counts[severity])
+
+
+def _verdicts_by_run(verdicts: pd.DataFrame) -> dict[str, str]:
+    """Return by run the number of claims that it decided, with each verdict."""
+    decided = verdicts[verdicts["run_id"].notna()]
+    return {
+        str(run_id): ", ".join(f"{count} {verdict}" for verdict, count in Counter(of_run).most_common())
+        for run_id, of_run in decided.groupby("run_id")["verdict"]
+    }

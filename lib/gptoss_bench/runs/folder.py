@@ -7,7 +7,6 @@ import json
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import pandas as pd
+from pydantic import JsonValue
 
 from gptoss_bench.files import replacing, write_json
 from gptoss_bench.runs import schema_1
@@ -26,23 +26,34 @@ from gptoss_bench.runs.derived_tables import (
     remove_tables,
     write_tables,
 )
-from gptoss_bench.runs.manifest import SCHEMA_VERSION, new_manifest, utc_now
+from gptoss_bench.runs.labels import split_labels
+from gptoss_bench.runs.manifest import (
+    SCHEMA_VERSION,
+    EndpointRecord,
+    Manifest,
+    Status,
+    new_manifest,
+    read_manifest,
+    utc_now,
+)
+from gptoss_bench.runs.record import write_record
 from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
+from gptoss_bench.runs.summary import LoadSummary, OtherSummary, Summary, read_summary
 from gptoss_client import WALL_CLOCK, Endpoint, Trace, UsageError
 
 
 class RunFolder:
     """Write one run. Used as a context manager, it marks an unfinished run as incomplete on exit."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: Manifest) -> None:
         """Open the spool of a folder that exists; `create` is the way in."""
         self.path = path
-        self.run_id: str = manifest["run_id"]
+        self.run_id = manifest.run_id
         self.manifest = manifest
         self._spool = Spool(path)
         self._derived = False  # whether the tables on disk are those of all that was added
         self._finished = False
-        write_json(path / "manifest.json", manifest)
+        write_record(path / "manifest.json", manifest)
 
     @classmethod
     def create(
@@ -50,7 +61,7 @@ class RunFolder:
         results: Path,
         scenario: str,
         *,
-        parameters: dict[str, Any],
+        parameters: dict[str, JsonValue],
         run_id: str | None = None,
         command: str | None = None,
     ) -> Self:
@@ -61,20 +72,22 @@ class RunFolder:
         run_id = run_id or new_run_id(scenario)
         path = results / "runs" / run_id
         if (path / "manifest.json").exists():
-            raise UsageError(f"run {run_id} is there already: a run is never overwritten, leave run_id empty")
+            raise UsageError(f"run {run_id} exists: a run is never overwritten; leave run_id empty for a new one")
         manifest = new_manifest(run_id, scenario, parameters, command)
-        with _disk_errors_in_words(path):
+        with _disk_errors_named(path):
             path.mkdir(parents=True, exist_ok=True)
             return cls(path, manifest)
 
     def set_endpoint(self, endpoint: Endpoint) -> None:
-        """Record the measured server; its label becomes the label of the run."""
-        self.manifest |= {"label": endpoint.label, "endpoint": asdict(endpoint)}
-        self.write_document("manifest", self.manifest)
+        """Record the measured server; its labels become the labels of the run."""
+        self.manifest.labels = split_labels(endpoint.label)
+        self.manifest.endpoint = EndpointRecord.of(endpoint)
+        with _disk_errors_named(self.path):
+            write_record(self.path / "manifest.json", self.manifest)
 
     def add(self, trace: Trace) -> None:
         """Append one finished request. Raises UsageError if the disk refuses; earlier requests stay readable."""
-        with _disk_errors_in_words(self.path):
+        with _disk_errors_named(self.path):
             if self._derived:
                 remove_tables(self.path)
                 self._derived = False
@@ -83,37 +96,38 @@ class RunFolder:
     @contextmanager
     def counting_clock_steps(self) -> Iterator[None]:
         """Count in the manifest how often the wall clock was set within the block, however the block ends."""
-        before, clock = WALL_CLOCK.steps, self.manifest["clock"]
+        before, clock = WALL_CLOCK.steps, self.manifest.clock
         try:
             yield
         finally:
-            clock["steps"] = clock.get("steps", 0) + WALL_CLOCK.steps - before
+            if clock is not None:
+                clock.steps = (clock.steps or 0) + WALL_CLOCK.steps - before
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Write one more table of this run as `name`.parquet."""
-        with _disk_errors_in_words(self.path), replacing(self.path / f"{name}.parquet") as part:
+        with _disk_errors_named(self.path), replacing(self.path / f"{name}.parquet") as part:
             frame.to_parquet(part, index=False, compression="zstd")
 
-    def write_document(self, name: str, content: Any) -> None:
+    def write_document(self, name: str, content: JsonValue) -> None:
         """Write one more JSON document of this run as `name`.json."""
-        with _disk_errors_in_words(self.path):
+        with _disk_errors_named(self.path):
             write_json(self.path / f"{name}.json", content)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the request table and the event table of the requests added so far, decoded once."""
-        with _disk_errors_in_words(self.path):
+        with _disk_errors_named(self.path):
             self._derive()
             return read_tables(self.path)
 
     def requests(self) -> pd.DataFrame:
         """Return the request table."""
-        with _disk_errors_in_words(self.path):
+        with _disk_errors_named(self.path):
             self._derive()
             return read_requests(self.path)
 
     def event_columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Return some columns of the event table, which may be large."""
-        with _disk_errors_in_words(self.path):
+        with _disk_errors_named(self.path):
             self._derive()
             return read_event_columns(self.path, names)
 
@@ -122,22 +136,22 @@ class RunFolder:
             write_tables(read_spool(self.path), self.path)
             self._derived = True
 
-    def finish(self, summary: dict[str, Any], status: str = "complete", reason: str | None = None) -> "Run":
+    def finish(self, summary: Summary | None = None, status: Status = "complete", reason: str | None = None) -> "Run":
         """Derive the tables, write everything with the manifest last, and return the run as read from disk.
 
         `reason` is the message why a run is not complete.
 
         Raises UsageError where the disk refuses; the spool then stays, and the run can still be loaded.
         """
-        with _disk_errors_in_words(self.path):
+        with _disk_errors_named(self.path):
             self._spool.close()
             if next(read_spool(self.path), None):
                 with replacing(self.path / "raw.parquet") as part:
                     to_parquet(read_spool(self.path), part)
             self._derive()
-            write_json(self.path / "summary.json", summary)
-            self.manifest |= {"status": status, "reason": reason, "end_utc": utc_now()}
-            write_json(self.path / "manifest.json", self.manifest)
+            write_record(self.path / "summary.json", summary or OtherSummary())
+            self.manifest.status, self.manifest.reason, self.manifest.end_utc = status, reason, utc_now()
+            write_record(self.path / "manifest.json", self.manifest)
             self._spool.remove()
         self._finished = True
         return Run.load(self.path)
@@ -146,7 +160,7 @@ class RunFolder:
         """End an unfinished run as incomplete. Its spool stays readable even if the disk refuses."""
         if not self._finished:
             with suppress(UsageError):
-                self.finish({}, "incomplete", reason)
+                self.finish(None, "incomplete", reason)
 
     def __enter__(self) -> Self:
         """Start writing."""
@@ -160,7 +174,7 @@ class RunFolder:
 class Run:
     """Read one run from disk; its tables are pandas frames."""
 
-    def __init__(self, path: Path, manifest: dict[str, Any], summary: dict[str, Any]) -> None:
+    def __init__(self, path: Path, manifest: Manifest, summary: Summary) -> None:
         """Hold what `load` read; the tables are read when they are asked for."""
         self.path = path
         self.manifest = manifest
@@ -170,33 +184,38 @@ class Run:
     def load(cls, path: Path | str) -> Self:
         """Read a run folder. Raises UsageError if it is unreadable or of a newer schema."""
         path = Path(path)
-        try:
-            manifest = json.loads((path / "manifest.json").read_bytes())
-            summary_file = path / "summary.json"
-            summary = json.loads(summary_file.read_bytes()) if summary_file.exists() else {}
-            if not isinstance(manifest, dict):
-                raise ValueError("its manifest is no JSON object")
-        except (OSError, ValueError) as error:
-            raise UsageError(f"{path} is not a readable run folder: {error}") from error
-        if manifest.get("schema_version", 0) > SCHEMA_VERSION:
-            raise UsageError(
-                f"{path} was written by a newer kit (schema {manifest['schema_version']}): update this one"
-            )
-        if manifest.get("schema_version", 0) < SCHEMA_VERSION:
+        manifest_file, summary_file = path / "manifest.json", path / "summary.json"
+        manifest = _read_object(manifest_file, path)
+        summary = _read_object(summary_file, path) if summary_file.exists() else {}
+        schema = manifest.get("schema_version")
+        if isinstance(schema, int) and schema > SCHEMA_VERSION:
+            raise UsageError(f"{path} was written by a newer kit (schema {schema}): update this one")
+        if not isinstance(schema, int) or schema < SCHEMA_VERSION:
             manifest, summary = schema_1.manifest(manifest), schema_1.summary(summary)
-        if manifest["status"] == "running":
-            manifest["status"] = "incomplete"
-        return cls(path, manifest, summary)
+        found = read_manifest(manifest, manifest_file)
+        if found.status == "running":
+            found.status = "incomplete"
+        return cls(path, found, read_summary(found.scenario, summary, summary_file))
 
     @property
     def run_id(self) -> str:
         """Name of the run and of its folder."""
-        return str(self.manifest["run_id"])
+        return self.manifest.run_id
 
     @property
     def scenario(self) -> str:
         """Name of the scenario."""
-        return str(self.manifest["scenario"])
+        return self.manifest.scenario
+
+    @property
+    def load_summary(self) -> LoadSummary:
+        """The summary of the measured load. Raises UsageError if the run has none."""
+        if not isinstance(self.summary, LoadSummary):
+            raise UsageError(
+                f"{self.path} has no figures to check: scenario {self.scenario}, {self.manifest.status}; "
+                "name another run"
+            )
+        return self.summary
 
     @cached_property
     def events(self) -> pd.DataFrame:
@@ -226,16 +245,27 @@ class Run:
         return from_parquet(whole) if whole.exists() else read_spool(self.path)
 
 
+def _read_object(file: Path, run: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError(f"its {file.stem} is no JSON object")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{run} is not a readable run folder: {error}") from error
+    return content
+
+
 def new_run_id(scenario: str) -> str:
     """Return <utc>-<scenario>-<id>, which sorts by time and differs for two runs of the same second."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{scenario}-{secrets.token_hex(3)}"
 
 
 @contextmanager
-def _disk_errors_in_words(path: Path) -> Iterator[None]:
+def _disk_errors_named(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        words = f"cannot write to {path}: {reason}; free space or name another folder (what is there is kept)"
-        raise UsageError(words) from error
+        raise UsageError(
+            f"cannot write to {path}: {reason}; free space or name another folder (what is there is kept)"
+        ) from error

@@ -28,22 +28,15 @@ def model_label(model: str, parameters: object) -> str | None:
 
 
 def join_labels(*labels: str | None) -> str | None:
-    """Return the labels of one run as one, each word once; None where there is none."""
-    return ", ".join(dict.fromkeys(word for label in labels for word in split_labels(label))) or None
+    """Join labels to one text for display, each once; None if there is none."""
+    return ", ".join(dict.fromkeys(one for label in labels for one in split_labels(label))) or None
 
 
 def split_labels(label: str | None) -> list[str]:
-    """Return the words of a run's label."""
+    """Return the single labels of a joined text."""
     return label.split(", ") if label else []
 
 
-def merge_labels(labels: Iterable[str | None]) -> str | None:
-    """Return one label for several runs: that of each once, and none that another begins with."""
-    every = list(dict.fromkeys(label for label in labels if label))
-    kept = [one for one in every if not any(other != one and other.startswith(one) for other in every)]
-    return " + ".join(kept) or None
-
-
-def no_gpt_oss_labels(label: str | None) -> list[str]:
-    """Return those words of a label that mean that no gpt-oss answered."""
-    return [word for word in split_labels(label) if word in NO_MODEL]
+def no_gpt_oss_labels(labels: Iterable[str]) -> list[str]:
+    """Return those labels that mean that no gpt-oss answered."""
+    return [label for label in labels if label in NO_MODEL]

@@ -1,16 +1,16 @@
 """Define the manifest of a run, and assemble it: machine, GPUs, code and packages (no host or user name)."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, JsonValue
 
@@ -169,6 +169,28 @@ class Manifest(Record):
         return self.endpoint or EndpointRecord()
 
 
+def new_manifest(run_id: str, scenario: str, parameters: dict[str, JsonValue], command: str | None) -> Manifest:
+    """Return the manifest of a run that begins now; endpoint and end are still null."""
+    return Manifest(
+        schema_version=SCHEMA_VERSION,
+        run_id=run_id,
+        scenario=scenario,
+        status="running",
+        reason=None,
+        labels=[],
+        command=command,
+        parameters=json.loads(json.dumps(parameters)),  # tuples become lists
+        code=code_version(),
+        machine=machine_facts(),
+        gpus=installed_gpus(),
+        endpoint=None,
+        clock=Clock(source="CLOCK_MONOTONIC", unit="ns", start_ns=time.perf_counter_ns()),
+        start_utc=utc_now(),
+        end_utc=None,
+        packages=package_versions(),
+    )
+
+
 def read_manifest(content: JsonValue, file: Path) -> Manifest:
     """Return the content of a manifest.json. Raises UsageError if a value is missing or not valid."""
     found = read_record(Manifest, content, file)
@@ -177,26 +199,16 @@ def read_manifest(content: JsonValue, file: Path) -> Manifest:
     return found
 
 
-def new_manifest(run_id: str, scenario: str, parameters: dict[str, Any], command: str | None) -> dict[str, Any]:
-    """Return the manifest of a run that begins now; endpoint and end are still null."""
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "run_id": run_id,
-        "scenario": scenario,
-        "status": "running",
-        "reason": None,
-        "label": None,
-        "command": command,
-        "parameters": parameters,
-        "code": code_version(),
-        "machine": machine_facts(),
-        "gpus": installed_gpus(),
-        "endpoint": None,
-        "clock": {"source": "CLOCK_MONOTONIC", "unit": "ns", "start_ns": time.perf_counter_ns()},
-        "start_utc": utc_now(),
-        "end_utc": None,
-        "packages": package_versions(),
-    }
+def run_caption(manifest: Manifest, *, labels: bool = True, run_id: bool = True) -> str:
+    """Return labels, engine, version, model, hardware and run on one line, without what was excluded."""
+    server, machine = manifest.server, manifest.machine
+    hardware = ", ".join(gpu.name for gpu in manifest.gpus or [])
+    if not hardware and machine is not None:
+        hardware = f"no GPU, {machine.cores} × {machine.cpu}"
+    engine = " ".join(filter(None, (server.engine, server.version)))
+    model = " ".join(filter(None, (server.model, server.quantisation)))
+    shown_labels = ", ".join(manifest.labels) if labels else ""
+    return " · ".join(filter(None, (shown_labels, engine, model, hardware, manifest.run_id if run_id else "")))
 
 
 def utc_now() -> str:
@@ -204,18 +216,18 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def machine_facts() -> dict[str, Any]:
+def machine_facts() -> Machine:
     """Return CPU model and count, memory in GiB, system and Python version."""
-    return {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "memory_gib": _memory_gib(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "python": platform.python_version(),
-    }
+    return Machine(
+        cpu=_cpu_model(),
+        cores=os.cpu_count(),
+        memory_gib=_memory_gib(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        python=platform.python_version(),
+    )
 
 
-def installed_gpus() -> list[dict[str, Any]]:
+def installed_gpus() -> list[InstalledGpu]:
     """Return name, memory in MiB and driver of each NVIDIA GPU; empty without one."""
     if shutil.which("nvidia-smi") is None:
         return []
@@ -223,16 +235,16 @@ def installed_gpus() -> list[dict[str, Any]]:
     answer = _output(query)
     rows = [[part.strip() for part in line.split(",")] for line in answer.splitlines() if line.count(",") == 2]
     return [
-        {"name": name, "memory_mib": int(memory) if memory.isdigit() else None, "driver": driver}
+        InstalledGpu(name=name, memory_mib=int(memory) if memory.isdigit() else None, driver=driver)
         for name, memory, driver in rows
     ]
 
 
-def code_version() -> dict[str, Any]:
+def code_version() -> CodeVersion:
     """Return the version of the kit, the commit of its checkout (None outside one), and whether files were changed."""
     commit = _output(["git", "rev-parse", "--short=12", "HEAD"], cwd=paths.ROOT).strip() or None
     changed = _output(["git", "status", "--porcelain", "--", "lib", "notebooks"], cwd=paths.ROOT).strip()
-    return {"version": _version("gptoss-bench"), "commit": commit, "dirty": bool(changed) if commit else None}
+    return CodeVersion(version=_version("gptoss-bench"), commit=commit, dirty=bool(changed) if commit else None)
 
 
 def package_versions() -> dict[str, str | None]:
@@ -269,15 +281,3 @@ def _memory_gib() -> float | None:
         return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     except (ValueError, OSError):
         return None
-
-
-def run_caption(manifest: Mapping[str, Any]) -> str:
-    """Return label, engine, version, model, hardware and run on one line."""
-    endpoint = manifest.get("endpoint") or {}
-    gpus = [gpu["name"] for gpu in manifest.get("gpus", [])]
-    machine = manifest.get("machine", {})
-    hardware = ", ".join(gpus) or (f"no GPU, {machine.get('cores')} × {machine.get('cpu')}" if machine else "")
-    engine = " ".join(str(endpoint[name]) for name in ("engine", "version") if endpoint.get(name))
-    model = " ".join(str(endpoint[name]) for name in ("model", "quantisation") if endpoint.get(name))
-    parts = (manifest.get("label"), engine, model, hardware, manifest.get("run_id"))
-    return " · ".join(part for part in parts if part)

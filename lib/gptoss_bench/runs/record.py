@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 
 from gptoss_bench.files import write_json
+from gptoss_bench.validation import find_mistakes
 from gptoss_client import UsageError
 
 RecordType = TypeVar("RecordType", bound="Record")
@@ -36,12 +37,8 @@ def read_record(model: type[RecordType], content: JsonValue, file: Path) -> Reco
     try:
         return model.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(map(str, first["loc"])) or "the whole document"
-        raise UsageError(
-            f"{file}: {field} is {json.dumps(first['input'])[:80]}, which is not valid ({first['msg']}); "
-            "restore the file as the kit wrote it"
-        ) from error
+        first = find_mistakes(error, TypeAdapter(model))[0]
+        raise UsageError(f"{file}: {first.sentence()}; restore the file as the kit wrote it") from error
 
 
 def number_at(record: "Record | JsonValue", path: str) -> float | None:

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from gptoss_bench.runs.labels import split_labels
+
 FILES = {"events": "chunks"}
 COLUMNS = {"stamp_source": "timestamp_source", "stamp_ns": "timestamp_ns"}
 KEYS = {"ruler": "calibration", "ruler_events_s": "calibration_events_s"}
@@ -31,13 +33,13 @@ def row(values: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def manifest(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a manifest with the keys, scenario, engine and label of today."""
+    """Return a manifest with the keys, scenario, engine and labels of today."""
     found = {KEYS.get(key, key): value for key, value in content.items()}
-    found["scenario"] = VALUES.get(found["scenario"], found["scenario"])
-    found["label"] = _label(found.get("label"))
+    found["scenario"] = VALUES.get(found.get("scenario", ""), found.get("scenario"))
+    found["labels"] = [LABELS.get(label, label) for label in split_labels(found.pop("label", None))]
     if endpoint := found.get("endpoint"):
         engine = endpoint.get("engine")
-        found["endpoint"] = {**endpoint, "engine": VALUES.get(engine, engine), "label": _label(endpoint.get("label"))}
+        found["endpoint"] = {**endpoint, "engine": VALUES.get(engine, engine)}
     return found
 
 
@@ -46,9 +48,3 @@ def summary(content: Any) -> Any:
     if isinstance(content, dict):
         return {KEYS.get(key, key): summary(value) for key, value in content.items()}
     return [summary(value) for value in content] if isinstance(content, list) else content
-
-
-def _label(label: str | None) -> str | None:
-    for old, new in LABELS.items():
-        label = label.replace(old, new) if label else label
-    return label

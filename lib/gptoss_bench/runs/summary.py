@@ -78,12 +78,12 @@ class TokenCounts(TokenRange):
 class ServerReported(Record):
     """What the server reported with its responses: tokens per second of decoding, and durations in seconds."""
 
-    source: str
-    tok_s: Median
-    prompt_s: Median
-    load_s: Median
-    eval_s: Median
-    total_s: Median
+    source: str = ""
+    tok_s: Median = Field(default_factory=Median)
+    prompt_s: Median = Field(default_factory=Median)
+    load_s: Median = Field(default_factory=Median)
+    eval_s: Median = Field(default_factory=Median)
+    total_s: Median = Field(default_factory=Median)
 
 
 class ErrorMedianAndTail(Record):
@@ -133,11 +133,11 @@ class AgreementRow(Record):
     quantity: str
     statistic: str
     unit: str
-    client: float | None
-    server_low: float | None
+    client: float
+    server_low: float
     server_high: float | None
-    apart: float | None
-    error: float | None
+    apart: float
+    error: float
     agrees: bool | None
     client_n: int
     server_n: int
@@ -170,6 +170,11 @@ class SweepTimes(Record):
     p99: float | None = None
     p99_resolved: bool = False
 
+    def at(self, name: str) -> float | None:
+        """Return the percentile of this name: "p50" or "p99"."""
+        value: float | None = getattr(self, name)
+        return value
+
 
 class SweepRow(Record):
     """One level of a sweep: counts, rates and times of its closed loop."""
@@ -190,6 +195,11 @@ class SweepRow(Record):
     done_s: SweepTimes = Field(default_factory=SweepTimes)
     cpu_share: float | None = None
     client_bound: list[str] = Field(default_factory=list)
+
+    def times(self, name: str) -> SweepTimes:
+        """Return the times of this name, such as "ttft_s"."""
+        value: SweepTimes = getattr(self, name)
+        return value
 
 
 class PhaseSpan(Record):
@@ -300,6 +310,11 @@ class HistogramTimes(Record):
     p50: tuple[float, float | None] | None = None
     p90: tuple[float, float | None] | None = None
     p99: tuple[float, float | None] | None = None
+
+    def bucket(self, name: str) -> tuple[float | None, float | None]:
+        """Return the bounds of the bucket of the percentile of this name, such as "p90"; None where unknown."""
+        found: tuple[float, float | None] | None = getattr(self, name)
+        return found or (None, None)
 
 
 class ServerMetrics(Record):
@@ -509,15 +524,15 @@ class SinkRecord(Record):
 class Bf16Summary(Record):
     """The memory of BF16 weights: bytes, what fits where, and the attempts to load them."""
 
-    architectures: dict[str, ArchitectureBytes]
-    fits: dict[str, dict[str, dict[str, bool]]]
+    architectures: dict[str, ArchitectureBytes] = Field(default_factory=dict)
+    fits: dict[str, dict[str, dict[str, bool]]] = Field(default_factory=dict)
     """Whether weights, KV cache and activations fit: by GPU, architecture and dtype."""
-    sinks: SinkRecord
-    mxfp4: dict[str, JsonValue]
+    sinks: SinkRecord | None = None
+    mxfp4: dict[str, JsonValue] = Field(default_factory=dict)
     """The installed packages and what transformers does with MXFP4 weights there."""
-    attempt: AttemptRecord
+    attempt: AttemptRecord | None = None
     """The attempt to load BF16 weights."""
-    control: AttemptRecord
+    control: AttemptRecord | None = None
     """The same attempt with MXFP4 weights."""
 
 

@@ -4,13 +4,22 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
+from pydantic import JsonValue
 
 from gptoss_bench.files import write_json
 from gptoss_bench.lint import check_run
-from gptoss_bench.runs import Finding, Run, read_event_columns, read_requests, write_tables
+from gptoss_bench.runs import (
+    Finding,
+    LoadSummary,
+    Manifest,
+    Run,
+    read_event_columns,
+    read_requests,
+    write_record,
+    write_tables,
+)
 from gptoss_bench.stats import (
     ReadColumns,
     client_bound_reasons,
@@ -23,46 +32,49 @@ from gptoss_bench.stats import (
 )
 from gptoss_client import UsageError
 
+KEPT_FIELDS = {"probes", "cold", "telemetry", "server_metrics"}  # of a summary: not derived from its tables
 DERIVED_FILES = ("requests.parquet", "events.parquet", "summary.json", "lint.json")
 
 
 def evaluate(
-    summary: Mapping[str, Any],
+    before: LoadSummary,
     requests: pd.DataFrame,
     events: pd.DataFrame | ReadColumns,
     *,
     concurrency: int,
     cpu_s: float | None,
     cpu_share: float | None,
-    manifest: Mapping[str, Any],
+    manifest: Manifest,
     sweep_cpu_shares: Mapping[int, float | None] | None = None,
-) -> tuple[dict[str, Any], list[Finding]]:
+) -> tuple[LoadSummary, list[Finding]]:
     """Return the summary of these tables and the findings about it.
 
     Args:
-        summary: The summary so far; entries that are not computed here, such as "probes", are kept.
+        before: The summary so far; what is not computed here, such as its probes and telemetry, is kept.
         requests: Request table.
         events: Event table, or a function that reads some of its columns.
         concurrency: Planned concurrency of the measured phase.
         cpu_s: CPU seconds of the client in the measured phase; None if unknown.
         cpu_share: Share of one core that the client used in it; None if unknown.
-        manifest: Manifest of the run, with its "calibration".
-        sweep_cpu_shares: `cpu_share` by concurrency of the sweep. The summary has "sweep" only if there was one.
+        manifest: Manifest of the run, with its calibration.
+        sweep_cpu_shares: `cpu_share` by concurrency of the sweep. The summary has a sweep only if there was one.
     """
-    found = {**summary, **summarise(requests, events, concurrency=concurrency)}
-    client = found["client"]
-    client |= {"cpu_s": cpu_s, "cpu_share": cpu_share}
-    client["error_bar"] = client_error_bar(client["events_s"], manifest.get("calibration"))
-    client["bound"] = client_bound_reasons(client, found["itl_s"]["p50"])
-    found["agreement"] = client_server_agreement(requests, found.get("server_metrics"))
-    found |= energy_summary(found)
-    found["intervals"] = run_intervals(found, requests)
+    found = summarise(requests, events, concurrency=concurrency)
+    for name in KEPT_FIELDS & before.model_fields_set:
+        setattr(found, name, getattr(before, name))
+    client = found.client
+    client.cpu_s, client.cpu_share = cpu_s, cpu_share
+    client.error_bar = client_error_bar(client.events_s, manifest.calibration)
+    client.bound = client_bound_reasons(client, found.itl_s.p50)
+    found.agreement = client_server_agreement(requests, found.server_metrics)
+    found.power_w, found.energy_j_per_tok = energy_summary(found)
+    found.intervals = run_intervals(found, requests)
     if rows := sweep_rows(requests, events, sweep_cpu_shares or {}):
-        found["sweep"] = rows
+        found.sweep = rows
     return found, check_run(found, requests, manifest)
 
 
-def findings_document(findings: list[Finding]) -> list[dict[str, Any]]:
+def findings_document(findings: list[Finding]) -> list[JsonValue]:
     """Return the content of lint.json."""
     return [asdict(finding) for finding in findings]
 
@@ -76,21 +88,20 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
     if not (run.path / "raw.parquet").exists():
         raise UsageError(f"run {run.run_id} has no raw data, because no request was sent or the run did not end")
     write_tables(run.traces(), target)
-    concurrency = run.manifest["parameters"].get("concurrency")
-    if concurrency is None or "percentile_rule" not in run.summary:
+    before, concurrency = run.summary, run.manifest.parameters.get("concurrency")
+    if not isinstance(concurrency, int) or not isinstance(before, LoadSummary):
         return list(DERIVED_FILES[:2])
     requests = read_requests(target)
-    client = run.summary.get("client", {})
     found, findings = evaluate(
-        run.summary,
+        before,
         requests,
         partial(read_event_columns, target),
         concurrency=concurrency,
-        cpu_s=client.get("cpu_s"),
-        cpu_share=client.get("cpu_share"),
+        cpu_s=before.client.cpu_s,
+        cpu_share=before.client.cpu_share,
         manifest=run.manifest,
-        sweep_cpu_shares={row["concurrency"]: row["cpu_share"] for row in run.summary.get("sweep", [])},
+        sweep_cpu_shares={row.concurrency: row.cpu_share for row in before.sweep},
     )
-    write_json(target / "summary.json", found)
+    write_record(target / "summary.json", found)
     write_json(target / "lint.json", findings_document(findings))
     return list(DERIVED_FILES)

@@ -1,19 +1,17 @@
 """Send requests, outside the measured load, whose responses decide claims about an OpenAI-compatible server."""
 
-from typing import Any
-
 import httpx
 
+from gptoss_bench.runs import ServerProbes
 from gptoss_client import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, Endpoint, request_headers
 
 UNKNOWN_MODEL = "a-model-that-is-not-served"
 
 
-async def probe_server(endpoint: Endpoint, *, timeout_s: float = 120.0) -> dict[str, Any]:
+async def probe_server(endpoint: Endpoint, *, timeout_s: float = 120.0) -> ServerProbes:
     """Send the write-up's request, not streaming and over HTTP/2 if possible, and one with a model that is not served.
 
-    Returns http2_requested, http_version, response_keys, ttft_field, prompt_tokens (of the published prompt) and
-    wrong_model_status. Raises httpx.HTTPError if the server does not respond.
+    Raises httpx.HTTPError if the server does not respond.
     """
     body = {
         "model": endpoint.model,
@@ -35,11 +33,11 @@ async def probe_server(endpoint: Endpoint, *, timeout_s: float = 120.0) -> dict[
         response = await http.post("/v1/chat/completions", json=body)
         wrong = await http.post("/v1/chat/completions", json=body | {"model": UNKNOWN_MODEL})
     content = response.json() if response.status_code == httpx.codes.OK else {}
-    return {
-        "http2_requested": True,
-        "http_version": response.http_version,
-        "response_keys": sorted(content),
-        "ttft_field": "ttft" in content,
-        "prompt_tokens": content.get("usage", {}).get("prompt_tokens"),
-        "wrong_model_status": wrong.status_code,
-    }
+    return ServerProbes(
+        http2_requested=True,
+        http_version=response.http_version,
+        response_keys=sorted(content),
+        ttft_field="ttft" in content,
+        prompt_tokens=content.get("usage", {}).get("prompt_tokens"),
+        wrong_model_status=wrong.status_code,
+    )

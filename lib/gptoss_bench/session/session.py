@@ -1,17 +1,30 @@
 """Measure one server from a notebook or the shell: start it, probe it, load it, write its run folder."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
+from pydantic import JsonValue
 
 from gptoss_bench import paths
 from gptoss_bench.engines import ServerChoice, attach, open_engine, unload
-from gptoss_bench.runs import Finding, Run, RunFolder
+from gptoss_bench.runs import (
+    CalibrationReference,
+    CalibrationSummary,
+    ClientLimits,
+    ColdRequest,
+    Finding,
+    LoadSummary,
+    Machine,
+    Manifest,
+    Run,
+    RunFolder,
+    ServerProbes,
+)
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
 from gptoss_bench.session.evaluate import evaluate, findings_document
 from gptoss_bench.session.server_probes import probe_server
@@ -41,11 +54,11 @@ class Session:
         self.telemetry_recorder = telemetry_recorder
         self.findings: list[Finding] = []
         self.requests = pd.DataFrame()
-        self.summary: dict[str, Any] = {}
+        self.summary = LoadSummary()
         self._next_id = 0
 
     @property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Manifest:
         """Return the manifest of the run: where and how it is measured, for the footers of figures."""
         return self.folder.manifest
 
@@ -68,22 +81,22 @@ class Session:
     @property
     def agreement(self) -> pd.DataFrame:
         """Return client and server values of each quantity that both report, with the error of each."""
-        return agreement_table(self.summary.get("agreement", []))
+        return agreement_table(self.summary.agreement)
 
     @property
     def machine_tables(self) -> dict[str, pd.DataFrame]:
         """Return the sample tables "gpu", "host" and "server"; a table without samples is empty."""
         return self.telemetry_recorder.telemetry.tables
 
-    async def probe(self) -> dict[str, Any]:
+    async def probe(self) -> ServerProbes:
         """Probe the server for claims about it (`probe_server`), add the results to the summary and return them."""
-        self.summary["probes"] = await probe_server(self.endpoint)
-        return dict(self.summary["probes"])
+        self.summary.probes = await probe_server(self.endpoint)
+        return self.summary.probes
 
     async def cold(self, plan: LoadPlan) -> pd.Series:
         """Unload the model of an Ollama server, send one request, which loads it again, and return its row.
 
-        The summary gets "cold": load_s as the server reports it, and ttft_s. Raises RunFailed if the request fails.
+        The summary gets `cold`: load_s as the server reports it, and ttft_s. Raises RunFailed if the request fails.
         """
         await unload(self.endpoint)
         await self.telemetry_recorder.phase(PHASE_BEFORE)
@@ -97,10 +110,10 @@ class Session:
         row = self.folder.requests().iloc[-1]
         if row.outcome != "completed":
             raise RunFailed(f"the cold request failed ({row.failure}): {row.error}")
-        self.summary["cold"] = {"load_s": _number(row.server_load_s), "ttft_s": _number(row.ttft_s)}
+        self.summary.cold = ColdRequest(load_s=_number(row.server_load_s), ttft_s=_number(row.ttft_s))
         return row
 
-    async def load(self, plan: LoadPlan, progress: TraceCallback | None = None) -> dict[str, Any]:
+    async def load(self, plan: LoadPlan, progress: TraceCallback | None = None) -> LoadSummary:
         """Run the plan, then its sweep, and return the summary of both.
 
         Raises RunFailed if one of them is incomplete; completed requests are saved.
@@ -142,7 +155,7 @@ class Session:
             used.stop()
             self._next_id += len(planned)
             self.requests = self.folder.requests()
-            self.summary |= self.telemetry_recorder.reported()
+            self.summary.telemetry, self.summary.server_metrics = self.telemetry_recorder.reported()
             self.summary, self.findings = evaluate(
                 self.summary,
                 self.requests,
@@ -153,15 +166,14 @@ class Session:
                 manifest=self.manifest,
                 sweep_cpu_shares=cpu_shares,
             )
-            self.manifest["client"] = {
-                "error_bar": error_bar_text(self.summary["client"]["error_bar"]),
-                "bound": self.summary["client"]["bound"],
-            }
+            client = self.summary.client
+            error_bar = error_bar_text(client.error_bar) if client.error_bar else ""
+            self.manifest.client = ClientLimits(error_bar=error_bar, bound=client.bound)
             if reason:
                 self._end("incomplete", reason)
-        if not reason and self.summary["completed"] == 0:
+        if not reason and self.summary.completed == 0:
             first = self.requests.error.dropna()
-            reason = f"no request completed: {first.iloc[0] if len(first) else self.summary['failures']}"
+            reason = f"no request completed: {first.iloc[0] if len(first) else self.summary.failures}"
             self._end("incomplete", reason)
         if reason:
             raise RunFailed(f"run {self.folder.run_id} is incomplete: {reason}")
@@ -172,7 +184,7 @@ class Session:
         raise_background_errors()
         return self._end("complete", None)
 
-    def _end(self, status: str, reason: str | None) -> Run:
+    def _end(self, status: Literal["complete", "incomplete"], reason: str | None) -> Run:
         self.folder.write_document("lint", findings_document(self.findings))
         return self.folder.finish(self.summary, status, reason)
 
@@ -203,7 +215,7 @@ async def serving(
         UsageError: The run folder cannot be created, or the server cannot be reached or started.
     """
     watch_background_tasks()
-    parameters = {**asdict(plan), **server.model_dump()}
+    parameters: dict[str, JsonValue] = {**asdict(plan), **server.model_dump()}
     server = server.model_copy(update={"context": server.context or plan.options.get("num_ctx") or 0})
     slots = max(plan.concurrency, *plan.sweep, 1)
     results = Path(results_dir) if results_dir else paths.RESULTS
@@ -218,7 +230,7 @@ async def serving(
                 engine_ready = open_engine(server, log_dir=folder.path, slots=slots, request_options=plan.options)
                 endpoint = await stack.enter_async_context(engine_ready)
             folder.set_endpoint(endpoint)
-            folder.manifest["calibration"] = newest_calibration(results, folder.manifest["machine"])
+            folder.manifest.calibration = newest_calibration(results, folder.manifest.machine)
             await telemetry_recorder.ready(endpoint)
             yield Session(folder, endpoint, telemetry_recorder)
         except asyncio.CancelledError:
@@ -229,14 +241,20 @@ async def serving(
             raise
 
 
-def newest_calibration(results: Path, machine: Mapping[str, Any]) -> dict[str, Any]:
+def newest_calibration(results: Path, machine: Machine | None) -> CalibrationReference:
     """Return what the manifest of a run on `machine` stores of the newest complete calibration in `results`.
 
-    `machine` is that of a manifest; see `select_calibration`.
+    See `select_calibration`.
     """
     runs = [Run.load(file.parent) for file in sorted((results / "runs").glob("*-calibration-*/manifest.json"))]
-    complete = [run for run in runs if run.manifest["status"] == "complete"]
-    return select_calibration(machine, [(run.run_id, run.manifest["machine"], run.summary) for run in complete])
+    return select_calibration(
+        machine,
+        [
+            (run.run_id, run.manifest.machine, run.summary)
+            for run in runs
+            if run.manifest.status == "complete" and isinstance(run.summary, CalibrationSummary)
+        ],
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -8,7 +8,7 @@ from gptoss_bench import paths
 from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims, verdicts_from_table
 from gptoss_bench.files import writing
 from gptoss_bench.lint import RULES
-from gptoss_bench.runs import Run, latest_runs
+from gptoss_bench.runs import Run, VerdictsSummary, latest_runs
 from gptoss_bench.site.notebook_cells import read_notebook
 from gptoss_bench.site.render import Frame, render
 from gptoss_bench.site.views import (
@@ -34,7 +34,7 @@ SITE_MARK = 'content="gptoss_bench"'  # in the front page of a folder that a new
 def with_evidence(runs: list[Run], results: Path) -> list[Run]:
     """Return these runs and the evidence of the runs of verdicts among them, each run once."""
     ids = [run.run_id for run in runs]
-    evidence = [run_id for run in runs if run.scenario == "verdicts" for run_id in run.summary["runs"]]
+    evidence = [run_id for run in runs if isinstance(run.summary, VerdictsSummary) for run_id in run.summary.runs]
     return latest_runs(results, dict.fromkeys([*ids, *evidence]))
 
 
@@ -96,13 +96,13 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
 
 
 def _run_page(run: Run, name: str, folder: Path) -> RunPage:
-    origin = f"Of run {run.run_id}" + (f", {run.manifest['label']}." if run.manifest["label"] else ".")
+    origin = f"Of run {run.run_id}" + (f", {', '.join(run.manifest.labels)}." if run.manifest.labels else ".")
     notebook = read_notebook(run.path / "notebook.ipynb", folder / "pictures", Path(name).stem, origin)
     return RunPage(run, name, notebook, _copy_downloads(run, folder))
 
 
 def _verdicts(runs: Sequence[Run]) -> list[Verdict]:
-    complete = [run for run in runs if run.manifest["status"] == "complete"]
+    complete = [run for run in runs if run.manifest.status == "complete"]
     for run in sorted(complete, key=lambda run: run.run_id, reverse=True):
         if run.scenario == "verdicts":
             return verdicts_from_table(run.table("verdicts"))

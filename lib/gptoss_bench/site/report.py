@@ -1,17 +1,14 @@
 """Prepare the report on one run: result block, error bar, findings, verdicts, cost and energy; as Markdown and HTML."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims
-from gptoss_bench.runs import Run, run_caption
+from gptoss_bench.runs import Finding, LoadSummary, Manifest, Run, Summary, run_caption
 from gptoss_bench.site.render import Frame, render, render_markdown
 from gptoss_bench.site.views import claim_number
 from gptoss_bench.stats import error_bar_text, result_block
-
-Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +52,17 @@ class Report:
 def report_on(run: Run, price: HourlyPrice | None = None) -> Report:
     """Return the report on a run that was read from disk, with the verdicts that this run alone decides."""
     file = run.path / "lint.json"
-    findings = json.loads(file.read_bytes()) if file.exists() else None
+    findings = [Finding(**one) for one in json.loads(file.read_bytes())] if file.exists() else None
     record = RunRecord(run.run_id, run.scenario, run.manifest, run.summary)
-    verdicts = decide_claims(load_claims(), [record]) if run.manifest["status"] == "complete" else []
+    verdicts = decide_claims(load_claims(), [record]) if run.manifest.status == "complete" else []
     decided = [verdict for verdict in verdicts if verdict.run_id == run.run_id]
     return make_report(run.manifest, run.summary, findings, decided, price)
 
 
 def make_report(
-    manifest: Document,
-    summary: Document,
-    findings: Sequence[Document] | None,
+    manifest: Manifest,
+    summary: Summary,
+    findings: Sequence[Finding] | None,
     verdicts: Sequence[Verdict],
     price: HourlyPrice | None = None,
 ) -> Report:
@@ -73,34 +70,30 @@ def make_report(
 
     `findings` are those of lint.json, None if the run was not linted; `verdicts` are those decided by this run.
     """
-    complete = manifest["status"] == "complete"
-    code = manifest["code"]
-    version = f"{code.get('version')} at {code.get('commit')}" + (" with changes" if code.get("dirty") else "")
-    client = summary.get("client") or {}
-    error_bar = error_bar_text(client["error_bar"]) if "error_bar" in client else ""
+    labels, code = ", ".join(manifest.labels), manifest.code
+    version = f"{code.version} at {code.commit}" + (" with changes" if code.dirty else "")
+    load = summary if isinstance(summary, LoadSummary) else LoadSummary()
+    title = f"{manifest.server.model} with {manifest.server.engine}, run {manifest.run_id}"
+    shown = result_block(load, title_line=f"{labels}: {title}" if labels else title) if load is summary else ""
+    error_bar = error_bar_text(load.client.error_bar) if load.client.error_bar else ""
+    complete = manifest.status == "complete"
     return Report(
-        run_id=manifest["run_id"],
-        caption=run_caption({**manifest, "run_id": None, "label": None}),
-        label=manifest["label"] or "",
-        problem="" if complete else f"{manifest['status']}: {manifest['reason'] or 'it was interrupted'}",
-        origin=f"Started {manifest['start_utc']}, ended {manifest['end_utc'] or 'never'}; code {version}.",
-        result_block=result_block(summary, title_line=_title(manifest)) if "ttft_s" in summary else "",
+        run_id=manifest.run_id,
+        caption=run_caption(manifest, labels=False, run_id=False),
+        label=labels,
+        problem="" if complete else f"{manifest.status}: {manifest.reason or 'it was interrupted'}",
+        origin=f"Started {manifest.start_utc}, ended {manifest.end_utc or 'never'}; code {version}.",
+        result_block=shown,
         error_bar=f"{error_bar[0].upper()}{error_bar[1:]}." if error_bar else "",
-        client_bound="; ".join(client.get("bound") or ()) if error_bar else "",
+        client_bound="; ".join(load.client.bound) if error_bar else "",
         findings=None if findings is None else [_finding(one) for one in findings],
         verdicts=[_verdict(one) for one in verdicts],
-        costs=_costs(summary, price, manifest["label"] or ""),
+        costs=_costs(load, price, labels),
     )
 
 
-def _title(manifest: Document) -> str:
-    endpoint = manifest.get("endpoint") or {}
-    label = f"{manifest['label']}: " if manifest["label"] else ""
-    return f"{label}{endpoint.get('model')} with {endpoint.get('engine')}, run {manifest['run_id']}"
-
-
-def _finding(one: Document) -> tuple[str, ...]:
-    return f"**{one['severity']}**", one["rule"], one["evidence"], one["advice"]
+def _finding(one: Finding) -> tuple[str, ...]:
+    return f"**{one.severity}**", one.rule, one.evidence, one.advice
 
 
 def _verdict(one: Verdict) -> tuple[str, ...]:
@@ -108,15 +101,15 @@ def _verdict(one: Verdict) -> tuple[str, ...]:
     return claim_number(one), one.says, one.published, f"**{one.verdict}**", evidence
 
 
-def _costs(summary: Document, price: HourlyPrice | None, label: str) -> list[tuple[str, str]]:
-    power, energy = summary.get("power_w"), summary.get("energy_j_per_tok")
+def _costs(summary: LoadSummary, price: HourlyPrice | None, label: str) -> list[tuple[str, str]]:
+    power, energy = summary.power_w, summary.energy_j_per_tok
     rows = [
         ("mean GPU power, all GPUs", "unknown: no GPU reported it" if power is None else f"{power:.1f} W"),
         ("energy per output token", "unknown: no GPU counted it" if energy is None else f"{energy:.3f} J"),
     ]
     if price is None:
         return [*rows, ("cost per million output tokens", "unknown: no price was given (PRICE=…, in USD per hour)")]
-    usd = usd_per_mtok(price, summary.get("output_tok_s_total"))
+    usd = usd_per_mtok(price, summary.output_tok_s_total)
     basis = f"at {price.usd_per_hour:g} USD per hour on {price.day}, over the whole run"
     found = "unknown: no token rate" if usd is None else f"{usd:.3g} USD {basis}"
     return [*rows, ("cost per million output tokens", f"{label}: {found}" if label and usd is not None else found)]

@@ -174,7 +174,7 @@ def front_view(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Sequ
         for word, count in verdict_counts(verdicts).items()
         if count
     ]
-    labels = sorted({page.run.manifest["label"] for page in pages if page.run.manifest["label"]})
+    labels = sorted({", ".join(page.run.manifest.labels) for page in pages if page.run.manifest.labels})
     return FrontView(counts, labels, [_card(page) for page in pages], rows)
 
 
@@ -210,9 +210,9 @@ def run_view(page: RunPage, verdicts: Iterable[Verdict]) -> RunView:
     return RunView(
         run_id=run.run_id,
         heading=page.notebook.heading,
-        label=manifest["label"] or "",
-        problem="" if manifest["status"] == "complete" else f"{manifest['status']}: {manifest['reason']}",
-        caption=run_caption(manifest | {"label": None}),
+        label=", ".join(manifest.labels),
+        problem="" if manifest.status == "complete" else f"{manifest.status}: {manifest.reason}",
+        caption=run_caption(manifest, labels=False),
         cells=page.notebook.cells,
         claims_heading="Claims computed here" if own else "Claims decided by this run",
         claims=claims,
@@ -226,10 +226,9 @@ def appendix_view(pages: Iterable[RunPage], max_table_bytes: int) -> AppendixVie
             run_id=page.run.run_id,
             page=page.name,
             title=page.notebook.title,
-            origin=f"{run_caption(page.run.manifest | {'run_id': None})} · "
-            f"code {page.run.manifest['code'].get('commit')}",
+            origin=f"{run_caption(page.run.manifest, run_id=False)} · code {page.run.manifest.code.commit}",
             downloads=page.downloads,
-            manifest=json.dumps(page.run.manifest, indent=1, ensure_ascii=False),
+            manifest=json.dumps(page.run.manifest.document(), indent=1, ensure_ascii=False),
         )
         for page in pages
     ]

@@ -5,13 +5,12 @@ mean of a server's histogram is exact, its percentiles are known only to a bucke
 are compared request by request.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
+from gptoss_bench.runs import AgreementRow, HistogramTimes, ServerMetrics
 from gptoss_bench.stats.percentiles import Floats, non_null, percentile
 from gptoss_bench.stats.row_selection import completed_rows, measured_rows
 
@@ -29,61 +28,57 @@ CLIENT_RATE_MIN = "client, at least: (events - 1) / (last - first)"
 CLIENT_RATE_MAX = "client, at most: (tokens - 1) / (last - first)"
 
 
-@dataclass(frozen=True, slots=True)
-class AgreementRow:
-    """One quantity as client and server measured it, in `unit`.
+def client_server_agreement(requests: pd.DataFrame, metrics: ServerMetrics | None) -> list[AgreementRow]:
+    """Return one row per quantity that both measured; no rows if the server reported nothing.
 
-    `apart` is the client's value minus the nearest end of the server's range, `error` the largest difference that
-    agrees. `agrees` is None where the two did not measure the same requests.
-    """
-
-    quantity: str
-    statistic: str
-    unit: str
-    client: float | None
-    server_low: float | None
-    server_high: float | None
-    apart: float | None
-    error: float | None
-    agrees: bool | None
-    client_n: int
-    server_n: int
-    basis: str
-
-
-def client_server_agreement(requests: pd.DataFrame, window: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Return one row per quantity that both measured, as JSON types; no rows if the server reported nothing.
-
-    `requests` is the whole request table, `window` that of `prometheus_metrics.window`, or None.
+    `requests` is the whole request table, `metrics` how the server's metrics changed meanwhile, or None.
     """
     asked = measured_rows(requests)
     completed = asked[asked["outcome"] == "completed"]
     if completed.empty:
         return []
     rows = [*_response_timings(completed)]
-    if window and "times" in window:
+    if metrics is not None:
         rows += [
-            *_histograms(completed, window),
-            *_counts(completed, window, all_completed=len(completed) == len(asked)),
+            *_histograms(completed, metrics),
+            *_counts(completed, metrics, all_completed=len(completed) == len(asked)),
         ]
-    return [asdict(row) for row in rows]
+    return rows
 
 
-def agreement_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def agreement_table(rows: Sequence[AgreementRow]) -> pd.DataFrame:
     """Return the rows for display, with the server's value as a number or as its histogram bucket."""
     columns = ["quantity", "statistic", "unit", "client", "server", "apart", "error", "agrees", "basis"]
-    return pd.DataFrame([{"server": server_range_text(row), **row} for row in rows], columns=columns)
+    return pd.DataFrame([{"server": server_range_text(row), **dict(row)} for row in rows], columns=columns)
 
 
-def server_range_text(row: Mapping[str, Any]) -> str:
+def server_range_text(row: AgreementRow) -> str:
     """Format the server's value of a row: a number, or the range that it lies in."""
-    low, high = row["server_low"], row["server_high"]
+    low, high = row.server_low, row.server_high
     if high is None:
         return f"over {low:.4g}"
     return f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
 
 
-def _histograms(completed: pd.DataFrame, window: Mapping[str, Any]) -> Iterator[AgreementRow]:
+def decode_rates(requests: pd.DataFrame) -> pd.DataFrame:
+    """Return the decode rate (tokens/s) of each completed request: a row per request and source (`source`, `tok_s`).
+
+    Where the tokens of the first event are unknown, so is TPOT. The client's rate then lies between two bounds: every
+    event brought at least one token.
+    """
+    rows = completed_rows(requests)
+    span_s = (rows["e2e_s"] - rows["ttft_s"]).where(lambda s: s > 0)
+    rates = {SERVER_RATE: rows["server_eval_tokens"].astype("Float64") / rows["server_eval_s"].where(lambda s: s > 0)}
+    if rows["tpot_s"].notna().any():
+        rates[CLIENT_RATE] = 1 / rows["tpot_s"]
+    else:
+        rates[CLIENT_RATE_MIN] = (rows["output_events"] - 1) / span_s
+        rates[CLIENT_RATE_MAX] = (rows["completion_tokens"].astype("Float64") - 1) / span_s
+    table = pd.DataFrame(rates, dtype="float64").melt(var_name="source", value_name="tok_s")
+    return table.dropna(ignore_index=True)
+
+
+def _histograms(completed: pd.DataFrame, metrics: ServerMetrics) -> Iterator[AgreementRow]:
     """Yield rows from vLLM's histograms. Its first token is a harmony marker without text, sent as a role event."""
     decode_s = completed["done_s"] - completed["ttfc_s"]
     gaps = (completed["completion_tokens"].astype("Float64") - 1).where(lambda left: left > 0)
@@ -94,19 +89,19 @@ def _histograms(completed: pd.DataFrame, window: Mapping[str, Any]) -> Iterator[
         "tpot_s": ("decode / (tokens - 1)", decode_s / gaps),
     }
     for name, (quantity, values) in client_times.items():
-        server, client = window["times"].get(name), non_null(values)
-        if server and server["n"] and len(client):
+        server, client = metrics.times.get(name), non_null(values)
+        if server and server.n and len(client):
             for statistic in STATISTICS:
-                basis = f"{window['names'][name]}: " + ("exact sum" if statistic == "mean" else "its bucket")
+                basis = f"{metrics.names[name]}: " + ("exact sum" if statistic == "mean" else "its bucket")
                 # The client's decode time begins with its first event; if that is late, the time is shorter.
                 per_token_s = PATH_ALLOWANCE_S / float(gaps.mean()) if name == "tpot_s" else PATH_ALLOWANCE_S
                 shorter = name in ("decode_s", "tpot_s")
                 yield _row(quantity, statistic, client, server, basis, way_s=per_token_s, shorter=shorter)
-    if (server := window["times"].get("itl_s")) and server["n"] and gaps.notna().any():
+    if (server := metrics.times.get("itl_s")) and server.n and gaps.notna().any():
         # One gap per token, unless an engine step returns several: then the counts differ and `agrees` is None.
         count = int(gaps.sum())
         pooled = np.full(count, decode_s[gaps.notna()].sum() / count)
-        basis, way_s = f"{window['names']['itl_s']}: exact sum", PATH_ALLOWANCE_S / float(gaps.mean())
+        basis, way_s = f"{metrics.names['itl_s']}: exact sum", PATH_ALLOWANCE_S / float(gaps.mean())
         yield _row("gap between tokens", "mean", pooled, server, basis, way_s=way_s, shorter=True)
 
 
@@ -139,16 +134,26 @@ def _response_timings(completed: pd.DataFrame) -> Iterator[AgreementRow]:
                 basis += f"; {slack * 1e3:.3g} ms of its time is for tokens without text"
             n = int(both.sum())
             yield AgreementRow(
-                *(quantity, "p50", "s", float(client[both].median()), middle, middle, float(apart.median()), error),
-                *(within, n, n, basis),
+                quantity=quantity,
+                statistic="p50",
+                unit="s",
+                client=float(client[both].median()),
+                server_low=middle,
+                server_high=middle,
+                apart=float(apart.median()),
+                error=error,
+                agrees=within,
+                client_n=n,
+                server_n=n,
+                basis=basis,
             )
 
 
-def _counts(completed: pd.DataFrame, window: Mapping[str, Any], *, all_completed: bool) -> Iterator[AgreementRow]:
+def _counts(completed: pd.DataFrame, metrics: ServerMetrics, *, all_completed: bool) -> Iterator[AgreementRow]:
     """Yield rows from counters: exact if every request completed and the server had no other client."""
-    counts = window["counts"]
+    counts = metrics.counts
     prompt = counts.get("prompt_tokens")
-    if prompt is not None and window["source"] == "llama.cpp":  # it counts cached tokens separately
+    if prompt is not None and metrics.source == "llama.cpp":  # it counts cached tokens separately
         prompt += counts.get("prompt_tokens_cached", 0.0)
     pairs = {
         "requests": (float(len(completed)), counts.get("requests")),
@@ -160,8 +165,18 @@ def _counts(completed: pd.DataFrame, window: Mapping[str, Any], *, all_completed
             agrees = client == server if all_completed else None
             server_n = int(counts.get("requests", len(completed)))
             yield AgreementRow(
-                *(quantity, "sum", "", client, server, server, client - server, 0.0, agrees),
-                *(len(completed), server_n, "counters: exact" if all_completed else "counters; not all completed"),
+                quantity=quantity,
+                statistic="sum",
+                unit="",
+                client=client,
+                server_low=server,
+                server_high=server,
+                apart=client - server,
+                error=0.0,
+                agrees=agrees,
+                client_n=len(completed),
+                server_n=server_n,
+                basis="counters: exact" if all_completed else "counters; not all completed",
             )
 
 
@@ -169,41 +184,34 @@ def _row(
     quantity: str,
     statistic: str,
     client: Floats,
-    server: Mapping[str, Any],
+    server: HistogramTimes,
     basis: str,
     *,
     way_s: float,
     shorter: bool,
 ) -> AgreementRow:
     """Compare one statistic of the client's times with the server's range. `shorter`: it may also be shorter."""
-    low, high = (server["mean"],) * 2 if statistic == "mean" else server[statistic]
+    low, high = (server.mean, server.mean) if statistic == "mean" else server.bucket(statistic)
     value = float(client.mean()) if statistic == "mean" else percentile(client, float(statistic[1:])).value
-    assert value is not None  # the caller has checked that there are samples
+    assert value is not None and low is not None  # the caller has checked that there are samples
     apart = value - low if value < low else value - high if high is not None and value > high else 0.0
     error = way_s + PATH_ALLOWANCE_SHARE * (low if high is None else high)
-    agrees = bool(-(error if shorter else CLOCK_TOLERANCE_S) <= apart <= error) if len(client) == server["n"] else None
+    agrees = bool(-(error if shorter else CLOCK_TOLERANCE_S) <= apart <= error) if len(client) == server.n else None
     return AgreementRow(
-        quantity, statistic, "s", value, low, high, apart, error, agrees, len(client), server["n"], basis
+        quantity=quantity,
+        statistic=statistic,
+        unit="s",
+        client=value,
+        server_low=low,
+        server_high=high,
+        apart=apart,
+        error=error,
+        agrees=agrees,
+        client_n=len(client),
+        server_n=server.n,
+        basis=basis,
     )
 
 
 def _sum(values: pd.Series) -> float | None:
     return float(np.sum(non_null(values))) if len(values) and values.notna().all() else None
-
-
-def decode_rates(requests: pd.DataFrame) -> pd.DataFrame:
-    """Return the decode rate (tokens/s) of each completed request: a row per request and source (`source`, `tok_s`).
-
-    Where the tokens of the first event are unknown, so is TPOT. The client's rate then lies between two bounds: every
-    event brought at least one token.
-    """
-    rows = completed_rows(requests)
-    span_s = (rows["e2e_s"] - rows["ttft_s"]).where(lambda s: s > 0)
-    rates = {SERVER_RATE: rows["server_eval_tokens"].astype("Float64") / rows["server_eval_s"].where(lambda s: s > 0)}
-    if rows["tpot_s"].notna().any():
-        rates[CLIENT_RATE] = 1 / rows["tpot_s"]
-    else:
-        rates[CLIENT_RATE_MIN] = (rows["output_events"] - 1) / span_s
-        rates[CLIENT_RATE_MAX] = (rows["completion_tokens"].astype("Float64") - 1) / span_s
-    table = pd.DataFrame(rates, dtype="float64").melt(var_name="source", value_name="tok_s")
-    return table.dropna(ignore_index=True)

@@ -3,13 +3,14 @@
 Values of one request are correlated, so whatever pools them (gaps, rates) resamples whole requests.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gptoss_bench.runs import Distribution, LoadSummary, RunIntervals, TailIntervals
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null
 from gptoss_bench.stats.row_selection import completed_rows
 
@@ -20,10 +21,8 @@ LARGE_POOL = 100_000
 BLOCK_VALUES = 1_000_000  # values that are resampled at once, so that memory stays flat
 MIN_REQUESTS = 10  # requests that an interval of a rate needs
 RATES = ("request_s", "output_tok_s_total")
-TAIL_TIMES = ("ttft_s", "done_s")
-TAIL_PERCENTILES = ("p90", "p99")
 
-Interval = list[float] | None
+Interval = tuple[float, float] | None
 SortedPart = tuple[Floats, npt.NDArray[Any], npt.NDArray[Any]]
 
 
@@ -82,37 +81,40 @@ def percentile_interval(values: pd.Series, p: float, *, resolved: bool) -> Inter
     def row_percentiles(rows: Floats) -> Floats:
         return np.asarray(np.percentile(rows, p, axis=1, overwrite_input=True), dtype="float64")
 
-    found = bootstrap_interval(values, row_percentiles)
-    return list(found) if found else None
+    return bootstrap_interval(values, row_percentiles)
 
 
-def run_intervals(summary: Mapping[str, Any], requests: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
-    """Return 95 % intervals of the rates, the wall time and the high percentiles, by their names in the summary.
+def run_intervals(summary: LoadSummary, requests: pd.DataFrame, seed: int = 0) -> RunIntervals:
+    """Return 95 % intervals of the rates, the wall time and the high percentiles.
 
     Percentiles are inclusive. The wall time is that of the same number of requests at a rate within its interval. A
     rate is None for fewer than MIN_REQUESTS requests, a percentile is None where it is not resolved.
     """
     draw = np.random.default_rng(seed)
-    found: dict[str, Any] = {}
+    rates: dict[str, Interval] = {}
     for name in RATES:
         draws = rate_draws(summary, requests, name, draw)
-        found[name] = None if draws is None else list(central_interval(draws))
-    low, high = found["request_s"] or (None, None)
-    completed = summary["wall_s"] * summary["request_s"] if low and high else 0.0
-    found["wall_s"] = [completed / high, completed / low] if low and high else None
+        rates[name] = None if draws is None else central_interval(draws)
+    low, high = rates["request_s"] or (0.0, 0.0)
+    completed = (summary.wall_s or 0.0) * (summary.request_s or 0.0)
     rows = completed_rows(requests)
-    for name in TAIL_TIMES:
-        resolved = summary[name]["resolved"]
-        found[name] = {
-            at: percentile_interval(rows[name], REPORTED_PERCENTILES[at], resolved=resolved[at])
-            for at in TAIL_PERCENTILES
-        }
-    return found
+    return RunIntervals(
+        request_s=rates["request_s"],
+        output_tok_s_total=rates["output_tok_s_total"],
+        wall_s=(completed / high, completed / low) if low and high else None,
+        ttft_s=_tail_intervals(rows["ttft_s"], summary.ttft_s),
+        done_s=_tail_intervals(rows["done_s"], summary.done_s),
+    )
 
 
-def rate_draws(
-    summary: Mapping[str, Any], requests: pd.DataFrame, name: str, draw: np.random.Generator
-) -> Floats | None:
+def _tail_intervals(values: pd.Series, found: Distribution) -> TailIntervals:
+    p90, p99 = (
+        percentile_interval(values, REPORTED_PERCENTILES[at], resolved=found.resolved.at(at)) for at in ("p90", "p99")
+    )
+    return TailIntervals(p90=p90, p99=p99)
+
+
+def rate_draws(summary: LoadSummary, requests: pd.DataFrame, name: str, draw: np.random.Generator) -> Floats | None:
     """Return bootstrap draws of one of RATES; None for fewer than MIN_REQUESTS requests or an unknown rate.
 
     By Little's law a rate is the number of requests in flight, times the tokens of a request over its seconds. The
@@ -121,11 +123,12 @@ def rate_draws(
     """
     rows = completed_rows(requests)
     rows = rows[rows["completion_tokens"].notna() & rows["done_s"].notna()]
-    if len(rows) < MIN_REQUESTS or summary[name] is None:
+    rate = summary.rate(name)
+    if len(rows) < MIN_REQUESTS or rate is None:
         return None
     seconds = rows["done_s"].to_numpy("float64")
     counted = rows["completion_tokens"].to_numpy("float64") if name != "request_s" else np.ones(len(rows))
-    in_flight = summary[name] * seconds.sum() / counted.sum()
+    in_flight = rate * seconds.sum() / counted.sum()
     parts = [counted[which].sum(axis=1) / seconds[which].sum(axis=1) for which in resample_indices(len(rows), draw)]
     return np.asarray(in_flight * np.concatenate(parts), dtype="float64")
 

@@ -6,11 +6,11 @@ The verdict claims no more than the interval supports: "same" only if all of it 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from gptoss_bench.runs import LoadSummary
 from gptoss_bench.stats.bootstrap import (
     MIN_REQUESTS,
     central_interval,
@@ -33,7 +33,7 @@ RATE = "output_tok_s_total"
 class ComparedResult:
     """One result: summary, request table, and GAP_COLUMNS of its event table (None if it has no events)."""
 
-    summary: Mapping[str, Any]
+    summary: LoadSummary
     requests: pd.DataFrame
     gaps: pd.DataFrame | None = None
 
@@ -78,7 +78,7 @@ def compare_results(
     for name in TIMES:
         values = [non_null(completed_rows(side.requests)[name]) for side in sides]
         fewest = min(map(len, values))
-        if any(map(len, values)) or any(side.summary[name]["p50"] for side in sides):
+        if any(map(len, values)) or any(side.summary.distribution(name).p50 for side in sides):
             draws = [median_draws(one, draw) for one in values] if fewest >= MIN_REQUESTS else None
             found.append(_difference(name, sides, draws, margin, _too_few(fewest)))
     found.append(_gap_difference(sides, margin, draw))
@@ -152,9 +152,8 @@ def _difference(
     return Difference(name, first, second, change, interval, verdict)
 
 
-def _summary_value(summary: Mapping[str, Any], name: str) -> float | None:
-    value: float | None = summary[name] if name == RATE else summary[name]["p50"]
-    return value
+def _summary_value(summary: LoadSummary, name: str) -> float | None:
+    return summary.rate(name) if name == RATE else summary.distribution(name).p50
 
 
 def _too_few(count: int) -> str:

@@ -4,78 +4,94 @@ A calibration (calibration.ipynb) measures the client against a reference server
 A run has no such reference, so it takes the errors of the next busier load of the calibration, by events per second.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+
+from gptoss_bench.runs import (
+    CalibratedErrors,
+    CalibratedLoad,
+    CalibrationReference,
+    CalibrationSummary,
+    ErrorBar,
+    ErrorMedianAndTail,
+    ErrorSpread,
+    Machine,
+)
 
 SAME_MACHINE = ("cpu", "cores", "system", "python")  # facts that must be equal for a calibration to apply
 NOT_CALIBRATED = "this machine is not calibrated: run `make calibrate`"
 
-_ERRORS = {"ttft_error_ms": "ttft_error", "itl_error_ms": "itl_error"}
 
-Document = Mapping[str, Any]
-
-
-def select_calibration(machine: Document, calibrations: Sequence[tuple[str, Document, Document]]) -> dict[str, Any]:
+def select_calibration(
+    machine: Machine | None, calibrations: Sequence[tuple[str, Machine | None, CalibrationSummary]]
+) -> CalibrationReference:
     """Return the newest calibration of this machine in the form that a run's manifest keeps.
 
     Args:
-        machine: Facts of the run's machine.
+        machine: The run's machine.
         calibrations: (run_id, machine, summary) of each calibration, oldest first.
 
     Returns:
-        "run_id" (None if there is no calibration) and "levels" by rising "events_s", with "ttft_error_ms" and
-        "itl_error_ms" (p50, p99; None where unknown) and whether the client was "trusted" at that load.
+        The levels by rising rate of events; without levels and run id if there is no calibration of this machine.
     """
     for run_id, calibrated, summary in reversed(calibrations):
-        if all(calibrated.get(name) == machine.get(name) for name in SAME_MACHINE):
+        if all(getattr(calibrated, name, None) == getattr(machine, name, None) for name in SAME_MACHINE):
             levels = [
-                {
-                    "events_s": level["events_s"],
-                    **{name: {at: level[key][at] for at in ("p50", "p99")} for name, key in _ERRORS.items()},
-                    "trusted": level["trusted"],
-                }
-                for level in summary["levels"]
+                CalibratedLoad(
+                    events_s=level.events_s,
+                    ttft_error_ms=_median_and_tail(level.ttft_error),
+                    itl_error_ms=_median_and_tail(level.itl_error),
+                    trusted=level.trusted,
+                )
+                for level in summary.levels
             ]
-            return {"run_id": run_id, "levels": sorted(levels, key=lambda level: float(level["events_s"]))}
-    return {"run_id": None, "levels": []}
+            return CalibrationReference(run_id=run_id, levels=sorted(levels, key=lambda level: level.events_s))
+    return CalibrationReference(run_id=None, levels=[])
 
 
-def client_error_bar(events_s: float | None, calibration: Document | None) -> dict[str, Any]:
+def client_error_bar(events_s: float | None, calibration: CalibrationReference | None) -> ErrorBar:
     """Return the client's errors (s) in a run of this event rate, from the next busier load of the calibration.
 
-    "why" is the reason if there is no error bar, else None; the errors are then None.
+    `why` is the reason if there is no error bar, else None; the errors are then None.
     """
-    bar: dict[str, Any] = {"events_s": events_s, "calibration": None, "calibration_events_s": None, "trusted": None}
-    bar |= {"ttft_s": None, "itl_s": None, "why": None}
-    if not calibration or calibration["run_id"] is None:
-        return bar | {"why": NOT_CALIBRATED}
-    bar["calibration"] = calibration["run_id"]
-    above = [level for level in calibration["levels"] if events_s is not None and level["events_s"] >= events_s]
+    bar = ErrorBar(
+        events_s=events_s,
+        calibration=calibration.run_id if calibration else None,
+        calibration_events_s=None,
+        trusted=None,
+        ttft_s=None,
+        itl_s=None,
+        why=None,
+    )
+    if calibration is None or calibration.run_id is None:
+        bar.why = NOT_CALIBRATED
+        return bar
+    above = [level for level in calibration.levels if events_s is not None and level.events_s >= events_s]
     if not above:
-        return bar | {
-            "why": "busier than every load of the calibration" if events_s is not None else "no events arrived"
-        }
+        bar.why = "busier than every load of the calibration" if events_s is not None else "no events arrived"
+        return bar
     level = above[0]
-    return bar | {
-        "calibration_events_s": level["events_s"],
-        "trusted": level["trusted"],
-        "ttft_s": _seconds(level["ttft_error_ms"]),
-        "itl_s": _seconds(level["itl_error_ms"]),
-    }
+    bar.calibration_events_s, bar.trusted = level.events_s, level.trusted
+    bar.ttft_s, bar.itl_s = _seconds(level.ttft_error_ms), _seconds(level.itl_error_ms)
+    return bar
 
 
-def _seconds(spread_ms: Mapping[str, float | None]) -> dict[str, float | None]:
-    return {at: None if value is None else value / 1e3 for at, value in spread_ms.items()}
-
-
-def error_bar_text(bar: Document) -> str:
+def error_bar_text(bar: ErrorBar) -> str:
     """Format the error bar as one line: TTFT and ITL at p50 and p99, or why there is none."""
-    if bar["why"]:
-        return f"client's error unknown: {bar['why']}"
-    ttft, itl = (f"{_ms(bar[name]['p50'])} / {_ms(bar[name]['p99'])} ms" for name in ("ttft_s", "itl_s"))
-    doubt = "" if bar["trusted"] else ", which the calibration does not trust"
-    where = f"({bar['calibration']} at {bar['calibration_events_s']:,.0f} events/s)"
+    if bar.ttft_s is None or bar.itl_s is None:
+        return f"client's error unknown: {bar.why}"
+    ttft, itl = (f"{_ms(error.p50)} / {_ms(error.p99)} ms" for error in (bar.ttft_s, bar.itl_s))
+    doubt = "" if bar.trusted else ", which the calibration does not trust"
+    where = f"({bar.calibration} at {bar.calibration_events_s:,.0f} events/s)"
     return f"client's error, p50 / p99: TTFT {ttft}, ITL {itl}{doubt} {where}"
+
+
+def _median_and_tail(spread: ErrorSpread) -> CalibratedErrors:
+    return CalibratedErrors(p50=spread.p50, p99=spread.p99)
+
+
+def _seconds(error_ms: CalibratedErrors) -> ErrorMedianAndTail:
+    p50, p99 = (None if value is None else value / 1e3 for value in (error_ms.p50, error_ms.p99))
+    return ErrorMedianAndTail(p50=p50, p99=p99)
 
 
 def _ms(value_s: float | None) -> str:

@@ -1,10 +1,11 @@
 """Count the requests that met every service-level objective: as a rate and as a share of all requests."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import sqrt
 
 import pandas as pd
 
+from gptoss_bench.runs import Slo
 from gptoss_client import NS_PER_S
 
 Window = tuple[int, int]
@@ -12,26 +13,24 @@ Z_95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True)
-class Slo:
-    """Upper limits in seconds that a good request meets; None is no limit."""
+class Goodput:
+    """Good requests per second of the window, their share of all requests, and the share's 95 % interval."""
 
-    ttft_s: float | None = None
-    tpot_s: float | None = None
-    e2e_s: float | None = None
+    request_s: float | None = None
+    share: float | None = None
+    share_interval: tuple[float, float] | None = None
 
 
-def slo_goodput(
-    requests: pd.DataFrame, completed: pd.DataFrame, slo: Slo | None, window_ns: Window | None
-) -> dict[str, float | list[float] | None]:
-    """Return goodput as a rate over the window, as a share of all requests, and the share's 95 % interval.
+def slo_goodput(requests: pd.DataFrame, completed: pd.DataFrame, slo: Slo | None, window_ns: Window | None) -> Goodput:
+    """Return the rate and share of the requests that meet every limit.
 
     Cancelled requests do not count. Failed and truncated requests, and requests without a limited value, are not
-    good. All three are null without a limit, and where no request has a limited value.
+    good. All three are None without a limit, and where no request has a limited value.
     """
-    limits = {name: limit for name, limit in asdict(slo).items() if limit is not None} if slo else {}
+    limits = {name: limit for name, limit in slo if limit is not None} if slo else {}
     due = int((requests["outcome"] != "cancelled").sum())
     if not limits or due == 0 or (len(completed) and completed[list(limits)].isna().all().any()):
-        return {"goodput_request_s": None, "goodput_share": None, "goodput_share_interval": None}
+        return Goodput()
     good = completed[~completed["truncated"]]
     for name, limit in limits.items():
         good = good[good[name] <= limit]
@@ -40,11 +39,7 @@ def slo_goodput(
         start_ns, end_ns = window_ns
         ended_inside = (good["done_ns"] > start_ns) & (good["done_ns"] <= end_ns)
         rate = int(ended_inside.sum()) / ((end_ns - start_ns) / NS_PER_S)
-    return {
-        "goodput_request_s": rate,
-        "goodput_share": len(good) / due,
-        "goodput_share_interval": list(wilson_interval(len(good), due)),
-    }
+    return Goodput(rate, len(good) / due, wilson_interval(len(good), due))
 
 
 def wilson_interval(k: int, n: int) -> tuple[float, float]:

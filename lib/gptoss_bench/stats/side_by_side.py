@@ -3,12 +3,13 @@
 A row is one percentile of one quantity of one result. Its value is null where the tool does not report it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pandas as pd
 
+from gptoss_bench.runs import LoadSummary
 from gptoss_bench.stats.bootstrap import percentile_interval
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
 from gptoss_bench.stats.row_selection import completed_rows
@@ -25,7 +26,7 @@ class ComparableResult(Protocol):
         """The displayed name."""
 
     @property
-    def summary(self) -> Mapping[str, Any]:
+    def summary(self) -> LoadSummary:
         """The summary, as `summarise` returns it."""
 
     @property
@@ -68,8 +69,8 @@ def quantity_of_note(note: str) -> str | None:
 
 
 def _row(at: int, one: ComparableResult, quantity: str, percentile: str, notes: list[int]) -> tuple[Any, ...]:
-    reported = one.summary.get(quantity) or {}
-    value, resolved = reported.get(percentile), bool((reported.get("resolved") or {}).get(percentile))
+    reported = one.summary.distribution(quantity)
+    value, resolved = reported.at(percentile), reported.resolved.at(percentile)
     low, high = _interval(one, quantity, percentile, resolved=resolved) if value is not None else (None, None)
     return at, quantity, percentile, value, low, high, resolved, notes
 
@@ -78,10 +79,10 @@ def _interval(
     one: ComparableResult, quantity: str, percentile: str, *, resolved: bool
 ) -> tuple[float, float] | tuple[None, None]:
     if percentile == "p50":
-        found = one.summary[quantity].get("p50_interval")
+        found = one.summary.distribution(quantity).p50_interval
     elif quantity in one.requests:
         values = completed_rows(one.requests)[quantity]
         found = percentile_interval(values, REPORTED_PERCENTILES[percentile], resolved=resolved)
     else:
         found = None
-    return (found[0], found[1]) if found else (None, None)
+    return found or (None, None)

@@ -1,33 +1,34 @@
-"""Summarise the request and event tables of a run: one dict of JSON types, which figures, reports and verdicts quote.
+"""Summarise the request and event tables of a run: one record, which figures, reports and verdicts quote.
 
 Only requests of the phase "measure" count. Times are in seconds. An unknown value is None, never 0 and never NaN.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gptoss_bench.runs import (
+    ClientLoad,
+    Distribution,
+    LoadSummary,
+    Median,
+    Percentiles,
+    Resolved,
+    ServerReported,
+    Slo,
+    TokenCounts,
+    TokenRange,
+)
 from gptoss_bench.stats.bootstrap import bootstrap_interval, grouped_median_interval, row_medians
-from gptoss_bench.stats.goodput import Slo, slo_goodput
+from gptoss_bench.stats.goodput import slo_goodput
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null, percentile
 from gptoss_bench.stats.row_selection import measured_rows, rows_where
 from gptoss_bench.stats.steady_state import Window, concurrency_delivered, steady_window
 from gptoss_client import NS_PER_S
 
-REQUEST_TIMES = (
-    "ttft_s",
-    "ttfa_s",
-    "ttfc_s",
-    "tpot_s",
-    "e2e_s",
-    "done_s",
-    "ttft_formula_s",
-    "client_queue_s",
-    "connect_s",
-)
 # Columns of the event table that are read one set after the other: millions of events are never in memory as a whole.
 FLOW_COLUMNS = ("request_id", "phase", "arrival_ns", "output", "tokens")
 LAG_COLUMNS = ("request_id", "phase", "output", "lag_ns")
@@ -43,7 +44,7 @@ def summarise(
     concurrency: int,
     phase: str = "measure",
     slo: Slo | None = None,
-) -> dict[str, Any]:
+) -> LoadSummary:
     """Return the summary of a run: counts, rates, and distributions over completed requests.
 
     `itl_s` is over the pooled gaps of completed requests; intervals are 95 %.
@@ -70,57 +71,69 @@ def summarise(
     del gaps_s, owners
     generated = _if_all_known(completed["completion_tokens"])
     failures = requests["failure"].value_counts().sort_index()
-    return {
-        "requests": len(requests),
-        **{name: int((requests["outcome"] == name).sum()) for name in ("completed", "failed", "cancelled")},
-        "failures": {str(name): int(count) for name, count in failures.items()},
-        "truncated": int(completed["truncated"].sum()),
-        "ttfa_missing": int(completed["ttfa_s"].isna().sum()),
-        "wall_s": wall_s,
-        "request_s": len(completed) / wall_s if wall_s else None,
-        "output_tok_s_total": generated / wall_s if wall_s and generated is not None else None,
-        "output_tok_s": output_tok_s,
-        "steady_window_s": _length_s(window) if window else None,
-        "steady_window_ns": list(window) if window else None,
-        "concurrency_planned": concurrency,
-        "concurrency_delivered": concurrency_delivered(requests, *window) if window else None,
-        "prompt_tokens": _extremes(completed["prompt_tokens"]),
-        "completion_tokens": {
-            "sum": generated,
-            "mean": _mean(completed["completion_tokens"]),
-            **_extremes(completed["completion_tokens"]),
-        },
-        "tokens_per_event": _tokens_per_event(completed),
-        "percentile_rule": "inclusive",
-        **{name: _distribution(completed[name]) for name in REQUEST_TIMES},
-        "itl_s": itl_s,
-        "server": _server(completed),
-        "client": {
-            "timestamp_source": "+".join(sorted(completed["timestamp_source"].dropna().unique())) or None,
-            "lag_s": lag_s,
-            "shared_read_share": shared,
-            "events_s": events_s,
-            "cpu_s": None,
-            "cpu_share": None,
-        },
-        # keys of the format that need a service-level objective, which no plan has
-        **slo_goodput(requests, completed, slo, window),
-    }
+    outcomes = {name: int((requests["outcome"] == name).sum()) for name in ("completed", "failed", "cancelled")}
+    prompt, answer = _extremes(completed["prompt_tokens"]), _extremes(completed["completion_tokens"])
+    goodput = slo_goodput(requests, completed, slo, window)
+    return LoadSummary(
+        requests=len(requests),
+        completed=outcomes["completed"],
+        failed=outcomes["failed"],
+        cancelled=outcomes["cancelled"],
+        failures={str(name): int(count) for name, count in failures.items()},
+        truncated=int(completed["truncated"].sum()),
+        ttfa_missing=int(completed["ttfa_s"].isna().sum()),
+        wall_s=wall_s,
+        request_s=len(completed) / wall_s if wall_s else None,
+        output_tok_s_total=generated / wall_s if wall_s and generated is not None else None,
+        output_tok_s=output_tok_s,
+        steady_window_s=_length_s(window) if window else None,
+        steady_window_ns=window,
+        concurrency_planned=concurrency,
+        concurrency_delivered=concurrency_delivered(requests, *window) if window else None,
+        prompt_tokens=TokenRange(min=prompt[0], max=prompt[1]),
+        completion_tokens=TokenCounts(
+            sum=generated, mean=_mean(completed["completion_tokens"]), min=answer[0], max=answer[1]
+        ),
+        tokens_per_event=_tokens_per_event(completed),
+        percentile_rule="inclusive",
+        ttft_s=_distribution(completed["ttft_s"]),
+        ttfa_s=_distribution(completed["ttfa_s"]),
+        ttfc_s=_distribution(completed["ttfc_s"]),
+        tpot_s=_distribution(completed["tpot_s"]),
+        e2e_s=_distribution(completed["e2e_s"]),
+        done_s=_distribution(completed["done_s"]),
+        ttft_formula_s=_distribution(completed["ttft_formula_s"]),
+        client_queue_s=_distribution(completed["client_queue_s"]),
+        connect_s=_distribution(completed["connect_s"]),
+        itl_s=itl_s,
+        server=_server(completed),
+        client=ClientLoad(
+            timestamp_source="+".join(sorted(completed["timestamp_source"].dropna().unique())) or None,
+            lag_s=lag_s,
+            shared_read_share=shared,
+            events_s=events_s,
+            cpu_s=None,
+            cpu_share=None,
+        ),
+        # fields of the format that need a service-level objective, which no plan has
+        goodput_request_s=goodput.request_s,
+        goodput_share=goodput.share,
+        goodput_share_interval=goodput.share_interval,
+    )
 
 
-def energy_summary(summary: Mapping[str, Any]) -> dict[str, float | None]:
-    """Return `power_w` of all GPUs during inference and `energy_j_per_tok`, from a summary with "telemetry".
+def energy_summary(summary: LoadSummary) -> tuple[float | None, float | None]:
+    """Return the power (W) of all GPUs during inference and the energy per token (J) of a summary with telemetry.
 
     Both are None where the GPU does not report them (a vGPU) or the engine is on another machine. Energy is never
     estimated from power.
     """
-    seen = summary.get("telemetry") or {}
-    phase = seen.get("gpu", {}).get("by_phase", {}).get("during inference", {})
-    joules, tokens = seen.get("energy_j"), summary["completion_tokens"]["sum"]
-    return {
-        "power_w": phase.get("power_w") if seen.get("engine_here") else None,
-        "energy_j_per_tok": joules / tokens if joules is not None and tokens else None,
-    }
+    telemetry, tokens = summary.telemetry, summary.completion_tokens.sum
+    if telemetry is None:
+        return None, None
+    phase = telemetry.gpu.by_phase.get("during inference")
+    power_w = phase.power_w if phase is not None and telemetry.engine_here else None
+    return power_w, telemetry.energy_j / tokens if telemetry.energy_j is not None and tokens else None
 
 
 def _wall_s(requests: pd.DataFrame, events: pd.DataFrame) -> float | None:
@@ -157,9 +170,9 @@ def _if_all_known(counts: pd.Series) -> int | None:
     return int(counts.sum()) if len(counts) and counts.notna().all() else None
 
 
-def _extremes(counts: pd.Series) -> dict[str, int | None]:
+def _extremes(counts: pd.Series) -> tuple[int, int] | tuple[None, None]:
     there = counts.dropna()
-    return {"min": int(there.min()), "max": int(there.max())} if len(there) else {"min": None, "max": None}
+    return (int(there.min()), int(there.max())) if len(there) else (None, None)
 
 
 def _mean(values: pd.Series) -> float | None:
@@ -174,30 +187,34 @@ def _tokens_per_event(completed: pd.DataFrame) -> float | None:
     return int(reported["completion_tokens"].sum()) / events if events else None
 
 
-def _distribution(values: Values, groups: npt.NDArray[Any] | None = None) -> dict[str, Any]:
+def _distribution(values: Values, groups: npt.NDArray[Any] | None = None) -> Distribution:
     p50_interval = _median_interval(values, groups)
     samples = non_null(values)
     inclusive = {name: percentile(samples, p) for name, p in REPORTED_PERCENTILES.items()}
-    return {
-        "n": len(samples),
-        "mean": float(samples.mean()) if len(samples) else None,
-        **{name: found.value for name, found in inclusive.items()},
-        "p50_interval": p50_interval,
-        "resolved": {name: found.resolved for name, found in inclusive.items()},
-        "exclusive": {name: percentile(samples, p, "exclusive").value for name, p in REPORTED_PERCENTILES.items()},
-    }
+    exclusive = {name: percentile(samples, p, "exclusive").value for name, p in REPORTED_PERCENTILES.items()}
+    return Distribution(
+        n=len(samples),
+        mean=float(samples.mean()) if len(samples) else None,
+        p50=inclusive["p50"].value,
+        p90=inclusive["p90"].value,
+        p99=inclusive["p99"].value,
+        p50_interval=p50_interval,
+        resolved=Resolved(**{name: found.resolved for name, found in inclusive.items()}),
+        exclusive=Percentiles(**exclusive),
+    )
 
 
-def _median_interval(values: Values, groups: npt.NDArray[Any] | None = None) -> list[float] | None:
+def _median_interval(values: Values, groups: npt.NDArray[Any] | None = None) -> tuple[float, float] | None:
     """Bootstrap over requests; `groups` has the request of each value where a request has several values."""
-    interval = bootstrap_interval(values, row_medians) if groups is None else grouped_median_interval(values, groups)
-    return list(interval) if interval else None
+    return bootstrap_interval(values, row_medians) if groups is None else grouped_median_interval(values, groups)
 
 
-def _lags(counted: pd.DataFrame) -> dict[str, float | None] | None:
+def _lags(counted: pd.DataFrame) -> Percentiles | None:
     """Return how late the client read output-bearing events (s); None without kernel timestamps."""
     lag_s = non_null(counted["lag_ns"][counted["output"]].to_numpy("float64", na_value=np.nan)) / NS_PER_S
-    return {name: percentile(lag_s, p).value for name, p in REPORTED_PERCENTILES.items()} if len(lag_s) else None
+    if not len(lag_s):
+        return None
+    return Percentiles(**{name: percentile(lag_s, p).value for name, p in REPORTED_PERCENTILES.items()})
 
 
 def _gaps(counted: pd.DataFrame) -> tuple[Floats, npt.NDArray[Any]]:
@@ -207,7 +224,7 @@ def _gaps(counted: pd.DataFrame) -> tuple[Floats, npt.NDArray[Any]]:
     return gaps_s[there], counted["request_id"].to_numpy()[there]
 
 
-def _server(completed: pd.DataFrame) -> dict[str, Any] | None:
+def _server(completed: pd.DataFrame) -> ServerReported | None:
     """Return what the server reported: decode rate per request (its tokens over its seconds) and its durations.
 
     There is no prompt rate, because Ollama may count cached tokens in the prompt but does not time them.
@@ -219,13 +236,13 @@ def _server(completed: pd.DataFrame) -> dict[str, Any] | None:
         reported["server_eval_s"] > 0
     )
     durations = ("prompt_s", "load_s", "eval_s", "total_s")
-    return {
-        "source": "+".join(sorted(reported["server_source"].unique())),
-        "tok_s": _median(rate),
+    return ServerReported(
+        source="+".join(sorted(reported["server_source"].unique())),
+        tok_s=_median(rate),
         **{name: _median(reported[f"server_{name}"]) for name in durations},
-    }
+    )
 
 
-def _median(values: pd.Series) -> dict[str, Any]:
+def _median(values: pd.Series) -> Median:
     found = percentile(values, 50)
-    return {"n": found.n, "p50": found.value, "interval": _median_interval(values)}
+    return Median(n=found.n, p50=found.value, interval=_median_interval(values))

@@ -5,19 +5,16 @@ Each level is a closed loop. Its requests have a phase of their own, so no figur
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import pandas as pd
 
+from gptoss_bench.runs import Distribution, SweepRow, SweepTimes
 from gptoss_bench.stats.client_bound import client_bound_reasons
 from gptoss_bench.stats.summary import ReadColumns, summarise
 from gptoss_client import LoadPlan, UsageError
 
 MIN_LEVEL_REQUESTS = 10  # even for a level of few slots: its intervals need some
-TIMES = ("ttft_s", "itl_s", "tpot_s", "done_s")
 _PREFIX = "sweep-"
-_COUNTS = ("requests", "completed", "failed", "truncated")
-_RATES = ("request_s", "output_tok_s", "output_tok_s_total", "steady_window_s", "concurrency_delivered")
 
 
 def sweep_phase(concurrency: int) -> str:
@@ -54,37 +51,47 @@ def parse_sweep_levels(text: str) -> tuple[int, ...]:
 
 def sweep_rows(
     requests: pd.DataFrame, events: pd.DataFrame | ReadColumns, cpu_shares: Mapping[int, float | None]
-) -> list[dict[str, Any]]:
-    """Return one row per level that was begun, by rising concurrency, as JSON types.
+) -> list[SweepRow]:
+    """Return one row per level that was begun, by rising concurrency.
 
     Args:
         requests: Request table of the whole run.
         events: Event table, or a function that reads columns of it, as for `summarise`.
         cpu_shares: The client's CPU use during each level, as a share of one core.
-
-    Returns:
-        Rows with "concurrency", counts and rates of a summary, "cpu_share", the reasons for "client_bound" (empty if it
-        is not), and for each of TIMES "n", "p50", "p50_interval" (95 %), "p99" and "p99_resolved".
     """
     phases = requests["phase"].astype(str)
     levels = sorted(int(name.removeprefix(_PREFIX)) for name in phases.unique() if name.startswith(_PREFIX))
     return [_row(requests, events, level, cpu_shares.get(level)) for level in levels]
 
 
-def _row(
-    requests: pd.DataFrame, events: pd.DataFrame | ReadColumns, level: int, cpu_share: float | None
-) -> dict[str, Any]:
+def _row(requests: pd.DataFrame, events: pd.DataFrame | ReadColumns, level: int, cpu_share: float | None) -> SweepRow:
     found = summarise(requests, events, concurrency=level, phase=sweep_phase(level))
-    client = {**found["client"], "cpu_share": cpu_share}
-    return {
-        "concurrency": level,
-        **{name: found[name] for name in (*_COUNTS, *_RATES)},
-        **{name: _selected(found[name]) for name in TIMES},
-        "cpu_share": cpu_share,
-        "client_bound": client_bound_reasons(client, found["itl_s"]["p50"]),
-    }
+    found.client.cpu_share = cpu_share
+    return SweepRow(
+        concurrency=level,
+        requests=found.requests,
+        completed=found.completed,
+        failed=found.failed,
+        truncated=found.truncated or 0,
+        request_s=found.request_s,
+        output_tok_s=found.output_tok_s,
+        output_tok_s_total=found.output_tok_s_total,
+        steady_window_s=found.steady_window_s,
+        concurrency_delivered=found.concurrency_delivered,
+        ttft_s=_selected(found.ttft_s),
+        itl_s=_selected(found.itl_s),
+        tpot_s=_selected(found.tpot_s),
+        done_s=_selected(found.done_s),
+        cpu_share=cpu_share,
+        client_bound=client_bound_reasons(found.client, found.itl_s.p50),
+    )
 
 
-def _selected(distribution: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("n", "p50", "p50_interval", "p99")
-    return {**{name: distribution[name] for name in names}, "p99_resolved": distribution["resolved"]["p99"]}
+def _selected(times: Distribution) -> SweepTimes:
+    return SweepTimes(
+        n=times.n,
+        p50=times.p50,
+        p50_interval=times.p50_interval,
+        p99=times.p99,
+        p99_resolved=times.resolved.p99,
+    )

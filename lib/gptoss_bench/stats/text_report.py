@@ -1,9 +1,9 @@
 """Format a summary as the text block that a run prints: the write-up's rows, and what was measured in addition."""
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from gptoss_bench.runs import ClientLoad, LoadSummary
 from gptoss_bench.stats.error_bar import error_bar_text
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
 
@@ -29,10 +29,8 @@ NOTES = (
 )
 UNRESOLVED = "~ not resolved: fewer than 10 samples lie beyond this percentile."
 
-Summary = Mapping[str, Any]
 
-
-def result_block(summary: Summary, *, title_line: str) -> str:
+def result_block(summary: LoadSummary, *, title_line: str) -> str:
     """Return the text block of one run, without a final newline.
 
     `summary` is as `summarise` returns it, `title_line` its heading (engine, model, run id, labels). Unknown numbers
@@ -55,50 +53,48 @@ def result_block(summary: Summary, *, title_line: str) -> str:
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
-def _totals(summary: Summary) -> list[str]:
+def _totals(summary: LoadSummary) -> list[str]:
     """Return the lines without percentiles: outcomes, rates, client and GPU."""
     window = "no steady window"
-    if summary["steady_window_s"]:
-        unknown = "" if summary["output_tok_s"] is not None else ": the server does not report the tokens of an event"
-        window = f"steady window of {_number(summary['steady_window_s'], 2)} s{unknown}"
-    delivered = f"planned, {_number(summary['concurrency_delivered'], 1)} delivered in the steady window"
+    if summary.steady_window_s:
+        unknown = "" if summary.output_tok_s is not None else ": the server does not report the tokens of an event"
+        window = f"steady window of {_number(summary.steady_window_s, 2)} s{unknown}"
+    delivered = f"planned, {_number(summary.concurrency_delivered, 1)} delivered in the steady window"
     return [
-        _total("Requests", summary["requests"], 0, _outcomes(summary)),
-        _total("Concurrency", summary["concurrency_planned"], 0, delivered),
-        _total("Total wall-clock time", summary["wall_s"], 2, "s"),
-        _total("Requests / second", summary["request_s"], 1, "req/s, completed"),
-        _total("Tokens / second", summary["output_tok_s_total"], 1, "tok/s, whole run including ramp-up and drain"),
-        _total("", summary["output_tok_s"], 1, f"tok/s, {window}"),
-        _total("Tokens / event", summary["tokens_per_event"], 2, "output-bearing events"),
-        *_client_lines(summary["client"]),
+        _total("Requests", summary.requests, 0, _outcomes(summary)),
+        _total("Concurrency", summary.concurrency_planned, 0, delivered),
+        _total("Total wall-clock time", summary.wall_s, 2, "s"),
+        _total("Requests / second", summary.request_s, 1, "req/s, completed"),
+        _total("Tokens / second", summary.output_tok_s_total, 1, "tok/s, whole run including ramp-up and drain"),
+        _total("", summary.output_tok_s, 1, f"tok/s, {window}"),
+        _total("Tokens / event", summary.tokens_per_event, 2, "output-bearing events"),
+        *_client_lines(summary.client),
         *_gpu_lines(summary),
     ]
 
 
-def _gpu_lines(summary: Summary) -> list[str]:
+def _gpu_lines(summary: LoadSummary) -> list[str]:
     """Return power and energy per token, where the GPU reports them."""
-    reported = (("GPU power", "power_w", 1, "W on average, all GPUs"), ("Energy / token", "energy_j_per_tok", 3, "J"))
-    return [
-        _total(label, summary[name], digits, note)
-        for label, name, digits, note in reported
-        if summary.get(name) is not None
-    ]
+    reported = (
+        ("GPU power", summary.power_w, 1, "W on average, all GPUs"),
+        ("Energy / token", summary.energy_j_per_tok, 3, "J"),
+    )
+    return [_total(label, value, digits, note) for label, value, digits, note in reported if value is not None]
 
 
-def _client_lines(client: Summary) -> list[str]:
+def _client_lines(client: ClientLoad) -> list[str]:
     """Return the client's CPU use, lag, event rate and error bar."""
-    share = client["cpu_share"]
-    lag = client["lag_s"]
-    late = f"; read late by {lag['p50'] * 1e3:.2g} ms at p50, {lag['p99'] * 1e3:.2g} ms at p99" if lag else ""
+    share = client.cpu_share
+    lag, late = client.lag_s, ""
+    if lag is not None and lag.p50 is not None and lag.p99 is not None:
+        late = f"; read late by {lag.p50 * 1e3:.2g} ms at p50, {lag.p99 * 1e3:.2g} ms at p99"
     lines = [_total("Client", None if share is None else share * 100, 1, f"% of a core{late}")]
-    if "error_bar" in client:
-        lines.append(_total("", client["events_s"], 0, "events/s"))
+    if client.error_bar is not None:
+        lines.append(_total("", client.events_s, 0, "events/s"))
         indent = " " * (LABEL_WIDTH + NUMBER_WIDTH + 2)
-        lines += textwrap.wrap(
-            error_bar_text(client["error_bar"]), WIDTH, initial_indent=indent, subsequent_indent=indent
-        )
-    if client.get("bound"):
-        lines.append(f"CLIENT-BOUND: {'; '.join(client['bound'])}")
+        lines += textwrap.wrap(error_bar_text(client.error_bar), WIDTH, initial_indent=indent, subsequent_indent=indent)
+    if client.bound:
+        lines.append(f"CLIENT-BOUND: {'; '.join(client.bound)}")
     return lines
 
 
@@ -116,51 +112,49 @@ SWEEP_HEAD = (
 SWEEP_WIDTHS = [max(len(name) + 2, 10) for name in SWEEP_HEAD]
 
 
-def _sweep(summary: Summary) -> list[list[str]]:
+def _sweep(summary: LoadSummary) -> list[list[str]]:
     """Return a block with one line per level of the sweep; no block without a sweep."""
-    rows = summary.get("sweep")
+    rows = summary.sweep
     if not rows:
         return []
     cells: list[tuple[str, ...]] = [SWEEP_HEAD]
     for row in rows:
-        ttft, itl, tpot = (row[name] for name in ("ttft_s", "itl_s", "tpot_s"))
-        times = [(ttft["p50"], 1.0, True), (ttft["p99"], 1.0, ttft["p99_resolved"])]
-        times += [(itl["p50"], 1e3, True), (itl["p99"], 1e3, itl["p99_resolved"]), (tpot["p50"], 1e3, True)]
-        counts = [str(row[name]) for name in ("concurrency", "requests", "failed")]
-        cells.append((*counts, _number(row["output_tok_s"], 1), *(_cell(*each) for each in times)))
+        ttft, itl, tpot = row.ttft_s, row.itl_s, row.tpot_s
+        times = [(ttft.p50, 1.0, True), (ttft.p99, 1.0, ttft.p99_resolved)]
+        times += [(itl.p50, 1e3, True), (itl.p99, 1e3, itl.p99_resolved), (tpot.p50, 1e3, True)]
+        counts = map(str, (row.concurrency, row.requests, row.failed))
+        cells.append((*counts, _number(row.output_tok_s, 1), *(_cell(*each) for each in times)))
     lines = ["".join(f"{cell:>{width}}" for cell, width in zip(line, SWEEP_WIDTHS, strict=True)) for line in cells]
-    bound = [
-        f"CLIENT-BOUND at {row['concurrency']}: {'; '.join(row['client_bound'])}" for row in rows if row["client_bound"]
-    ]
+    bound = [f"CLIENT-BOUND at {row.concurrency}: {'; '.join(row.client_bound)}" for row in rows if row.client_bound]
     return [["Sweep: one closed loop per level, after the measured load; tok/s in the steady window", *lines, *bound]]
 
 
-def _outcomes(summary: Summary) -> str:
-    failures = ", ".join(f"{name} {count}" for name, count in summary["failures"].items())
+def _outcomes(summary: LoadSummary) -> str:
+    failures = ", ".join(f"{name} {count}" for name, count in summary.failures.items())
     parts = [
-        f"{summary['completed']} completed",
-        f"{summary['failed']} failed" + (f" ({failures})" if failures else ""),
-        f"{summary['cancelled']} cancelled",
+        f"{summary.completed} completed",
+        f"{summary.failed} failed" + (f" ({failures})" if failures else ""),
+        f"{summary.cancelled} cancelled",
     ]
-    if summary["truncated"]:
-        parts.append(f"{summary['truncated']} stopped at the token limit")
-    if summary["ttfa_missing"]:
-        parts.append(f"{summary['ttfa_missing']} without answer text")
+    if summary.truncated:
+        parts.append(f"{summary.truncated} stopped at the token limit")
+    if summary.ttfa_missing:
+        parts.append(f"{summary.ttfa_missing} without answer text")
     return "; ".join(parts)
 
 
-def _percentile_rows(summary: Summary, rows: Sequence[tuple[str, str, float]], rule: str) -> list[str]:
+def _percentile_rows(summary: LoadSummary, rows: Sequence[tuple[str, str, float]], rule: str) -> list[str]:
     lines = []
     for label, name, scale in rows:
-        found = summary[name]
-        values = found if rule == "inclusive" else found["exclusive"]
-        cells = [_cell(values[at], scale, found["resolved"][at]) for at in REPORTED_PERCENTILES]
+        found = summary.distribution(name)
+        values = found if rule == "inclusive" else found.exclusive
+        cells = [_cell(values.at(at), scale, found.resolved.at(at)) for at in REPORTED_PERCENTILES]
         lines.append(_line(label, cells))
     return lines
 
 
-def _ratio(summary: Summary, name: str) -> str:
-    formula, measured = summary["ttft_formula_s"][name], summary["ttft_s"][name]
+def _ratio(summary: LoadSummary, name: str) -> str:
+    formula, measured = summary.ttft_formula_s.at(name), summary.ttft_s.at(name)
     return f"{formula / measured:.1f}×" if formula is not None and measured else UNKNOWN
 
 

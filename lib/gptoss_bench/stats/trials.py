@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import factorial, sqrt
 from statistics import NormalDist, fmean
-from typing import Any
 
+from gptoss_bench.runs import LoadSummary
 from gptoss_bench.stats.bootstrap import TRIAL_RESAMPLES, bootstrap_interval, row_means
 
 MIN_TRIALS = 5  # for an interval, and to separate a trend from chance
 DRIFT_P = 0.05
-SPREAD_QUANTITIES = ("output_tok_s_total", "ttft_s", "tpot_s")  # a rate, and medians of times
+SPREAD_RATES, SPREAD_TIMES = ("output_tok_s_total",), ("ttft_s", "tpot_s")  # of the times: their medians
 # 97.5 % points of Student's t for 4, 5, … degrees of freedom; the last one is used for all above
 _T = (
     2.776,
@@ -97,14 +97,12 @@ def drift_p(values: Sequence[float]) -> float | None:
     return min(1.0, 2 * sum(orders[: discordant + 1]) / factorial(n))
 
 
-def trial_spreads(summaries: Sequence[Mapping[str, Any]]) -> dict[str, TrialSpread]:
-    """Return the spread of each of SPREAD_QUANTITIES that every trial reports."""
-    found = {}
-    for name in SPREAD_QUANTITIES:
-        values = [one[name]["p50"] if isinstance(one[name], Mapping) else one[name] for one in summaries]
-        if values and None not in values:
-            found[name] = trial_spread(values)
-    return found
+def trial_spreads(summaries: Sequence[LoadSummary]) -> dict[str, TrialSpread]:
+    """Return the spread of each of SPREAD_RATES and SPREAD_TIMES that every trial reports."""
+    values = {name: [one.rate(name) for one in summaries] for name in SPREAD_RATES}
+    values |= {name: [one.distribution(name).p50 for one in summaries] for name in SPREAD_TIMES}
+    known = {name: [value for value in of if value is not None] for name, of in values.items()}
+    return {name: trial_spread(of) for name, of in known.items() if of and len(of) == len(summaries)}
 
 
 def intervals_within(spreads: Mapping[str, TrialSpread], limit: float) -> bool:

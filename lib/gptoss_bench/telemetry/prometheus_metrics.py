@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from gptoss_bench.runs import HistogramTimes, ServerMetrics
 from gptoss_bench.stats import REPORTED_PERCENTILES
 from gptoss_client import UsageError
 
@@ -124,13 +125,8 @@ def read_metrics(text: str) -> Scrape:
     return Scrape("+".join(sorted(sources)), times, counts, gauges, names)
 
 
-def window(before: Scrape, after: Scrape) -> dict[str, Any]:
-    """What came between two readings, as JSON types.
-
-    "source"; "times": {name: {"n", "mean" (exact), "p50", "p90", "p99" (each [low, high], the bucket's bounds, s)}};
-    "counts": {name: difference}; "names": the engine's own; "absent": what of ours this version does not have;
-    "restarted": names that went backwards, whose differences are left out.
-    """
+def window(before: Scrape, after: Scrape) -> ServerMetrics:
+    """Return what came between two readings."""
     times, counts, backwards = {}, {}, []
     for name, histogram in after.times.items():
         earlier = before.times.get(name)
@@ -148,23 +144,14 @@ def window(before: Scrape, after: Scrape) -> dict[str, Any]:
     names = {name: after.names[name] for name in (*times, *counts)}
     expected = [name for name in (*TIMES, *COUNTS) if _is_of(name, after.source)]
     absent = [name for name in expected if name not in after.names]
-    return {
-        "source": after.source,
-        "times": times,
-        "counts": counts,
-        "names": names,
-        "absent": absent,
-        "restarted": backwards,
-    }
+    return ServerMetrics(
+        source=after.source, times=times, counts=counts, names=names, absent=absent, restarted=backwards
+    )
 
 
-def _reported(histogram: Histogram) -> dict[str, Any]:
+def _reported(histogram: Histogram) -> HistogramTimes:
     bounds = {name: histogram.between(p) for name, p in REPORTED_PERCENTILES.items()}
-    return {
-        "n": histogram.n,
-        "mean": histogram.mean,
-        **{name: None if found is None else list(found) for name, found in bounds.items()},
-    }
+    return HistogramTimes(n=histogram.n, mean=histogram.mean, **bounds)
 
 
 def _is_of(name: str, source: str) -> bool:

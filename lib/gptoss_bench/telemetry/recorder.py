@@ -10,10 +10,9 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
-from gptoss_bench.runs import RunFolder
+from gptoss_bench.runs import RunFolder, ServerMetrics, Telemetry
 from gptoss_bench.telemetry.samples import (
     PHASE_AFTER,
     PHASE_BEFORE,
@@ -23,7 +22,7 @@ from gptoss_bench.telemetry.samples import (
     describe_samples,
     read_sample_lines,
 )
-from gptoss_bench.telemetry.server_window import ServerMetrics
+from gptoss_bench.telemetry.server_window import MetricsWindow
 from gptoss_client import Endpoint
 
 START_S, STOP_S = 30.0, 5.0  # a GPU that nobody holds open takes seconds to wake
@@ -83,15 +82,16 @@ class MachineSampler:
                 self._process.stdin.write(json.dumps(reported).encode() + b"\n")
                 self._process.stdin.flush()
 
-    def describe(self) -> dict[str, Any]:
-        """What the summary keeps of it up to now (`samples.describe`), and in "words" what is wrong with it."""
+    def describe(self) -> Telemetry:
+        """Return what the summary keeps of it up to now, and in `words` what is wrong with it."""
         end_ns = time.perf_counter_ns()
         self._read()
-        found = describe_samples(self.tables, self._devices, self._marks, end_ns) if self._marks else {}
+        found = describe_samples(self.tables, self._devices, self._marks, end_ns) if self._marks else Telemetry()
         if not self._local:
             # This machine's GPU is not the server's, and its energy not that of the tokens.
-            found["energy_j"] = None
-        return {"words": self.words, "engine_here": self._local, **found}
+            found.energy_j = None
+        found.words, found.engine_here = self.words, self._local
+        return found
 
     async def stop(self) -> None:
         """End the sampler and read what it wrote. May be called twice."""
@@ -147,13 +147,13 @@ class TelemetryRecorder:
     def __init__(self, telemetry: MachineSampler) -> None:
         """Use `watching` to get one that samples."""
         self.telemetry = telemetry
-        self._server: ServerMetrics | None = None
-        self._metrics: dict[str, Any] = {"words": "nothing was measured yet"}
+        self._server: MetricsWindow | None = None
+        self._metrics = ServerMetrics(words="nothing was measured yet")
 
     async def ready(self, endpoint: Endpoint) -> None:
         """The engine is: whose processes to look at, and the phase "after load"."""
         self.telemetry.watch(endpoint)
-        self._server = ServerMetrics(endpoint)
+        self._server = MetricsWindow(endpoint)
         await self.phase(PHASE_AFTER)
 
     async def phase(self, name: str) -> None:
@@ -170,9 +170,9 @@ class TelemetryRecorder:
             await self.telemetry.settle()  # a sample on each side of the window
             self._metrics = await self._server.end(completed)
 
-    def reported(self) -> dict[str, Any]:
-        """What the summary keeps: "telemetry" and "server_metrics"."""
-        return {"telemetry": self.telemetry.describe(), "server_metrics": self._metrics}
+    def reported(self) -> tuple[Telemetry, ServerMetrics]:
+        """Return what the summary keeps of the samples, and of the server's own metrics."""
+        return self.telemetry.describe(), self._metrics
 
 
 @asynccontextmanager

@@ -10,6 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gptoss_bench.runs import (
+    GpuDevice,
+    GpuPhase,
+    GpuTelemetry,
+    HostPhase,
+    HostTelemetry,
+    PhaseSpan,
+    SamplingCost,
+    ServerPhase,
+    ServerTelemetry,
+    Telemetry,
+)
 from gptoss_bench.stats import non_null, percentile
 from gptoss_client import NS_PER_S
 
@@ -120,35 +132,37 @@ def _table(rows: list[dict[str, Any]], columns: Mapping[str, str], marks: Marks)
     return frame.astype(dict(columns))
 
 
-def spans(marks: Marks, end_ns: int) -> list[dict[str, Any]]:
-    """The phases as JSON types: "phase", "start_ns", "end_ns"; the last one ends at `end_ns`."""
+def spans(marks: Marks, end_ns: int) -> list[PhaseSpan]:
+    """Return the phases; the last one ends at `end_ns`."""
     ends = [*(start_ns for _, start_ns in marks[1:]), end_ns]
     return [
-        {"phase": name, "start_ns": start_ns, "end_ns": end} for (name, start_ns), end in zip(marks, ends, strict=True)
+        PhaseSpan(phase=name, start_ns=start_ns, end_ns=end) for (name, start_ns), end in zip(marks, ends, strict=True)
     ]
 
 
-def describe_samples(tables: Tables, devices: Mapping[str, Any], marks: Marks, end_ns: int) -> dict[str, Any]:
-    """What a summary keeps: "phases", "gpu", "host" and "server" by phase, "energy_j", and what looking cost."""
+def describe_samples(tables: Tables, devices: Mapping[str, Any], marks: Marks, end_ns: int) -> Telemetry:
+    """Return what a summary keeps: phases, GPU, host and server by phase, energy, and what sampling cost."""
     phases = spans(marks, end_ns)
-    measured = [(span["start_ns"], span["end_ns"]) for span in phases if span["phase"] == PHASE_INFERENCE]
+    measured = [(span.start_ns, span.end_ns) for span in phases if span.phase == PHASE_INFERENCE]
     during = tables["gpu"][tables["gpu"]["phase"] == PHASE_INFERENCE]
-    return {
-        "phases": phases,
-        "gpu": {
-            "words": devices.get("words") or _lost(tables["gpu"]),
-            "devices": devices.get("devices", []),
-            "by_phase": _by_phase(_over_gpus(tables["gpu"]), "gpu"),
-            "throttled_share": _throttled(during["throttle"]),
-        },
-        "host": {"by_phase": _by_phase(tables["host"], "host")},
-        "server": {"by_phase": _by_phase(tables["server"], "server")},
-        "energy_j": energy_j(tables["gpu"], *measured[-1]) if measured else None,
-        "cost": {
-            "cores": _mean(tables["host"]["sampler_cpu"]),
-            **{f"{name}_s": percentile(table["cost_s"], 99).value for name, table in tables.items()},
-        },
-    }
+    gpu = _by_phase(_over_gpus(tables["gpu"]), "gpu")
+    host, server = _by_phase(tables["host"], "host"), _by_phase(tables["server"], "server")
+    slowest_s = {f"{name}_s": percentile(table["cost_s"], 99).value for name, table in tables.items()}
+    return Telemetry(
+        words=None,
+        engine_here=False,
+        phases=phases,
+        gpu=GpuTelemetry(
+            words=devices.get("words") or _lost(tables["gpu"]),
+            devices=[GpuDevice.model_validate(device) for device in devices.get("devices", [])],
+            by_phase={phase: GpuPhase(**values) for phase, values in gpu.items()},
+            throttled_share=_throttled(during["throttle"]),
+        ),
+        host=HostTelemetry(by_phase={phase: HostPhase(**values) for phase, values in host.items()}),
+        server=ServerTelemetry(by_phase={phase: ServerPhase(**values) for phase, values in server.items()}),
+        energy_j=energy_j(tables["gpu"], *measured[-1]) if measured else None,
+        cost=SamplingCost(cores=_mean(tables["host"]["sampler_cpu"]), **slowest_s),
+    )
 
 
 def _over_gpus(gpu: pd.DataFrame) -> pd.DataFrame:
@@ -163,8 +177,8 @@ def _over_gpus(gpu: pd.DataFrame) -> pd.DataFrame:
     return grouped.agg({"phase": "first", **sums, **means}).reset_index()
 
 
-def _by_phase(table: pd.DataFrame, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _by_phase(table: pd.DataFrame, name: str) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
     for phase, rows in table.groupby("phase", sort=False):
         found[str(phase)] = {
             "samples": len(rows),

@@ -2,10 +2,10 @@
 
 import asyncio
 import ssl
-from typing import Any
 
 import httpx
 
+from gptoss_bench.runs import ServerMetrics
 from gptoss_bench.telemetry.prometheus_metrics import Scrape, read_metrics, window
 from gptoss_client import Endpoint, UsageError, request_headers
 
@@ -14,7 +14,7 @@ STILL_S = 0.05
 TRIES, PAUSE_S = 5, 0.2  # a server may count its last request a moment after it has sent its end
 
 
-class ServerMetrics:
+class MetricsWindow:
     """Two readings of the metrics of one server and their difference; an error becomes a message, it is not raised."""
 
     def __init__(self, endpoint: Endpoint) -> None:
@@ -36,8 +36,8 @@ class ServerMetrics:
             if self._before is None or self._before.counts == last.counts:
                 return
 
-    async def end(self, completed: int) -> dict[str, Any]:
-        """Read it again; return `prometheus.window`, or {"words": why there is none}.
+    async def end(self, completed: int) -> ServerMetrics:
+        """Read it again; return how the metrics changed, or in `words` why this is unknown.
 
         Is read again a few times where the server has counted fewer than `completed` requests.
         """
@@ -48,11 +48,11 @@ class ServerMetrics:
             if after is None:
                 break
             found = window(self._before, after)
-            counted = found["counts"].get("requests")
+            counted = found.counts.get("requests")
             if counted is None or counted >= completed or attempt == TRIES - 1:
                 return found
             await asyncio.sleep(PAUSE_S)
-        return {"words": self._words}
+        return ServerMetrics(words=self._words)
 
     async def _read(self) -> tuple[Scrape | None, str | None]:
         headers = request_headers(keep_alive=False)

@@ -1,7 +1,6 @@
 """Client tables compared with a send log: errors computed by hand for any shift; a real run matches in every event."""
 
 import asyncio
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_bench.calibration.accuracy import (
-    ErrorSpread,
     levels_table,
     match_events,
     stream_numbers,
@@ -23,6 +21,7 @@ from gptoss_bench.calibration.measure import measure_level, measure_levels
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import SEND_LOG_COLUMNS, read_send_log
+from gptoss_bench.runs.summary import ErrorSpread
 from gptoss_client.errors import UsageError
 from gptoss_client.load import run_load
 from gptoss_client.plan import LoadPlan
@@ -106,7 +105,7 @@ def test_a_level_sums_up_what_was_found():
     assert (one.ttft_error.p50, one.ttft_error.max) == pytest.approx((0.75, 1.0))
     assert (one.itl_error.p50, one.itl_error.max) == pytest.approx((0.125, 2.0))
     assert one.server_late.p99 == pytest.approx(1.0)
-    assert one.lag == ErrorSpread(None, None, None)
+    assert one.lag == ErrorSpread()
 
 
 RIGHT = {0: [0.1, 210.5, 230.25, 260.25], 1: [0.1, 200.5, 225.5, 250.5]}
@@ -144,12 +143,12 @@ def test_a_first_token_that_is_seen_too_late_is_enough_not_to_be_trusted():
 def test_nothing_matched_is_not_trusted_and_has_no_numbers():
     one = summed(match_events(seen(SEEN), STREAMS, LOG[:0]), ttft_errors=pd.Series(dtype="float64"))
     assert (one.events, one.unmatched, one.events_s, one.trusted) == (0, 8, 0.0, False)
-    assert one.ttft_error == one.itl_error == ErrorSpread(None, None, None)
+    assert one.ttft_error == one.itl_error == ErrorSpread()
 
 
 def test_a_level_above_one_that_failed_does_not_count():
     one = summed(match_events(seen(SEEN), STREAMS, LOG))
-    at = [replace(one, offered_events_s=load, events_s=load - 1, trusted=good) for load, good in
+    at = [one.model_copy(update={"offered_events_s": load, "events_s": load - 1, "trusted": good}) for load, good in
           ((80.0, False), (10.0, True), (40.0, True), (160.0, True))]  # fmt: skip
     assert trusted_up_to_events_s(at) == 39
     assert trusted_up_to_events_s(at[:1]) is None
@@ -159,7 +158,7 @@ def test_a_level_above_one_that_failed_does_not_count():
 
 def test_the_table_has_a_column_for_each_percentile():
     one = summed(match_events(seen(SEEN), STREAMS, LOG))
-    table = levels_table([replace(one, offered_events_s=90.0), one])
+    table = levels_table([one.model_copy(update={"offered_events_s": 90.0}), one])
     assert list(table.offered_events_s) == [80, 90]
     assert {"ttft_error_p50_ms", "itl_error_p99_ms", "lag_max_ms", "server_late_p99_ms"} <= set(table)
 
@@ -185,7 +184,7 @@ def test_a_reply_in_ollamas_dialect_and_torn_is_matched_too(folder, tmp_path):
             await run_load(LoadPlan(concurrency=4, requests=20), endpoint, folder.add)
 
     asyncio.run(load())
-    run = folder.finish({})
+    run = folder.finish()
     log = read_send_log(tmp_path / "send_log.parquet").events
     found = match_events(run.events, stream_numbers(run.traces()), log)
     assert (found["_merge"] == "both").all()

@@ -13,6 +13,8 @@ from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.claims.verdict_words import DECIDED, VERDICTS
 from gptoss_bench.claims.verdicts import decide_claims
 from gptoss_bench.runs.folder import Run
+from gptoss_bench.runs.manifest import Manifest
+from gptoss_bench.runs.summary import LoadSummary
 from published import folder
 
 ALL = load_claims()
@@ -23,21 +25,26 @@ Change = Callable[[dict[str, Any], dict[str, Any]], None]
 def committed(scenario: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Manifest and summary of the published run of a scenario."""
     run = Run.load(folder(scenario))
-    return run.manifest, run.summary
+    return run.manifest.document(), run.summary.document()
+
+
+def record_of(manifest: dict[str, Any], summary: dict[str, Any]) -> RunRecord:
+    records = Manifest.model_validate(manifest), LoadSummary.model_validate(summary)
+    return RunRecord(manifest["run_id"], manifest["scenario"], *records)
 
 
 def on_h100(*changes: Change, p50_s: float = 8.0, interval: list[float] | None = None) -> RunRecord:
     """The committed run of the H100's scenario with the published conditions in its manifest."""
     manifest, summary = copy.deepcopy(committed("vllm-h100"))
-    manifest |= {"label": None, "gpus": [{"name": "NVIDIA H100 NVL", "memory_mib": 95830, "driver": "580.65"}]}
-    manifest["endpoint"] |= {"model": "openai/gpt-oss-20b", "quantisation": "MXFP4", "label": None}
+    manifest |= {"labels": [], "gpus": [{"name": "NVIDIA H100 NVL", "memory_mib": 95830, "driver": "580.65"}]}
+    manifest["endpoint"] |= {"model": "openai/gpt-oss-20b", "quantisation": "MXFP4"}
     manifest["parameters"] |= {"requests": 2000, "concurrency": 256, "max_tokens": 256}
     summary |= {"requests": 2000, "completed": 2000, "failed": 0}
     summary["done_s"]["exclusive"]["p50"] = summary["done_s"]["p50"] = p50_s
     summary["done_s"]["p50_interval"] = interval
     for change in changes:
         change(manifest, summary)
-    return RunRecord(manifest["run_id"], manifest["scenario"], manifest, summary)
+    return record_of(manifest, summary)
 
 
 def verdict_on(claim_id: str, *runs: RunRecord, among: list[Claim] = ALL) -> Verdict:
@@ -124,10 +131,10 @@ CONDITIONS = [
     (made(gpus=[{"name": "NVIDIA A100 80GB PCIe"}]), "hardware: NVIDIA A100 80GB PCIe, not H100"),
     (made(gpus=[]), "hardware: no GPU, not H100"),
     (served(facts={"tensor_parallel": 2}), "hardware: 2 GPUs, not one"),
-    (made(label="CPU"), "hardware: CPU"),
-    (made(label="NO GPU"), "hardware: the model was not on a GPU"),
-    (made(label="PARTIAL OFFLOAD"), "hardware: part of the model was in system memory"),
-    (made(label="REMOTE SERVER", gpus=[]), "hardware: what served is unknown"),
+    (made(labels=["CPU"]), "hardware: CPU"),
+    (made(labels=["NO GPU"]), "hardware: the model was not on a GPU"),
+    (made(labels=["PARTIAL OFFLOAD"]), "hardware: part of the model was in system memory"),
+    (made(labels=["REMOTE SERVER"], gpus=[]), "hardware: what served is unknown"),
     (served(engine="ollama"), "engine: ollama, not vLLM"),
     (served(model="openai/gpt-oss-120b"), "model: openai/gpt-oss-120b, not gpt-oss-20b"),
     (served(quantisation="BF16"), "quantisation: BF16, not MXFP4"),
@@ -187,9 +194,9 @@ def test_a_version_is_a_condition_only_where_the_claim_names_one(version: str, w
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (made(label="TINY MODEL"), "TINY MODEL"),
-        (made(label="TINY MODEL, CPU"), "TINY MODEL"),
-        (made(label="REFERENCE SERVER"), "REFERENCE SERVER"),
+        (made(labels=["TINY MODEL"]), "TINY MODEL"),
+        (made(labels=["TINY MODEL", "CPU"]), "TINY MODEL"),
+        (made(labels=["REFERENCE SERVER"]), "REFERENCE SERVER"),
         (made(status="incomplete"), "it is incomplete"),
     ],
 )
@@ -203,8 +210,7 @@ def test_a_run_without_a_real_model_or_an_incomplete_one_decides_nothing(change:
 def test_the_committed_runs_decide_no_figure() -> None:
     for scenario, claim_id in (("vllm-h100", LATENCY), ("ollama-a10", "C20")):
         manifest, summary = committed(scenario)
-        run = RunRecord(manifest["run_id"], scenario, manifest, summary)
-        assert verdict_on(claim_id, run).verdict == "not testable here"
+        assert verdict_on(claim_id, record_of(manifest, summary)).verdict == "not testable here"
 
 
 def test_an_older_run_under_the_conditions_has_priority_over_a_newer_one_under_others() -> None:
@@ -233,7 +239,7 @@ def test_a_claim_about_a_condition_is_compared_with_the_manifest(claim_id: str, 
     verdict = verdict_on(claim_id, on_h100(change))
     assert words in verdict.evidence
     assert verdict.verdict == without.verdict, "what was published is not changed by another run"
-    assert verdict_on(claim_id, on_h100(change, made(label="TINY MODEL"))) == without
+    assert verdict_on(claim_id, on_h100(change, made(labels=["TINY MODEL"]))) == without
 
 
 @pytest.mark.parametrize(
@@ -254,7 +260,10 @@ def test_a_formula_is_refuted_where_all_of_the_interval_is_outside_its_tolerance
 
 def test_every_verdict_is_given_by_some_run() -> None:
     """The table on the method page lists every verdict; those that no figure gets come from the other claims."""
-    runs = [on_h100(p50_s=value) for value in (5.0, 8.0, 13.0)] + [on_h100(made(gpus=[])), on_h100(made(label="CPU"))]
+    runs = [on_h100(p50_s=value) for value in (5.0, 8.0, 13.0)] + [
+        on_h100(made(gpus=[])),
+        on_h100(made(labels=["CPU"])),
+    ]
     given = {verdict.verdict for run in runs for verdict in decide_claims(ALL, [run])}
     assert given == set(VERDICTS)
     assert set(DECIDED) < set(VERDICTS)

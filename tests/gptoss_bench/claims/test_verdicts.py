@@ -23,7 +23,10 @@ from gptoss_bench.claims.verdicts import (
     verdicts_to_table,
 )
 from gptoss_bench.figures.verdicts import verdict_overview
+from gptoss_bench.runs.labels import split_labels
+from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.summary import Bf16Summary, LoadSummary
 from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.stats.summary import summarise
 from gptoss_client.errors import UsageError
@@ -60,12 +63,13 @@ def record(
 ) -> RunRecord:
     manifest = {
         "status": status,
-        "label": label,
+        "labels": split_labels(label),
         "parameters": parameters or {},
         "gpus": [{"name": gpu, "memory_mib": 95830, "driver": "580"}] if gpu else [],
         "endpoint": {"url": "http://127.0.0.1:8000", **endpoint} if endpoint else None,
     }
-    return RunRecord(run_id, scenario, manifest, summary)
+    model = Bf16Summary if scenario == "transformers-bf16" else LoadSummary
+    return RunRecord(run_id, scenario, Manifest.model_validate(manifest), model.model_validate(summary))
 
 
 SHAPE = {
@@ -278,7 +282,7 @@ def test_the_quantisation_is_the_one_that_ollama_reports():
 def test_the_formula_is_decided_by_the_first_tokens_of_the_same_requests():
     def run(first_ms: float, label: str | None, run_id: str) -> RunRecord:
         traces = [chat(first_ms, 10, 256, request_id=i, sent_ms=3000.0 * i) for i in range(5)]
-        summary = summarise(*derive_tables(traces), concurrency=1)
+        summary = summarise(*derive_tables(traces), concurrency=1).model_dump()
         return record("vllm-h100", summary, label=label, run_id=run_id, engine="llama.cpp")
 
     quick, fitting = run(40, TINY, "a"), run(880, None, "b")
@@ -359,8 +363,14 @@ def test_an_outdated_claim_names_the_version_and_the_reason():
 
 
 def attempt(outcome: str, budget_gib: float = 22.49) -> RunRecord:
-    tried = {"outcome": outcome, "architecture": "gpt-oss-20b", "dtype": "bf16", "budget_bytes": budget_gib * 2**30}
-    where = {"how": "CPU address-space limit", "reached": "layer 14 of 24, experts.gate_up_proj"}
+    tried = {
+        "outcome": outcome,
+        "architecture": "gpt-oss-20b",
+        "dtype": "bf16",
+        "budget_bytes": int(budget_gib * 2**30),
+    }
+    where = {"how": "CPU address-space limit", "reached": "layer 14 of 24, experts.gate_up_proj", "predicted": None}
+    where |= {"allocated_bytes": 0, "error": None, "exit_code": 0, "seconds": 1.0}
     return record("transformers-bf16", {"attempt": tried | where})
 
 
@@ -418,7 +428,7 @@ def test_the_page_has_a_row_a_claim_and_marks_the_tiny_model():
 
 def test_the_overview_shows_each_verdict_by_word_hatch_and_count():
     verdicts = decide_claims(ALL)
-    figure = verdict_overview(verdicts, {"run_id": "r", "gpus": [], "machine": {}})
+    figure = verdict_overview(verdicts, Manifest(run_id="r", gpus=[]))
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == list(VERDICTS)
     assert [int(bar.get_width()) for bar in axes.patches] == list(verdict_counts(verdicts).values())

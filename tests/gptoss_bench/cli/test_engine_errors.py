@@ -47,10 +47,10 @@ def test_the_notebook_measures_whatever_answers_there(tmp_path, tiny):
     assert main([*PROFILE, *pairs, "--results", str(tmp_path), "vllm_h100"]) == 0
     [folder] = (tmp_path / "runs").iterdir()
     run = Run.load(folder)
-    assert run.manifest["status"] == "complete"
-    assert (run.manifest["endpoint"]["engine"], run.manifest["endpoint"]["model"]) == ("llama.cpp", tiny.model)
-    assert run.manifest["label"] == "TINY MODEL"
-    assert run.summary["completed"] == 6
+    assert run.manifest.status == "complete"
+    assert (run.manifest.endpoint.engine, run.manifest.endpoint.model) == ("llama.cpp", tiny.model)
+    assert run.manifest.labels == ["TINY MODEL"]
+    assert run.summary.completed == 6
 
 
 @pytest.mark.parametrize(

@@ -66,8 +66,8 @@ def test_a_load_prints_the_block_and_leaves_a_run_folder(tmp_path):
         assert words in out
     found = only_run(tmp_path)
     assert str(found.path) in out
-    assert (found.manifest["status"], found.summary["completed"], len(found.requests)) == ("complete", 12, 14)
-    assert found.manifest["parameters"]["max_tokens"] == 9
+    assert (found.manifest.status, found.summary.completed, len(found.requests)) == ("complete", 12, 14)
+    assert found.manifest.parameters["max_tokens"] == 9
 
 
 def test_a_load_prints_json_one_line_per_run(tmp_path):
@@ -92,7 +92,7 @@ def test_a_duration_instead_of_a_number_of_requests(tmp_path):
 
     code, _, err = asyncio.run(run())
     assert code == 0, err
-    assert only_run(tmp_path).summary["completed"] >= 2
+    assert only_run(tmp_path).summary.completed >= 2
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_disk_that_fills_up_is_one_line_and_what_was_written_is_kept(tmp_path)
 
     refused(asyncio.run(run()), "File too large")
     found = only_run(tmp_path)
-    assert found.manifest["status"] == "incomplete"
+    assert found.manifest.status == "incomplete"
     assert len(found.requests) >= 2
     assert set(found.requests.outcome) == {"completed"}
 
@@ -198,10 +198,10 @@ def test_a_server_that_dies_in_mid_run_ends_it_as_incomplete_with_everything_kep
     assert "stopped answering" in err
     assert "failed" in out
     found = only_run(tmp_path)
-    assert found.manifest["status"] == "incomplete"
+    assert found.manifest.status == "incomplete"
     assert sorted(found.requests.request_id) == list(range(30))
-    assert found.summary["completed"] >= 8
-    assert found.summary["completed"] + found.summary["failed"] == 30
+    assert found.summary.completed >= 8
+    assert found.summary.completed + found.summary.failed == 30
 
 
 def test_ctrl_c_keeps_completed_requests(tmp_path):
@@ -217,7 +217,7 @@ def test_ctrl_c_keeps_completed_requests(tmp_path):
     assert code == 1
     assert "Traceback" not in err
     found = only_run(tmp_path)
-    assert found.manifest["status"] == "incomplete"
+    assert found.manifest.status == "incomplete"
     assert len(found.requests) == 500
     assert found.requests.outcome.value_counts()["completed"] >= 2
 
@@ -290,7 +290,7 @@ def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_completed_req
 
     code, err = asyncio.run(run())
     found = only_run(tmp_path)
-    address = found.manifest["endpoint"]["url"].removeprefix("http://").split(":")
+    address = found.manifest.endpoint.url.removeprefix("http://").split(":")
     if number == signal.SIGINT:
         assert (code, err) == (1, "gptoss_bench: stopped; completed requests were saved\n")
     else:
@@ -300,7 +300,7 @@ def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_completed_req
         time.sleep(0.2)
     assert not listens(*address)
     found = only_run(tmp_path)
-    assert found.manifest["status"] == "incomplete"
+    assert found.manifest.status == "incomplete"
     assert found.requests.outcome.value_counts()["completed"] >= 2
 
 

@@ -20,14 +20,15 @@ from gptoss_bench.lint.check import check_result
 from gptoss_bench.lint.results import read_results
 from gptoss_bench.memory.architecture import architectures
 from gptoss_bench.memory.gpus import gpu_catalogue
-from gptoss_bench.runs.labels import merge_labels
+from gptoss_bench.runs.manifest import ClientLimits, Manifest
 from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.summary import GpuDevice, GpuTelemetry, LoadSummary, PhaseSpan, SamplingCost, Telemetry
 from gptoss_bench.stats.summary import summarise
 from gptoss_bench.telemetry.samples import HOST_COLUMNS, PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, PHASE_LOADING
 from streams import chat
 
 S = 10**9
-BOUND = {"client": {"error_bar": "the bar", "bound": ["it was busy 90% of the time"]}}
+BOUND = Manifest(client=ClientLimits(error_bar="the bar", bound=["it was busy 90% of the time"]))
 PUBLISHED = {
     "done_s": {"p50": 8.835, "p90": 11.235, "p99": 14.755},
     "ttft_formula_s": {"p50": 2.271, "p90": 2.874, "p99": 3.775},
@@ -38,18 +39,18 @@ def words(figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
-def spans(*phases: tuple[str, float]) -> list[dict]:
+def spans(*phases: tuple[str, float]) -> list[PhaseSpan]:
     """Return consecutive phases, each with its length in seconds."""
     found, at = [], 0.0
     for phase, length_s in phases:
-        found.append({"phase": phase, "start_ns": int(at * S), "end_ns": int((at + length_s) * S)})
+        found.append(PhaseSpan(phase=phase, start_ns=int(at * S), end_ns=int((at + length_s) * S)))
         at += length_s
     return found
 
 
-def machine_summary(phases: list[dict], total_bytes: int) -> dict:
-    gpu = {"words": None, "devices": [{"memory_total_bytes": total_bytes}]}
-    return {"telemetry": {"phases": phases, "gpu": gpu, "cost": {"cores": 0.01}, "engine_here": True, "words": None}}
+def machine_summary(phases: list[PhaseSpan], total_bytes: int) -> LoadSummary:
+    gpu, cost = GpuTelemetry(devices=[GpuDevice(memory_total_bytes=total_bytes)]), SamplingCost(cores=0.01)
+    return LoadSummary(telemetry=Telemetry(engine_here=True, phases=phases, gpu=gpu, cost=cost))
 
 
 def test_the_three_phases_of_a_gpu_are_one_timeline_with_its_title_whatever_the_client_did() -> None:
@@ -76,7 +77,7 @@ def test_the_three_phases_of_a_gpu_are_one_timeline_with_its_title_whatever_the_
 def test_the_names_of_phases_never_overlap_and_none_is_lost(phases) -> None:
     marked = spans(*phases)
     named = phase_names(marked)
-    whole_ns = marked[-1]["end_ns"] if marked else 0
+    whole_ns = marked[-1].end_ns if marked else 0
     places = [place for place, _ in named]
     assert all(right - left >= 0.03 * whole_ns for left, right in pairwise(places))
     assert {name for _, text in named for name in text.split(" · ")} == {phase for phase, _ in phases}
@@ -85,18 +86,18 @@ def test_the_names_of_phases_never_overlap_and_none_is_lost(phases) -> None:
 def test_our_interval_is_on_the_axis_of_the_published_value() -> None:
     requests, events = derive_tables([chat(40 + n % 9, 10, 6, n, sent_ms=200.0 * n) for n in range(40)])
     summary = summarise(requests, events, concurrency=1)
-    latency, ttft = published_and_measured(PUBLISHED, summary, {}).axes
+    latency, ttft = published_and_measured(PUBLISHED, summary, Manifest()).axes
     drawn = [tuple(y for _, y in path.vertices) for lines in ttft.collections for path in lines.get_paths()]
-    assert tuple(summary["ttft_s"]["p50_interval"]) in [pytest.approx(ends) for ends in drawn]
+    assert tuple(summary.ttft_s.p50_interval) in [pytest.approx(ends) for ends in drawn]
     assert "8.84" in [text.get_text() for text in latency.texts]
     low, high = ttft.get_ylim()
-    assert low < summary["ttft_s"]["p50"] < PUBLISHED["ttft_formula_s"]["p99"] < high
+    assert low < summary.ttft_s.p50 < PUBLISHED["ttft_formula_s"]["p99"] < high
 
 
 def test_gaps_within_one_read_are_counted_and_not_drawn_as_short_ones() -> None:
     requests, events = derive_tables([chat(40, 10, 6, n, sent_ms=200.0 * n) for n in range(10)])
     events.loc[events.itl_s.notna() & (events.request_id < 2), "itl_s"] = 0.0
-    figure = gap_distribution(events, summarise(requests, events, concurrency=1), {})
+    figure = gap_distribution(events, summarise(requests, events, concurrency=1), Manifest())
     assert "10 of 50 gaps lie within one read" in " ".join(figure.get_supxlabel().split())
     assert figure.axes[0].get_xlim()[0] > 1.0  # ms
 
@@ -104,7 +105,7 @@ def test_gaps_within_one_read_are_counted_and_not_drawn_as_short_ones() -> None:
 def test_parts_side_by_side_differ_in_print_without_colour() -> None:
     models = list(architectures().values())
     cards = list(gpu_catalogue().values())
-    figure = weights_by_module(models[:1], cards[:1], {})
+    figure = weights_by_module(models[:1], cards[:1], Manifest())
     hatches = [bars.patches[0].get_hatch() for bars in figure.axes[0].containers]
     assert [hatch or "" for hatch in hatches] == list(HATCHES[: len(hatches)])
     assert len(set(hatches)) == len(hatches)
@@ -113,25 +114,23 @@ def test_parts_side_by_side_differ_in_print_without_colour() -> None:
 @pytest.mark.parametrize(
     ("labels", "one"),
     [
-        (["TINY MODEL", None, "TINY MODEL"], "TINY MODEL"),
-        (["TINY MODEL", "TINY MODEL, CPU"], "TINY MODEL, CPU"),
-        (["REFERENCE SERVER", "TINY MODEL"], "REFERENCE SERVER + TINY MODEL"),
-        ([None], None),
-        ([], None),
+        ([["TINY MODEL"], [], ["TINY MODEL"]], ["TINY MODEL"]),
+        ([["TINY MODEL"], ["TINY MODEL", "CPU"]], ["TINY MODEL", "CPU"]),
+        ([["REFERENCE SERVER"], ["TINY MODEL"]], ["REFERENCE SERVER", "TINY MODEL"]),
+        ([[]], []),
+        ([], []),
     ],
 )
 def test_a_figure_of_several_runs_has_every_label_once(labels, one) -> None:
-    assert merge_labels(labels) == one
-    if labels:
-        runs = {str(at): {"run_id": at, "label": label} for at, label in enumerate(labels)}
-        assert shared_manifest(runs)["label"] == one
+    runs = {str(at): Manifest(run_id=str(at), labels=each) for at, each in enumerate(labels)}
+    assert shared_manifest(runs).labels == one
 
 
-@pytest.mark.parametrize("label", ["TINY MODEL", "TINY MODEL, CPU + REFERENCE SERVER + NO GPU, REMOTE SERVER"])
+@pytest.mark.parametrize("label", ["TINY MODEL", "TINY MODEL, CPU, REFERENCE SERVER, NO GPU, REMOTE SERVER"])
 @pytest.mark.parametrize(("width", "height"), [(9.0, 1.9), (12.0, 4.0), (6.5, 7.6)])
 def test_the_label_across_a_figure_is_inside_it(label, width, height) -> None:
     figure, _ = new_figure(width=width, height=height)
-    finish_figure(figure, {"label": label, "run_id": "r"})
+    finish_figure(figure, Manifest(labels=label.split(", "), run_id="r"))
     figure.draw_without_rendering()
     [text] = [text for text in figure.texts if text.get_text() == label]
     box = text.get_window_extent()
@@ -143,9 +142,9 @@ def test_the_published_block_is_the_one_of_the_claims_and_trips_the_first_rule()
     [block] = read_results(paths.PUBLISHED_BLOCK)
     printed = {claim.name: claim.published.value for claim in load_claims()}
     for at in ("p50", "p90", "p99"):
-        assert block.summary["done_s"][at] == printed[f"latency-{at}"]
-        assert block.summary["ttft_s"][at] == printed[f"ttft-{at}"]
-    assert block.summary["output_tok_s_total"] == printed["token-rate"]
-    assert block.summary["wall_s"] == printed["wall"]
+        assert block.summary.done_s.at(at) == printed[f"latency-{at}"]
+        assert block.summary.ttft_s.at(at) == printed[f"ttft-{at}"]
+    assert block.summary.output_tok_s_total == printed["token-rate"]
+    assert block.summary.wall_s == printed["wall"]
     assert {f.rule for f in check_result(block).findings if f.severity == "error"} == {"ttft-is-a-fraction-of-latency"}
     assert paths.PUBLISHED_BLOCK.read_bytes() == (TESTS / "imported" / "write-up.txt").read_bytes()

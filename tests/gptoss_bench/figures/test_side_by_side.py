@@ -66,7 +66,7 @@ def test_all_stand_on_the_same_axes_with_their_own_values(results) -> None:
     every = set(REPORTED_PERCENTILES)
     assert [set(each) for each in itl] == [every, every, set(), every]
     for result, one in enumerate(results):
-        assert latency[result] == pytest.approx({at: one.summary["done_s"][at] for at in REPORTED_PERCENTILES})
+        assert latency[result] == pytest.approx({at: one.summary.done_s.at(at) for at in REPORTED_PERCENTILES})
 
 
 def test_what_is_not_reported_or_defined_otherwise_is_noted_in_the_figure(results) -> None:
@@ -123,7 +123,7 @@ def test_the_command_writes_the_format_of_the_file_name(files, tmp_path, capsys,
     ("results", "out", "message"),
     [
         ("write-up.txt", "a.gif", "must end in .svg, .png, .pdf"),
-        ("write-up.txt", "none/a.svg", "cannot write to"),
+        ("write-up.txt", "none/a.svg", "cannot write"),
         ("README.md", "a.svg", "is no result that can be read"),
         ("nothing", "a.svg", "there is no run"),
     ],

@@ -44,37 +44,38 @@ LOADS = [
 @pytest.mark.parametrize("name", LOADS)
 def test_all_load_generators_tell_the_same_of_the_same_server(name: str) -> None:
     summary = imported(name).summary
-    assert (summary["requests"], summary["completed"], summary["failed"]) == (REQUESTS, REQUESTS, 0)
-    assert summary["completion_tokens"]["sum"] == REQUESTS * TOKENS
-    assert summary["done_s"]["p50"] == pytest.approx(TTFT_S + (TOKENS - 1) * ITL_S, rel=0.05)
+    assert (summary.requests, summary.completed, summary.failed) == (REQUESTS, REQUESTS, 0)
+    assert summary.completion_tokens.sum == REQUESTS * TOKENS
+    assert summary.done_s.p50 == pytest.approx(TTFT_S + (TOKENS - 1) * ITL_S, rel=0.05)
     waves = REQUESTS / STREAMS
-    assert summary["output_tok_s_total"] == pytest.approx(REQUESTS * TOKENS / waves / summary["done_s"]["p50"], rel=0.1)
-    assert summary["request_s"] == pytest.approx(REQUESTS / summary["wall_s"], rel=0.02)
-    assert summary["percentile_rule"] == "inclusive"
+    assert summary.output_tok_s_total == pytest.approx(REQUESTS * TOKENS / waves / summary.done_s.p50, rel=0.1)
+    assert summary.request_s == pytest.approx(REQUESTS / summary.wall_s, rel=0.02)
+    assert summary.percentile_rule == "inclusive"
 
 
 @pytest.mark.parametrize("name", ["guidellm.json.gz", "aiperf.json", "aiperf.jsonl.gz"])
 def test_those_that_count_no_role_chunk_agree_on_ttft_and_tpot(name: str) -> None:
     found = imported(name)
-    assert found.summary["ttft_s"]["p50"] == pytest.approx(TTFT_S, rel=0.05)
-    assert found.summary["tpot_s"]["p50"] == pytest.approx(ITL_S, rel=0.05)
+    assert found.summary.ttft_s.p50 == pytest.approx(TTFT_S, rel=0.05)
+    assert found.summary.tpot_s.p50 == pytest.approx(ITL_S, rel=0.05)
     assert "role-chunk-counted" not in rules(found)
 
 
 @pytest.mark.parametrize("name", LOADS[:2])
 def test_the_role_chunk_that_vllm_counts_is_found(name: str) -> None:
     found = imported(name)
-    assert found.summary["ttft_s"]["p50"] < TTFT_S / 10
+    assert found.summary.ttft_s.p50 < TTFT_S / 10
     assert rules(found)["role-chunk-counted"] == "error"
 
 
 def test_percentiles_from_requests_are_those_that_aiperf_prints() -> None:
     reported, made = imported("aiperf.json").summary, imported("aiperf.jsonl.gz").summary
     for name in ("ttft_s", "ttfa_s", "tpot_s", "itl_s", "done_s"):
-        assert made[name]["n"] == reported[name]["n"]
+        assert made.distribution(name).n == reported.distribution(name).n
         for at in ("mean", "p50", "p90", "p99"):
-            assert made[name][at] == pytest.approx(reported[name][at], rel=1e-6)
-    assert made["wall_s"] == pytest.approx(reported["wall_s"], rel=1e-3)
+            one, other = (getattr(each.distribution(name), at) for each in (made, reported))
+            assert one == pytest.approx(other, rel=1e-6)
+    assert made.wall_s == pytest.approx(reported.wall_s, rel=1e-3)
 
 
 def test_percentiles_from_requests_are_those_that_vllm_prints() -> None:
@@ -82,23 +83,26 @@ def test_percentiles_from_requests_are_those_that_vllm_prints() -> None:
     summary = imported("vllm-bench-serve-detailed.json").summary
     for name, its in (("ttft_s", "ttft"), ("done_s", "e2el"), ("itl_s", "itl"), ("tpot_s", "tpot")):
         for at in ("p50", "p90", "p99"):
-            assert summary[name][at] * 1e3 == pytest.approx(content[f"{at}_{its}_ms"], rel=0.01), (name, at)
+            assert summary.distribution(name).at(at) * 1e3 == pytest.approx(content[f"{at}_{its}_ms"], rel=0.01), (
+                name,
+                at,
+            )
 
 
 def test_what_guidellm_does_not_keep_is_not_made_up() -> None:
     found = imported("guidellm.json.gz")
-    assert found.summary["itl_s"]["p50"] is None
+    assert found.summary.itl_s.p50 is None
     assert found.requests.prompt_id.nunique() == 1
     assert {"one-prompt", "wall-clock-used"} <= set(rules(found))
-    assert found.summary["concurrency_delivered"] == pytest.approx(STREAMS, rel=0.1)
+    assert found.summary.concurrency_delivered == pytest.approx(STREAMS, rel=0.1)
 
 
 def test_the_published_block_is_read_and_its_ttft_is_an_error() -> None:
     found = imported("write-up.txt")
     summary = found.summary
-    assert (summary["requests"], summary["concurrency_planned"], summary["wall_s"]) == (2000, 256, 66.89)
-    assert [summary["done_s"][at] for at in ("p50", "p90", "p99")] == [8.835, 11.235, 14.755]
-    assert [summary["ttft_s"][at] for at in ("p50", "p90", "p99")] == [2.271, 2.874, 3.775]
+    assert (summary.requests, summary.concurrency_planned, summary.wall_s) == (2000, 256, 66.89)
+    assert [summary.done_s.at(at) for at in ("p50", "p90", "p99")] == [8.835, 11.235, 14.755]
+    assert [summary.ttft_s.at(at) for at in ("p50", "p90", "p99")] == [2.271, 2.874, 3.775]
     assert rules(found) == {
         "ttft-is-a-fraction-of-latency": "error",
         "most-answers-truncated": "warning",
@@ -110,16 +114,16 @@ def test_the_published_block_is_read_and_its_ttft_is_an_error() -> None:
 
 def test_the_block_without_its_first_line_has_the_count_from_its_rate() -> None:
     [found] = parse_results(text("write-up.txt").partition("RESULTS")[2], "block.txt")
-    assert found.summary["requests"] == 2000
-    assert found.summary["concurrency_planned"] is None
+    assert found.summary.requests == 2000
+    assert found.summary.concurrency_planned is None
 
 
 def test_a_llama_bench_file_has_rates_with_intervals_over_its_repetitions() -> None:
     found = imported("llama-bench.json")
-    [decode], [prefill] = found.summary["decode"], found.summary["prefill"]
-    assert (decode["tok_s"], decode["n"], prefill["tok_s"]) == (119.03, 5, 7136.37)
-    assert decode["interval"][0] <= decode["tok_s"] <= decode["interval"][1]
-    assert found.manifest["gpus"] == [{"name": "NVIDIA GeForce RTX 4080"}]
+    [decode], [prefill] = found.summary.decode, found.summary.prefill
+    assert (decode.tok_s, decode.n, prefill.tok_s) == (119.03, 5, 7136.37)
+    assert decode.interval[0] <= decode.tok_s <= decode.interval[1]
+    assert [gpu.name for gpu in found.manifest.gpus] == ["NVIDIA GeForce RTX 4080"]
     assert rules(found) == {"names-differ": "note"}
 
 
@@ -145,7 +149,7 @@ def test_layers_that_llama_bench_left_on_the_cpu_are_found(layers: int, experts:
 def test_ollamas_own_times_are_read_and_a_load_inside_them_is_found(name: str, load_s: float, cold: bool) -> None:
     found = imported(name)
     assert found.requests.server_load_s[0] == pytest.approx(load_s, rel=0.001)
-    assert found.summary["server_tok_s"][0] == pytest.approx(
+    assert found.summary.server_tok_s[0] == pytest.approx(
         float(text(name).split("eval rate:")[-1].split()[0]), abs=0.01
     )
     assert ("cold-load-inside" in rules(found)) is cold

@@ -1,7 +1,6 @@
 """Watching a load does not change what its client measures: its errors with and without the live view."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -9,10 +8,11 @@ from gptoss_bench.calibration.accuracy import CalibrationLevel, ErrorSpread, lev
 from gptoss_bench.notebook.live_overhead import OVERHEAD_COLUMNS, UNWATCHED, WATCHED, errors_agree, measure_overhead
 from gptoss_client.errors import UsageError
 
-SMALL = ErrorSpread(0.01, 0.02, 0.03)
-LEVEL = CalibrationLevel(
-    UNWATCHED, 4, 40.0, 100, 160.0, 0, 150.0, 0.05, 25.0, SMALL, SMALL, SMALL, SMALL, SMALL, True, False
-)
+SMALL = ErrorSpread(p50=0.01, p99=0.02, max=0.03)
+SPREADS = dict.fromkeys(("ttft_error", "itl_error", "arrival_error", "lag", "server_late"), SMALL)
+LOAD = {"streams": 4, "tokens_s": 40.0, "events": 100, "offered_events_s": 160.0, "unmatched": 0, "events_s": 150.0}
+FOUND = {"cpu_share": 0.05, "itl_p50_ms": 25.0, "trusted": True, "client_bound": False}
+LEVEL = CalibrationLevel(client=UNWATCHED, **LOAD, **SPREADS, **FOUND)
 
 
 def test_the_error_bar_is_the_same_with_and_without_a_live_view():
@@ -28,10 +28,11 @@ def test_the_error_bar_is_the_same_with_and_without_a_live_view():
 
 @pytest.mark.parametrize("name", ["ttft_error", "itl_error"])
 def test_two_levels_agree_within_the_share_of_the_gap_that_an_error_may_have(name):
-    assert errors_agree([LEVEL, replace(LEVEL, **{name: ErrorSpread(0.01, 1.26, 2.0)})])  # 5 % of 25 ms, from 0.02 on
-    assert not errors_agree([LEVEL, replace(LEVEL, **{name: ErrorSpread(0.01, 1.28, 2.0)})])
-    assert not errors_agree([LEVEL, replace(LEVEL, **{name: ErrorSpread(None, None, None)})])
-    assert not errors_agree([LEVEL, replace(LEVEL, itl_p50_ms=None)])
+    # 5 % of 25 ms, from 0.02 on
+    assert errors_agree([LEVEL, LEVEL.model_copy(update={name: ErrorSpread(p50=0.01, p99=1.26, max=2.0)})])
+    assert not errors_agree([LEVEL, LEVEL.model_copy(update={name: ErrorSpread(p50=0.01, p99=1.28, max=2.0)})])
+    assert not errors_agree([LEVEL, LEVEL.model_copy(update={name: ErrorSpread(p50=None, p99=None, max=None)})])
+    assert not errors_agree([LEVEL, LEVEL.model_copy(update={"itl_p50_ms": None})])
 
 
 def test_an_invalid_rate_is_refused():

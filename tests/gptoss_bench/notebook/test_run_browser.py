@@ -14,6 +14,7 @@ from gptoss_bench.runs.catalogue import RUN_COLUMNS, filter_runs
 from gptoss_bench.runs.catalogue import runs_table as read
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.request_detail import request_events, response_body
+from gptoss_bench.runs.summary import LoadSummary
 from gptoss_bench.session.evaluate import evaluate
 from gptoss_bench.stats.comparison import compare_results
 from gptoss_client.errors import UsageError
@@ -34,10 +35,10 @@ def results(tmp_path_factory):
                 where, "explore", parameters={"concurrency": 2, "salt": run_id}, run_id=run_id
             ) as folder:
                 folder.set_endpoint(server.endpoint)
-                folder.manifest["calibration"] = None
+                folder.manifest.calibration = None
                 await run_load(plan, server.endpoint, folder.add)
                 made = {"concurrency": 2, "cpu_s": None, "cpu_share": 0.1, "manifest": folder.manifest}
-                summary, _ = evaluate({}, folder.requests(), folder.event_columns, **made)
+                summary, _ = evaluate(LoadSummary(), folder.requests(), folder.event_columns, **made)
                 folder.write_document("lint", [{"severity": "note"}, {"severity": "error"}, {"severity": "note"}])
                 folder.finish(summary)
 

@@ -58,11 +58,11 @@ def test_a_load_that_is_stopped_keeps_completed_requests_and_leaves_no_process(t
     assert ended(load).status == "stopped"
     wait_until_gone(family)
     run = Run.load(load.path)
-    assert run.manifest["status"] == "incomplete" and run.manifest["label"] == "TINY MODEL"
+    assert run.manifest.status == "incomplete" and run.manifest.labels == ["TINY MODEL"]
     assert len(run.requests) == 2000 and set(run.requests.outcome) == {"completed", "cancelled"}
     completed = int((run.requests.outcome == "completed").sum())
     assert completed >= seen.done - seen.failed
-    assert run.summary["completed"] == completed
+    assert run.summary.completed == completed
     whole = follower.final_view(run)
     assert whole.done == (run.requests.outcome != "cancelled").sum() < whole.total and whole.left_s is None
 
@@ -87,7 +87,7 @@ def test_a_stop_while_the_engine_starts_leaves_an_incomplete_run_and_no_process(
     assert ended(load).status == "stopped"
     wait_until_gone(family)
     run = Run.load(load.path)
-    assert (run.manifest["status"], run.manifest["reason"]) == ("incomplete", "stopped before its end")
+    assert (run.manifest.status, run.manifest.reason) == ("incomplete", "stopped before its end")
     assert run.requests.empty
 
 
@@ -108,7 +108,7 @@ time.sleep(600)
         family = [int(pid), *below(int(pid))]
     wait_until_gone(family)
     run = Run.load(path)
-    assert run.manifest["status"] == "incomplete" and run.summary["completed"] >= 1
+    assert run.manifest.status == "incomplete" and run.summary.completed >= 1
 
 
 def test_a_load_that_is_killed_is_reported_and_its_folder_is_readable(tmp_path):
@@ -130,7 +130,7 @@ def test_two_loads_run_at_the_same_time(tmp_path):
 
 def test_bench_in_a_script_and_what_it_refuses(tmp_path):
     run = bench(results=tmp_path, **SMALL)
-    assert run.manifest["status"] == "complete" and len(run.requests) == 5
+    assert run.manifest.status == "complete" and len(run.requests) == 5
     with pytest.raises(UsageError, match="nothing answers at"):
         bench("http://127.0.0.1:9", results=tmp_path, **SMALL)
     with pytest.raises(UsageError, match="unknown field of LoadPlan: concurency; use concurrency"):
@@ -146,7 +146,7 @@ def test_bench_in_a_plain_script(tmp_path):
 import sys
 from gptoss_bench import bench
 run = bench(results=sys.argv[1], concurrency=2, requests=5, max_tokens=24)
-print(run.manifest["status"], len(run.requests))
+print(run.manifest.status, len(run.requests))
 """
     with script(source, tmp_path) as process:
         assert process.stdout.read().split() == ["complete", "5"]
@@ -156,8 +156,8 @@ print(run.manifest["status"], len(run.requests))
 def test_bench_in_a_cell_and_awaited_in_one(tmp_path):
     small = f"results={str(tmp_path)!r}, concurrency=2, requests=5, max_tokens=24"
     cells = [
-        f"from gptoss_bench import bench\nrun = bench({small})\nassert run.summary['completed'] == 5",
-        f"from gptoss_bench import bench_async\nrun = await bench_async({small})\nassert run.summary['completed'] == 5",
+        f"from gptoss_bench import bench\nrun = bench({small})\nassert run.summary.completed == 5",
+        f"from gptoss_bench import bench_async\nrun = await bench_async({small})\nassert run.summary.completed == 5",
     ]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(book, timeout=120, kernel_name="python3").execute()  # raises where a cell does
@@ -202,7 +202,7 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
     *_, last = asyncio.run(used())
     assert "stopped; completed requests were saved" in last and "TINY MODEL" in last and "TTFT, measured (s)" in last
     [path] = (tmp_path / "runs").iterdir()
-    assert Run.load(path).summary["completed"] > 0
+    assert Run.load(path).summary.completed > 0
 
 
 def test_a_new_panel_shows_the_loads_that_run_and_warns_of_two_at_the_same_time(tmp_path):
@@ -316,7 +316,7 @@ def test_without_a_frontend_the_last_view_of_a_complete_run_is_shown(tmp_path, m
     shown = asyncio.run(open_run_panel(LoadPlan(**SMALL), ServerChoice(), results_dir=str(tmp_path), run_id="run-7"))
     assert "5 of 5 requests" in shown.data and "<circle" in shown.data and "<button" not in shown.data
     assert "TINY MODEL: run-7" in shown.data
-    assert Run.load(tmp_path / "runs" / "run-7").manifest["status"] == "complete"
+    assert Run.load(tmp_path / "runs" / "run-7").manifest.status == "complete"
     with pytest.raises(RunFailed, match="no request completed"):
         short = LoadPlan(concurrency=1, requests=1, timeout_s=0.001)
         asyncio.run(open_run_panel(short, ServerChoice(), results_dir=str(tmp_path)))

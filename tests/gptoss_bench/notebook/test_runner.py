@@ -48,8 +48,8 @@ def test_every_cell_of_every_scenario_runs(tmp_path):
     assert done.returncode == 0, done.stdout[-6000:]
     runs = {run.scenario: run for run in map(Run.load, (results / "runs").iterdir())}
     assert set(runs) == {name.replace("_", "-") for name in SCENARIOS}
-    assert {run.manifest["status"] for run in runs.values()} == {"complete"}
-    assert runs["vllm-h100"].manifest["label"] == runs["ollama-a10"].manifest["label"] == "TINY MODEL"
+    assert {run.manifest.status for run in runs.values()} == {"complete"}
+    assert runs["vllm-h100"].manifest.labels == runs["ollama-a10"].manifest.labels == ["TINY MODEL"]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def tiny_notebooks(monkeypatch):
 
 def test_the_runner_counts_a_notebook_that_wrote_its_result(tmp_path, tiny_notebooks):
     done = execute_notebook("whole", {"results_dir": str(tmp_path)}, tmp_path)
-    assert done.run.manifest["status"] == "complete"
+    assert done.run.manifest.status == "complete"
     assert done.notebook.parent == done.html.parent == done.run.path
     assert 'src="http' not in done.html.read_text()
     assert str(tmp_path) not in done.notebook.read_text().replace(f'results_dir = \\"{tmp_path}', "").replace(
@@ -105,4 +105,4 @@ def test_the_runner_counts_no_notebook_that_broke_and_keeps_it(tmp_path, tiny_no
     assert "\n" not in str(reported.value)
     [folder] = (tmp_path / "runs").iterdir()
     assert (folder / "notebook.ipynb").exists()
-    assert Run.load(folder).manifest["status"] == "incomplete"
+    assert Run.load(folder).manifest.status == "incomplete"

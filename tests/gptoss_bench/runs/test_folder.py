@@ -1,7 +1,6 @@
 """A run can be read whenever its writer stopped."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -12,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_bench.runs.catalogue import latest_runs
+from gptoss_bench.runs.evidence import latest_runs
 from gptoss_bench.runs.folder import Run, RunFolder
+from gptoss_bench.runs.labels import split_labels
+from gptoss_bench.runs.record import write_record
 from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
+from gptoss_bench.runs.summary import OtherSummary
 from gptoss_client.errors import UsageError
 from gptoss_client.timestamps import WALL_CLOCK
 from gptoss_client.trace import Ending, Trace
@@ -58,12 +60,12 @@ def test_traces_come_back_as_they_were_from_both_forms(tmp_path_factory, kept):
 
 def test_a_finished_run_reads_back_with_its_tables_and_without_its_spool(folder):
     folder.add(whole())
-    run = folder.finish({"completed": 1})
+    run = folder.finish(OtherSummary.model_validate({"completed": 1}))
     assert sorted(file.name for file in run.path.iterdir()) == [
         "events.parquet", "manifest.json", "raw.parquet", "requests.parquet", "summary.json",
     ]  # fmt: skip
-    assert (run.manifest["status"], run.summary) == ("complete", {"completed": 1})
-    assert run.manifest["schema_version"] == 2
+    assert (run.manifest.status, run.summary.document()) == ("complete", {"completed": 1})
+    assert run.manifest.schema_version == 2
     assert list(run.requests.outcome) == ["completed"]
     assert run.events.output.sum() == 1
     assert list(run.traces()) == [whole()]
@@ -71,7 +73,7 @@ def test_a_finished_run_reads_back_with_its_tables_and_without_its_spool(folder)
 
 def test_the_tables_can_be_made_again_from_the_raw(folder):
     folder.add(whole())
-    run = folder.finish({})
+    run = folder.finish()
     before = run.requests, run.events
     for name in ("requests", "events"):
         (run.path / f"{name}.parquet").unlink()
@@ -103,7 +105,7 @@ def test_a_killed_writer_leaves_every_request_that_it_finished(tmp_path):
         assert writer.stdout.readline() == b"written\n"
         os.kill(writer.pid, signal.SIGKILL)
     run = Run.load(tmp_path / "runs" / "killed")
-    assert run.manifest["status"] == "incomplete"
+    assert run.manifest.status == "incomplete"
     assert list(run.requests.request_id) == [0, 1, 2, 3, 4]
     assert set(run.requests.outcome) == {"completed"}
 
@@ -121,13 +123,13 @@ def test_leaving_a_folder_unfinished_marks_it_incomplete_and_hides_no_error(tmp_
         folder.add(whole())
         raise ZeroDivisionError("by zero")
     run = Run.load(folder.path)
-    assert run.manifest["status"] == "incomplete"
-    assert "by zero" in run.manifest["reason"]
+    assert run.manifest.status == "incomplete"
+    assert "by zero" in run.manifest.reason
     assert len(run.requests) == 1
 
 
 def test_a_run_is_never_overwritten(tmp_path):
-    RunFolder.create(tmp_path, "test", parameters={}, run_id="one").finish({})
+    RunFolder.create(tmp_path, "test", parameters={}, run_id="one").finish()
     with pytest.raises(UsageError, match="never overwritten"):
         RunFolder.create(tmp_path, "test", parameters={}, run_id="one")
 
@@ -143,7 +145,7 @@ def test_clock_steps_reach_the_manifest_also_of_a_load_that_was_stopped(folder, 
         with contextlib.suppress(KeyboardInterrupt), folder.counting_clock_steps():
             monkeypatch.setattr(WALL_CLOCK, "steps", WALL_CLOCK.steps + 1)
             raise KeyboardInterrupt
-    assert folder.manifest["clock"]["steps"] == 2
+    assert folder.manifest.clock.steps == 2
 
 
 def test_a_full_disk_is_reported_and_keeps_what_it_took(folder):
@@ -151,9 +153,9 @@ def test_a_full_disk_is_reported_and_keeps_what_it_took(folder):
     os.remove(folder.path / "manifest.json.part") if (folder.path / "manifest.json.part").exists() else None
     os.symlink("/dev/full", folder.path / "summary.json.part")  # every write to it finds no space left
     with pytest.raises(UsageError, match="No space left on device"):
-        folder.finish({"completed": 1})
+        folder.finish(OtherSummary.model_validate({"completed": 1}))
     run = Run.load(folder.path)
-    assert (run.manifest["status"], len(run.requests)) == ("incomplete", 1)
+    assert (run.manifest.status, len(run.requests)) == ("incomplete", 1)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", '{"schema_version": 99, "status": "complete"}'])
@@ -173,9 +175,9 @@ def test_the_newest_whole_run_of_each_scenario_is_found_and_a_measured_one_goes_
         ("5", "c", "complete", "REMOTE SERVER"),
         ("6", "c", "complete", "TINY MODEL, CPU"),
     ):
-        run = RunFolder.create(tmp_path, scenario, parameters={}, run_id=run_id).finish({}, status)
-        manifest = run.manifest | {"label": label}
-        (run.path / "manifest.json").write_text(json.dumps(manifest))
+        run = RunFolder.create(tmp_path, scenario, parameters={}, run_id=run_id).finish(None, status)
+        run.manifest.labels = split_labels(label)
+        write_record(run.path / "manifest.json", run.manifest)
     assert [run.run_id for run in latest_runs(tmp_path)] == ["1", "3", "5"]
     assert [run.run_id for run in latest_runs(tmp_path, ["4"])] == ["4"]
     with pytest.raises(UsageError):

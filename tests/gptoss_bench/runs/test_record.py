@@ -24,10 +24,12 @@ def test_a_committed_summary_is_written_as_it_was_read(file: Path) -> None:
 
 
 def test_a_wrong_type_is_one_line_with_file_field_and_value() -> None:
-    with pytest.raises(UsageError, match=r"runs/a/manifest.json: machine.cores is \"two\", which is not") as error:
+    with pytest.raises(
+        UsageError, match=r"runs/a/manifest.json: machine.cores is 'two'; it has to be a whole number; restore"
+    ) as error:
         read_manifest(MANIFEST | {"machine": {"cores": "two"}}, FILE)
     assert "\n" not in str(error.value)
-    with pytest.raises(UsageError, match=r"itl_s.p50_interval.1"):
+    with pytest.raises(UsageError, match=r"itl_s.p50_interval\[1\] is 'x'; it has to be a number"):
         read_summary("load", {"percentile_rule": "inclusive", "itl_s": {"p50_interval": [1.0, "x"]}}, FILE)
 
 

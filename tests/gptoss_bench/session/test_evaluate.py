@@ -12,6 +12,7 @@ from gptoss_bench.cli.main import main
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.runs import spool
 from gptoss_bench.runs.folder import Run, RunFolder
+from gptoss_bench.runs.summary import OtherSummary, ServerProbes
 from gptoss_bench.session.evaluate import DERIVED_FILES
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.summary import FLOW_COLUMNS, GAP_COLUMNS, LAG_COLUMNS
@@ -33,7 +34,7 @@ async def measured(results: Path) -> Run:
         server.documents["/v1/models"] = {"data": [{"id": "m"}]}
         choice = ServerChoice(url=server.endpoint.url, model="m", dialect="openai")
         async with serving("test", choice, plan=plan, results_dir=str(results)) as session:
-            session.summary["probes"] = {"asked": True}
+            session.summary.probes = ServerProbes(http_version="HTTP/2")
             await session.load(plan)
             assert len(session.events) == session.requests.events.sum()
             return session.finish()
@@ -53,14 +54,14 @@ def test_a_finished_run_is_made_again_byte_for_byte(run, capsys):
     assert main(["rebuild", str(run.path)]) == 0
     assert contents(run) == before
     assert capsys.readouterr().out.splitlines()[:4] == [f"{name}: the same" for name in DERIVED_FILES]
-    assert Run.load(run.path).summary["probes"] == {"asked": True}
+    assert Run.load(run.path).summary.probes == ServerProbes(http_version="HTTP/2")
 
 
 @pytest.mark.parametrize("name", DERIVED_FILES)
 def test_a_check_tells_what_differs_and_writes_nothing(run, capsys, name):
     (run.path / name).write_bytes(contents(run)[name].replace(b"a", b"b"))
     if name == "summary.json":
-        (run.path / name).write_text(json.dumps(run.summary | {"completed": 11}))
+        (run.path / name).write_text(json.dumps(run.summary.document() | {"completed": 11}))
     changed = contents(run)
     assert main(["rebuild", "--check", str(run.path)]) == 1
     assert f"{name}: differs" in capsys.readouterr().out
@@ -72,7 +73,7 @@ def test_findings_that_an_older_kit_did_not_make_are_named(run, capsys):
     first, second, *rest = findings
     kept = [second | {"evidence": "other words"}, *rest, first | {"rule": "no-such-rule"}]
     (run.path / "lint.json").write_text(json.dumps(kept))
-    (run.path / "summary.json").write_text(json.dumps(run.summary))  # the same, written otherwise
+    (run.path / "summary.json").write_text(json.dumps(run.summary.document()))  # the same, written otherwise
     assert main(["rebuild", "--check", str(run.path)]) == 1
     reported = capsys.readouterr().out.splitlines()
     words = f"added {first['rule']}; removed no-such-rule; changed {second['rule']}"
@@ -81,7 +82,7 @@ def test_findings_that_an_older_kit_did_not_make_are_named(run, capsys):
 
 def test_a_run_without_a_plan_has_its_tables_made_again(folder):
     folder.add(chat(10, 5, 3))
-    done = folder.finish({"mine": 1})
+    done = folder.finish(OtherSummary.model_validate({"mine": 1}))
     before = contents(done)
     assert main(["rebuild", str(done.path)]) == 0
     assert contents(done) == before
@@ -89,7 +90,7 @@ def test_a_run_without_a_plan_has_its_tables_made_again(folder):
 
 
 def test_a_run_without_raw_data_is_refused_in_words(folder, capsys):
-    done = folder.finish({})
+    done = folder.finish()
     assert main(["rebuild", str(done.path)]) == 2
     assert "has no raw data" in capsys.readouterr().err
 
@@ -121,7 +122,7 @@ def test_batches_change_no_row(tmp_path, monkeypatch):
             folder.add(chat(10, 5, 3, request_id))
             if request_id == 4:
                 assert len(folder.tables()[0]) == 5  # and more may follow
-        runs.append(folder.finish({}))
+        runs.append(folder.finish())
     few, whole = runs
     pd.testing.assert_frame_equal(few.requests, whole.requests)
     pd.testing.assert_frame_equal(few.events, whole.events)

@@ -15,6 +15,7 @@ from gptoss_bench.figures.load import requests_in_flight
 from gptoss_bench.figures.sweep import NO_RATE, NO_SWEEP, PublishedPoint, throughput_against_latency
 from gptoss_bench.lint.check import check_run
 from gptoss_bench.runs.folder import Run
+from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.summary import summarise
 from gptoss_bench.stats.sweep import MIN_LEVEL_REQUESTS, parse_sweep_levels, sweep_plans
@@ -43,19 +44,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_each_level_is_a_row_of_what_the_tables_hold(run) -> None:
-    rows = run.summary["sweep"]
-    assert [row["concurrency"] for row in rows] == list(LEVELS)
-    assert [row["requests"] for row in rows] == [MIN_LEVEL_REQUESTS, MIN_LEVEL_REQUESTS, 15]
+    rows = run.summary.sweep
+    assert [row.concurrency for row in rows] == list(LEVELS)
+    assert [row.requests for row in rows] == [MIN_LEVEL_REQUESTS, MIN_LEVEL_REQUESTS, 15]
     for row in rows:
-        assert row["completed"] == row["requests"]
-        assert row["tpot_s"]["p50"] == pytest.approx(ITL_S, rel=0.5)
-        assert row["ttft_s"]["p50"] == pytest.approx(TTFT_S, rel=0.5)
-        low, high = row["ttft_s"]["p50_interval"]
-        assert low <= row["ttft_s"]["p50"] <= high
-        assert 0 < row["cpu_share"] < 1
-        of_level = run.requests[run.requests.phase == f"sweep-{row['concurrency']}"]
-        assert len(of_level) == row["requests"]
-    rates = [row["output_tok_s"] for row in rows]
+        assert row.completed == row.requests
+        assert row.tpot_s.p50 == pytest.approx(ITL_S, rel=0.5)
+        assert row.ttft_s.p50 == pytest.approx(TTFT_S, rel=0.5)
+        low, high = row.ttft_s.p50_interval
+        assert low <= row.ttft_s.p50 <= high
+        assert 0 < row.cpu_share < 1
+        of_level = run.requests[run.requests.phase == f"sweep-{row.concurrency}"]
+        assert len(of_level) == row.requests
+    rates = [row.output_tok_s for row in rows]
     assert rates == sorted(rates)
 
 
@@ -63,20 +64,21 @@ def test_nothing_of_the_measured_load_is_moved_by_it(run) -> None:
     requests, events = (table[~table.phase.str.startswith("sweep")] for table in (run.requests, run.events))
     assert set(requests.phase) == {"warmup", "measure"}
     alone = summarise(requests, events, concurrency=3)
-    assert alone.pop("client")["lag_s"] == run.summary["client"]["lag_s"]
-    assert {name: run.summary[name] for name in alone} == alone
+    assert alone.client.lag_s == run.summary.client.lag_s
+    computed = alone.model_fields_set - {"client"}
+    assert run.summary.model_dump(include=computed) == alone.model_dump(include=computed)
     sweep = run.requests[run.requests.phase.str.startswith("sweep")]
-    [inference] = [span for span in run.summary["telemetry"]["phases"] if span["phase"] == PHASE_INFERENCE]
-    assert inference["end_ns"] <= sweep.sent_ns.min()
-    assert requests.done_ns.max() <= inference["end_ns"]
+    [inference] = [span for span in run.summary.telemetry.phases if span.phase == PHASE_INFERENCE]
+    assert inference.end_ns <= sweep.sent_ns.min()
+    assert requests.done_ns.max() <= inference.end_ns
     assert run.requests.prompt_id.is_unique  # distinct prompts stay distinct over all levels
-    assert run.manifest["parameters"]["sweep"] == list(LEVELS)
+    assert run.manifest.parameters["sweep"] == list(LEVELS)
     requests_in_flight(run.requests, run.manifest)  # of the load alone
 
 
 def test_levels_are_no_warm_up(run) -> None:
     for requests, fires in ((run.requests, False), (run.requests[run.requests.phase != "warmup"], True)):
-        found = {finding.rule for finding in check_run(run.summary, requests, {})}
+        found = {finding.rule for finding in check_run(run.summary, requests, Manifest())}
         assert ("no-warmup" in found) is fires
 
 
@@ -89,17 +91,17 @@ def test_the_block_has_a_line_a_level(run) -> None:
     [table] = [part for part in text.split("\n\n") if part.startswith("Sweep")]
     lines = [line.split() for line in table.splitlines() if line.strip()[:1].isdigit()]
     assert [line[0] for line in lines] == ["1", "2", "5"]
-    assert lines[0][3] == f"{run.summary['sweep'][0]['output_tok_s']:.1f}"
-    assert "Sweep" not in result_block({**run.summary, "sweep": []}, title_line="t")
+    assert lines[0][3] == f"{run.summary.sweep[0].output_tok_s:.1f}"
+    assert "Sweep" not in result_block(run.summary.model_copy(update={"sweep": []}), title_line="t")
 
 
 def test_it_is_drawn_with_the_published_point_on_the_same_axes(run) -> None:
-    figure = throughput_against_latency(run.summary["sweep"], run.manifest, PUBLISHED)
+    figure = throughput_against_latency(run.summary.sweep, run.manifest, PUBLISHED)
     latency, tpot, ttft = figure.axes
     for axes, name, scale in ((latency, "done_s", 1), (tpot, "tpot_s", 1e3), (ttft, "ttft_s", 1)):
         [curve] = [line for line in axes.get_lines() if line.get_label() == "p50"]
-        assert list(curve.get_xdata()) == [row["output_tok_s"] for row in run.summary["sweep"]]
-        assert list(curve.get_ydata()) == [row[name]["p50"] * scale for row in run.summary["sweep"]]
+        assert list(curve.get_xdata()) == [row.output_tok_s for row in run.summary.sweep]
+        assert list(curve.get_ydata()) == [row.times(name).p50 * scale for row in run.summary.sweep]
         texts = [text.get_text().removesuffix(" !") for text in axes.texts]
         assert texts[: len(LEVELS)] == [str(level) for level in LEVELS]
     [star] = [line for line in latency.get_lines() if line.get_marker() == "*"]
@@ -114,18 +116,19 @@ def test_it_is_drawn_with_the_published_point_on_the_same_axes(run) -> None:
 @pytest.mark.filterwarnings("error")
 def test_a_time_of_0_stands_at_the_foot_in_words(run) -> None:
     """Where most of a level's tokens came in one read; a logarithmic axis has no place for it."""
-    first, *others = run.summary["sweep"]
-    hidden = {**first, "tpot_s": {**first["tpot_s"], "p50": 0.0, "p50_interval": [0.0, 0.004]}}
+    first, *others = run.summary.sweep
+    at_zero = first.tpot_s.model_copy(update={"p50": 0.0, "p50_interval": (0.0, 0.004)})
+    hidden = first.model_copy(update={"tpot_s": at_zero})
     figure = throughput_against_latency([hidden, *others], run.manifest)
     tpot = figure.axes[1]
     [curve] = [line for line in tpot.get_lines() if line.get_label() == "p50"]
-    assert list(curve.get_xdata()) == [row["output_tok_s"] for row in others]
+    assert list(curve.get_xdata()) == [row.output_tok_s for row in others]
     assert f"{LEVELS[0]}: p50 0" in [text.get_text() for text in tpot.texts]
     assert tpot.get_ylim()[0] > 0
 
 
 def test_no_sweep_and_one_without_a_rate_are_said(run) -> None:
-    for rows, words in (([], NO_SWEEP), ([{**run.summary["sweep"][0], "output_tok_s": None}], NO_RATE)):
+    for rows, words in (([], NO_SWEEP), ([run.summary.sweep[0].model_copy(update={"output_tok_s": None})], NO_RATE)):
         figure = throughput_against_latency(rows, run.manifest)
         assert words in [text.get_text() for text in figure.axes[0].texts]
 
@@ -152,13 +155,13 @@ def test_a_server_that_goes_in_the_sweep_leaves_the_load_and_the_levels_before(t
         asyncio.run(until_it_goes())
     [path] = (tmp_path / "runs").iterdir()
     run = Run.load(path)
-    assert run.manifest["status"] == "incomplete"
-    assert (run.summary["requests"], run.summary["completed"]) == (4, 4)
-    first, second = run.summary["sweep"]
-    assert (first["concurrency"], first["completed"]) == (1, MIN_LEVEL_REQUESTS)
-    assert second["requests"] == second["completed"] + second["failed"] == MIN_LEVEL_REQUESTS
-    assert second["failed"] > 0
-    json.dumps(run.summary, allow_nan=False)
+    assert run.manifest.status == "incomplete"
+    assert (run.summary.requests, run.summary.completed) == (4, 4)
+    first, second = run.summary.sweep
+    assert (first.concurrency, first.completed) == (1, MIN_LEVEL_REQUESTS)
+    assert second.requests == second.completed + second.failed == MIN_LEVEL_REQUESTS
+    assert second.failed > 0
+    json.dumps(run.summary.model_dump(), allow_nan=False)
 
 
 def test_a_plan_says_its_levels() -> None:

@@ -25,7 +25,7 @@ from gptoss_bench.claims.verdict_words import VERDICTS
 from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
 from gptoss_bench.figures.style import new_figure
-from gptoss_bench.runs.catalogue import latest_runs
+from gptoss_bench.runs.evidence import latest_runs
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.site.build import build_site, with_evidence
 from gptoss_bench.site.notebook_cells import figure_description, read_notebook
@@ -132,7 +132,7 @@ def test_claim_and_evidence_link_to_each_other(pages):
 
 
 def test_the_appendix_links_the_files_of_the_run_folders(site, pages):
-    for run_id in Run.load(paths.RUNS / PUBLISHED).summary["runs"]:
+    for run_id in Run.load(paths.RUNS / PUBLISHED).summary.runs:
         folder, run = site / "tables" / run_id, Run.load(paths.RUNS / run_id)
         assert (folder / "manifest.json").read_bytes() == (run.path / "manifest.json").read_bytes()
         assert not (folder / "raw.parquet").exists()
@@ -355,7 +355,7 @@ def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path)
 
 
 def test_a_run_without_a_notebook_and_a_folder_without_verdicts_give_one_line(tmp_path, folder, capsys):
-    run = folder.finish({})
+    run = folder.finish()
     results = str(run.path.parents[1])
     assert main(["site", "--results", results, "--out", str(tmp_path / "site")]) == 2
     assert "make run" in capsys.readouterr().err
@@ -370,7 +370,7 @@ def test_a_run_without_a_notebook_and_a_folder_without_verdicts_give_one_line(tm
 
 
 def test_two_runs_of_one_scenario_get_a_page_each_and_one_that_was_interrupted_is_marked(tmp_path):
-    [scenario] = [run for run in latest_runs(paths.RESULTS, Run.load(paths.RUNS / PUBLISHED).summary["runs"])
+    [scenario] = [run for run in latest_runs(paths.RESULTS, Run.load(paths.RUNS / PUBLISHED).summary.runs)
                   if run.scenario == "transformers-bf16"]  # fmt: skip
     twin = tmp_path / "runs" / "20260101T000000Z-transformers-bf16-000000"
     shutil.copytree(scenario.path, twin)

@@ -9,7 +9,9 @@ import published
 from gptoss_bench import paths
 from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
+from gptoss_bench.runs.finding import Finding
 from gptoss_bench.runs.folder import Run, RunFolder
+from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.site.render import markdown_cell
 from gptoss_bench.site.report import HourlyPrice, make_report, report_on, usd_per_mtok
@@ -18,7 +20,7 @@ from site_pages import Page, browse, console, needs_browser
 from streams import chat, trace
 
 PUBLISHED = published.VERDICTS
-RUNS = [Run.load(paths.RUNS / run_id) for run_id in Run.load(paths.RUNS / PUBLISHED).summary["runs"]]
+RUNS = [Run.load(paths.RUNS / run_id) for run_id in Run.load(paths.RUNS / PUBLISHED).summary.runs]
 SECTIONS = [
     "Result block",
     "Error bar",
@@ -26,21 +28,24 @@ SECTIONS = [
     "Verdicts decided by this run",
     "Cost and energy",
 ]
-MANIFEST = {
-    "run_id": "20260101T000000Z-load-000000",
-    "status": "complete",
-    "reason": None,
-    "label": None,
-    "start_utc": "2026-01-01T00:00:00+00:00",
-    "end_utc": "2026-01-01T00:01:00+00:00",
-    "code": {"version": "0.1.0", "commit": "abc", "dirty": True},
-    "machine": {"cpu": "a CPU", "cores": 2},
-    "endpoint": {"model": "m", "engine": "e"},
-}
+MANIFEST = Manifest.model_validate(
+    {
+        "run_id": "20260101T000000Z-load-000000",
+        "status": "complete",
+        "reason": None,
+        "labels": [],
+        "start_utc": "2026-01-01T00:00:00+00:00",
+        "end_utc": "2026-01-01T00:01:00+00:00",
+        "code": {"version": "0.1.0", "commit": "abc", "dirty": True},
+        "machine": {"cpu": "a CPU", "cores": 2},
+        "endpoint": {"model": "m", "engine": "e"},
+    }
+)
 
 
 def summary(**more):
-    return summarise(*derive_tables([chat(40, 10, 6, n, sent_ms=101.0 * n) for n in range(20)]), concurrency=1) | more
+    requests, events = derive_tables([chat(40, 10, 6, n, sent_ms=101.0 * n) for n in range(20)])
+    return summarise(requests, events, concurrency=1).model_copy(update=more)
 
 
 def written(*given) -> str:
@@ -57,8 +62,8 @@ def test_the_page_of_each_published_run_has_every_section(run):
     assert re.findall(r"^## (.+)$", page, re.MULTILINE) == SECTIONS
     assert all(section(page, name) for name in SECTIONS)
     assert not re.search(r"\b(nan|None)\b", page)
-    if run.manifest["label"]:
-        assert f"**{run.manifest['label']}**" in page
+    if run.manifest.labels:
+        assert f"**{', '.join(run.manifest.labels)}**" in page
     for verdict in verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts")):
         if verdict.run_id == run.run_id:
             assert f"| {verdict.claim_id.partition('-')[0]} | {verdict.says} |" in page
@@ -67,10 +72,12 @@ def test_the_page_of_each_published_run_has_every_section(run):
 def test_a_price_becomes_the_cost_of_a_million_tokens():
     assert usd_per_mtok(HourlyPrice(3.6, "2026-01-01"), 1000.0) == pytest.approx(1.0)
     assert usd_per_mtok(HourlyPrice(3.6, "2026-01-01"), None) is None
-    rate = summary()["output_tok_s_total"]
+    rate = summary().output_tok_s_total
     cost = section(written(MANIFEST, summary(), [], [], HourlyPrice(3.6, "2026-01-01")), "Cost and energy")
     assert f"{1000 / rate:.3g} USD at 3.6 USD per hour on 2026-01-01" in cost
-    tiny = written(MANIFEST | {"label": "TINY MODEL"}, summary(), [], [], HourlyPrice(3.6, "2026-01-01"))
+    tiny = written(
+        MANIFEST.model_copy(update={"labels": ["TINY MODEL"]}), summary(), [], [], HourlyPrice(3.6, "2026-01-01")
+    )
     assert f"TINY MODEL: {1000 / rate:.3g} USD" in tiny
     failed = summarise(
         *derive_tables([trace([], 0, sent_ns=None, status=None, ending="connect", error="no")]), concurrency=1
@@ -93,7 +100,7 @@ def test_a_run_that_was_not_linted_is_not_called_clean():
 
 def test_a_cell_of_a_table_stays_one_cell():
     assert markdown_cell("x|y\n<two>") == r"x\|y &lt;two>"
-    finding = {"rule": "a-rule", "severity": "note", "evidence": "x|y", "advice": "one\n<two>"}
+    finding = Finding("a-rule", "note", "x|y", "one\n<two>")
     report = make_report(MANIFEST, summary(), [finding], [])
     assert r"| **note** | a-rule | x\|y | one &lt;two> |" in report.markdown().splitlines()
     assert "<td>x|y</td>" in report.html()

@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.summary import HistogramTimes, ServerMetrics
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.agreement import FIRST_EVENT, agreement_table, client_server_agreement
 from gptoss_client.plan import LoadPlan
@@ -19,15 +20,16 @@ REPLIES = [chat(10, 20, 3, n, sent_ms=60.0 * n) for n in range(4)]  # first even
 
 def rows(traces, window=None):
     requests, _ = derive_tables(traces)
-    return {(row["quantity"], row["statistic"]): row for row in client_server_agreement(requests, window)}
+    return {(row.quantity, row.statistic): row for row in client_server_agreement(requests, window)}
 
 
 def histogram(mean, *bounds, n=4):
-    return {"n": n, "mean": mean, **{name: list(bounds) for name in ("p50", "p90", "p99")}}
+    return HistogramTimes(n=n, mean=mean, p50=bounds, p90=bounds, p99=bounds)
 
 
-def window(**times):
-    return {"source": "vllm", "times": times, "counts": {}, "names": dict.fromkeys(times, "vllm:of_that_version")}
+def window(counts=(), **times):
+    names = dict.fromkeys(times, "vllm:of_that_version")
+    return ServerMetrics(source="vllm", times=times, counts=dict(counts), names=names)
 
 
 @pytest.mark.parametrize(
@@ -42,47 +44,47 @@ def window(**times):
 )
 def test_a_first_token_is_held_to_the_servers_span_and_the_stated_error(mean, bounds, of_mean, of_bucket):
     found = rows(REPLIES, window(ttft_s=histogram(mean, *bounds)))
-    assert found[FIRST_EVENT, "mean"]["client"] == pytest.approx(0.010)
-    assert found[FIRST_EVENT, "mean"]["agrees"] is of_mean
-    assert found[FIRST_EVENT, "p50"]["agrees"] is of_bucket
-    assert found[FIRST_EVENT, "p50"]["error"] >= 0.005
+    assert found[FIRST_EVENT, "mean"].client == pytest.approx(0.010)
+    assert found[FIRST_EVENT, "mean"].agrees is of_mean
+    assert found[FIRST_EVENT, "p50"].agrees is of_bucket
+    assert found[FIRST_EVENT, "p50"].error >= 0.005
 
 
 def test_what_counted_other_requests_is_not_judged():
     found = rows(REPLIES, window(ttft_s=histogram(0.5, 0.5, 1.0, n=9)))
-    assert {row["agrees"] for row in found.values()} == {None}
-    assert found[FIRST_EVENT, "mean"]["apart"] == pytest.approx(-0.490)
+    assert {row.agrees for row in found.values()} == {None}
+    assert found[FIRST_EVENT, "mean"].apart == pytest.approx(-0.490)
 
 
 def test_decode_and_tokens_by_the_servers_definition():
     found = rows(REPLIES, window(decode_s=histogram(0.041, 0.04, 0.06), tpot_s=histogram(0.0205, 0.01, 0.025)))
-    assert found["decode: first event to end", "mean"]["client"] == pytest.approx(0.041)
-    assert found["decode / (tokens - 1)", "mean"]["client"] == pytest.approx(0.0205)
-    assert all(row["agrees"] for row in found.values())
+    assert found["decode: first event to end", "mean"].client == pytest.approx(0.041)
+    assert found["decode / (tokens - 1)", "mean"].client == pytest.approx(0.0205)
+    assert all(row.agrees for row in found.values())
 
 
 def test_the_gap_between_tokens_is_judged_where_every_step_brought_one():
     """In vLLM 0.10 this histogram is all that tells of decoding, under its older name."""
-    one = {"n": 8, "mean": 0.0205, "p50": [0.01, 0.025], "p90": [0.01, 0.025], "p99": [0.01, 0.025]}
+    one = histogram(0.0205, 0.01, 0.025, n=8)
     found = rows(REPLIES, window(itl_s=one))["gap between tokens", "mean"]
-    assert (found["client"], found["client_n"], found["agrees"]) == (pytest.approx(0.0205), 8, True)
-    assert rows(REPLIES, window(itl_s=one | {"n": 5}))["gap between tokens", "mean"]["agrees"] is None
+    assert (found.client, found.client_n, found.agrees) == (pytest.approx(0.0205), 8, True)
+    assert rows(REPLIES, window(itl_s=one.model_copy(update={"n": 5})))["gap between tokens", "mean"].agrees is None
 
 
 def test_counters_have_no_error():
     counts = {"requests": 4.0, "prompt_tokens": 88.0 * 4, "generation_tokens": 12.0}
-    found = rows(REPLIES, window() | {"counts": counts})
-    assert {row["agrees"] for row in found.values()} == {True}
-    found = rows(REPLIES, window() | {"counts": counts | {"generation_tokens": 13.0}})
-    assert found["output tokens", "sum"]["agrees"] is False
+    found = rows(REPLIES, window(counts))
+    assert {row.agrees for row in found.values()} == {True}
+    found = rows(REPLIES, window(counts | {"generation_tokens": 13.0}))
+    assert found["output tokens", "sum"].agrees is False
     cut = trace([(10, answer())], 9, sent_ms=300, ending="cut")
-    assert rows([*REPLIES, cut], window() | {"counts": counts})["output tokens", "sum"]["agrees"] is None
+    assert rows([*REPLIES, cut], window(counts))["output tokens", "sum"].agrees is None
 
 
 def test_llama_cpp_counts_cached_prompt_tokens_apart():
     counts = {"prompt_tokens": 52.0, "prompt_tokens_cached": 300.0, "generation_tokens": 12.0}
-    found = rows(REPLIES, {"source": "llama.cpp", "times": {}, "counts": counts, "names": {}})
-    assert found["prompt tokens", "sum"]["agrees"] is True
+    found = rows(REPLIES, ServerMetrics(source="llama.cpp", counts=counts))
+    assert found["prompt tokens", "sum"].agrees is True
 
 
 def timed(n, eval_ms):
@@ -94,13 +96,13 @@ def timed(n, eval_ms):
 @pytest.mark.parametrize(("eval_ms", "agrees"), [(100.0, True), (98.0, True), (80.0, False), (130.0, False)])
 def test_timings_that_came_with_the_responses_are_held_request_against_request(eval_ms, agrees):
     found = rows([timed(n, eval_ms) for n in range(5)])["decode: first event to end", "p50"]
-    assert (found["server_low"], found["client_n"]) == (eval_ms / 1e3, 5)
-    assert found["agrees"] is agrees
+    assert (found.server_low, found.client_n) == (eval_ms / 1e3, 5)
+    assert found.agrees is agrees
 
 
 def test_where_the_server_tells_nothing_there_is_no_row_and_the_table_keeps_its_columns():
     assert rows(REPLIES) == {}
-    assert rows(REPLIES, {"words": "it has no /metrics (HTTP 404)"}) == {}
+    assert rows(REPLIES, ServerMetrics(words="it has no /metrics (HTTP 404)")) == {}
     assert rows([]) == {}
     assert list(agreement_table([]).columns)[:2] == ["quantity", "statistic"]
 
@@ -144,12 +146,12 @@ async def measured(kept, results, **documents):
 def test_a_real_server_that_tells_the_truth_is_confirmed(tmp_path):
     kept = Kept(lie=1.0)
     run, rules = asyncio.run(measured(kept, tmp_path, **{"/metrics": kept.text}))
-    found = {(row["quantity"], row["statistic"]): row for row in run.summary["agreement"]}
-    assert run.summary["server_metrics"]["times"]["ttft_s"]["n"] == 12  # the warm-up is not in it
-    assert found["output tokens", "sum"]["server_low"] == 24
-    assert {found[name, "sum"]["agrees"] for name in ("requests", "prompt tokens", "output tokens")} == {True}
+    found = {(row.quantity, row.statistic): row for row in run.summary.agreement}
+    assert run.summary.server_metrics.times["ttft_s"].n == 12  # the warm-up is not in it
+    assert found["output tokens", "sum"].server_low == 24
+    assert {found[name, "sum"].agrees for name in ("requests", "prompt tokens", "output tokens")} == {True}
     first = found[FIRST_EVENT, "mean"]
-    assert first["client"] >= first["server_low"] - 0.001  # how much later depends on who else wants the cores
+    assert first.client >= first.server_low - 0.001  # how much later depends on who else wants the cores
     assert "server-shared" not in rules
 
 
@@ -157,7 +159,7 @@ def test_a_server_that_lies_about_its_first_token_is_named(tmp_path):
     kept = Kept(lie=0.25)
     run, rules = asyncio.run(measured(kept, tmp_path, **{"/metrics": kept.text}))
     assert "server-and-client-disagree" in rules
-    assert next(row for row in run.summary["agreement"] if row["quantity"] == FIRST_EVENT)["agrees"] is False
+    assert next(row for row in run.summary.agreement if row.quantity == FIRST_EVENT).agrees is False
 
 
 @pytest.mark.parametrize(
@@ -170,6 +172,6 @@ def test_a_server_that_lies_about_its_first_token_is_named(tmp_path):
 )
 def test_metrics_that_are_absent_or_renamed_are_reported_and_the_run_is_whole(tmp_path, documents, words):
     run, _ = asyncio.run(measured(Kept(lie=1.0), tmp_path, **documents))
-    assert run.manifest["status"] == "complete"
-    assert words in run.summary["server_metrics"]["words"]
-    assert run.summary["agreement"] == []
+    assert run.manifest.status == "complete"
+    assert words in run.summary.server_metrics.words
+    assert run.summary.agreement == []

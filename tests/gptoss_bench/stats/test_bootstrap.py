@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from gptoss_bench.claims.model import RunRecord
 from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.summary import LoadSummary, TailIntervals
 from gptoss_bench.stats import bootstrap
 from gptoss_bench.stats.bootstrap import (
     bootstrap_interval,
@@ -23,7 +25,7 @@ from streams import chat
 NAMES = ("request_s", "output_tok_s_total", "wall_s")
 
 
-def one_slot(lengths: list[int]) -> tuple[dict, pd.DataFrame]:
+def one_slot(lengths: list[int]) -> tuple[LoadSummary, pd.DataFrame]:
     """Requests of so many tokens, 10 ms each, one after the other."""
     sent = np.cumsum([0, *(20 + 10 * length for length in lengths)])
     traces = [chat(10, 10, length, n, sent_ms=float(sent[n])) for n, length in enumerate(lengths)]
@@ -37,36 +39,37 @@ def test_an_interval_holds_what_it_is_of(lengths: list[int]) -> None:
     summary, requests = one_slot(lengths)
     found = run_intervals(summary, requests)
     for name in NAMES:
-        low, high = found[name]
-        assert low <= summary[name] * (1 + 1e-9) and summary[name] <= high * (1 + 1e-9)
+        low, high = getattr(found, name)
+        assert low <= summary.rate(name) * (1 + 1e-9) and summary.rate(name) <= high * (1 + 1e-9)
     assert found == run_intervals(summary, requests)
-    assert found["wall_s"][0] * found["request_s"][1] == pytest.approx(len(lengths))
-    assert found["done_s"] == {"p90": None, "p99": None}, "its own tail does not tell it"
+    assert found.wall_s[0] * found.request_s[1] == pytest.approx(len(lengths))
+    assert found.done_s == TailIntervals(p90=None, p99=None), "its own tail does not tell it"
 
 
 def test_a_percentile_has_an_interval_where_it_is_resolved() -> None:
     summary, requests = one_slot([1 + n % 12 for n in range(120)])
     found = run_intervals(summary, requests)
-    low, high = found["done_s"]["p90"]
-    assert low <= summary["done_s"]["p90"] <= high
-    assert found["done_s"]["p99"] is None
+    low, high = found.done_s.p90
+    assert low <= summary.done_s.p90 <= high
+    assert found.done_s.p99 is None
 
 
 def test_fewer_than_ten_requests_tell_no_interval() -> None:
     found = run_intervals(*one_slot([3] * 9))
-    assert [found[name] for name in NAMES] == [None, None, None]
+    assert [getattr(found, name) for name in NAMES] == [None, None, None]
     nothing = derive_tables([])
-    assert run_intervals(summarise(*nothing, concurrency=1), nothing[0])["request_s"] is None
+    assert run_intervals(summarise(*nothing, concurrency=1), nothing[0]).request_s is None
 
 
 def test_a_rate_is_as_sure_as_the_requests_are_many() -> None:
-    few, many = (run_intervals(*one_slot([1 + n % 12 for n in range(count)]))["request_s"] for count in (12, 120))
+    few, many = (run_intervals(*one_slot([1 + n % 12 for n in range(count)])).request_s for count in (12, 120))
     assert (many[1] - many[0]) / many[0] < 0.6 * (few[1] - few[0]) / few[0]
 
 
 def test_every_figure_is_decided_by_an_interval_of_the_same_quantity() -> None:
     summary, requests = one_slot([1 + n % 12 for n in range(1000)])
-    run = RunRecord("r", "vllm-h100", {}, {**summary, "intervals": run_intervals(summary, requests)})
+    summary.intervals = run_intervals(summary, requests)
+    run = RunRecord("r", "vllm-h100", Manifest(), summary)
     decided = [claim for claim in load_claims() if claim.decider == "measured" and claim.arguments.interval]
     assert len(decided) == 11
     for claim in decided:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from folders import TESTS
 from gptoss_bench import paths
 from gptoss_bench.cli.main import main
+from gptoss_bench.runs.summary import Distribution, LoadSummary
 from gptoss_bench.stats.comparison import (
     ComparedResult,
     Difference,
@@ -36,9 +37,9 @@ def side(seed: int, scale: float = 1.0, count: int = 400, noise: float = 0.1, ga
     requests = pd.DataFrame({"request_id": np.arange(count), "phase": "measure", "outcome": "completed"})
     requests = requests.assign(ttft_s=ttft_s, ttfa_s=np.nan, done_s=done_s, tpot_s=itl_s.mean(axis=1))
     events = pd.DataFrame({"request_id": np.repeat(np.arange(count), gaps), "phase": "measure", "itl_s": itl_s.ravel()})
-    times = {name: {"p50": requests[name].median()} for name in ("ttft_s", "done_s", "tpot_s")}
-    rate = {"output_tok_s_total": count * (1 + gaps) / done_s.sum()}
-    summary = {**times, "ttfa_s": {"p50": None}, "itl_s": {"p50": events["itl_s"].median()}, **rate}
+    times = {name: Distribution(p50=requests[name].median()) for name in ("ttft_s", "done_s", "tpot_s")}
+    itl_s = Distribution(p50=events["itl_s"].median())
+    summary = LoadSummary(**times, itl_s=itl_s, output_tok_s_total=count * (1 + gaps) / done_s.sum())
     return ComparedResult(summary, requests.assign(completion_tokens=1 + gaps), events)
 
 
@@ -116,7 +117,7 @@ def test_two_samples_of_one_distribution_differ_as_seldom_as_an_interval_of_95_p
 def test_the_rate_of_unchanged_requests_is_the_rate_that_was_measured() -> None:
     first, second = side(1), side(2, 1.1)
     rate = named(compare_results(first, second), "output_tok_s_total")
-    assert rate.change == pytest.approx(second.summary["output_tok_s_total"] / first.summary["output_tok_s_total"] - 1)
+    assert rate.change == pytest.approx(second.summary.output_tok_s_total / first.summary.output_tok_s_total - 1)
     assert rate.interval is not None
     assert rate.interval[0] < rate.change < rate.interval[1]
 

@@ -3,13 +3,14 @@
 import pytest
 
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.stats.goodput import Slo, wilson_interval
+from gptoss_bench.runs.summary import LoadSummary, Slo
+from gptoss_bench.stats.goodput import wilson_interval
 from gptoss_bench.stats.summary import summarise
 from gptoss_client import Trace
 from streams import DONE, answer, chat, counted, finish, trace
 
 
-def load(traces: list[Trace], concurrency: int, slo: Slo | None = None) -> dict:
+def load(traces: list[Trace], concurrency: int, slo: Slo | None = None) -> LoadSummary:
     return summarise(*derive_tables(traces), concurrency=concurrency, slo=slo)
 
 
@@ -25,18 +26,18 @@ def test_goodput_counts_what_met_every_limit() -> None:
     stopped = trace([], 5, sent_ns=None, status=None, ending="cancelled")
     traces = [good, slow_first, slow_gaps, failed, truncated, stopped, answered(6, 10, 5)]
     summary = load(traces, 1, slo=Slo(ttft_s=0.020, tpot_s=0.010))
-    assert summary["goodput_share"] == pytest.approx(2 / 6)
-    assert summary["goodput_share_interval"] == pytest.approx(wilson_interval(2, 6))
-    window_s = summary["steady_window_s"]
+    assert summary.goodput_share == pytest.approx(2 / 6)
+    assert summary.goodput_share_interval == pytest.approx(wilson_interval(2, 6))
+    window_s = summary.steady_window_s
     assert window_s == pytest.approx(0.360 + 0.025 - 0.010)
-    assert summary["goodput_request_s"] == pytest.approx(2 / window_s)
-    assert load(traces, 1)["goodput_share"] is None
+    assert summary.goodput_request_s == pytest.approx(2 / window_s)
+    assert load(traces, 1).goodput_share is None
 
 
 def test_goodput_is_unknown_where_its_limit_cannot_be_checked() -> None:
     unreported = [trace([(10, answer()), (40, answer()), (50, DONE)], n, sent_ms=60.0 * n) for n in range(3)]
-    assert load(unreported, 1, slo=Slo(tpot_s=0.1))["goodput_share"] is None
-    assert load(unreported, 1, slo=Slo(e2e_s=0.1))["goodput_share"] == 1.0
+    assert load(unreported, 1, slo=Slo(tpot_s=0.1)).goodput_share is None
+    assert load(unreported, 1, slo=Slo(e2e_s=0.1)).goodput_share == 1.0
 
 
 def test_wilson_intervals_of_the_textbook() -> None:

@@ -35,7 +35,7 @@ def test_the_steady_window_starts_with_the_first_slot_that_got_a_token() -> None
 )
 def test_no_steady_window(traces: list[Trace], concurrency: int) -> None:
     assert steady_window(*derive_tables(traces), concurrency=concurrency) is None
-    assert summarise(*derive_tables(traces), concurrency=concurrency)["output_tok_s"] is None
+    assert summarise(*derive_tables(traces), concurrency=concurrency).output_tok_s is None
 
 
 def test_a_window_of_one_slot_leaves_out_its_first_wait_only() -> None:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from gptoss_bench import paths
 from gptoss_bench.cli.main import main
 from gptoss_bench.runs.folder import Run
+from gptoss_bench.runs.summary import Distribution, LoadSummary
 from gptoss_bench.stats.trials import drift_p, intervals_within, trial_spread, trial_spreads, trials_text
 
 VALUES = st.lists(st.floats(1, 1000), min_size=5, max_size=12)
 
 
-def reported(rate: float, ttft_s: float | None = 0.1) -> dict[str, Any]:
-    return {"output_tok_s_total": rate, "ttft_s": {"p50": ttft_s}, "tpot_s": {"p50": 0.01}}
+def reported(rate: float, ttft_s: float | None = 0.1) -> LoadSummary:
+    return LoadSummary(output_tok_s_total=rate, ttft_s=Distribution(p50=ttft_s), tpot_s=Distribution(p50=0.01))
 
 
 @pytest.mark.parametrize("n", [5, 6])
@@ -106,7 +107,7 @@ def test_a_load_repeats_itself_until_it_is_known_or_the_budget_is_spent(
     load = ["load", "--url", reference, "--model", "reference", "-n", "4", "-c", "2", "--results", str(tmp_path)]
     assert main([*load, "--until", until, "--max-trials", "6"]) == 0
     found = [Run.load(folder) for folder in (tmp_path / "runs").iterdir()]
-    assert [run.summary["completed"] for run in found] == [4] * runs
+    assert [run.summary.completed for run in found] == [4] * runs
     reported = capsys.readouterr().out
     assert f"over {runs} trials" in reported
     assert ("NOT WITHIN" in reported) is (runs == 6)

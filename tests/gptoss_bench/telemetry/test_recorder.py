@@ -254,14 +254,14 @@ async def whole_run(results: Path) -> Run:
 def test_a_run_with_telemetry_is_whole_and_its_figures_are_drawn(tmp_path, plays):
     plays("full")
     run = asyncio.run(whole_run(tmp_path))
-    assert run.manifest["status"] == "complete"
+    assert run.manifest.status == "complete"
     assert set(run.requests["outcome"]) == {"completed"}
     assert not (run.path / FILE).exists()
     tables = {name: run.table(name) for name in ("gpu", "host", "server")}
     phases_seen = set(tables["gpu"]["phase"])
     assert PHASE_AFTER in phases_seen and PHASE_BEFORE not in phases_seen  # it was attached to
-    assert run.summary["telemetry"]["words"] is None
-    assert run.summary["energy_j_per_tok"] == run.summary["telemetry"]["energy_j"] / 36  # three tokens each
+    assert run.summary.telemetry.words is None
+    assert run.summary.energy_j_per_tok == run.summary.telemetry.energy_j / 36  # three tokens each
     figure = machine_timeline(tables, run.summary, run.manifest)
     assert any(PHASE_INFERENCE in text.get_text() for axes in figure.axes for text in axes.texts)
     client_against_server(run.summary, run.manifest)
@@ -271,7 +271,7 @@ def test_without_a_gpu_the_same_code_says_so_in_the_figure(tmp_path, plays):
     plays("none")
     run = asyncio.run(whole_run(tmp_path))
     assert run.table("gpu").empty
-    assert (run.summary["energy_j_per_tok"], run.summary["power_w"]) == (None, None)
+    assert (run.summary.energy_j_per_tok, run.summary.power_w) == (None, None)
     tables = {name: run.table(name) for name in ("gpu", "host")}
     figure = machine_timeline(tables, run.summary, run.manifest)
     assert any("no GPU" in text.get_text() for axes in figure.axes for text in axes.texts)
@@ -287,7 +287,7 @@ def test_no_sampler_is_left_when_the_engine_cannot_be_had(tmp_path, monkeypatch)
     with pytest.raises(Exception, match="vllm is not on PATH"):
         asyncio.run(run())
     [folder] = (tmp_path / "runs").iterdir()
-    assert Run.load(folder).manifest["status"] == "incomplete"
+    assert Run.load(folder).manifest.status == "incomplete"
     assert not (folder / FILE).exists()
     started = [path for path in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in safely(path)]
     assert started == []

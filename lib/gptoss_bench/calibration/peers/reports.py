@@ -71,7 +71,7 @@ def _kit(runs: Path) -> PeerReport:
         requests=requests[["request_id", "ttft_s"]],
         streams=stream_numbers(run.traces()),
         events=events[EVENT_COLUMNS],
-        loading_cpu_s=run.summary["client"]["cpu_s"],
+        loading_cpu_s=run.load_summary.client.cpu_s,
     )
 
 

@@ -205,8 +205,8 @@ def write_peer_bench(
         absent=dict(absent),
         versions=versions,
         loads=list(loads),
-        code=CodeVersion(**code_version()),
-        machine=Machine(**machine_facts()),
+        code=code_version(),
+        machine=machine_facts(),
         packages=package_versions(),
     )
     with writing(path, "free space"):

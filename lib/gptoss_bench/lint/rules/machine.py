@@ -1,10 +1,8 @@
 """Rules on the machine and the server beside the load: GPU and CPU telemetry, and server metrics."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import SingleResultRule, rule
+from gptoss_bench.runs import AgreementRow, GpuTelemetry, HostPhase
 from gptoss_bench.stats import FIRST_EVENT, measured_rows, server_range_text
 from gptoss_bench.telemetry import PHASE_INFERENCE
 
@@ -22,7 +20,7 @@ BUSY_SHARE = 0.90
 )
 def _gpu_lost(result: Result) -> str | None:
     gpu = _gpu(result)
-    return gpu.get("words") or None if gpu.get("devices") else None
+    return gpu.words or None if gpu.devices else None
 
 
 @rule(
@@ -34,18 +32,18 @@ def _gpu_lost(result: Result) -> str | None:
 )
 def _server_and_client_disagree(result: Result) -> str | None:
     """Show times to the first token first: they matter most."""
-    apart = [row for row in result.summary.get("agreement", []) if row["agrees"] is False]
+    apart = [row for row in result.summary.agreement if row.agrees is False]
     if not apart:
         return None
-    shown = ([row for row in apart if row["quantity"] == FIRST_EVENT] or apart)[:2]
+    shown = ([row for row in apart if row.quantity == FIRST_EVENT] or apart)[:2]
     more = f"; {len(apart) - len(shown)} more rows" if len(apart) > len(shown) else ""
     return "; ".join(_agreement_text(row) for row in shown) + more
 
 
-def _agreement_text(row: Mapping[str, Any]) -> str:
-    unit = f" {row['unit']}" if row["unit"] else ""
-    client, server = f"{row['client']:.4g}{unit}", f"{server_range_text(row)}{unit}"
-    return f"{row['quantity']}, {row['statistic']}: {client} by the client, {server} by the server"
+def _agreement_text(row: AgreementRow) -> str:
+    unit = f" {row.unit}" if row.unit else ""
+    client, server = f"{row.client:.4g}{unit}", f"{server_range_text(row)}{unit}"
+    return f"{row.quantity}, {row.statistic}: {client} by the client, {server} by the server"
 
 
 @rule(
@@ -68,7 +66,7 @@ def _server_shared(result: Result) -> str | None:
     advice="cool it, or report the power limit and the clock with the result",
 )
 def _gpu_throttled(result: Result) -> str | None:
-    shares = _gpu(result).get("throttled_share") or {}
+    shares = _gpu(result).throttled_share or {}
     found = [f"{reason} in {share:.0%} of the samples" for reason, share in shares.items() if share > THROTTLED_SHARE]
     return f"the GPU was throttled: {', '.join(found)}" if found else None
 
@@ -80,7 +78,8 @@ def _gpu_throttled(result: Result) -> str | None:
     advice="stop them: they take memory and time from the engine",
 )
 def _gpu_shared(result: Result) -> str | None:
-    count = _gpu(result).get("by_phase", {}).get(PHASE_INFERENCE, {}).get("other_processes_max")
+    phase = _gpu(result).by_phase.get(PHASE_INFERENCE)
+    count = phase.other_processes_max if phase else None
     return f"{count:.0f} processes other than the engine used the GPU" if count else None
 
 
@@ -91,7 +90,7 @@ def _gpu_shared(result: Result) -> str | None:
     advice="the times include waits outside the engine: measure again, or on another machine",
 )
 def _cpu_stolen(result: Result) -> str | None:
-    share = _host(result).get("steal_share") or 0.0
+    share = _host(result).steal_share or 0.0
     return f"the hypervisor gave {share:.1%} of this machine's CPU time to others" if share > STEAL_SHARE else None
 
 
@@ -120,7 +119,7 @@ def _prompts_from_cache(result: Result) -> str | None:
     advice="client and engine compete for cores if both run here: the machine may be the limit",
 )
 def _cpu_full(result: Result) -> str | None:
-    share = _host(result).get("cpu_share") or 0.0
+    share = _host(result).cpu_share or 0.0
     return f"all cores of this machine were {share:.0%} busy" if share > BUSY_SHARE else None
 
 
@@ -131,8 +130,8 @@ def _cpu_full(result: Result) -> str | None:
     advice="only the client measured these figures: use a server with a metrics endpoint to confirm them",
 )
 def _no_server_metrics(result: Result) -> str | None:
-    why = (result.summary.get("server_metrics") or {}).get("words")
-    return f"the server reported no times: {why}" if why and not result.summary.get("agreement") else None
+    why = result.summary.server_metrics.words if result.summary.server_metrics else None
+    return f"the server reported no times: {why}" if why and not result.summary.agreement else None
 
 
 @rule(
@@ -142,21 +141,20 @@ def _no_server_metrics(result: Result) -> str | None:
     advice="check the machine before you quote this result",
 )
 def _no_machine_telemetry(result: Result) -> str | None:
-    why = (result.summary.get("telemetry") or {}).get("words")
+    why = result.summary.telemetry.words if result.summary.telemetry else None
     return f"GPU and host: {why}" if why else None
 
 
-def _gpu(result: Result) -> Mapping[str, Any]:
+def _gpu(result: Result) -> GpuTelemetry:
     """Return the telemetry of this machine's GPU, empty if the engine ran on another machine."""
-    telemetry = result.summary.get("telemetry") or {}
-    return (telemetry.get("gpu") or {}) if telemetry.get("engine_here", True) else {}
+    telemetry = result.summary.telemetry
+    return telemetry.gpu if telemetry is not None and telemetry.engine_here else GpuTelemetry()
 
 
-def _host(result: Result) -> Mapping[str, Any]:
+def _host(result: Result) -> HostPhase:
     """Return the telemetry of this machine's CPUs during the load."""
-    host = (result.summary.get("telemetry") or {}).get("host") or {}
-    phase: Mapping[str, Any] = host.get("by_phase", {}).get(PHASE_INFERENCE, {})
-    return phase
+    telemetry = result.summary.telemetry
+    return telemetry.host.by_phase.get(PHASE_INFERENCE, HostPhase()) if telemetry is not None else HostPhase()
 
 
 MACHINE_RULES: tuple[SingleResultRule, ...] = (

@@ -5,9 +5,11 @@ from statistics import median
 
 import pandas as pd
 
+from gptoss_bench.importers import ImportedSummary
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import SingleResultRule, rule
-from gptoss_bench.stats import client_bound_reasons, measured_rows, non_null
+from gptoss_bench.runs import number_at
+from gptoss_bench.stats import REPORTED_PERCENTILES, client_bound_reasons, measured_rows, non_null
 
 SAME_FRACTION = 0.005  # relative spread of TTFT / latency over requests below which TTFT was computed from latency
 SAME_FRACTION_OF_PERCENTILES = 0.01  # wider: percentiles of two lists come from slightly different requests
@@ -27,7 +29,7 @@ def _ttft_is_a_fraction_of_latency(result: Result) -> str | None:
     """Compare requests, or percentiles where the result has no single requests."""
     rows, summary = measured_rows(result.requests), result.summary
     if rows.empty:
-        pairs = [(summary["ttft_s"][at], summary["done_s"][at]) for at in ("p50", "p90", "p99")]
+        pairs = [(summary.ttft_s.at(at), summary.done_s.at(at)) for at in ("p50", "p90", "p99")]
         return fraction_of_percentiles([(ttft, latency) for ttft, latency in pairs if ttft is not None and latency])
     ratios = pd.Series(non_null(rows["ttft_s"] / rows["done_s"]))
     low, middle, high = ratios.quantile([0.1, 0.5, 0.9])
@@ -69,12 +71,13 @@ def _timestamps_out_of_order(result: Result) -> str | None:
 def _littles_law(result: Result) -> str | tuple[str, str] | None:
     """Compare the mean number in flight by timestamps with completions per second × mean latency, over the run."""
     rows, summary = measured_rows(result.requests), result.summary
-    if not summary["wall_s"] or not summary["completed"]:
+    mean_s = summary.done_s.mean
+    if not summary.wall_s or not summary.completed or summary.request_s is None or mean_s is None:
         return None
     if rows.empty:
         return _littles_law_of_reported(result)
-    in_flight = float((rows["done_ns"] - rows["sent_ns"]).sum()) / 1e9 / summary["wall_s"]
-    by_law = summary["request_s"] * summary["done_s"]["mean"]
+    in_flight = float((rows["done_ns"] - rows["sent_ns"]).sum()) / 1e9 / summary.wall_s
+    by_law = summary.request_s * mean_s
     if abs(in_flight - by_law) <= LITTLE_ERROR * in_flight:
         return None
     return f"{in_flight:.2f} requests in flight by their timestamps, {by_law:.2f} by rate × latency"
@@ -82,10 +85,11 @@ def _littles_law(result: Result) -> str | tuple[str, str] | None:
 
 def _littles_law_of_reported(result: Result) -> tuple[str, str] | None:
     """Without single requests, rate × mean latency can only be checked against the concurrency as an upper bound."""
-    mean_s, planned = result.summary["done_s"]["mean"], result.summary["concurrency_planned"]
-    if mean_s is None or planned is None:
+    summary = result.summary
+    mean_s, planned = summary.done_s.mean, summary.concurrency_planned
+    if mean_s is None or planned is None or summary.request_s is None:
         return None
-    in_flight = result.summary["request_s"] * mean_s
+    in_flight = summary.request_s * mean_s
     if in_flight <= (1 + LITTLE_ERROR) * planned:
         return None
     evidence = f"rate × mean latency is {in_flight:.2f}, with at most {planned} requests in flight"
@@ -100,10 +104,10 @@ def _littles_law_of_reported(result: Result) -> tuple[str, str] | None:
 )
 def _failures(result: Result) -> str | None:
     summary = result.summary
-    if summary["failed"] <= FAILURE_SHARE * summary["requests"]:
+    if summary.failed <= FAILURE_SHARE * summary.requests:
         return None
-    classes = ", ".join(f"{name} {count}" for name, count in summary["failures"].items())
-    return f"{summary['failed']} of {summary['requests']} requests failed: {classes}"
+    classes = ", ".join(f"{name} {count}" for name, count in summary.failures.items())
+    return f"{summary.failed} of {summary.requests} requests failed: {classes}"
 
 
 @rule(
@@ -113,7 +117,7 @@ def _failures(result: Result) -> str | None:
     advice="gaps between tokens are partly the client's own: give it a core, or send less",
 )
 def _client_bound(result: Result) -> str | None:
-    found = client_bound_reasons(result.summary["client"], result.summary["itl_s"]["p50"])
+    found = client_bound_reasons(result.summary.client, result.summary.itl_s.p50)
     return f"the client: {'; '.join(found)}" if found else None
 
 
@@ -131,7 +135,7 @@ def _one_prompt(result: Result) -> str | None:
     cached = float(non_null(rows["cached_tokens"]).max(initial=0.0))
     counts = result.server_counts
     served = cached or counts.get("prefix_cache_hits") or counts.get("prompt_tokens_cached")
-    caching = result.engine_facts.get("prefix_caching")
+    caching = result.fact("prefix_caching")
     if caching is False and not served:
         return None
     has = "the server has a prefix cache" if caching or served else "whether the server has a prefix cache is unknown"
@@ -148,19 +152,19 @@ def _one_prompt(result: Result) -> str | None:
 )
 def _most_answers_truncated(result: Result) -> str | None:
     summary = result.summary
-    if summary["truncated"] is None:
+    if summary.truncated is None:
         return _truncated_by_mean(result)
-    if summary["truncated"] <= summary["completed"] / 2:
+    if summary.truncated <= summary.completed / 2:
         return None
-    return f"{summary['truncated']} of {summary['completed']} answers stopped at the token limit"
+    return f"{summary.truncated} of {summary.completed} answers stopped at the token limit"
 
 
 def _truncated_by_mean(result: Result) -> str | None:
     """Where the ends of answers are unknown: an answer that ended by itself is at least one token below the limit."""
-    mean, limit = result.summary["completion_tokens"]["mean"], result.manifest_part("parameters").get("max_tokens")
+    mean, limit = result.summary.completion_tokens.mean, number_at(result.manifest.parameters, "max_tokens")
     if mean is None or limit is None or mean <= limit - 0.5:
         return None
-    return f"answers have {mean:.1f} tokens on average, at most {limit}: over half stopped at the token limit"
+    return f"answers have {mean:.1f} tokens on average, at most {limit:g}: over half stopped at the token limit"
 
 
 @rule(
@@ -170,8 +174,8 @@ def _truncated_by_mean(result: Result) -> str | None:
     advice="reasoning may have used up the budget: raise max_tokens or lower the reasoning effort",
 )
 def _no_answer(result: Result) -> str | None:
-    missing = result.summary["ttfa_missing"]
-    return f"{missing} of {result.summary['completed']} completed requests have no answer text" if missing else None
+    missing = result.summary.ttfa_missing
+    return f"{missing} of {result.summary.completed} completed requests have no answer text" if missing else None
 
 
 @rule(
@@ -189,8 +193,8 @@ def _token_counts_disagree(result: Result) -> str | None:
         (by_events, "more events have output than the usage counts tokens"),
     ]
     evidence = [f"in {count} requests {what}" for count, what in parts if count]
-    total, reported = result.summary["completion_tokens"]["sum"], counts.get("generation_tokens")
-    no_other_client = counts.get("requests") == len(rows) == result.summary["completed"]
+    total, reported = result.summary.completion_tokens.sum, counts.get("generation_tokens")
+    no_other_client = counts.get("requests") == len(rows) == result.summary.completed
     if no_other_client and total is not None and reported is not None and reported != total:
         evidence.append(f"the server's counter rose by {reported:.0f} tokens, the usage of all answers has {total}")
     return "; ".join(evidence) or None
@@ -203,7 +207,7 @@ def _token_counts_disagree(result: Result) -> str | None:
     advice="the client is late: use fewer slots, or more clients",
 )
 def _concurrency_not_delivered(result: Result) -> str | None:
-    planned, delivered = result.summary["concurrency_planned"], result.summary["concurrency_delivered"]
+    planned, delivered = result.summary.concurrency_planned, result.summary.concurrency_delivered
     if delivered is None or planned is None or delivered >= DELIVERED_SHARE * planned:
         return None
     return f"{delivered:.1f} of {planned} requests in flight in the steady window"
@@ -218,8 +222,8 @@ def _concurrency_not_delivered(result: Result) -> str | None:
 def _no_warmup(result: Result) -> str | None:
     """For a result of another tool the summary has the number of warm-up requests, None where it is unknown."""
     cold = len(result.requests) > 0 and not result.requests["phase"].isin(("warmup", "cold")).any()
-    if "warmup_requests" in result.summary:
-        cold = result.summary["warmup_requests"] == 0
+    if isinstance(result.summary, ImportedSummary):
+        cold = result.summary.warmup_requests == 0
     return "no request was sent before the measured ones" if cold else None
 
 
@@ -230,12 +234,12 @@ def _no_warmup(result: Result) -> str | None:
     advice="send more requests",
 )
 def _percentile_not_resolved(result: Result) -> str | None:
-    measured = {name: result.summary[name] for name in ("ttft_s", "itl_s", "done_s")}
+    measured = {name: result.summary.distribution(name) for name in ("ttft_s", "itl_s", "done_s")}
     names = [
         f"{name} {at}"
         for name, found in measured.items()
-        for at, resolved in found["resolved"].items()
-        if found["n"] and not resolved
+        for at in REPORTED_PERCENTILES
+        if found.n and not found.resolved.at(at)
     ]
     return f"fewer than 10 samples lie beyond {', '.join(names)}" if names else None
 

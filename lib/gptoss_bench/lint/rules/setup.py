@@ -1,12 +1,11 @@
 """Rules on how a result was made, on what its names mean, and on differences between results that are compared."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import Rule, SingleResultRule, rule
-from gptoss_bench.runs import Finding
+from gptoss_bench.runs import Finding, Manifest
 from gptoss_bench.stats import measured_rows, non_null
 
 COLD_SHARE = 0.05  # of a request's time, spent on loading the model
@@ -31,9 +30,11 @@ def _role_chunk_counted(result: Result) -> str | None:
     if result.requests["ttfc_s"].notna().any():
         return None
     summary = result.summary
-    ttft_s, gap_s, tpot_s = (summary[name]["p50"] for name in ("ttft_s", "itl_s", "tpot_s"))
-    tokens, longest_s = summary["completion_tokens"]["mean"], summary["itl_s"]["p99"]
-    if None in (ttft_s, gap_s, tpot_s, tokens, longest_s) or longest_s <= LONG_GAP * gap_s:
+    ttft_s, gap_s, tpot_s = summary.ttft_s.p50, summary.itl_s.p50, summary.tpot_s.p50
+    tokens, longest_s = summary.completion_tokens.mean, summary.itl_s.p99
+    if ttft_s is None or gap_s is None or tpot_s is None or tokens is None or longest_s is None:
+        return None
+    if longest_s <= LONG_GAP * gap_s:
         return None
     hidden_s = (tpot_s - gap_s) * (tokens - 1)
     if hidden_s <= HIDDEN_GAP * ttft_s:
@@ -51,7 +52,7 @@ def _cold_load_inside(result: Result) -> str | None:
     """The first wave loads the model. Ollama's load_s includes waiting in its queue, which later requests have too."""
     rows = measured_rows(result.requests)
     shares = (rows["server_load_s"] / rows["server_total_s"].fillna(rows["done_s"])).astype("float64")
-    slots = max(result.summary["concurrency_planned"] or 1, 1)
+    slots = max(result.summary.concurrency_planned or 1, 1)
     first, later = non_null(shares[:slots]), non_null(shares[slots:])
     if not len(first) or first.mean() <= COLD_SHARE or (len(later) and later.mean() > first.mean() / 2):
         return None
@@ -65,15 +66,15 @@ def _cold_load_inside(result: Result) -> str | None:
     advice="the slower part decides the rate: use a GPU that holds the model, or state this with each figure",
 )
 def _partial_offload(result: Result) -> str | None:
-    facts = result.engine_facts
-    share, layers, all_layers = (facts.get(name) for name in ("vram_share", "gpu_layers", "layers"))
+    share, layers, all_layers = (result.number(name) for name in ("vram_share", "gpu_layers", "layers"))
+    on_cpu = result.number("cpu_moe_layers")
     found = []
     if share is not None and 0 < share < 1:
         found.append(f"{share:.0%} of the loaded model is in GPU memory")
     if layers is not None and all_layers is not None and 0 <= layers < all_layers:
-        found.append(f"{layers} of {all_layers} layers are on the GPU")
-    if layers is not None and facts.get("cpu_moe_layers"):
-        found.append(f"the experts of {facts['cpu_moe_layers']} layers are on the CPU")
+        found.append(f"{layers:g} of {all_layers:g} layers are on the GPU")
+    if layers is not None and on_cpu:
+        found.append(f"the experts of {on_cpu:g} layers are on the CPU")
     return "; ".join(found) or None
 
 
@@ -84,9 +85,9 @@ def _partial_offload(result: Result) -> str | None:
     advice="compare neither rate nor memory with the published figures",
 )
 def _quantisation_differs(result: Result) -> str | None:
-    published = PUBLISHED_QUANTISATION.get(str(result.manifest.get("scenario")))
-    served = result.manifest_part("endpoint").get("quantisation")
-    if published is None or not served or published.lower() in str(served).lower():
+    published = PUBLISHED_QUANTISATION.get(result.manifest.scenario)
+    served = result.manifest.server.quantisation
+    if published is None or not served or published.lower() in served.lower():
         return None
     return f"the published figures are of {published} weights, this server's are {served}"
 
@@ -98,7 +99,7 @@ def _quantisation_differs(result: Result) -> str | None:
     advice="kernel timestamps use that clock: measure again where an interval lies across a step",
 )
 def _clock_step(result: Result) -> str | None:
-    steps = result.manifest_part("clock").get("steps")
+    steps = result.manifest.clock.steps if result.manifest.clock else None
     return f"the machine's wall clock was set {steps} times during the measurement" if steps else None
 
 
@@ -109,7 +110,7 @@ def _clock_step(result: Result) -> str | None:
     advice="use a monotonic clock, or make sure that the clock is not set",
 )
 def _wall_clock_used(result: Result) -> str | None:
-    source = result.manifest_part("clock").get("source")
+    source = result.manifest.clock.source if result.manifest.clock else None
     if source is None or source == MONOTONIC:
         return None
     return f"times are differences of the clock {source!r}, which can be set during a measurement"
@@ -122,7 +123,7 @@ def _wall_clock_used(result: Result) -> str | None:
     advice="quote the rate of a steady window, or send for longer",
 )
 def _ramp_and_tail_inside(result: Result) -> str | None:
-    total, steady = result.summary["output_tok_s_total"], result.summary["output_tok_s"]
+    total, steady = result.summary.output_tok_s_total, result.summary.output_tok_s
     if total is None or (steady is not None and abs(total - steady) <= RAMP_SHARE * steady):
         return None
     beside = "the rate of a steady window is unknown" if steady is None else f"{steady:.1f} in the steady window"
@@ -137,8 +138,8 @@ def _ramp_and_tail_inside(result: Result) -> str | None:
 )
 def _percentile_rule_unnamed(result: Result) -> str | None:
     summary = result.summary
-    shown = [name for name in ("ttft_s", "itl_s", "tpot_s", "done_s") if summary[name]["p99"] is not None]
-    if not shown or summary.get("percentile_rule"):
+    shown = [name for name in ("ttft_s", "itl_s", "tpot_s", "done_s") if summary.distribution(name).p99 is not None]
+    if not shown or summary.percentile_rule:
         return None
     return f"no interpolation rule is named for the percentiles of {', '.join(shown)}"
 
@@ -151,7 +152,8 @@ def _percentile_rule_unnamed(result: Result) -> str | None:
 )
 def _engine_noted(result: Result) -> str | None:
     """Report what was noted when the engine was ready, such as a version that was not tried with this kit."""
-    return "; ".join(result.engine_facts.get("notes") or []) or None
+    notes = result.fact("notes")
+    return "; ".join(map(str, notes)) or None if isinstance(notes, list) else None
 
 
 SETUP_RULES: tuple[SingleResultRule, ...] = (
@@ -179,10 +181,10 @@ class ComparisonRule(Rule):
     """A rule that compared results have one `condition` in common; `value` reads it, "" where it is unknown."""
 
     condition: str
-    value: Callable[[Mapping[str, Any]], str]
+    value: Callable[[Manifest], str]
 
 
-def differing_conditions(manifests: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Finding]:
+def differing_conditions(manifests: Iterable[tuple[str, Manifest]]) -> list[Finding]:
     """Return a finding for each condition that differs between compared results, given as (name, manifest).
 
     The conditions are engine and version, quantisation, hardware and model. Unknown values are not compared.
@@ -197,32 +199,29 @@ def differing_conditions(manifests: Iterable[tuple[str, Mapping[str, Any]]]) -> 
     return found
 
 
-def _comparison_rule(
-    id: str, condition: str, value: Callable[[Mapping[str, Any]], str], *, reason: str
-) -> ComparisonRule:
+def _comparison_rule(id: str, condition: str, value: Callable[[Manifest], str], *, reason: str) -> ComparisonRule:
     advice = f"a difference between the results may come from the {condition}: use the same, or compare nothing else"
     return ComparisonRule(id, "warning", reason, advice, condition, value)
 
 
-def _engine_version(manifest: Mapping[str, Any]) -> str:
-    endpoint = manifest.get("endpoint") or {}
-    engine, version = endpoint.get("engine"), endpoint.get("version")
+def _engine_version(manifest: Manifest) -> str:
+    engine, version = manifest.server.engine, manifest.server.version
     return f"{engine} {version}" if engine and version else ""
 
 
-def _hardware(manifest: Mapping[str, Any]) -> str:
-    gpus = manifest.get("gpus")
-    if gpus is None:
+def _hardware(manifest: Manifest) -> str:
+    if manifest.gpus is None:
         return ""
-    return ", ".join(str(gpu.get("name")) for gpu in gpus) or str((manifest.get("machine") or {}).get("cpu") or "")
+    cpu = manifest.machine.cpu if manifest.machine else None
+    return ", ".join(gpu.name for gpu in manifest.gpus) or cpu or ""
 
 
-def _quantisation(manifest: Mapping[str, Any]) -> str:
-    return str((manifest.get("endpoint") or {}).get("quantisation") or "")
+def _quantisation(manifest: Manifest) -> str:
+    return manifest.server.quantisation or ""
 
 
-def _model(manifest: Mapping[str, Any]) -> str:
-    return str((manifest.get("endpoint") or {}).get("model") or "")
+def _model(manifest: Manifest) -> str:
+    return manifest.server.model or ""
 
 
 COMPARISON_RULES = (

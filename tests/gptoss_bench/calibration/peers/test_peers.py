@@ -195,7 +195,7 @@ def test_a_bench_reads_from_disk_as_it_was_written(tmp_path):
     with pytest.raises(UsageError, match="newer kit"):
         load_peer_bench(found.path)
     (found.path / "manifest.json").write_text('{"schema_version": 1, "bench_id": 7}')
-    with pytest.raises(UsageError, match=r"manifest.json: bench_id is 7, which is not valid"):
+    with pytest.raises(UsageError, match=r"manifest.json: bench_id is 7; it has to be a text"):
         load_peer_bench(found.path)
     with pytest.raises(UsageError, match="not a readable bench"):
         load_peer_bench(tmp_path)

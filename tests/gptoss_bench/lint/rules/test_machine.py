@@ -8,29 +8,40 @@ import pytest
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.machine import MACHINE_RULES
 from gptoss_bench.lint.rules.rule import apply_rules
+from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.summary import LoadSummary
 from gptoss_bench.stats.agreement import FIRST_EVENT
 from gptoss_bench.telemetry.samples import PHASE_AFTER, PHASE_INFERENCE
 from streams import two_slots
 
 ROW = {"statistic": "p50", "unit": "s", "client": 0.5, "server_low": 0.04, "server_high": 0.06, "agrees": True}
+ROW |= {"apart": 0.0, "error": 0.1, "client_n": 6, "server_n": 6, "basis": "counters"}
 
 
 def summary(**parts: Any) -> dict[str, Any]:
     """Return the summary of a quiet machine with one GPU and a server that agrees."""
     gpu = {"throttled_share": {}, "by_phase": {PHASE_INFERENCE: {"other_processes_max": 0}}} | parts.get("gpu", {})
     host = {"steal_share": 0.0, "cpu_share": 0.4} | parts.get("host", {})
+    hosts = {PHASE_INFERENCE: host, PHASE_AFTER: {"cpu_share": 1.0}}
     made: dict[str, Any] = {
         "agreement": [{"quantity": FIRST_EVENT, **ROW} | parts.get("row", {})],
         "server_metrics": {"counts": {"requests": 6.0} | parts.get("counts", {})},
-        "telemetry": {"gpu": gpu, "host": {"by_phase": {PHASE_INFERENCE: host, PHASE_AFTER: {"cpu_share": 1.0}}}},
+        "telemetry": {
+            "engine_here": True,
+            "gpu": gpu,
+            "host": {"by_phase": hosts},
+        },
     }
     return made | {name: parts[name] for name in ("agreement", "server_metrics", "telemetry") if name in parts}
 
 
 def findings(found: dict[str, Any]) -> dict[str, Any]:
     requests: pd.DataFrame = derive_tables(two_slots())[0]  # six requests
-    return {finding.rule: finding for finding in apply_rules(MACHINE_RULES, Result("", found, requests, {}))}
+    return {
+        finding.rule: finding
+        for finding in apply_rules(MACHINE_RULES, Result("", LoadSummary.model_validate(found), requests, Manifest()))
+    }
 
 
 def test_a_quiet_machine_trips_no_rule() -> None:

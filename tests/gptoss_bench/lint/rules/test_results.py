@@ -10,7 +10,9 @@ from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.results import RESULT_RULES, fraction_of_percentiles
 from gptoss_bench.lint.rules.rule import apply_rules
 from gptoss_bench.runs.finding import Finding
+from gptoss_bench.runs.manifest import EndpointRecord, Manifest
 from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.summary import LoadSummary, ServerMetrics
 from gptoss_bench.stats.summary import summarise
 from gptoss_client.trace import Trace
 from streams import DONE, answer, chat, counted, finish, thought, trace, usage
@@ -46,10 +48,10 @@ def findings(traces: list[Trace], concurrency: int = 1) -> dict[str, Finding]:
     return findings_of(summarise(requests, events, concurrency=concurrency), requests)
 
 
-def findings_of(
-    summary: dict[str, Any], requests: pd.DataFrame, manifest: dict[str, Any] | None = None
-) -> dict[str, Finding]:
-    return {found.rule: found for found in apply_rules(RESULT_RULES, Result("", summary, requests, manifest or {}))}
+def findings_of(summary: LoadSummary, requests: pd.DataFrame, manifest: Manifest | None = None) -> dict[str, Finding]:
+    return {
+        found.rule: found for found in apply_rules(RESULT_RULES, Result("", summary, requests, manifest or Manifest()))
+    }
 
 
 def replaced(*instead: Trace) -> list[Trace]:
@@ -121,9 +123,9 @@ def test_one_prompt_matters_where_a_prefix_cache_may_serve_it(
 ) -> None:
     requests, events = derive_tables([stopped(n, prompt_id=0) for n in range(9)])
     summary = summarise(requests, events, concurrency=1)
-    reported = {"server_metrics": {"counts": {"prefix_cache_hits": hits}}}
-    manifest = {"endpoint": {"facts": {"prefix_caching": caching}}}
-    found = findings_of({**summary, **reported}, requests, manifest)
+    summary.server_metrics = ServerMetrics(counts={"prefix_cache_hits": hits})
+    manifest = Manifest(endpoint=EndpointRecord(facts={"prefix_caching": caching}))
+    found = findings_of(summary, requests, manifest)
     assert ("one-prompt" in found) is (words is not None)
     assert words is None or words in found["one-prompt"].evidence
 
@@ -140,7 +142,7 @@ def test_each_rule_is_tripped(rule: str, severity: str, traces: list[Trace], con
 def test_a_client_that_is_busy_most_of_the_time_is_named(name: str, share: float, bound: bool) -> None:
     requests, events = derive_tables(sound())
     summary = summarise(requests, events, concurrency=1)
-    summary["client"][name] = share
+    setattr(summary.client, name, share)
     assert ("client-bound" in findings_of(summary, requests)) is bound
 
 
@@ -148,7 +150,7 @@ def test_a_client_that_is_busy_most_of_the_time_is_named(name: str, share: float
 def test_the_servers_own_count_of_tokens_is_held_against_the_usage(reported: float, differs: bool) -> None:
     requests, events = derive_tables(sound())
     summary = summarise(requests, events, concurrency=1)
-    summary["server_metrics"] = {"counts": {"requests": 1000.0, "generation_tokens": reported}}
+    summary.server_metrics = ServerMetrics(counts={"requests": 1000.0, "generation_tokens": reported})
     found = findings_of(summary, requests)
     assert set(found) == ({"token-counts-disagree"} if differs else set())
     assert not differs or "11001 tokens, the usage of all answers has 11000" in found["token-counts-disagree"].evidence

@@ -9,7 +9,9 @@ from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import apply_rules
 from gptoss_bench.lint.rules.setup import SETUP_RULES, differing_conditions
 from gptoss_bench.runs.finding import Finding
+from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.summary import LoadSummary
 from gptoss_bench.stats.summary import summarise
 from streams import two_slots
 
@@ -22,9 +24,10 @@ SOUND: dict[str, Any] = {
 
 def findings(manifest: dict[str, Any], requests: pd.DataFrame | None = None, **reported: Any) -> dict[str, Finding]:
     rows, events = derive_tables(two_slots())
-    summary = {**summarise(rows, events, concurrency=2), "output_tok_s_total": 100.0, "output_tok_s": 100.0, **reported}
+    computed = summarise(rows, events, concurrency=2).model_dump()
+    summary = LoadSummary.model_validate({**computed, "output_tok_s_total": 100.0, "output_tok_s": 100.0, **reported})
     requests = rows if requests is None else requests
-    result = Result("", summary, requests, {**SOUND, **manifest})
+    result = Result("", summary, requests, Manifest.model_validate({**SOUND, **manifest}))
     return {finding.rule: finding for finding in apply_rules(SETUP_RULES, result)}
 
 
@@ -141,7 +144,9 @@ MIXED: list[tuple[dict[str, Any], set[str]]] = [
 
 @pytest.mark.parametrize(("other", "rules"), MIXED)
 def test_conditions_that_differ_within_a_comparison_are_named(other: dict[str, Any], rules: set[str]) -> None:
-    found = differing_conditions([("one", served()), ("other", other)])
+    found = differing_conditions(
+        (name, Manifest.model_validate(each)) for name, each in (("one", served()), ("other", other))
+    )
     assert {finding.rule for finding in found} == rules
     assert all("in one" in finding.evidence and "in other" in finding.evidence for finding in found)
 
