@@ -27,14 +27,11 @@ def draw(
         raise UsageError(f"--out {out}: the name must end in {', '.join(PICTURE_FORMATS)}")
     # matplotlib and seaborn take a second to import: only this command pays for them.
     from gptoss_bench.figures import results_side_by_side
-    from gptoss_bench.files import replacing
+    from gptoss_bench.files import replacing, writing
     from gptoss_bench.lint import read_results
 
     figure = results_side_by_side([result for name in results for result in read_results(find_run(name))])
-    try:
-        with replacing(out) as part:
-            figure.savefig(part, format=ending.removeprefix("."), dpi=150)
-    except OSError as error:
-        raise UsageError(f"cannot write {out}: {error.strerror or error}") from error
+    with writing(out, "choose another --out"), replacing(out) as part:
+        figure.savefig(part, format=ending.removeprefix("."), dpi=150)
     print(out)
     return 0

@@ -11,7 +11,7 @@ import typer
 from gptoss_bench.cli.options import Json
 from gptoss_bench.cli.output import print_json
 from gptoss_bench.cli.run_ids import complete_run, find_run
-from gptoss_client import UsageError
+from gptoss_bench.files import writing
 
 EXAMPLE = "example: gptoss-bench rebuild --check 20261124T090000Z-load-0a1b2c"
 SAME = "the same"
@@ -33,12 +33,8 @@ def rebuild(
 
     found = Run.load(find_run(run))
     if not check:
-        try:
+        with writing(found.path, "copy the run to a writable folder"):
             reported = dict.fromkeys(rebuild_run(found, found.path), "written")
-        except OSError as error:
-            raise UsageError(
-                f"cannot write to {found.path}: {error.strerror or error}; copy the run to a writable folder"
-            ) from error
     else:
         with tempfile.TemporaryDirectory() as scratch:
             names = rebuild_run(found, Path(scratch))

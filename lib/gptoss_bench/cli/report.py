@@ -8,6 +8,7 @@ import typer
 
 from gptoss_bench.cli.options import ResultsFolder
 from gptoss_bench.cli.run_ids import complete_run, find_run, nearest_runs
+from gptoss_bench.files import writing
 from gptoss_client import UsageError
 
 EXAMPLE = "example: gptoss-bench report 20261124T090000Z-vllm-h100-0a1b2c --usd-per-hour 3.5"
@@ -40,12 +41,10 @@ def report(
     day = price_of or f"{datetime.now(UTC):%Y-%m-%d}"
     price = None if usd_per_hour is None else HourlyPrice(usd_per_hour, day)
     page = report_on(found, price)
-    try:
+    with writing(out, "choose another --out"):
         out.mkdir(parents=True, exist_ok=True)
         for ending, content in (("md", page.markdown()), ("html", page.html())):
             file = out / f"{found.run_id}.{ending}"
             file.write_text(content, encoding="utf-8")
             print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
-    except OSError as error:
-        raise UsageError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
     return 0

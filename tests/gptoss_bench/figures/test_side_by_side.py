@@ -123,7 +123,7 @@ def test_the_command_writes_the_format_of_the_file_name(files, tmp_path, capsys,
     ("results", "out", "message"),
     [
         ("write-up.txt", "a.gif", "must end in .svg, .png, .pdf"),
-        ("write-up.txt", "none/a.svg", "cannot write"),
+        ("write-up.txt", "none/a.svg", "cannot write to"),
         ("README.md", "a.svg", "is no result that can be read"),
         ("nothing", "a.svg", "there is no run"),
     ],
