@@ -67,7 +67,7 @@ def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
         return derive_tables([])[1][list(names)]
     kept = [name for name in names if name in pq.read_schema(file).names]
     found = _columns(file, kept, list(read_requests(folder)["phase"].unique()))
-    return _with_new_columns(found, {name: EVENT_COLUMNS[name] for name in names})[list(names)]
+    return _with_new_columns(found, {name: EVENT_COLUMNS[name] for name in names})
 
 
 def _with_new_columns(table: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:

@@ -77,7 +77,7 @@ class Columns:
         stops = list(accumulate([len(message) + len(separator) for message in messages]))
         stops[-1] = len(body)
         texts = [framing.read(message) for message in messages]
-        texts[0] = texts[-1] = None  # the first tells the decoder the format, the last may have no end
+        texts[0] = texts[-1] = None  # the decoder needs the first for the format; the last may be incomplete
         decoder, events, first, at = Decoder(), list[Event](), 0, 0
         for index in [index for index, text in enumerate(texts) if text is None]:
             if first < index and decoder.format_at_boundary:

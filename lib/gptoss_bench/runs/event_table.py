@@ -64,8 +64,8 @@ def build_event_table(traces: Sequence[Trace], replies: Sequence[Reply], columns
 
 def _texts(names: Sequence[str], codes: npt.NDArray[Any]) -> pd.Series:
     """Return the names of these indices."""
-    words = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.large_string()))
-    return pd.Series(words.dictionary_decode(), dtype="str")
+    texts = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(names, pa.large_string()))
+    return pd.Series(texts.dictionary_decode(), dtype="str")
 
 
 def _tokens(replies: Sequence[Reply], columns: Columns) -> pd.arrays.IntegerArray:
@@ -74,9 +74,9 @@ def _tokens(replies: Sequence[Reply], columns: Columns) -> pd.arrays.IntegerArra
     tokens = np.zeros(len(columns.end), dtype="int32")
     unknown = np.zeros(len(columns.end), dtype=bool)
     output, count, ids = (np.asarray(column) for column in (columns.output, columns.count, columns.ids))
-    for said, start, stop in zip(replies, [0, *stops], stops, strict=False):
+    for reply, start, stop in zip(replies, [0, *stops], stops, strict=False):
         rows = slice(start, stop)
-        found = event_tokens(output[rows].astype(bool), count[rows], ids[rows], said.completion_tokens)
+        found = event_tokens(output[rows].astype(bool), count[rows], ids[rows], reply.completion_tokens)
         if found is None:
             unknown[rows] = True
         else:

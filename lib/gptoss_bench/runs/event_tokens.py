@@ -16,8 +16,8 @@ def event_tokens(
 ) -> npt.NDArray[np.int64] | None:
     """Return the tokens of each event of one stream, or None if the server does not report them.
 
-    `output` says which events bear output, `count` has the server's running count of tokens (`count_so_far`), `ids` how
-    many token ids the event lists, both UNKNOWN where it does not say.
+    `output` marks the events with output, `count` has the server's running count of tokens (`count_so_far`), `ids` how
+    many token ids the event lists, both UNKNOWN if not reported.
 
     From the running count where each output-bearing event has one, else from the lists of token ids, else 1 each if
     there are as many output-bearing events as tokens. A token without text (harmony's channel marks) belongs to the

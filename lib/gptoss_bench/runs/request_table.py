@@ -81,17 +81,17 @@ def _decoded(traces: Sequence[Trace]) -> tuple[Columns, list[Reply]]:
 def _requests(
     traces: Sequence[Trace], replies: Sequence[Reply], events: pd.DataFrame, columns: Columns
 ) -> pd.DataFrame:
-    endings = [request_outcome(trace, said) for trace, said in zip(traces, replies, strict=True)]
+    endings = [request_outcome(trace, reply) for trace, reply in zip(traces, replies, strict=True)]
     values: dict[str, list[Any]] = {name: [None] * len(traces) for name in REQUEST_COLUMNS}
     values |= {name: [getattr(trace, name) for trace in traces] for name in _OF_TRACE}
-    values |= {name: [getattr(said, name) for said in replies] for name in _OF_REPLY}
-    values |= {f"server_{name}": [getattr(said.timings, name, None) for said in replies] for name in _OF_TIMINGS}
+    values |= {name: [getattr(reply, name) for reply in replies] for name in _OF_REPLY}
+    values |= {f"server_{name}": [getattr(reply.timings, name, None) for reply in replies] for name in _OF_TIMINGS}
     values["done_ns"] = [_last_timestamp(trace) for trace in traces]
     values["outcome"] = [ending.name for ending in endings]
     values["failure"] = [ending.failure for ending in endings]
     values["error"] = [ending.error for ending in endings]
-    values["answer_chars"] = [len(said.answer_text) for said in replies]
-    values["reasoning_chars"] = [len(said.reasoning_text) for said in replies]
+    values["answer_chars"] = [len(reply.answer_text) for reply in replies]
+    values["reasoning_chars"] = [len(reply.reasoning_text) for reply in replies]
     values["truncated"] = [False] * len(traces)
     table = pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in REQUEST_COLUMNS.items()})
     table["truncated"] = table["outcome"].eq("completed") & table["finish_reason"].eq("length")

@@ -18,7 +18,16 @@ from streams import trace
 STREAMS = sorted(path.name.removesuffix(".jsonl") for path in WIRE.glob("*stream*.jsonl"))
 
 TEXTS = st.text(max_size=4) | st.sampled_from([" a", "\n", '"', "\\", "data: ", "\n\n", "é", "😀", "\ud83d", "\ude00"])
-ODD = st.sampled_from([None, "", [], {}, 0, False, True, 3, "x", "error", ["x"], [{"text": "part"}], {"message": "no"}])
+ODD_VALUES = [
+    *(None, "", [], {}, 0, False, True, 3, -1, 1.5, 2**31, "x", "error", "stop", ["x"], [{}]),
+    *(
+        [{"text": "part"}],
+        {"message": "no"},
+        [{"function": {"name": "f"}}],
+        {"reasoning_tokens": 4, "cached_tokens": 5},
+    ),
+]
+ODD = st.sampled_from(ODD_VALUES)
 SOME = TEXTS | ODD
 CALLS = st.lists(
     st.fixed_dictionaries({"function": st.fixed_dictionaries({"name": TEXTS, "arguments": SOME})}), max_size=2
@@ -156,7 +165,7 @@ def split(raw, cuts):
     return [raw[start:end] for start, end in pairwise([0, *ends])]
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     streams(
         [b"data: {}\n\n", b"", b": ping\n\n", b"\n", b"\xef\xbb\xbf", b"data: [DONE]\n\n"],
@@ -171,7 +180,7 @@ def test_sse(raw, cuts):
     assert_same(split(raw, cuts))
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     streams(
         [b"{}\n", b"", b"\n", b"\xef\xbb\xbf", b"{\n"],
@@ -184,6 +193,27 @@ def test_sse(raw, cuts):
 )
 def test_ndjson(raw, cuts):
     assert_same(split(raw, cuts))
+
+
+@pytest.mark.parametrize(
+    ("text", "end", "path"),
+    [
+        *(((*DELTA, "content"), b"\n\n", path) for path in CHUNK_FIELDS),
+        *((("message", "content"), b"\n", path) for path in LINE_FIELDS),
+    ],
+    ids=str,
+)
+def test_each_field_with_each_odd_value(text, end, path):
+    start = b"data: " if end == b"\n\n" else b""
+    usual = message([(text, " a")])
+    for value in ODD_VALUES:
+        odd = message([(text, " a"), (path, value)])
+        pieces = [start + json.dumps(part).encode() + end for part in (usual, odd, usual)]
+        found, expected = Columns(), Columns()
+        reply = found.add(pieces)
+        with by_decoder_alone():
+            assert reply == expected.add(pieces)
+        assert vars(found) == vars(expected)
 
 
 CHUNK = '{"choices":[{"delta":{"content":"%s"}}]%s}'

@@ -1,4 +1,4 @@
-"""Tokens of an event, from every source that a server has for them, and none where it has none."""
+"""Tokens of an event from each source that a server has; unknown if it has none."""
 
 import json
 
@@ -19,7 +19,7 @@ def tokens(timed: list[Timed]) -> list[int | None]:
 
 
 def test_tpot_is_exact_with_several_tokens_an_event() -> None:
-    """The first event brings 4 tokens (three channel marks and its own), the others 3 each, 30 ms apart."""
+    """The first event has 4 tokens (three channel marks and its own), the others 3 each, 30 ms apart."""
     texts = [(40 + 30 * k, answer(usage=counted(4 + 3 * k))) for k in range(5)]
     timed = [(10, role(usage=counted(0))), *texts, (170, finish()), (170, usage(17)), (170, DONE)]
     assert tokens(timed) == [4, 3, 3, 3, 3]
@@ -47,7 +47,7 @@ def test_tokens_by_the_timings_of_llama_cpp() -> None:
         pytest.param([], id="no usage"),
     ],
 )
-def test_tokens_that_nobody_states_are_unknown(end: list[Timed]) -> None:
+def test_tokens_that_are_not_reported_are_unknown(end: list[Timed]) -> None:
     timed = [(40, answer()), (50, answer(" two words")), (60, finish()), *end, (60, DONE)]
     assert tokens(timed) == [None, None]
     seen = row(trace(timed))
@@ -56,7 +56,7 @@ def test_tokens_that_nobody_states_are_unknown(end: list[Timed]) -> None:
     assert pd.isna(seen["ttft_formula_s"]) == (not end)
 
 
-def test_a_running_count_that_falls_is_not_believed() -> None:
+def test_a_running_count_that_falls_is_ignored() -> None:
     assert tokens([(40, answer(usage=counted(4))), (50, answer(usage=counted(3))), (60, DONE)]) == [None, None]
 
 
@@ -67,7 +67,7 @@ def test_a_running_count_that_falls_is_not_believed() -> None:
         pytest.param("vllm-chat_stream_return_token_ids", 4, 48, id="token ids"),
     ],
 )
-def test_a_recorded_stream_tells_its_tokens(name: str, first: int, total: int) -> None:
+def test_tokens_of_a_recorded_stream(name: str, first: int, total: int) -> None:
     lines = (RECORDED / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
     timed = [(record["t"] * 1e3, record["data"].encode()) for record in map(json.loads, lines)]
     counts = tokens(timed)

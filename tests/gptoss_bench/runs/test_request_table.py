@@ -1,4 +1,4 @@
-"""Streams written by hand, split anywhere and ended in every way, against what their two rows must say."""
+"""Tables of streams that are written by hand, split anywhere and ended in every way."""
 
 from itertools import pairwise
 from typing import get_args
@@ -34,7 +34,7 @@ from streams import (
 fewer = settings(deadline=None, max_examples=40)
 TOKEN_TIMES = ["ttft_s", "ttfa_s", "ttft_scheduled_s", *AFTER_FIRST_TOKEN]
 
-# Reasoning, then an answer; two events share a stamp as they do when they share a segment.
+# Reasoning, then an answer; two events have one timestamp, as they do in one segment.
 REASONED: list[Timed] = [
     (20, role()),
     (50, thought()),
@@ -117,7 +117,7 @@ def test_full_tables_have_the_types_of_empty_ones() -> None:
         assert full.dtypes.to_dict() == empty.dtypes.to_dict()
 
 
-def test_stamps_beyond_the_reach_of_a_double_keep_their_nanoseconds() -> None:
+def test_timestamps_above_2_to_the_53_keep_their_nanoseconds() -> None:
     late = 2**60
     one = Trace(0, "measure", 0, late - 3, late, 0.0, 200, ((late + 7, answer()), (late + 9, DONE)), late + 9)
     seen = row(one)
@@ -173,7 +173,7 @@ def test_the_order_of_the_traces_is_only_the_order_of_the_rows(traces: list[Trac
 @fewer
 @given(st.data())
 def test_how_a_stream_is_split_changes_no_time(data: st.DataObject) -> None:
-    """Each message in pieces of its own; what comes before its last byte has come by then, however early."""
+    """Each message is in pieces of its own; only the arrival of its last byte counts."""
     pieces: list[Timed] = []
     for ms, message in REASONED:
         cuts = sorted(data.draw(st.sets(st.integers(1, len(message) - 1), max_size=3)))
@@ -183,7 +183,7 @@ def test_how_a_stream_is_split_changes_no_time(data: st.DataObject) -> None:
     assert_frame_equal(derive_tables([trace(pieces)])[0], derive_tables([trace(REASONED)])[0])
 
 
-def test_messages_that_share_a_segment_share_its_stamp() -> None:
+def test_messages_that_share_a_segment_share_its_timestamp() -> None:
     joined: list[Timed] = [(ms, data) for ms, data in REASONED[:-3]]
     joined.append((151, b"".join(data for _, data in REASONED[-3:])))
     assert_frame_equal(derive_tables([trace(joined)])[0], derive_tables([trace(REASONED)])[0])
@@ -194,5 +194,5 @@ def test_the_lag_of_an_event_is_that_of_the_piece_which_completed_it() -> None:
     pieces = ((10, whole[:5]), (20, whole[5:]))
     reported = Trace(0, "measure", 0, 1, 2, 0.0, 200, pieces, 30, lags_ns=(7, 9))
     assert list(derive_tables([reported])[1]["lag_ns"]) == [9, 9]
-    untold = Trace(0, "measure", 0, 1, 2, 0.0, 200, pieces, 30)
-    assert derive_tables([untold])[1]["lag_ns"].isna().all()
+    without_lags = Trace(0, "measure", 0, 1, 2, 0.0, 200, pieces, 30)
+    assert derive_tables([without_lags])[1]["lag_ns"].isna().all()
