@@ -1,7 +1,8 @@
 """Find out which tool wrote a result file, and read it."""
 
 import json
-from typing import Any
+
+from pydantic import JsonValue
 
 from gptoss_bench.importers.aiperf import parse_aiperf, parse_aiperf_lines
 from gptoss_bench.importers.guidellm import parse_guidellm
@@ -21,40 +22,30 @@ KNOWN = (
 def parse_results(text: str, name: str) -> list[ImportedResult]:
     """Return the results in the text of a file; the content shows which tool wrote it.
 
-    Raises UsageError, with the file `name`, if the format is unknown or a field is missing.
+    Raises UsageError, with the file `name`, if the format is unknown, or a field of it is missing or wrong.
     """
     content, lines = _json(text)
-    try:
-        found = [
-            *_one(parse_vllm_bench(content)),
-            *parse_guidellm(content),
-            *_one(parse_aiperf(content)),
-            *_one(parse_aiperf_lines(lines)),
-            *parse_llama_bench(lines or content),
-            *_one(parse_printed_block(text)),
-            *_one(parse_ollama_verbose(text)),
-        ]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())
-        raise UsageError(
-            f"{name} has not the fields of its format ({words}): it is truncated or from an unknown version of the tool"
-        ) from error
+    found = [
+        *parse_vllm_bench(content, name),
+        *parse_guidellm(content, name),
+        *parse_aiperf(content, name),
+        *parse_aiperf_lines(lines, name),
+        *parse_llama_bench(lines or content, name),
+        *parse_printed_block(text, name),
+        *parse_ollama_verbose(text, name),
+    ]
     if not found:
         raise UsageError(f"{name} is no result that can be read: give a run folder, or {KNOWN}")
     return found
 
 
-def _json(text: str) -> tuple[Any, list[Any]]:
+def _json(text: str) -> tuple[JsonValue, list[JsonValue]]:
     """Return the text as one JSON value, or each line as JSON; (None, []) if it is neither."""
     try:
         return json.loads(text), []
-    except ValueError:
+    except (ValueError, RecursionError):
         pass
     try:
         return None, [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError:
+    except (ValueError, RecursionError):
         return None, []
-
-
-def _one(found: ImportedResult | None) -> list[ImportedResult]:
-    return [] if found is None else [found]
