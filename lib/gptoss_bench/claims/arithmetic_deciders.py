@@ -1,13 +1,13 @@
 """Decide claims without a measured figure: opinions, arithmetic over published figures, memory, architecture."""
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, Strict
 
 from gptoss_bench.claims.conditions import condition_of_newest_run, gpus_of_newest_run
-from gptoss_bench.claims.model import Claim, Decider, Evidence, Text, Verdict
+from gptoss_bench.claims.model import Claim, Decider, Evidence, Text, Verdict, unknown_name
 from gptoss_bench.claims.verdict_words import NOT_TESTABLE, OPINION, REFUTED, REPRODUCED
 from gptoss_bench.memory import architectures, estimate_fit, gpu_catalogue
 from gptoss_bench.runs import Bf16Summary
@@ -115,8 +115,8 @@ class Fits(Decider):
 
     def mistakes(self, claims: Mapping[str, Claim]) -> list[Mistake]:
         """Return an unknown architecture, device or dtype, and a context that is too long for the model."""
-        found = _unknown("architecture", self.architecture, architectures())
-        found += _unknown("device", self.device, ["", *gpu_catalogue()])
+        found = unknown_name("architecture", self.architecture, architectures())
+        found += unknown_name("device", self.device, ["", *gpu_catalogue()])
         if not found:
             try:
                 estimate_fit(architectures()[self.architecture], self.dtype, "", 1, context=self.context)
@@ -165,7 +165,7 @@ class InsertedToken(Decider):
 
     def mistakes(self, claims: Mapping[str, Claim]) -> list[Mistake]:
         """Return an unknown architecture."""
-        return _unknown("architecture", self.architecture, architectures())
+        return unknown_name("architecture", self.architecture, architectures())
 
     def decide(self, claim: Claim, evidence: Evidence) -> Verdict:
         """Return "refuted" with the number of learned weights, "reproduced" where there are none."""
@@ -198,7 +198,3 @@ class Count(Decider):
         word = REPRODUCED if claim.side_of_tolerance(len(distinct)) == 0 else REFUTED
         text = f"{self.of}: {len(distinct)} ({'; '.join(distinct)})"
         return claim.verdict(word, text, measured=float(len(distinct)))
-
-
-def _unknown(field: str, value: str, known: Collection[str]) -> list[Mistake]:
-    return [] if value in known else [Mistake((field,), f"is {value!r}; {choices_text(value, known)}")]

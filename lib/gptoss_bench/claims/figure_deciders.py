@@ -1,14 +1,16 @@
 """Decide a published figure by the figure of a run of a real model under the published conditions."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import Field
 
 from gptoss_bench.claims.conditions import PublishedConditions, differing_conditions, version_key, why_not_evidence
-from gptoss_bench.claims.model import Claim, Decider, Evidence, RunRecord, Text, Verdict, format_number
+from gptoss_bench.claims.model import Claim, Decider, Evidence, RunRecord, Text, Verdict, format_number, unknown_path
 from gptoss_bench.claims.verdict_words import FASTER, NOT_COMPARABLE, NOT_TESTABLE, REFUTED, REPRODUCED, SLOWER
 from gptoss_bench.runs import LoadSummary
 from gptoss_bench.stats import error_bar_text
+from gptoss_bench.validation import Mistake
 
 COUNTED = ("completed", "failed")  # counts are exact and have no interval
 
@@ -29,6 +31,14 @@ class Measured(PublishedConditions, Decider):
     """Other numbers to report, by text: dotted path."""
     better: Literal["lower", "higher", ""] = ""
     """Which direction is better, "" where neither is."""
+
+    def mistakes(self, claims: Mapping[str, Claim]) -> list[Mistake]:
+        """Return the paths that no summary has."""
+        return [
+            *unknown_path(self.path, "path"),
+            *(unknown_path(self.interval, "interval") if self.interval else ()),
+            *(mistake for text, path in self.beside.items() for mistake in unknown_path(path, "beside", text)),
+        ]
 
     def decide(self, claim: Claim, evidence: Evidence) -> Verdict:
         """Return the verdict by the newest run that counts."""

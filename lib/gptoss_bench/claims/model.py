@@ -1,16 +1,18 @@
 """Define claims, evidence and verdicts: a claim as published, a run as measured, and the verdict between them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from difflib import get_close_matches
+from functools import cache
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
 from gptoss_bench.memory import Architecture, Gpu
-from gptoss_bench.runs import Manifest, Summary, number_at, value_at
+from gptoss_bench.runs import LoadSummary, Manifest, Record, Summary, number_at, value_at
 from gptoss_bench.stats import PrintedFigure
-from gptoss_bench.validation import Mistake, OneOf
+from gptoss_bench.validation import Mistake, OneOf, choices_text
 from gptoss_client import UsageError
 
 # What a test of a claim may need, and the text of it.
@@ -279,3 +281,36 @@ class Evidence:
 def format_number(value: float) -> str:
     """Return a number with four significant digits, or with one decimal from 1,000 on."""
     return f"{value:,.1f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def unknown_name(field: str, value: str, known: Collection[str]) -> list[Mistake]:
+    """Return the mistake that an argument of a decider is none of the known names; none where it is one."""
+    return [] if value in known else [Mistake((field,), f"is {value!r}; {choices_text(value, known)}")]
+
+
+def unknown_path(value: str, *field: str) -> list[Mistake]:
+    """Return the mistake that an argument of a decider is no dotted path of a load's summary; none where it is one."""
+    known = _summary_paths()
+    if value in known:
+        return []
+    near = get_close_matches(value, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "write a path of the summary, such as ttft_s.p50"
+    return [Mistake(field, f"is {value!r}; {hint}")]
+
+
+@cache
+def _summary_paths() -> tuple[str, ...]:
+    return tuple(_paths(LoadSummary))
+
+
+def _paths(model: type[Record], before: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        inner = [one for one in (field.annotation, *get_args(field.annotation)) if _is_record(one)]
+        if inner and get_origin(field.annotation) not in (list, dict):
+            yield from _paths(inner[0], f"{before}{name}.")
+        else:
+            yield f"{before}{name}"
+
+
+def _is_record(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Record)

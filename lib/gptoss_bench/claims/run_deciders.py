@@ -4,16 +4,27 @@ The behaviour of a real server can decide a statement whatever model it serves; 
 """
 
 import datetime
+from collections.abc import Mapping
 from typing import Annotated
 
 from pydantic import Field, Strict
 
 from gptoss_bench.claims.conditions import plain_name, version_key
 from gptoss_bench.claims.figure_deciders import client_error_text
-from gptoss_bench.claims.model import Claim, ClaimsRecord, Decider, Evidence, Text, Verdict, format_number
+from gptoss_bench.claims.model import (
+    Claim,
+    ClaimsRecord,
+    Decider,
+    Evidence,
+    Text,
+    Verdict,
+    format_number,
+    unknown_name,
+    unknown_path,
+)
 from gptoss_bench.claims.verdict_words import NOT_TESTABLE, OUTDATED, REFUTED, REPRODUCED
-from gptoss_bench.runs import value_at
-from gptoss_bench.validation import Wanted
+from gptoss_bench.runs import EndpointRecord, ServerProbes, value_at
+from gptoss_bench.validation import Mistake, Wanted
 
 Answer = Annotated[bool | int | str, Wanted("a text, a whole number, or true or false")]
 _RANKS = (NOT_TESTABLE, REPRODUCED, REFUTED)
@@ -32,6 +43,10 @@ class Formula(Decider):
     """Dotted path of the median by the formula."""
     requests: Annotated[int, Field(ge=0)]
     """The least number of requests that a run needs."""
+
+    def mistakes(self, claims: Mapping[str, Claim]) -> list[Mistake]:
+        """Return the paths that no summary has."""
+        return [*unknown_path(self.measured, "measured"), *unknown_path(self.estimated, "estimated")]
 
     def decide(self, claim: Claim, evidence: Evidence) -> Verdict:
         """Return the verdict by the run that contradicts the formula most clearly."""
@@ -140,6 +155,13 @@ class Probe(Decider):
     record: EarlierAnswer | None = None
     """An earlier answer, for the case that no run decides."""
 
+    def mistakes(self, claims: Mapping[str, Claim]) -> list[Mistake]:
+        """Return the names of unknown probes."""
+        return [
+            *unknown_name("key", self.key, ServerProbes.model_fields),
+            *unknown_name("asked", self.asked, ["", *ServerProbes.model_fields]),
+        ]
+
     def decide(self, claim: Claim, evidence: Evidence) -> Verdict:
         """Return the verdict by the newest answer that contradicts the claim, else by the newest."""
         seen = [
@@ -173,6 +195,10 @@ class ServerReports(Decider):
     model: Text
     fact: Text
     """Name of the fact among those of the endpoint."""
+
+    def mistakes(self, claims: Mapping[str, Claim]) -> list[Mistake]:
+        """Return the name of an unknown fact."""
+        return unknown_name("fact", self.fact, EndpointRecord.model_fields)
 
     def decide(self, claim: Claim, evidence: Evidence) -> Verdict:
         """Return whether the newest run of this model reports the published word."""

@@ -122,6 +122,17 @@ def arguments(**values: Any) -> Any:
         ),
         ("C01", arguments(device="A10 bare metal"), "with.device is 'A10 bare metal'; did you mean 'NVIDIA A10 (bare"),
         ("C01", arguments(dtype="mxfp"), "with is not possible: dtype 'mxfp' is unknown; choose one of bf16, "),
+        ("C34", arguments(path="wall"), "with.path is 'wall'; did you mean 'wall_s'?"),
+        (
+            "C34",
+            arguments(interval="intervals.wal_s"),
+            "with.interval is 'intervals.wal_s'; did you mean 'intervals.wall_s",
+        ),
+        ("C34", arguments(beside={"a": "itl.p50"}), "with.beside.a is 'itl.p50'; did you mean 'itl_s.p50'?"),
+        ("C34", arguments(path="?"), "with.path is '?'; write a path of the summary, such as ttft_s.p50"),
+        ("C27", arguments(estimated="ttft_formula"), "with.estimated is 'ttft_formula'; did you mean 'ttft_formula_s"),
+        ("C24", arguments(key="wrong_model"), "with.key is 'wrong_model'; did you mean 'wrong_model_status'?"),
+        ("C15", arguments(fact="quantization"), "with.fact is 'quantization'; did you mean 'quantisation'?"),
         ("C09", arguments(architecture="gpt"), "with.architecture is 'gpt'; choose from gpt-oss-"),
     ],
 )
