@@ -1,16 +1,16 @@
-"""State what is wrong with data from outside: pydantic's errors enter, one sentence per mistake leaves.
+"""Turn the errors of pydantic into sentences, one per mistake.
 
 A sentence names the field, its value and, for a misspelt word, the nearest right one.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import zip_longest
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler, JsonValue, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, core_schema
+from pydantic import JsonValue, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
 
 SHOWN_LENGTH = 60  # characters of a value in a sentence
 KEY = "[key]"  # pydantic's last step to an error in the key of a mapping
@@ -29,33 +29,6 @@ WANTED = {
     "model_attributes_type": "a mapping, name: value",
     "date_type": "a date, such as 2025-08-05",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class OneOf:
-    """Annotation of a text that is one of `words`, for words that are known only at run time."""
-
-    words: Collection[str]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Return the schema of a literal."""
-        return core_schema.literal_schema(list(self.words))
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Annotation of a union: a value of none of its types is one mistake, which says that it has to be `text`."""
-
-    text: str
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Return the schema of the union with one error of its own."""
-        return core_schema.custom_error_schema(
-            handler(source),
-            "wanted",
-            custom_error_message="it has to be {wanted}",
-            custom_error_context={"wanted": self.text},
-        )
 
 
 @dataclass(frozen=True, slots=True)
