@@ -6,7 +6,14 @@ from .launch_options import ServerChoice
 from .llama_cpp import serve_tiny
 from .ollama import service_url, unload
 from .open import open_engine
-from .registry import ENGINE_SPECS, LAUNCHABLE_ENGINES, METRIC_SOURCES, REFERENCE_SERVER, understood_fields
+from .registry import (
+    ENGINE_SPECS,
+    LAUNCHABLE_ENGINES,
+    METRIC_SOURCES,
+    REFERENCE_SERVER,
+    no_metrics_advice,
+    understood_fields,
+)
 from .supervisor import descendants
 
 __all__ = [
@@ -26,6 +33,7 @@ __all__ = [
     "examine",
     "gather_facts",
     "launched",
+    "no_metrics_advice",
     "open_engine",
     "report_heading",
     "serve_tiny",

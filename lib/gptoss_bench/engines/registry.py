@@ -23,7 +23,8 @@ class EngineSpec:
     `class_name` is the `launch.Engine` that starts it, "module:class"; None where `open_engine` cannot start it by
     name. `describe_name` is the function that adds what a running server reports to its endpoint. `request_fields`
     are the fields of a load plan, beyond those of its API, that the server understands; None where that is unknown.
-    `environment_prefixes` select the variables that a run records. `metric_prefixes` start the names of its metrics.
+    `environment_prefixes` select the variables that a run records. `metric_prefixes` start the names of its metrics,
+    `no_metrics_advice` says what to do where a server of it has none.
     `tried_versions` are releases; where there are none, versions are not checked. `first_version` is the first
     release that runs gpt-oss.
     """
@@ -35,6 +36,7 @@ class EngineSpec:
     request_fields: tuple[str, ...] | None = None
     environment_prefixes: tuple[str, ...] = ()
     metric_prefixes: tuple[str, ...] = ()
+    no_metrics_advice: str = ""
     default_model: str = ""
     downloads_weights: bool = False  # from the Hugging Face hub, when it starts
     has_prefix_caching_option: bool = False
@@ -61,6 +63,7 @@ _SPECS = (
         describe_name="llama_cpp:describe_llama",
         request_fields=("ignore_eos", "token_counts"),
         metric_prefixes=("llamacpp:",),
+        no_metrics_advice="start it with --metrics",
     ),
     EngineSpec(
         name="ollama",
@@ -69,6 +72,7 @@ _SPECS = (
         class_name="ollama:Ollama",
         request_fields=(),
         environment_prefixes=("OLLAMA_",),
+        no_metrics_advice="its durations come with each response",
         default_model="gpt-oss:20b",
         tried_versions=("0.11", "0.12", "0.24", "0.30", "0.33"),  # source read, not run
         first_version=(0, 11, 0),
@@ -108,6 +112,12 @@ _SPECS = (
 ENGINE_SPECS = {spec.name: spec for spec in _SPECS}
 LAUNCHABLE_ENGINES = tuple(spec.name for spec in _SPECS if spec.class_name)
 METRIC_SOURCES = {prefix: spec.name for spec in _SPECS for prefix in spec.metric_prefixes}
+
+
+def no_metrics_advice(engine: str) -> str:
+    """Return what to do where a server of an engine has no /metrics; empty where nothing is known."""
+    spec = ENGINE_SPECS.get(engine)
+    return "" if spec is None else spec.no_metrics_advice
 
 
 def understood_fields(engine: str) -> tuple[str, ...] | None:

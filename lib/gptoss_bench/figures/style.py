@@ -22,8 +22,7 @@ from gptoss_bench.claims import (
     REPRODUCED,
     SLOWER,
 )
-from gptoss_bench.runs import ClientLimits, Manifest, run_caption
-from gptoss_bench.telemetry import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE
+from gptoss_bench.runs import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, ClientLimits, Manifest, run_caption
 
 PALETTE = "colorblind"
 DIVERGING, SEQUENTIAL = "PuOr_r", "Blues"  # colour maps

@@ -35,6 +35,7 @@ from .manifest import (
     package_versions,
     run_caption,
 )
+from .phases import PHASE_AFTER, PHASE_BEFORE, PHASE_ENDED, PHASE_INFERENCE, PHASE_LOADING, PHASE_SWEEP, PHASE_WARMUP
 from .record import Record, number_at, read_record, value_at, write_record
 from .request_detail import request_events, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
@@ -89,6 +90,13 @@ __all__ = [
     "CPU_LABEL",
     "NO_GPU_LABEL",
     "PARTIAL_LABEL",
+    "PHASE_AFTER",
+    "PHASE_BEFORE",
+    "PHASE_ENDED",
+    "PHASE_INFERENCE",
+    "PHASE_LOADING",
+    "PHASE_SWEEP",
+    "PHASE_WARMUP",
     "REFERENCE_LABEL",
     "REMOTE_LABEL",
     "REQUEST_COLUMNS",

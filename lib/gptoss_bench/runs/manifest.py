@@ -1,10 +1,8 @@
 """Define the manifest of a run, and assemble it: machine, GPUs, code and packages (no host or user name)."""
 
-import importlib.metadata
 import json
 import os
 import platform
-import shutil
 import subprocess
 import time
 from dataclasses import asdict
@@ -15,6 +13,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue
 
 from gptoss_bench import paths
+from gptoss_bench.runs.installed import package_version, query_nvidia_smi
 from gptoss_bench.runs.record import Record, read_record
 from gptoss_client import Endpoint, UsageError
 
@@ -229,34 +228,20 @@ def machine_facts() -> Machine:
 
 def installed_gpus() -> list[InstalledGpu]:
     """Return name, memory in MiB and driver of each NVIDIA GPU; empty without one."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader,nounits"]
-    answer = _output(query)
-    rows = [[part.strip() for part in line.split(",")] for line in answer.splitlines() if line.count(",") == 2]
-    return [
-        InstalledGpu(name=name, memory_mib=int(memory) if memory.isdigit() else None, driver=driver)
-        for name, memory, driver in rows
-    ]
+    gpus, _ = query_nvidia_smi()
+    return [InstalledGpu(name=gpu.name, memory_mib=gpu.memory_mib, driver=gpu.driver) for gpu in gpus]
 
 
 def code_version() -> CodeVersion:
     """Return the version of the kit, the commit of its checkout (None outside one), and whether files were changed."""
     commit = _output(["git", "rev-parse", "--short=12", "HEAD"], cwd=paths.ROOT).strip() or None
     changed = _output(["git", "status", "--porcelain", "--", "lib", "notebooks"], cwd=paths.ROOT).strip()
-    return CodeVersion(version=_version("gptoss-bench"), commit=commit, dirty=bool(changed) if commit else None)
+    return CodeVersion(version=package_version("gptoss-bench"), commit=commit, dirty=bool(changed) if commit else None)
 
 
 def package_versions() -> dict[str, str | None]:
     """Return the installed version of each package that can move a number; None if not installed."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return {name: package_version(name) for name in PACKAGES}
 
 
 def _output(command: list[str], cwd: Path | None = None) -> str:

@@ -11,8 +11,13 @@ import pandas as pd
 from pydantic import JsonValue
 
 from gptoss_bench import paths
-from gptoss_bench.engines import ServerChoice, attach, open_engine, unload
+from gptoss_bench.engines import METRIC_SOURCES, ServerChoice, attach, no_metrics_advice, open_engine, unload
 from gptoss_bench.runs import (
+    PHASE_AFTER,
+    PHASE_BEFORE,
+    PHASE_ENDED,
+    PHASE_LOADING,
+    PHASE_SWEEP,
     CalibrationReference,
     CalibrationSummary,
     ClientLimits,
@@ -30,16 +35,7 @@ from gptoss_bench.session.evaluate import evaluate, findings_document
 from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.session.sweep import run_sweep
 from gptoss_bench.stats import agreement_table, error_bar_text, select_calibration
-from gptoss_bench.telemetry import (
-    PHASE_AFTER,
-    PHASE_BEFORE,
-    PHASE_ENDED,
-    PHASE_LOADING,
-    PHASE_SWEEP,
-    CpuUsed,
-    TelemetryRecorder,
-    record_telemetry,
-)
+from gptoss_bench.telemetry import CpuUsed, TelemetryRecorder, record_telemetry
 from gptoss_client import Client, Endpoint, LoadPlan, Request, RunFailed, Trace, TraceCallback, request_body, run_load
 
 STOPPED = "stopped before its end"
@@ -231,7 +227,7 @@ async def serving(
                 endpoint = await stack.enter_async_context(engine_ready)
             folder.set_endpoint(endpoint)
             folder.manifest.calibration = newest_calibration(results, folder.manifest.machine)
-            await telemetry_recorder.ready(endpoint)
+            await telemetry_recorder.ready(endpoint, METRIC_SOURCES, no_metrics_advice(endpoint.engine))
             yield Session(folder, endpoint, telemetry_recorder)
         except asyncio.CancelledError:
             folder.abandon(STOPPED)

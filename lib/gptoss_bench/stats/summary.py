@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from gptoss_bench.runs import (
+    PHASE_INFERENCE,
     ClientLoad,
     Distribution,
     LoadSummary,
@@ -131,7 +132,7 @@ def energy_summary(summary: LoadSummary) -> tuple[float | None, float | None]:
     telemetry, tokens = summary.telemetry, summary.completion_tokens.sum
     if telemetry is None:
         return None, None
-    phase = telemetry.gpu.by_phase.get("during inference")
+    phase = telemetry.gpu.by_phase.get(PHASE_INFERENCE)
     power_w = phase.power_w if phase is not None and telemetry.engine_here else None
     return power_w, telemetry.energy_j / tokens if telemetry.energy_j is not None and tokens else None
 

@@ -1,4 +1,4 @@
-"""What a server's /metrics says, and what two readings of it say of the time between them. Text in, numbers out."""
+"""Read a server's /metrics and compare two readings: text enters, numbers leave."""
 
 import math
 from bisect import bisect_left
@@ -14,7 +14,7 @@ from gptoss_bench.runs import HistogramTimes, ServerMetrics
 from gptoss_bench.stats import REPORTED_PERCENTILES
 from gptoss_client import UsageError
 
-# Our name of a quantity: what engines have called it, the present name first. vLLM renamed several between 0.10 and
+# Our name of a quantity, and the names of engines for it, the present one first. vLLM renamed several between 0.10 and
 # 0.15: `time_per_output_token_seconds` was the gap between two outputs, which is now `inter_token_latency_seconds`.
 TIMES = {
     "ttft_s": ("vllm:time_to_first_token_seconds",),
@@ -41,7 +41,8 @@ GAUGES = {
     "waiting": ("vllm:num_requests_waiting", "llamacpp:requests_deferred"),
     "kv_cache_share": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
 }
-SOURCES = {"vllm:": "vllm", "llamacpp:": "llama.cpp"}
+_NAMES = [name for quantities in (TIMES, COUNTS, GAUGES) for names in quantities.values() for name in names]
+PREFIXES = tuple(dict.fromkeys(name.partition(":")[0] + ":" for name in _NAMES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,11 @@ class Scrape:
     names: Mapping[str, str]
 
 
-def read_metrics(text: str) -> Scrape:
-    """The quantities that this kit knows; over all label sets of one name (models, engines) they are added up.
+def read_metrics(text: str, sources: Mapping[str, str] | None = None) -> Scrape:
+    """Return the quantities that this kit knows; those of all label sets of one name (models, engines) are added up.
 
-    Raises UsageError where the text is no Prometheus text, or names none of them.
+    `sources` has the engine of each prefix of metric names, such as {"vllm:": "vllm"}; an unknown prefix stands for
+    itself. Raises UsageError if the text is not Prometheus text, or has none of the quantities.
     """
     samples: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
     try:
@@ -119,10 +121,11 @@ def read_metrics(text: str) -> Scrape:
         for ours, theirs in wanted.items():
             if name := _first(theirs, samples):
                 values[ours], names[ours] = sum(value for _, value in samples[name]), name
-    sources = {source for prefix, source in SOURCES.items() if any(name.startswith(prefix) for name in names.values())}
-    if not sources:
-        raise UsageError("the server's /metrics names nothing of vllm:* or llamacpp:* that this kit knows")
-    return Scrape("+".join(sorted(sources)), times, counts, gauges, names)
+    if not names:
+        known = " or ".join(f"{prefix}*" for prefix in PREFIXES)
+        raise UsageError(f"the server's /metrics names nothing of {known} that this kit knows")
+    engines = {(sources or {}).get(prefix, prefix) for prefix in map(_prefix, names.values())}
+    return Scrape("+".join(sorted(engines)), times, counts, gauges, names)
 
 
 def window(before: Scrape, after: Scrape) -> ServerMetrics:
@@ -142,7 +145,7 @@ def window(before: Scrape, after: Scrape) -> ServerMetrics:
         else:
             counts[name] = difference
     names = {name: after.names[name] for name in (*times, *counts)}
-    expected = [name for name in (*TIMES, *COUNTS) if _is_of(name, after.source)]
+    expected = [name for name in (*TIMES, *COUNTS) if _is_of(name, after)]
     absent = [name for name in expected if name not in after.names]
     return ServerMetrics(
         source=after.source, times=times, counts=counts, names=names, absent=absent, restarted=backwards
@@ -154,9 +157,13 @@ def _reported(histogram: Histogram) -> HistogramTimes:
     return HistogramTimes(n=histogram.n, mean=histogram.mean, **bounds)
 
 
-def _is_of(name: str, source: str) -> bool:
-    prefixes = [prefix for prefix, engine in SOURCES.items() if engine in source.split("+")]
-    return any(theirs.startswith(prefix) for theirs in (TIMES | COUNTS)[name] for prefix in prefixes)
+def _is_of(name: str, scrape: Scrape) -> bool:
+    present = set(map(_prefix, scrape.names.values()))
+    return any(_prefix(theirs) in present for theirs in (TIMES | COUNTS)[name])
+
+
+def _prefix(name: str) -> str:
+    return name.partition(":")[0] + ":"
 
 
 def _first(theirs: tuple[str, ...], samples: Mapping[str, Any], suffix: str = "") -> str | None:

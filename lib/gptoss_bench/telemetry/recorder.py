@@ -7,36 +7,85 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from gptoss_bench.runs import RunFolder, ServerMetrics, Telemetry
-from gptoss_bench.telemetry.samples import (
-    PHASE_AFTER,
-    PHASE_BEFORE,
-    PHASE_ENDED,
-    PHASE_INFERENCE,
-    PHASE_WARMUP,
-    describe_samples,
-    read_sample_lines,
-)
+from gptoss_bench.runs.phases import PHASE_AFTER, PHASE_BEFORE, PHASE_ENDED, PHASE_INFERENCE, PHASE_WARMUP
+from gptoss_bench.telemetry.samples import describe_samples, read_sample_lines
 from gptoss_bench.telemetry.server_window import MetricsWindow
 from gptoss_client import Endpoint
 
-START_S, STOP_S = 30.0, 5.0  # a GPU that nobody holds open takes seconds to wake
-# What a phase lasts at least, to be seen; a GPU averages its utilisation over a second.
+START_S, STOP_S = 30.0, 5.0  # a GPU that no process holds open takes seconds to wake
+# Minimum length of a phase, so that a sample falls into it; a GPU averages its utilisation over a second.
 SETTLE_S, SETTLE_GPU_S = 0.3, 2.0
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 FILE = "telemetry.jsonl"
+PHASES = {"warmup": PHASE_WARMUP, "measure": PHASE_INFERENCE, "end": PHASE_ENDED}  # of a load
+TABLES = ("gpu", "host", "server")
+
+
+@asynccontextmanager
+async def record_telemetry(folder: RunFolder, *, attached: bool) -> AsyncIterator["TelemetryRecorder"]:
+    """Sample until the block ends, then write the tables to the run folder.
+
+    The first phase is "before load", or "after load" for a server that was `attached` to.
+    """
+    telemetry = MachineSampler(folder.path)
+    try:
+        await telemetry.start(PHASE_AFTER if attached else PHASE_BEFORE)
+        yield TelemetryRecorder(telemetry)
+    finally:
+        await telemetry.stop()
+        for name in TABLES:
+            folder.write_table(name, telemetry.tables[name])
+        telemetry.remove()
+
+
+class TelemetryRecorder:
+    """Return what was recorded so far; a missing source is a message and never fails the run."""
+
+    def __init__(self, telemetry: "MachineSampler") -> None:
+        """Take a sampler; `record_telemetry` starts one."""
+        self.telemetry = telemetry
+        self._server: MetricsWindow | None = None
+        self._metrics = ServerMetrics(words="nothing was measured yet")
+
+    async def ready(self, endpoint: Endpoint, sources: Mapping[str, str], advice: str = "") -> None:
+        """Take the ready engine and begin the phase "after load".
+
+        `sources` has the engine of each prefix of metric names, `advice` is for a server without /metrics.
+        """
+        self.telemetry.watch(endpoint)
+        self._server = MetricsWindow(endpoint, sources, advice)
+        await self.phase(PHASE_AFTER)
+
+    async def phase(self, name: str) -> None:
+        """Begin a phase and wait until it has been sampled."""
+        self.telemetry.mark(name)
+        await self.telemetry.settle()
+
+    async def load_phase(self, name: str, completed: int) -> None:
+        """Begin a phase of the load (`load.OnPhase`); `completed` is the number of requests measured so far."""
+        if name == "measure" and self._server is not None:
+            await self._server.begin()
+        self.telemetry.mark(PHASES[name])
+        if name == "end" and self._server is not None:
+            await self.telemetry.settle()  # a sample on each side of the window
+            self._metrics = await self._server.end(completed)
+
+    def reported(self) -> tuple[Telemetry, ServerMetrics]:
+        """Return what the summary keeps of the samples, and of the server's own metrics."""
+        return self.telemetry.describe(), self._metrics
 
 
 class MachineSampler:
-    """One run's sampler. Whatever goes wrong with it is said in `words`; the run goes on without."""
+    """The sampler process of one run. An error of it is described in `words` and does not stop the run."""
 
     def __init__(self, folder: Path) -> None:
-        """Nothing runs before `start`."""
+        """Take the run folder; nothing runs before `start`."""
         self._file = folder / FILE
         self._process: subprocess.Popen[bytes] | None = None
         self._marks: list[tuple[str, int]] = []
@@ -46,7 +95,7 @@ class MachineSampler:
         self.tables, self._devices = read_sample_lines([], [])
 
     async def start(self, phase: str = PHASE_BEFORE) -> None:
-        """Start sampling, in that phase; returns when it was seen."""
+        """Start sampling in a phase; return when the phase has been sampled."""
         self.mark(phase)
         try:
             self._process = _sampler(self._file)
@@ -63,16 +112,16 @@ class MachineSampler:
             await self.settle()
 
     def mark(self, phase: str) -> None:
-        """From now on it is this phase."""
+        """Begin a phase now."""
         self._marks.append((phase, time.perf_counter_ns()))
 
     async def settle(self) -> None:
-        """Wait until the phase has been seen."""
+        """Wait until the phase has been sampled."""
         if self.words is None:
             await asyncio.sleep(SETTLE_GPU_S if self._has_gpu else SETTLE_S)
 
     def watch(self, endpoint: Endpoint) -> None:
-        """Say where the engine is: its processes are looked for where it is on this machine."""
+        """Tell the sampler where the engine is; on this machine it finds the engine's processes."""
         parts = urlsplit(endpoint.url)
         self._local = parts.hostname in LOOPBACK
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -94,14 +143,14 @@ class MachineSampler:
         return found
 
     async def stop(self) -> None:
-        """End the sampler and read what it wrote. May be called twice."""
+        """Stop the sampler and read its file. May be called twice."""
         if self._process is not None:
             await asyncio.shield(asyncio.to_thread(self._end, self._process))
             self._process = None
             self._read()
 
     def remove(self) -> None:
-        """Delete the sampler's file, once its tables are on disk."""
+        """Delete the sampler's file; call it when the tables are on disk."""
         self._file.unlink(missing_ok=True)
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
@@ -122,7 +171,7 @@ class MachineSampler:
                 self.words = f"the sampler ended in mid-run ({said or f'exit code {code}'})"
 
     def _read(self) -> None:
-        """The tables of what is in the file now."""
+        """Update the tables from the file."""
         with contextlib.suppress(OSError), self._file.open(encoding="utf-8", errors="replace") as lines:
             self.tables, self._devices = read_sample_lines(lines, self._marks)
 
@@ -133,60 +182,5 @@ def _sampler(file: Path) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        start_new_session=True,  # a Ctrl-C in the terminal is for us alone
+        start_new_session=True,  # Ctrl-C in the terminal must not reach the sampler
     )
-
-
-PHASES = {"warmup": PHASE_WARMUP, "measure": PHASE_INFERENCE, "end": PHASE_ENDED}  # of a load
-TABLES = ("gpu", "host", "server")
-
-
-class TelemetryRecorder:
-    """Return what was recorded so far; a missing source is a message and never fails the run."""
-
-    def __init__(self, telemetry: MachineSampler) -> None:
-        """Use `watching` to get one that samples."""
-        self.telemetry = telemetry
-        self._server: MetricsWindow | None = None
-        self._metrics = ServerMetrics(words="nothing was measured yet")
-
-    async def ready(self, endpoint: Endpoint) -> None:
-        """The engine is: whose processes to look at, and the phase "after load"."""
-        self.telemetry.watch(endpoint)
-        self._server = MetricsWindow(endpoint)
-        await self.phase(PHASE_AFTER)
-
-    async def phase(self, name: str) -> None:
-        """A phase that begins now and lasts at least as long as it takes to be seen."""
-        self.telemetry.mark(name)
-        await self.telemetry.settle()
-
-    async def load_phase(self, name: str, completed: int) -> None:
-        """A phase of the load (`load.OnPhase`); `completed` requests were measured by now."""
-        if name == "measure" and self._server is not None:
-            await self._server.begin()
-        self.telemetry.mark(PHASES[name])
-        if name == "end" and self._server is not None:
-            await self.telemetry.settle()  # a sample on each side of the window
-            self._metrics = await self._server.end(completed)
-
-    def reported(self) -> tuple[Telemetry, ServerMetrics]:
-        """Return what the summary keeps of the samples, and of the server's own metrics."""
-        return self.telemetry.describe(), self._metrics
-
-
-@asynccontextmanager
-async def record_telemetry(folder: RunFolder, *, attached: bool) -> AsyncIterator[TelemetryRecorder]:
-    """Sample for the length of the block; the tables then lie in the run folder.
-
-    The phase is "before load" until an engine is started; one that is `attached` to has loaded its model already.
-    """
-    telemetry = MachineSampler(folder.path)
-    try:
-        await telemetry.start(PHASE_AFTER if attached else PHASE_BEFORE)
-        yield TelemetryRecorder(telemetry)
-    finally:
-        await telemetry.stop()
-        for name in TABLES:
-            folder.write_table(name, telemetry.tables[name])
-        telemetry.remove()

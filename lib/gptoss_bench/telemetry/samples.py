@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from gptoss_bench.runs import (
+    PHASE_BEFORE,
+    PHASE_INFERENCE,
     GpuDevice,
     GpuPhase,
     GpuTelemetry,
@@ -24,9 +26,6 @@ from gptoss_bench.runs import (
 )
 from gptoss_bench.stats import non_null, percentile
 from gptoss_client import NS_PER_S
-
-PHASE_BEFORE, PHASE_LOADING, PHASE_AFTER = "before load", "loading", "after load"
-PHASE_WARMUP, PHASE_INFERENCE, PHASE_ENDED, PHASE_SWEEP = "warm-up", "during inference", "after inference", "sweep"
 
 GPU_COLUMNS = {
     "timestamp_ns": "int64",

@@ -1,7 +1,8 @@
-"""The server's own /metrics, read before and after the measured phase, when nothing of ours is in flight."""
+"""Read the server's own /metrics before and after the measured phase, while no request of ours is in flight."""
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 
 import httpx
 
@@ -17,16 +18,16 @@ TRIES, PAUSE_S = 5, 0.2  # a server may count its last request a moment after it
 class MetricsWindow:
     """Two readings of the metrics of one server and their difference; an error becomes a message, it is not raised."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        """Hold the server; nothing is asked yet."""
-        self._endpoint = endpoint
-        # A TLS context takes the client more CPU than a reading: none for http, and one for all readings of https.
+    def __init__(self, endpoint: Endpoint, sources: Mapping[str, str], advice: str = "") -> None:
+        """Take the server, the engine of each prefix of metric names, and the advice for a server without /metrics."""
+        self._endpoint, self._sources, self._advice = endpoint, sources, advice
+        # Making a TLS context costs more CPU than a reading: none for http, one for all readings of https.
         self._tls = ssl.create_default_context() if endpoint.url.startswith("https") else False
         self._before: Scrape | None = None
         self._words: str | None = "its /metrics was not read before the load"
 
     async def begin(self) -> None:
-        """Read it until nothing moves any more: what the server did until here does not count."""
+        """Read it until the counts are constant: what the server did before is not counted."""
         self._before, self._words = await self._read()
         for _ in range(TRIES):
             if self._before is None:
@@ -63,12 +64,9 @@ class MetricsWindow:
             reason = " ".join(str(error).split()) or type(error).__name__
             return None, f"its /metrics did not answer ({reason})"
         if answer.status_code != httpx.codes.OK:
-            advice = _ADVICE.get(self._endpoint.engine, "")
+            advice = f": {self._advice}" if self._advice else ""
             return None, f"it has no /metrics (HTTP {answer.status_code}){advice}"
         try:
-            return read_metrics(answer.text), None
+            return read_metrics(answer.text, self._sources), None
         except UsageError as error:
             return None, str(error)
-
-
-_ADVICE = {"llama.cpp": ": start it with --metrics", "ollama": ": its durations come with each response"}

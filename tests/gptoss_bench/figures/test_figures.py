@@ -21,10 +21,11 @@ from gptoss_bench.lint.results import read_results
 from gptoss_bench.memory.architecture import architectures
 from gptoss_bench.memory.gpus import gpu_catalogue
 from gptoss_bench.runs.manifest import ClientLimits, Manifest
+from gptoss_bench.runs.phases import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, PHASE_LOADING
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.runs.summary import GpuDevice, GpuTelemetry, LoadSummary, PhaseSpan, SamplingCost, Telemetry
 from gptoss_bench.stats.summary import summarise
-from gptoss_bench.telemetry.samples import HOST_COLUMNS, PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, PHASE_LOADING
+from gptoss_bench.telemetry.samples import HOST_COLUMNS
 from streams import chat
 
 S = 10**9

@@ -16,11 +16,11 @@ from gptoss_bench.figures.sweep import NO_RATE, NO_SWEEP, PublishedPoint, throug
 from gptoss_bench.lint.check import check_run
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.runs.manifest import Manifest
+from gptoss_bench.runs.phases import PHASE_INFERENCE
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.summary import summarise
 from gptoss_bench.stats.sweep import MIN_LEVEL_REQUESTS, parse_sweep_levels, sweep_plans
 from gptoss_bench.stats.text_report import result_block
-from gptoss_bench.telemetry.samples import PHASE_INFERENCE
 from gptoss_client.errors import RunFailed, UsageError
 from gptoss_client.plan import LoadPlan
 from scripted import Exchange, scripted, speak

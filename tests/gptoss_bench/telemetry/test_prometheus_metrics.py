@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
+from gptoss_bench.engines.registry import METRIC_SOURCES
 from gptoss_bench.stats.percentiles import percentile
 from gptoss_bench.telemetry.prometheus_metrics import TIMES, read_metrics, window
 from gptoss_client.errors import UsageError
@@ -16,14 +17,14 @@ BEFORE, AFTER = ((WIRE / f"vllm-metrics_{when}.txt").read_text() for when in ("b
 
 
 def test_a_recorded_window_of_vllm():
-    found = window(read_metrics(BEFORE), read_metrics(AFTER))
-    assert (found["source"], found["absent"], found["restarted"]) == ("vllm", [], [])
-    assert found["counts"]["prompt_tokens"] == 19240
-    assert found["counts"]["generation_tokens"] == 9697
-    assert found["times"]["ttft_s"]["n"] == 136
-    assert found["times"]["ttft_s"]["mean"] == pytest.approx(0.0456885, abs=1e-6)
-    assert found["times"]["ttft_s"]["p50"] == [0.04, 0.06]
-    assert found["names"]["itl_s"] == "vllm:inter_token_latency_seconds"
+    found = window(read_metrics(BEFORE, METRIC_SOURCES), read_metrics(AFTER, METRIC_SOURCES))
+    assert (found.source, found.absent, found.restarted) == ("vllm", [], [])
+    assert found.counts["prompt_tokens"] == 19240
+    assert found.counts["generation_tokens"] == 9697
+    assert found.times["ttft_s"].n == 136
+    assert found.times["ttft_s"].mean == pytest.approx(0.0456885, abs=1e-6)
+    assert found.times["ttft_s"].p50 == (0.04, 0.06)
+    assert found.names["itl_s"] == "vllm:inter_token_latency_seconds"
     assert read_metrics(AFTER).gauges["running"] == 16
 
 
@@ -37,16 +38,16 @@ def test_names_of_older_versions_are_the_same_quantities():
     assert old_times.names["itl_s"] == "vllm:time_per_output_token_seconds"
     assert old_times.gauges == new_times.gauges
     assert old_times.counts == new_times.counts
-    assert window(old_times, old_times)["absent"] == ["tpot_s"]
+    assert window(old_times, old_times).absent == ["tpot_s"]
 
 
 def test_llama_cpp_has_counters_and_no_histogram():
-    found = read_metrics((WIRE / "llamacpp-metrics.txt").read_text())
+    found = read_metrics((WIRE / "llamacpp-metrics.txt").read_text(), METRIC_SOURCES)
     assert (found.source, dict(found.times)) == ("llama.cpp", {})
     assert (found.counts["prompt_tokens"], found.counts["prompt_tokens_cached"]) == (264, 420)
     assert found.counts["generation_tokens"] == 875
     assert found.gauges["running"] == 0
-    assert window(found, found)["absent"] == []
+    assert window(found, found).absent == []
 
 
 @pytest.mark.parametrize(
@@ -67,8 +68,8 @@ def test_what_cannot_be_read_is_said_in_words(text, words):
 
 def test_a_server_that_was_restarted_between_the_readings_yields_no_difference():
     found = window(read_metrics(AFTER), read_metrics(BEFORE))
-    assert {"ttft_s", "generation_tokens"} <= set(found["restarted"])
-    assert not {"ttft_s", "generation_tokens"} & {*found["times"], *found["counts"]}
+    assert {"ttft_s", "generation_tokens"} <= set(found.restarted)
+    assert not {"ttft_s", "generation_tokens"} & {*found.times, *found.counts}
 
 
 def test_two_models_of_one_server_are_added_up():
@@ -98,11 +99,11 @@ def test_a_window_holds_the_percentiles_of_what_came_in_it(first, second):
         for value in part:
             histogram.observe(value)
         readings.append(read_metrics(generate_latest(registry).decode()))
-    found = window(*readings)["times"]["ttft_s"]
-    assert found["n"] == len(second)
-    assert found["mean"] == pytest.approx(sum(second) / len(second), abs=1e-9)
+    found = window(*readings).times["ttft_s"]
+    assert found.n == len(second)
+    assert found.mean == pytest.approx(sum(second) / len(second), abs=1e-9)
     for name, p in (("p50", 50), ("p90", 90), ("p99", 99)):
-        low, high = found[name]
+        low, high = getattr(found, name)
         true = percentile(second, p).value
         assert low <= true + 1e-12
         assert high is None or true <= high + 1e-12

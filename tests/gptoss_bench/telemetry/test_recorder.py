@@ -16,17 +16,10 @@ from folders import TESTS
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.figures.machine import client_against_server, machine_timeline
 from gptoss_bench.runs.folder import Run
+from gptoss_bench.runs.phases import PHASE_AFTER, PHASE_BEFORE, PHASE_ENDED, PHASE_INFERENCE
 from gptoss_bench.session.session import serving
 from gptoss_bench.telemetry.recorder import FILE, MachineSampler
-from gptoss_bench.telemetry.samples import (
-    GPU_COLUMNS,
-    PHASE_AFTER,
-    PHASE_BEFORE,
-    PHASE_ENDED,
-    PHASE_INFERENCE,
-    energy_j,
-    read_sample_lines,
-)
+from gptoss_bench.telemetry.samples import GPU_COLUMNS, energy_j, read_sample_lines
 from gptoss_client.plan import LoadPlan
 from gptoss_client.trace import Endpoint
 from scripted import scripted, speak
@@ -85,12 +78,12 @@ def test_a_gpu_is_seen_in_every_phase_with_all_that_it_tells(tmp_path, plays):
     assert set(gpu["power_w"]) == {100.0}
     assert (gpu["energy_j"].diff().dropna() >= 0).all()
     assert set(gpu["throttle"]) == {"power cap"}  # an idle GPU is not throttled
-    reported = seen.reported["gpu"]
-    assert reported["devices"][0]["name"] == "STAND-IN GPU"
-    assert reported["by_phase"][PHASE_INFERENCE]["utilisation"] == 0.5
-    [span] = [span for span in seen.reported["phases"] if span["phase"] == PHASE_INFERENCE]
-    length_s = (span["end_ns"] - span["start_ns"]) / 1e9
-    assert seen.reported["energy_j"] == pytest.approx(100 * length_s, rel=0.05)
+    reported = seen.reported.gpu
+    assert reported.devices[0].name == "STAND-IN GPU"
+    assert reported.by_phase[PHASE_INFERENCE].utilisation == 0.5
+    [span] = [span for span in seen.reported.phases if span.phase == PHASE_INFERENCE]
+    length_s = (span.end_ns - span.start_ns) / 1e9
+    assert seen.reported.energy_j == pytest.approx(100 * length_s, rel=0.05)
 
 
 def test_what_a_vgpu_does_not_tell_is_null_and_energy_is_not_estimated(tmp_path, plays):
@@ -100,7 +93,7 @@ def test_what_a_vgpu_does_not_tell_is_null_and_energy_is_not_estimated(tmp_path,
     for name in ("power_w", "energy_j", "sm_clock_mhz", "temperature_c", "throttle"):
         assert gpu[name].isna().all(), name
     assert gpu["memory_used_bytes"].notna().all()
-    assert (seen.reported["energy_j"], seen.reported["gpu"]["throttled_share"]) == (None, None)
+    assert (seen.reported.energy_j, seen.reported.gpu.throttled_share) == (None, None)
 
 
 def test_an_older_driver_is_understood(tmp_path, plays):
@@ -117,7 +110,7 @@ def test_an_older_driver_is_understood(tmp_path, plays):
 def test_no_gpu_no_driver_and_a_lost_gpu_are_reported(tmp_path, plays, part, words):
     plays(part)
     seen = asyncio.run(phases(tmp_path))
-    assert words in seen.reported["gpu"]["words"]
+    assert words in seen.reported.gpu.words
     assert seen.words is None
     assert len(seen.tables["host"]) > 0
 
@@ -129,7 +122,7 @@ def test_without_a_driver_the_gpu_table_is_empty_and_the_host_is_seen(tmp_path, 
     seen = asyncio.run(phases(tmp_path))
     assert seen.tables["gpu"].empty
     assert list(seen.tables["gpu"].columns) == list(GPU_COLUMNS)
-    assert seen.reported["gpu"]["words"].startswith("no GPU")
+    assert seen.reported.gpu.words.startswith("no GPU")
     host = seen.tables["host"]
     assert (host["memory_used_bytes"] > 0).all()
     assert host["cpu_share"].dropna().between(0, 1).all()

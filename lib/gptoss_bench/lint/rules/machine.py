@@ -2,9 +2,8 @@
 
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import SingleResultRule, rule
-from gptoss_bench.runs import AgreementRow, GpuTelemetry, HostPhase
+from gptoss_bench.runs import PHASE_INFERENCE, AgreementRow, GpuTelemetry, HostPhase
 from gptoss_bench.stats import FIRST_EVENT, measured_rows, server_range_text
-from gptoss_bench.telemetry import PHASE_INFERENCE
 
 THROTTLED_SHARE = 0.05
 CACHED_SHARE = 0.05

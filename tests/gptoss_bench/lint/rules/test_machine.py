@@ -9,10 +9,10 @@ from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.machine import MACHINE_RULES
 from gptoss_bench.lint.rules.rule import apply_rules
 from gptoss_bench.runs.manifest import Manifest
+from gptoss_bench.runs.phases import PHASE_AFTER, PHASE_INFERENCE
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.runs.summary import LoadSummary
 from gptoss_bench.stats.agreement import FIRST_EVENT
-from gptoss_bench.telemetry.samples import PHASE_AFTER, PHASE_INFERENCE
 from streams import two_slots
 
 ROW = {"statistic": "p50", "unit": "s", "client": 0.5, "server_low": 0.04, "server_high": 0.06, "agrees": True}
