@@ -190,7 +190,7 @@ class Run:
         schema = manifest.get("schema_version")
         if isinstance(schema, int) and schema > SCHEMA_VERSION:
             raise UsageError(f"{path} was written by a newer kit (schema {schema}): update this one")
-        if not isinstance(schema, int) or schema < SCHEMA_VERSION:
+        if not isinstance(schema, int) or schema < SCHEMA_VERSION or "label" in manifest:  # early runs of schema 2 too
             manifest, summary = schema_1.manifest(manifest), schema_1.summary(summary)
         found = read_manifest(manifest, manifest_file)
         if found.status == "running":

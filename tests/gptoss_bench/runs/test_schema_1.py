@@ -1,5 +1,6 @@
 """Runs of schema 1 are read under the names of today."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -21,6 +22,18 @@ def test_a_calibration_run_is_of_the_scenario_of_that_name() -> None:
         "REFERENCE SERVER",
         "CPU",
     ]
+
+
+def test_an_early_run_of_schema_2_keeps_its_label(tmp_path: Path) -> None:
+    manifest = {
+        "schema_version": 2,
+        "run_id": "a",
+        "scenario": "load",
+        "status": "complete",
+        "label": "TINY MODEL, CPU",
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    assert Run.load(tmp_path).manifest.labels == ["TINY MODEL", "CPU"]
 
 
 def test_manifest_and_summary_have_the_keys_of_today() -> None:

@@ -44,7 +44,7 @@ def findings(found: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_a_quiet_machine_trips_no_rule() -> None:
+def test_a_quiet_machine_breaks_no_rule() -> None:
     assert findings(summary()) == {}
 
 
@@ -62,7 +62,7 @@ def test_missing_telemetry_is_noted() -> None:
     assert "it died" in found["no-machine-telemetry"].evidence
 
 
-TRIPPED = [
+BROKEN = [
     ("server-and-client-disagree", {"row": {"agrees": False}}, "0.5 s by the client, 0.04 to 0.06 s by the server"),
     ("server-and-client-disagree", {"row": {"agrees": False, "server_high": None}}, "over 0.04 s by the server"),
     ("server-shared", {"counts": {"requests": 9.0}}, "completed 9 requests while this run sent it 6"),
@@ -76,7 +76,7 @@ TRIPPED = [
     ("no-server-metrics", {"agreement": [], "server_metrics": {"words": "no /metrics"}}, "no /metrics"),
     ("no-machine-telemetry", {"telemetry": {"words": "it died"}}, "it died"),
 ]
-BESIDE: list[tuple[str, dict[str, Any]]] = [
+WITHIN: list[tuple[str, dict[str, Any]]] = [
     ("server-and-client-disagree", {"row": {"agrees": None}}),
     ("server-shared", {"counts": {"requests": 5.0}}),
     ("prompts-from-cache", {"counts": {"prefix_cache_queries": 0.0, "prefix_cache_hits": 0.0}}),
@@ -101,14 +101,14 @@ BESIDE: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "parts", "words"), TRIPPED)
-def test_each_rule_is_tripped(rule: str, parts: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize(("rule", "parts", "words"), BROKEN)
+def test_each_rule_is_broken(rule: str, parts: dict[str, Any], words: str) -> None:
     found = findings(summary(**parts))
     assert set(found) == {rule}
     assert words in found[rule].evidence
 
 
-@pytest.mark.parametrize(("rule", "parts"), BESIDE)
+@pytest.mark.parametrize(("rule", "parts"), WITHIN)
 def test_what_is_not_known_or_too_little_is_no_finding(rule: str, parts: dict[str, Any]) -> None:
     assert findings(summary(**parts)) == {}, rule
 

@@ -1,4 +1,4 @@
-"""Each rule with a run that trips it, and a run that trips none."""
+"""Each rule with a run that breaks it, and a run that breaks none."""
 
 from itertools import accumulate
 from typing import Any
@@ -65,7 +65,7 @@ MISCOUNTED = [(40.0, answer(usage=counted(1))), (140.0, answer("", timings={"pre
 UNCOUNTED = [(40.0, answer()), (50.0, answer()), (140.0, finish()), (140.0, usage(1)), (140.0, DONE)]
 EQUAL = [chat(40, 9, 9, n, sent_ms=114.0 * n) for n in range(10)]  # each like the next, up to its token limit
 
-TRIPPED = [
+BROKEN = [
     ("ttft-is-a-fraction-of-latency", "error", EQUAL, 1),
     ("timestamps-out-of-order", "error", replaced(chat(-2, 9, 9, 3, sent_ms=SENDS[3])), 1),
     ("littles-law", "error", replaced(*(stopped(n, ending="cut") for n in range(60))), 1),
@@ -82,8 +82,8 @@ TRIPPED = [
 ]
 
 
-# A step beside each: the rule that does not fire. What else does is not asked.
-BESIDE = [
+# A result just within the limit of each rule; other rules may fire.
+WITHIN = [
     ("ttft-is-a-fraction-of-latency", EQUAL[:9], 1),  # too few to prove anything
     ("timestamps-out-of-order", replaced(chat(1, 9, 9, 3, sent_ms=SENDS[3])), 1),
     ("littles-law", replaced(*(stopped(n, ending="cut") for n in range(40))), 1),
@@ -99,12 +99,12 @@ BESIDE = [
 ]
 
 
-def test_a_sound_run_trips_no_rule() -> None:
+def test_a_sound_run_breaks_no_rule() -> None:
     assert findings(sound()) == {}
 
 
-@pytest.mark.parametrize(("rule", "traces", "concurrency"), BESIDE)
-def test_each_rule_lets_pass_what_lies_a_step_beside(rule: str, traces: list[Trace], concurrency: int) -> None:
+@pytest.mark.parametrize(("rule", "traces", "concurrency"), WITHIN)
+def test_each_rule_accepts_a_result_just_within_its_limit(rule: str, traces: list[Trace], concurrency: int) -> None:
     assert rule not in findings(traces, concurrency)
 
 
@@ -130,8 +130,8 @@ def test_one_prompt_matters_where_a_prefix_cache_may_serve_it(
     assert words is None or words in found["one-prompt"].evidence
 
 
-@pytest.mark.parametrize(("rule", "severity", "traces", "concurrency"), TRIPPED)
-def test_each_rule_is_tripped(rule: str, severity: str, traces: list[Trace], concurrency: int) -> None:
+@pytest.mark.parametrize(("rule", "severity", "traces", "concurrency"), BROKEN)
+def test_each_rule_is_broken(rule: str, severity: str, traces: list[Trace], concurrency: int) -> None:
     found = findings(traces, concurrency)
     assert rule in found
     assert found[rule].severity == severity
@@ -147,7 +147,7 @@ def test_a_client_that_is_busy_most_of_the_time_is_named(name: str, share: float
 
 
 @pytest.mark.parametrize(("reported", "differs"), [(11_000.0, False), (11_001.0, True)])
-def test_the_servers_own_count_of_tokens_is_held_against_the_usage(reported: float, differs: bool) -> None:
+def test_the_servers_own_count_of_tokens_is_compared_with_the_usage(reported: float, differs: bool) -> None:
     requests, events = derive_tables(sound())
     summary = summarise(requests, events, concurrency=1)
     summary.server_metrics = ServerMetrics(counts={"requests": 1000.0, "generation_tokens": reported})
@@ -156,7 +156,7 @@ def test_the_servers_own_count_of_tokens_is_held_against_the_usage(reported: flo
     assert not differs or "11001 tokens, the usage of all answers has 11000" in found["token-counts-disagree"].evidence
 
 
-def test_the_gravest_findings_come_first() -> None:
+def test_errors_come_first() -> None:
     severities = [found.severity for found in findings(EQUAL).values()]
     assert severities == sorted(severities, key=["error", "warning", "note"].index)
     assert len(set(severities)) == 3

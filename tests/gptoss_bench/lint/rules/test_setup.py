@@ -41,11 +41,11 @@ def loads(*shares: float) -> pd.DataFrame:
     return requests.assign(server_load_s=list(shares), server_total_s=1.0)
 
 
-def test_a_sound_run_trips_no_rule() -> None:
+def test_a_sound_run_breaks_no_rule() -> None:
     assert findings({}) == {}
 
 
-TRIPPED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
+BROKEN: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("ramp-and-tail-inside", {}, {"output_tok_s_total": 90.0}, "90.0 tokens/s over the whole run"),
     ("ramp-and-tail-inside", {}, {"output_tok_s": None}, "the rate of a steady window is unknown"),
     ("percentile-rule-unnamed", {}, {"percentile_rule": None}, "ttft_s"),
@@ -58,7 +58,7 @@ TRIPPED: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("quantisation-differs", endpoint(quantisation="BF16"), {}, "of MXFP4 weights, this server's are BF16"),
     ("quantisation-differs", {"scenario": "transformers-bf16"}, {}, "of BF16 weights, this server's are MXFP4"),
 ]
-BESIDE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+WITHIN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("ramp-and-tail-inside", {}, {"output_tok_s_total": 96.0}),
     ("ramp-and-tail-inside", {}, {"output_tok_s_total": None, "output_tok_s": None}),
     ("percentile-rule-unnamed", {}, {"percentile_rule": "exclusive"}),
@@ -75,14 +75,14 @@ BESIDE: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "manifest", "reported", "words"), TRIPPED)
-def test_each_rule_is_tripped(rule: str, manifest: dict[str, Any], reported: dict[str, Any], words: str) -> None:
+@pytest.mark.parametrize(("rule", "manifest", "reported", "words"), BROKEN)
+def test_each_rule_is_broken(rule: str, manifest: dict[str, Any], reported: dict[str, Any], words: str) -> None:
     found = findings(manifest, **reported)
     assert set(found) == {rule}
     assert words in found[rule].evidence
 
 
-@pytest.mark.parametrize(("rule", "manifest", "reported"), BESIDE)
+@pytest.mark.parametrize(("rule", "manifest", "reported"), WITHIN)
 def test_what_is_sound_or_not_known_is_no_finding(
     rule: str, manifest: dict[str, Any], reported: dict[str, Any]
 ) -> None:
@@ -97,11 +97,11 @@ COLD = [
 ]
 
 
-@pytest.mark.parametrize(("shares", "tripped"), COLD)
-def test_loading_in_the_first_wave_is_not_waiting_in_a_queue(shares: tuple[float, ...], tripped: bool) -> None:
+@pytest.mark.parametrize(("shares", "broken"), COLD)
+def test_loading_in_the_first_wave_is_not_waiting_in_a_queue(shares: tuple[float, ...], broken: bool) -> None:
     found = findings({}, loads(*shares))
-    assert set(found) == ({"cold-load-inside"} if tripped else set())
-    assert not tripped or "60% of the time of the first requests (2)" in found["cold-load-inside"].evidence
+    assert set(found) == ({"cold-load-inside"} if broken else set())
+    assert not broken or "60% of the time of the first requests (2)" in found["cold-load-inside"].evidence
 
 
 def spread(p50: float, p99: float | None = None) -> dict[str, Any]:
@@ -116,15 +116,15 @@ ROLE_CHUNK = [
 ]
 
 
-@pytest.mark.parametrize(("ttft_s", "tpot_s", "longest_s", "tripped"), ROLE_CHUNK)
+@pytest.mark.parametrize(("ttft_s", "tpot_s", "longest_s", "broken"), ROLE_CHUNK)
 def test_a_role_chunk_that_counts_as_a_token_is_found(
-    ttft_s: float, tpot_s: float, longest_s: float, tripped: bool
+    ttft_s: float, tpot_s: float, longest_s: float, broken: bool
 ) -> None:
     others = derive_tables(two_slots())[0].assign(ttfc_s=float("nan"))  # unknown for another tool
     reported = {"ttft_s": spread(ttft_s), "itl_s": spread(0.01, longest_s), "tpot_s": spread(tpot_s)}
     found = findings({}, others, **reported, completion_tokens={"mean": 32.0, "sum": None})
-    assert set(found) == ({"role-chunk-counted"} if tripped else set())
-    assert not tripped or "TTFT is 3 ms, and 102 ms of each answer" in found["role-chunk-counted"].evidence
+    assert set(found) == ({"role-chunk-counted"} if broken else set())
+    assert not broken or "TTFT is 3 ms, and 102 ms of each answer" in found["role-chunk-counted"].evidence
 
 
 def served(**parts: Any) -> dict[str, Any]:
@@ -151,10 +151,10 @@ def test_conditions_that_differ_within_a_comparison_are_named(other: dict[str, A
     assert all("in one" in finding.evidence and "in other" in finding.evidence for finding in found)
 
 
-# Rules tested above and not in TRIPPED and BESIDE: by rule, whether each case breaks it.
+# Rules tested above and not in BROKEN and WITHIN: by rule, whether each case breaks it.
 ELSEWHERE = {
-    "cold-load-inside": [tripped for _, tripped in COLD],
-    "role-chunk-counted": [tripped for *_, tripped in ROLE_CHUNK],
+    "cold-load-inside": [broken for _, broken in COLD],
+    "role-chunk-counted": [broken for *_, broken in ROLE_CHUNK],
     **{
         rule: [rule in rules for _, rules in MIXED]
         for rule in ("mixed-versions", "mixed-quantisation", "mixed-models", "mixed-hardware")
