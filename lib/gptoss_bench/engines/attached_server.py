@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 import httpx
 
 from gptoss_bench.engines.readiness import first_token
-from gptoss_bench.engines.registry import ENGINE_SPECS, REFERENCE_SERVER, understood_fields
+from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, REFERENCE_SERVER, understood_fields
 from gptoss_bench.engines.server_facts import add_facts, entries, facts_client, fetch, json_object, same_model
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, join_labels
 from gptoss_client import API_KEY_VARIABLE, Endpoint, JsonValue, UsageError
 
-DIALECTS = ("openai", "ollama")
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
-from gptoss_bench.engines.registry import ENGINE_SPECS, LAUNCHABLE_ENGINES
+from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, LAUNCHABLE_ENGINES
 from gptoss_bench.validation import OneOf, find_mistakes
 from gptoss_client import UsageError
 
@@ -30,7 +30,7 @@ class ServerChoice(BaseModel):
     """root URL of a running server; empty: start one"""
     model: str = ""
     """served model; empty: the only one of the server, or the engine's default"""
-    dialect: Literal["", "openai", "ollama"] = ""
+    dialect: Annotated[str, OneOf(("", *DIALECTS))] = ""
     """API of the running server; empty: detect it"""
     context: Annotated[int, Field(ge=0)] = 0
     """context in tokens; 0: the engine's default"""

@@ -13,6 +13,7 @@ from packaging.version import InvalidVersion, Version
 
 from gptoss_client import Endpoint
 
+DIALECTS = ("openai", "ollama")  # APIs of servers that the kit can use
 REFERENCE_SERVER = "reference-server"  # the kit's own paced server: its figures measure the client, not a model
 
 
