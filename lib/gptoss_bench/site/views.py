@@ -1,6 +1,5 @@
 """Prepare what the templates show: one typed record per page, from runs, verdicts and claims."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -129,7 +128,7 @@ class MethodView:
 
 @dataclass(frozen=True, slots=True)
 class AppendixRun:
-    """A run in the appendix; `manifest` is its JSON text."""
+    """A run in the appendix; `manifest` is its file as text."""
 
     run_id: str
     page: str
@@ -228,7 +227,7 @@ def appendix_view(pages: Iterable[RunPage], max_table_bytes: int) -> AppendixVie
             title=page.notebook.title,
             origin=f"{run_caption(page.run.manifest, run_id=False)} · code {page.run.manifest.code.commit}",
             downloads=page.downloads,
-            manifest=json.dumps(page.run.manifest.document(), indent=1, ensure_ascii=False),
+            manifest=(page.run.path / "manifest.json").read_text(encoding="utf-8").strip(),
         )
         for page in pages
     ]
