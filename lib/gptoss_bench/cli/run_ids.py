@@ -1,13 +1,13 @@
 """Find a run by its id or its folder, and name the nearest ids where there is none."""
 
-import difflib
 import glob
 from pathlib import Path
 
 from gptoss_bench import paths
+from gptoss_bench.runs import nearest_run_ids
 from gptoss_client import UsageError
 
-NEAREST = 5
+NEWEST = 5
 
 
 def find_run(name: str | Path, results: Path | None = None) -> Path:
@@ -34,5 +34,5 @@ def nearest_runs(name: str, runs: Path) -> str:
     if not ids:
         return f"there is no run in {runs} yet: measure one with `gptoss-bench load` or `make run`"
     if not name:
-        return f"newest runs: {', '.join(ids[:NEAREST])}"
-    return f"nearest runs: {', '.join(difflib.get_close_matches(name, ids, n=NEAREST, cutoff=0))}"
+        return f"newest runs: {', '.join(ids[:NEWEST])}"
+    return f"nearest runs: {', '.join(nearest_run_ids(name, runs))}"

@@ -38,7 +38,7 @@ def notebook_path(notebook: str) -> Path:
     return path
 
 
-def read_profile(path: Path) -> dict[str, object]:
+def read_profile(path: Path) -> dict[str, JsonValue]:
     """Read the parameters of a YAML profile. Raises UsageError if it is missing or not a mapping of names."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def read_profile(path: Path) -> dict[str, object]:
     return content
 
 
-def check_parameters(given: Mapping[str, object], declared: Iterable[Parameters], source: str) -> dict[str, JsonValue]:
+def check_parameters(given: Parameters, declared: Iterable[Parameters], source: str) -> dict[str, JsonValue]:
     """Check the parameters of a profile against their definitions and return them.
 
     Launch options are defined by `ServerChoice`, fields of the load by `LoadPlan`, all others by their defaults.

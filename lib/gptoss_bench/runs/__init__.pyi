@@ -1,4 +1,4 @@
-from .catalogue import RUN_COLUMNS, filter_runs, nearest_run_ids, runs_table
+from .catalogue import RUN_COLUMNS, filter_runs, runs_table
 from .derived_tables import read_event_columns, read_requests, write_tables
 from .evidence import latest_runs
 from .finding import Finding
@@ -36,9 +36,10 @@ from .manifest import (
     run_caption,
 )
 from .phases import PHASE_AFTER, PHASE_BEFORE, PHASE_ENDED, PHASE_INFERENCE, PHASE_LOADING, PHASE_SWEEP, PHASE_WARMUP
-from .record import Record, number_at, read_record, value_at, write_record
+from .record import Record, number_at, read_record, value_at, write_json_schema, write_record
 from .request_detail import request_events, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
+from .run_ids import nearest_run_ids
 from .spool import read_spool_from
 from .summary import (
     AgreementRow,
@@ -187,6 +188,7 @@ __all__ = [
     "split_labels",
     "tiny_model_label",
     "value_at",
+    "write_json_schema",
     "write_record",
     "write_tables",
 ]

@@ -1,6 +1,5 @@
-"""List the runs on disk as one table, filter it, and find the run ids nearest to a misspelled one."""
+"""List the runs on disk as one table, and filter it."""
 
-import difflib
 import json
 from collections import Counter
 from pathlib import Path
@@ -19,7 +18,6 @@ RUN_COLUMNS = (
 )
 
 COUNTS = ("concurrency", "completed", "failed")
-NEAREST = 5  # run ids that are shown for an unknown one
 
 
 def runs_table(results: Path = paths.RESULTS) -> pd.DataFrame:
@@ -53,12 +51,6 @@ def filter_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascend
     for word in words.lower().split():
         table = table[text.loc[table.index].str.contains(word, regex=False)]
     return table.sort_values(by, ascending=ascending, na_position="last", kind="stable").reset_index(drop=True)
-
-
-def nearest_run_ids(run_id: str, folder: Path) -> list[str]:
-    """Return the ids of the runs in `folder` (results/runs) that are most similar to `run_id`, at most NEAREST."""
-    there = sorted((file.parent.name for file in folder.glob("*/manifest.json")), reverse=True)
-    return difflib.get_close_matches(run_id, there, n=NEAREST, cutoff=0.0)
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from gptoss_bench.runs.manifest import (
     utc_now,
 )
 from gptoss_bench.runs.record import write_record
+from gptoss_bench.runs.run_ids import nearest_run_ids
 from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
 from gptoss_bench.runs.summary import LoadSummary, OtherSummary, Summary, read_summary
 from gptoss_client import WALL_CLOCK, Endpoint, Trace, UsageError
@@ -184,6 +185,9 @@ class Run:
     def load(cls, path: Path | str) -> Self:
         """Read a run folder. Raises UsageError if it is unreadable or of a newer schema."""
         path = Path(path)
+        if not path.exists():
+            near = nearest_run_ids(path.name, path.parent)
+            raise UsageError(f"there is no run {path}" + (f"; nearest runs: {', '.join(near)}" if near else ""))
         manifest_file, summary_file = path / "manifest.json", path / "summary.json"
         manifest = _read_object(manifest_file, path)
         summary = _read_object(summary_file, path) if summary_file.exists() else {}

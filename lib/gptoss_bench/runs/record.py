@@ -41,6 +41,11 @@ def read_record(model: type[RecordType], content: JsonValue, file: Path) -> Reco
         raise UsageError(f"{file}: {first.sentence()}; restore the file as the kit wrote it") from error
 
 
+def write_json_schema(file: Path, model: type[Record]) -> None:
+    """Write the JSON Schema of a record, as `read_record` checks it."""
+    write_json(file, model.model_json_schema())
+
+
 def number_at(record: "Record | JsonValue", path: str) -> float | None:
     """Return the number at a dotted path of a record, such as "ttft_s.p50"; None if there is no number."""
     value = value_at(record, path)

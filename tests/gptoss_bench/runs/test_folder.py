@@ -182,3 +182,12 @@ def test_the_newest_whole_run_of_each_scenario_is_found_and_a_measured_one_goes_
     assert [run.run_id for run in latest_runs(tmp_path, ["4"])] == ["4"]
     with pytest.raises(UsageError):
         latest_runs(tmp_path, ["nowhere"])
+
+
+def test_an_unknown_run_is_refused_with_the_nearest_ids(tmp_path):
+    for run_id in ("20260101T000000Z-load-aaaaaa", "20260101T000000Z-load-bbbbbb"):
+        RunFolder.create(tmp_path, "load", parameters={}, run_id=run_id).finish()
+    with pytest.raises(UsageError, match=r"there is no run .*; nearest runs: 20260101T000000Z-load-bbbbbb, "):
+        Run.load(tmp_path / "runs" / "20260101T000000Z-load-bbbbbc")
+    with pytest.raises(UsageError, match=r"there is no run [^;]*$"):
+        Run.load(tmp_path / "nowhere" / "x")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from gptoss_bench import paths
+from gptoss_bench import paths, runs
 from gptoss_bench.runs.manifest import EndpointRecord, Manifest, read_manifest
-from gptoss_bench.runs.record import number_at, value_at, write_record
+from gptoss_bench.runs.record import Record, number_at, value_at, write_json_schema, write_record
 from gptoss_bench.runs.summary import Distribution, LoadSummary, OtherSummary, SweepRow, read_summary
 from gptoss_client import Endpoint, UsageError
 
@@ -74,3 +74,12 @@ def test_values_are_found_by_dotted_paths() -> None:
     assert value_at(LoadSummary(sweep=[SweepRow(concurrency=2)]), "done_s.resolved.p99") is False
     assert value_at(OtherSummary.model_validate({"parts": {"n": 3}}), "parts.n") == 3
     assert value_at(manifest, "nothing.here") is None
+
+
+@pytest.mark.parametrize(("name", "model"), [("manifest", "Manifest"), ("summary", "LoadSummary")])
+def test_the_json_schemas_in_the_docs_are_those_of_the_models(tmp_path: Path, name: str, model: str) -> None:
+    record: type[Record] = getattr(runs, model)
+    write_json_schema(tmp_path / "schema.json", record)
+    kept = paths.ROOT / "docs" / "schemas" / f"{name}.json"
+    command = f"from gptoss_bench.runs import *; write_json_schema(Path('docs/schemas/{name}.json'), {model})"
+    assert kept.read_text() == (tmp_path / "schema.json").read_text(), f"write it again: {command}"
