@@ -8,6 +8,7 @@ import pytest
 from gptoss_bench import paths, runs
 from gptoss_bench.runs.manifest import EndpointRecord, Manifest, read_manifest
 from gptoss_bench.runs.record import Record, number_at, value_at, write_json_schema, write_record
+from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.runs.summary import Distribution, LoadSummary, OtherSummary, SweepRow, read_summary
 from gptoss_client import Endpoint, UsageError
 
@@ -83,3 +84,11 @@ def test_the_json_schemas_in_the_docs_are_those_of_the_models(tmp_path: Path, na
     kept = paths.ROOT / "docs" / "schemas" / f"{name}.json"
     command = f"from gptoss_bench.runs import *; write_json_schema(Path('docs/schemas/{name}.json'), {model})"
     assert kept.read_text() == (tmp_path / "schema.json").read_text(), f"write it again: {command}"
+
+
+def test_the_docs_list_the_columns_of_the_tables() -> None:
+    text = (paths.ROOT / "docs" / "formats.md").read_text()
+    for name, frame in zip(("requests", "events"), derive_tables([]), strict=True):
+        section = text.partition(f"## Columns of `{name}.parquet`")[2].partition("\n## ")[0]
+        rows = [f"| `{column}` | {dtype} |" for column, dtype in frame.dtypes.items()]
+        assert [line for line in section.splitlines() if line.startswith("| `")] == rows
