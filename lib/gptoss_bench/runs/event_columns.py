@@ -87,15 +87,15 @@ class Columns:
             first, at = index + 1, stops[index]
         return events + self._append(decoder.close(), ends)
 
-    def _append_texts(self, texts: Sequence[OutputText], stops: Sequence[int]) -> Event:
+    def _append_texts(self, texts: Sequence[OutputText], stops: list[int]) -> Event:
         """Add one row per text, which ends at this offset, and return one event with what they all contain."""
-        self.end.extend(stops)
+        self.end.fromlist(stops)
         self.kind.frombytes(bytes([_OUTPUT]) * len(texts))
         self.output.frombytes(b"\x01" * len(texts))
-        self.answer_chars.extend([len(text.answer) for text in texts])
-        self.reasoning_chars.extend([len(text.reasoning) for text in texts])
-        self.count.extend([text.count for text in texts])
-        self.ids.extend([text.ids for text in texts])
+        self.answer_chars.fromlist([len(text.answer) for text in texts])
+        self.reasoning_chars.fromlist([len(text.reasoning) for text in texts])
+        self.count.fromlist([text.count for text in texts])
+        self.ids.fromlist([text.ids for text in texts])
         usages = [text.usage for text in texts if text.usage]
         with_timings = _last([text.with_timings for text in texts])
         return Event(
