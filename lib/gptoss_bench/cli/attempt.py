@@ -1,7 +1,6 @@
 """`gptoss-bench attempt`: load a model into a memory budget and print where it ends beside the prediction."""
 
 import shutil
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,7 +70,7 @@ def attempt(
     else:
         steps = architecture.allocations(dtype)
         done = attempt_allocation(architecture, allowed.bytes, dtype, device=device, timeout_s=timeout_s)
-    found = asdict(done.summary()) | {"budget": allowed.name}
+    found = done.summary().document() | {"budget": allowed.name}
     if as_json:
         print_json(found)
     else:

@@ -1,18 +1,17 @@
 from .architecture import Allocation, Architecture, architectures
-from .attempt import LIMIT_BY_DEVICE, SIGKILL_EXIT_CODE, Attempt, AttemptSummary
+from .attempt import LIMIT_BY_DEVICE, SIGKILL_EXIT_CODE, Attempt
 from .capacity import (
     GIB,
-    ArchitectureSummary,
     Fit,
     FitResult,
-    FitSummary,
+    architecture_summary,
     bytes_by_module,
     dequantisation_bytes,
     eager_score_bytes,
     estimate_fit,
     first_not_to_fit,
     fit_grid,
-    fit_summary,
+    fits_by_device,
     kv_bytes,
     largest_context,
     largest_sequences,
@@ -26,7 +25,7 @@ from .gpus import Gpu, gpu_catalogue, parse_budget
 from .models import meta_device_tensors, read_model
 from .random_checkpoint import write_random_checkpoint
 from .sink_support import SinkBackend, parse_compute_capability, sink_backends
-from .sinks import SinkEffect, SinkSummary, measure_sink_effect
+from .sinks import SinkEffect, measure_sink_effect
 from .tensor_allocation import attempt_allocation
 from .transformers_loader import LOADER_LIMIT_BY_DEVICE, attempt_checkpoint_load, loading_order
 from .transformers_mxfp4 import installed_setup, predict_mxfp4_decision, with_required_packages
@@ -38,16 +37,13 @@ __all__ = [
     "SIGKILL_EXIT_CODE",
     "Allocation",
     "Architecture",
-    "ArchitectureSummary",
     "Attempt",
-    "AttemptSummary",
     "Fit",
     "FitResult",
-    "FitSummary",
     "Gpu",
     "SinkBackend",
     "SinkEffect",
-    "SinkSummary",
+    "architecture_summary",
     "architectures",
     "attempt_allocation",
     "attempt_checkpoint_load",
@@ -59,7 +55,7 @@ __all__ = [
     "estimate_fit",
     "first_not_to_fit",
     "fit_grid",
-    "fit_summary",
+    "fits_by_device",
     "gpu_catalogue",
     "installed_setup",
     "kv_bytes",

@@ -15,10 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gptoss_bench.memory.architecture import Allocation
 from gptoss_client import UsageError
+
+if TYPE_CHECKING:
+    from gptoss_bench.runs import AttemptRecord
 
 SIGKILL_EXIT_CODE = 137
 COMPLETE_OUTCOMES = ("fits", "unpacked")  # all tensors were made on the device
@@ -64,31 +67,14 @@ class Attempt:
             return 0 if self.predicted is self.reached else None
         return abs(self.predicted.stage - self.reached.stage)
 
-    def summary(self) -> "AttemptSummary":
+    def summary(self) -> "AttemptRecord":
         """Return what a run's summary stores of it."""
+        from gptoss_bench.runs import AttemptRecord  # with pydantic, which the attempt itself does not need
+
         stored = {each.name: getattr(self, each.name) for each in fields(self)}
         stored["predicted"] = self.predicted and self.predicted.label
         stored["reached"] = self.reached and self.reached.label
-        return AttemptSummary(**stored, layers_apart=self.layers_apart)
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptSummary:
-    """What a run's summary stores of an `Attempt`: its fields, with the two allocations as their labels."""
-
-    outcome: str
-    architecture: str
-    dtype: str
-    budget_bytes: int
-    predicted: str | None
-    reached: str | None
-    allocated_bytes: int
-    error: str | None
-    exit_code: int
-    seconds: float
-    how: str
-    usage_bytes: Mapping[str, int]
-    layers_apart: int | None
+        return AttemptRecord(**stored, layers_apart=self.layers_apart)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,19 @@ Exact arithmetic on whole bytes; nothing is measured. GB is 10^9 bytes, GiB is 2
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 from math import prod
+from typing import TYPE_CHECKING
 
 from gptoss_bench.memory.architecture import FULL, Allocation, Architecture
 from gptoss_bench.memory.dtypes import ELEMENT_BY_DTYPE, ELEMENT_BYTES
 from gptoss_client import UsageError
+
+if TYPE_CHECKING:
+    from gptoss_bench.runs import ArchitectureBytes
 
 GIB = 2**30
 MAX_SEQUENCES = 1_000_000
@@ -293,34 +297,20 @@ def fit_grid(
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class ArchitectureSummary:
-    """What a run's summary stores of one architecture; the contexts are text, as JSON needs."""
+def architecture_summary(architecture: Architecture, contexts: Iterable[int]) -> "ArchitectureBytes":
+    """Return what a run's summary stores of an architecture; the KV cache is of one sequence at each context."""
+    from gptoss_bench.runs import ArchitectureBytes  # with pydantic, which the arithmetic does not need
 
-    parameters: int
-    weights_bytes: Mapping[str, int]  # by dtype
-    kv_bytes: Mapping[str, int]  # by context in tokens
-
-
-@dataclass(frozen=True, slots=True)
-class FitSummary:
-    """What a run's summary stores of architectures and fits."""
-
-    architectures: Mapping[str, ArchitectureSummary]  # by name
-    fits: Mapping[str, Mapping[str, Mapping[str, bool]]]  # by device, architecture and dtype
+    return ArchitectureBytes(
+        parameters=sum(parameters_by_module(architecture).values()),
+        weights_bytes={dtype: weights_bytes(architecture, dtype) for dtype in ELEMENT_BY_DTYPE},
+        kv_bytes={str(context): kv_bytes(architecture, context) for context in contexts},
+    )
 
 
-def fit_summary(architectures: Iterable[Architecture], fits: Iterable[Fit], contexts: Sequence[int]) -> FitSummary:
-    """Summarise architectures at some contexts (tokens), and fits, for a run's summary."""
-    described = {
-        each.name: ArchitectureSummary(
-            parameters=sum(parameters_by_module(each).values()),
-            weights_bytes={dtype: weights_bytes(each, dtype) for dtype in ELEMENT_BY_DTYPE},
-            kv_bytes={str(context): kv_bytes(each, context) for context in contexts},
-        )
-        for each in architectures
-    }
-    fitting: dict[str, dict[str, dict[str, bool]]] = {}
+def fits_by_device(fits: Iterable[Fit]) -> dict[str, dict[str, dict[str, bool]]]:
+    """Return whether each fit fits, by device, model and dtype."""
+    found: dict[str, dict[str, dict[str, bool]]] = {}
     for fit in fits:
-        fitting.setdefault(fit.device, {}).setdefault(fit.model, {})[fit.dtype] = fit.fits
-    return FitSummary(described, fitting)
+        found.setdefault(fit.device, {}).setdefault(fit.model, {})[fit.dtype] = fit.fits
+    return found

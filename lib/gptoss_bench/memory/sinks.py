@@ -13,6 +13,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import GptOssForCausalLM
 
+from gptoss_bench.runs import SinkEffectRecord
+
 # Made of sentences from the tiny model's training text, so that it predicts them.
 TEXT = (
     "<|start|>system<|message|>You are a tiny model that speaks harmony.\n\nReasoning: medium\n\n"
@@ -39,22 +41,16 @@ class SinkEffect:
     scaling_error: float
     tokens: int  # of the reply
 
-    def summary(self) -> "SinkSummary":
+    def summary(self) -> SinkEffectRecord:
         """Return what a run's summary stores of it."""
-        means: list[list[float]] = self.share.mean(axis=2).round(6).tolist()
-        return SinkSummary(means, self.loss, self.loss_without, self.changed, self.scaling_error, self.tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class SinkSummary:
-    """What a run's summary stores of a `SinkEffect`: its fields, with the mean share of each layer and head."""
-
-    share: list[list[float]]
-    loss: float
-    loss_without: float
-    changed: float
-    scaling_error: float
-    tokens: int
+        return SinkEffectRecord(
+            share=self.share.mean(axis=2).round(6).tolist(),
+            loss=self.loss,
+            loss_without=self.loss_without,
+            changed=self.changed,
+            scaling_error=self.scaling_error,
+            tokens=self.tokens,
+        )
 
 
 def measure_sink_effect(model: GptOssForCausalLM, tokenizer: Tokenizer, text: str = TEXT) -> SinkEffect:

@@ -513,12 +513,23 @@ class AttemptRecord(Record):
     layers_apart: int | None = None
 
 
+class SinkEffectRecord(Record):
+    """What the sinks of a model change on one text, see `memory.SinkEffect`; `share` is a mean by layer and head."""
+
+    share: list[list[float]]
+    loss: float
+    loss_without: float
+    changed: float
+    scaling_error: float
+    tokens: int
+
+
 class SinkRecord(Record):
     """Parameters of the attention sinks of a model, and their effect in the tiny model (`memory.SinkEffect`)."""
 
     parameters_per_layer: int
     total: int
-    tiny: dict[str, JsonValue]
+    tiny: SinkEffectRecord
 
 
 class Bf16Summary(Record):

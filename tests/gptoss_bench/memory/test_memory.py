@@ -1,8 +1,7 @@
 """Counts and bytes against published totals, against the real model class, and against their own sums."""
 
 import csv
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,11 +10,12 @@ from hypothesis import strategies as st
 from gptoss_bench import paths
 from gptoss_bench.memory.architecture import FULL, SLIDING, Architecture, architectures, read_architectures
 from gptoss_bench.memory.capacity import (
+    architecture_summary,
     bytes_by_module,
     decode_bytes,
     estimate_fit,
     first_not_to_fit,
-    fit_summary,
+    fits_by_device,
     kv_bytes,
     layer_bytes,
     parameters_by_module,
@@ -174,11 +174,10 @@ def test_sixteen_gigabytes_hold_the_mxfp4_weights_and_a_short_context_but_not_th
     assert not estimate_fit(SMALL, "mxfp4", "16 GB", 16 * 10**9, context=131_072).fits
 
 
-def test_the_summary_of_a_run_survives_json() -> None:
+def test_a_summary_has_the_bytes_of_a_model_and_what_fits_where() -> None:
     fits = [estimate_fit(SMALL, dtype, A10.name, A10.memory_bytes, context=8192) for dtype in ("bf16", "mxfp4")]
-    kept = json.loads(json.dumps(asdict(fit_summary([SMALL], fits, [8192]))))
-    assert kept["fits"] == {A10.name: {"gpt-oss-20b": {"bf16": False, "mxfp4": True}}}
-    assert kept["architectures"]["gpt-oss-20b"] == {
+    assert fits_by_device(fits) == {A10.name: {"gpt-oss-20b": {"bf16": False, "mxfp4": True}}}
+    assert architecture_summary(SMALL, [8192]).document() == {
         "parameters": 20_914_757_184,
         "weights_bytes": {
             "bf16": 41_829_514_368,

@@ -10,6 +10,7 @@ from gptoss_bench.claims.schema import load_claims
 from gptoss_bench.figures.sinks import sink_shares, sink_support_map
 from gptoss_bench.memory.sink_support import SinkBackend, parse_compute_capability, read_sink_backends, sink_backends
 from gptoss_bench.memory.sinks import measure_sink_effect
+from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.tiny_model.gguf_import import load_tiny
 from gptoss_client.errors import UsageError
 
@@ -59,13 +60,13 @@ def test_the_sinks_are_put_back(tiny, reading):
 
 def test_the_summary_has_a_row_per_layer_and_the_picture_says_what_it_is_of(reading):
     assert len(reading.summary().share) == 4
-    words = [text.get_text() for text in sink_shares(reading, {"run_id": "run-7"}).findobj(Text)]
+    words = [text.get_text() for text in sink_shares(reading, Manifest(run_id="run-7")).findobj(Text)]
     assert "TINY MODEL" in words
     assert any("run-7" in text and "on the CPU" in text for text in words)
 
 
 def test_the_map_has_a_row_for_each_backend():
-    figure = sink_support_map(BACKENDS, {"A10": "8.6", "H100": "9.0"}, {})
+    figure = sink_support_map(BACKENDS, {"A10": "8.6", "H100": "9.0"}, Manifest())
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "vLLM 0.10.1.1  Triton" in words
     assert "dropped" in words

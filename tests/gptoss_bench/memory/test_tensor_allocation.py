@@ -15,6 +15,7 @@ from gptoss_bench.memory.architecture import architectures
 from gptoss_bench.memory.attempt import why_no_limit
 from gptoss_bench.memory.capacity import weights_bytes
 from gptoss_bench.memory.tensor_allocation import attempt_allocation
+from gptoss_bench.runs.manifest import Manifest
 from gptoss_client.errors import UsageError
 
 MODEL = architectures()["gpt-oss-20b"]
@@ -81,7 +82,7 @@ sys.exit(child.answer_parent(child.allocate))
 @on_linux
 def test_the_picture_of_an_attempt_says_what_was_simulated_and_by_which_run() -> None:
     done = attempt_allocation(MODEL, 2 * GIB)
-    figure = attempt_against_budget(done, MODEL.allocations("bf16"), {"run_id": "run-7"})
+    figure = attempt_against_budget(done, MODEL.allocations("bf16"), Manifest(run_id="run-7"))
     words = [text.get_text() for text in figure.findobj(Text)]
     assert "simulated budget: CPU address-space limit, true shapes, no GPU" in words
     assert done.reached
