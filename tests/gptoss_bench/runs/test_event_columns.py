@@ -227,6 +227,11 @@ HOSTILE = [
     CHUNK % ("a", ',"usage":{"completion_tokens":1%s}' % ("0" * 5_000)),
     CHUNK % ("a", ',"usage":{"completion_tokens":1e3,"prompt_tokens":2147483648}'),
     CHUNK % ("a", ',"timings":{"predicted_n":3,"predicted_ms":1e999}'),
+    CHUNK % ("a", ',"usage":{"completion_tokens":3},"timings":{"predicted_n":4}'),
+    '{"choices":[{"delta":{"reasoning":"a","reasoning_content":"bc"}}]}',
+    CHUNK % ("a", ',"x":1' + "0" * 5_000),
+    '{"a":',
+    "x",
     CHUNK % ("a", ',"x":NaN,"y":-Infinity'),
     CHUNK % ("a", ',"x":' + "[" * 400 + "]" * 400),
     CHUNK % ("a", ',"x":' + "[" * 5_000 + "]" * 5_000),
@@ -260,6 +265,12 @@ def test_a_hostile_message_between_usual_ones(message):
     assert_same([b"data: " + part + b"\n\n" for part in (usual, usual, message.encode(), usual)])
     usual = (LINE % (" so", "")).encode()
     assert_same([part + b"\n" for part in (usual, usual, message.encode(), usual)])
+
+
+def test_the_last_running_count_is_that_of_the_reply():
+    counts = [f',"usage":{{"completion_tokens":{n}}},"timings":{{"predicted_n":7}}' for n in range(1, 5)]
+    assert_same([b"data: " + (CHUNK % ("a", count)).encode() + b"\n\n" for count in [*counts, ""]])
+    assert_same([b"data: " + (CHUNK % ("a", count)).encode() + b"\n\n" for count in counts])
 
 
 @pytest.mark.parametrize("at", range(6))
