@@ -149,7 +149,7 @@ def test_the_error_bar_with_the_panel_open_is_that_of_a_load_without_a_panel(whe
 
     def level(path) -> CalibrationLevel:
         run = Run.load(path)
-        tables, cpu_share = measured_tables(run), run.summary["client"]["cpu_share"]
+        tables, cpu_share = measured_tables(run), run.load_summary.client.cpu_share
         return compare_with_log(path.name, (plan["concurrency"], 40), tables, log, cpu_share)
 
     found = [[level(path) for path in pair] for pair in pairs]
