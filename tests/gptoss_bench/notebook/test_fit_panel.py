@@ -9,6 +9,7 @@ from gptoss_bench.memory.architecture import architectures
 from gptoss_bench.memory.capacity import estimate_fit, fit_grid, largest_sequences
 from gptoss_bench.memory.gpus import gpu_catalogue
 from gptoss_bench.notebook.fit_panel import open_fit_panel
+from gptoss_bench.runs import Manifest
 
 MODELS = architectures()
 GPUS = gpu_catalogue()
@@ -22,7 +23,7 @@ def words_of(figure: Figure) -> list[str]:
 
 def test_without_a_frontend_there_is_a_figure(monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
-    shown = open_fit_panel(MODELS, GPUS, {"run_id": "run-7"}, **CHOICE)
+    shown = open_fit_panel(MODELS, GPUS, Manifest(run_id="run-7"), **CHOICE)
     words = words_of(shown)
     assert any("run-7" in text for text in words)
     assert "fits, +8.5 GiB" in words
@@ -31,7 +32,7 @@ def test_without_a_frontend_there_is_a_figure(monkeypatch):
 
 def test_with_one_there_is_a_panel_that_follows_its_controls(monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "transformers_bf16.ipynb")
-    panel = open_fit_panel(MODELS, GPUS, {}, **CHOICE)
+    panel = open_fit_panel(MODELS, GPUS, Manifest(), **CHOICE)
     (model, gpu), (context, sequences), words, picture = (
         panel.children[0].children,
         panel.children[1].children,
@@ -59,7 +60,7 @@ def test_the_map_shows_headroom_and_the_largest_number_of_sequences():
         if (space.fit.device, space.fit.model, space.fit.dtype, space.fit.sequences) == (A10, "gpt-oss-20b", "mxfp4", 1)
     ]
     assert one.largest_sequences == 45
-    words = words_of(headroom_map(fits, {"run_id": "run-7"}))
+    words = words_of(headroom_map(fits, Manifest(run_id="run-7")))
     assert f"{one.fit.headroom_bytes / 2**30:+.0f}\n≤ 45" in words
     assert "20b MXFP4\n1 × 8k" in words
     assert "\n8 × 128k" in words
@@ -69,7 +70,7 @@ def test_the_map_shows_headroom_and_the_largest_number_of_sequences():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_bars_are_the_parts(name):
     fits = [estimate_fit(MODELS[name], dtype, A10, 24 * 10**9, context=4096) for dtype in ("mxfp4", "bf16")]
-    figure = need_against_budget(fits, {})
+    figure = need_against_budget(fits, Manifest())
     widths = [patch.get_width() for patch in figure.axes[0].patches]
     total = sum(fit.parts.serving + fit.parts.dequantisation for fit in fits) / 2**30
     assert sum(widths) == pytest.approx(total)
