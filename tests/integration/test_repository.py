@@ -253,7 +253,9 @@ def test_the_figures_from_a_gpu_are_those_of_the_runs_and_have_their_label() -> 
         f"{found.client.lag_s.p50 * 1000:.3f} ms",
         f"{whole_card['bytes'] / 1e9:.1f} GB",
         f"decoded in {whole_card['decode'][-1]['s']:.1f} s",
+        f"with {parts[2]['budget_gib']} GiB allowed",
     ):
         assert words in section
-    assert parts[0]["first_elsewhere"].startswith("model.layers.5.")
+    assert parts[0]["first_elsewhere"] == "model.layers.5.mlp.experts.gate_up_proj"
+    assert "Tried to allocate 38.96 GiB" in parts[2]["error"]
     assert max(row.concurrency for row in sweep.summary.sweep) == 256

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from gptoss_bench.engines.launch import launched
-from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch, json_object
+from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch, json_object, text_field
 from gptoss_bench.paths import TINY_MODEL
 from gptoss_bench.runs import TINY_LABEL, package_version, tiny_model_label
 from gptoss_client import Endpoint, UsageError
@@ -79,7 +79,7 @@ async def describe_llama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoin
     file_type = str(props.get("model_ftype") or "").split()
     described = replace(
         endpoint,
-        version=endpoint.version or props.get("build_info"),
+        version=endpoint.version or text_field(props, "build_info"),
         quantisation=file_type[0] if file_type else None,
         label=endpoint.label or tiny_model_label(parameters),
         keep_alive=False,

@@ -12,7 +12,16 @@ import httpx
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.registry import version_notes
-from gptoss_bench.engines.server_facts import Facts, add_facts, entries, facts_client, fetch, json_object, same_model
+from gptoss_bench.engines.server_facts import (
+    Facts,
+    add_facts,
+    entries,
+    facts_client,
+    fetch,
+    json_object,
+    same_model,
+    text_field,
+)
 from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels
 from gptoss_client import Endpoint, RunFailed, UsageError, request_headers
 
@@ -102,7 +111,7 @@ async def running_service(model: str) -> str | None:
 
 async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
     """Return the endpoint with what Ollama reports. Call it after a token: `/api/ps` lists loaded models only."""
-    version = (await fetch(http, "/api/version")).body.get("version")
+    version = text_field((await fetch(http, "/api/version")).body, "version")
     shown = (await fetch(http, "/api/show", {"model": endpoint.model})).body
     details, info = json_object(shown.get("details")), json_object(shown.get("model_info"))
     loaded = entries((await fetch(http, "/api/ps")).body, "models")
@@ -124,7 +133,7 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
         endpoint,
         engine=EMULATOR_NAME if embedded else endpoint.engine,
         version=version,
-        quantisation=details.get("quantization_level"),
+        quantisation=text_field(details, "quantization_level"),
         label=TINY_LABEL if embedded else join_labels(endpoint.label, label),
     )
     return add_facts(described, facts, *([] if embedded else [*version_notes("ollama", version), *notes]))

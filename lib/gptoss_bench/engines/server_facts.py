@@ -55,6 +55,12 @@ def json_object(value: object) -> Facts:
     return value if isinstance(value, dict) else {}
 
 
+def text_field(body: Facts, name: str) -> str | None:
+    """Return the field of an answer where it is a text, None where it is missing or anything else."""
+    found = body.get(name)
+    return found if isinstance(found, str) else None
+
+
 def entries(body: Facts, name: str) -> list[Facts]:
     """Return the objects of the list `name`; none where there is no such list."""
     found = body.get(name)

@@ -12,7 +12,7 @@ from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.model_files import count_parameters, local_model, require_disk_space_for
 from gptoss_bench.engines.registry import version_notes
-from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch
+from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch, text_field
 from gptoss_bench.runs import CPU_LABEL, join_labels, model_label, tiny_model_label
 from gptoss_client import Endpoint, UsageError
 
@@ -80,7 +80,7 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
 
     The weights of a checkpoint on this machine are counted, so that a tiny model is labelled also where vLLM serves it.
     """
-    version = (await fetch(http, "/version")).body.get("version")
+    version = text_field((await fetch(http, "/version")).body, "version")
     listed = entries((await fetch(http, "/v1/models")).body, "data")
     ours: Facts = next((entry for entry in listed if entry.get("id") == endpoint.model), {})
     metrics = (await fetch(http, "/metrics")).text

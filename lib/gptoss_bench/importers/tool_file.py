@@ -21,7 +21,6 @@ Moment = Annotated[float, Field(allow_inf_nan=False, ge=0, le=9e9)]
 """Seconds of a clock, such as those since 1970."""
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 MaybeNumber = Annotated[Number | None, BeforeValidator(_known)]
-MaybeSeconds = Annotated[Seconds | None, BeforeValidator(_known)]
 
 
 class ToolFile(BaseModel):

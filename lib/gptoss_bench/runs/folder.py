@@ -16,7 +16,7 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import JsonValue
 
-from gptoss_bench.files import replacing, write_json
+from gptoss_bench.files import replacing, write_json, writing
 from gptoss_bench.runs import schema_1
 from gptoss_bench.runs.derived_tables import (
     read_event_columns,
@@ -41,6 +41,8 @@ from gptoss_bench.runs.run_ids import nearest_run_ids
 from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
 from gptoss_bench.runs.summary import LoadSummary, OtherSummary, Summary, read_summary
 from gptoss_client import WALL_CLOCK, Endpoint, Trace, UsageError
+
+KEPT = "free space or name another folder (what is there is kept)"
 
 
 class RunFolder:
@@ -75,7 +77,7 @@ class RunFolder:
         if (path / "manifest.json").exists():
             raise UsageError(f"run {run_id} exists: a run is never overwritten; leave run_id empty for a new one")
         manifest = new_manifest(run_id, scenario, parameters, command)
-        with _disk_errors_named(path):
+        with writing(path, KEPT):
             path.mkdir(parents=True, exist_ok=True)
             return cls(path, manifest)
 
@@ -83,12 +85,12 @@ class RunFolder:
         """Record the measured server; its labels become the labels of the run."""
         self.manifest.labels = split_labels(endpoint.label)
         self.manifest.endpoint = EndpointRecord.of(endpoint)
-        with _disk_errors_named(self.path):
+        with writing(self.path, KEPT):
             write_record(self.path / "manifest.json", self.manifest)
 
     def add(self, trace: Trace) -> None:
         """Append one finished request. Raises UsageError if the disk refuses; earlier requests stay readable."""
-        with _disk_errors_named(self.path):
+        with writing(self.path, KEPT):
             if self._derived:
                 remove_tables(self.path)
                 self._derived = False
@@ -106,29 +108,29 @@ class RunFolder:
 
     def write_table(self, name: str, frame: pd.DataFrame) -> None:
         """Write one more table of this run as `name`.parquet."""
-        with _disk_errors_named(self.path), replacing(self.path / f"{name}.parquet") as part:
+        with writing(self.path, KEPT), replacing(self.path / f"{name}.parquet") as part:
             frame.to_parquet(part, index=False, compression="zstd")
 
     def write_document(self, name: str, content: JsonValue) -> None:
         """Write one more JSON document of this run as `name`.json."""
-        with _disk_errors_named(self.path):
+        with writing(self.path, KEPT):
             write_json(self.path / f"{name}.json", content)
 
     def tables(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Return the request table and the event table of the requests added so far, decoded once."""
-        with _disk_errors_named(self.path):
+        with writing(self.path, KEPT):
             self._derive()
             return read_tables(self.path)
 
     def requests(self) -> pd.DataFrame:
         """Return the request table."""
-        with _disk_errors_named(self.path):
+        with writing(self.path, KEPT):
             self._derive()
             return read_requests(self.path)
 
     def event_columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Return some columns of the event table, which may be large."""
-        with _disk_errors_named(self.path):
+        with writing(self.path, KEPT):
             self._derive()
             return read_event_columns(self.path, names)
 
@@ -144,7 +146,7 @@ class RunFolder:
 
         Raises UsageError where the disk refuses; the spool then stays, and the run can still be loaded.
         """
-        with _disk_errors_named(self.path):
+        with writing(self.path, KEPT):
             self._spool.close()
             if next(read_spool(self.path), None):
                 with replacing(self.path / "raw.parquet") as part:
@@ -254,7 +256,7 @@ def _read_object(file: Path, run: Path) -> dict[str, Any]:
         content = json.loads(file.read_bytes())
         if not isinstance(content, dict):
             raise ValueError(f"its {file.stem} is no JSON object")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{run} is not a readable run folder: {error}") from error
     return content
 
@@ -262,14 +264,3 @@ def _read_object(file: Path, run: Path) -> dict[str, Any]:
 def new_run_id(scenario: str) -> str:
     """Return <utc>-<scenario>-<id>, which sorts by time and differs for two runs of the same second."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{scenario}-{secrets.token_hex(3)}"
-
-
-@contextmanager
-def _disk_errors_named(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise UsageError(
-            f"cannot write to {path}: {reason}; free space or name another folder (what is there is kept)"
-        ) from error

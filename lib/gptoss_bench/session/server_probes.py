@@ -33,11 +33,13 @@ async def probe_server(endpoint: Endpoint, *, timeout_s: float = 120.0) -> Serve
         response = await http.post("/v1/chat/completions", json=body)
         wrong = await http.post("/v1/chat/completions", json=body | {"model": UNKNOWN_MODEL})
     content = response.json() if response.status_code == httpx.codes.OK else {}
+    usage = content.get("usage")
+    prompt_tokens = usage.get("prompt_tokens") if isinstance(usage, dict) else None
     return ServerProbes(
         http2_requested=True,
         http_version=response.http_version,
         response_keys=sorted(content),
         ttft_field="ttft" in content,
-        prompt_tokens=content.get("usage", {}).get("prompt_tokens"),
+        prompt_tokens=prompt_tokens if type(prompt_tokens) is int else None,
         wrong_model_status=wrong.status_code,
     )

@@ -26,7 +26,7 @@ from gptoss_bench.figures.verdicts import verdict_overview
 from gptoss_bench.runs.labels import split_labels
 from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.runs.summary import Bf16Summary, LoadSummary
+from gptoss_bench.runs.summary import Bf16Summary, LoadSummary, ServerProbes
 from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.stats.summary import summarise
 from gptoss_client.errors import UsageError
@@ -314,6 +314,19 @@ def test_http2_is_decided_by_a_real_answer_over_a_socket():
     assert verdict_on("C24", run).verdict == "reproduced"
     assert verdict_on("C25", run).verdict == "reproduced"
     assert verdict_on("C26", run).verdict == "refuted"
+
+
+@pytest.mark.parametrize("usage", [b"null", b"[]", b'{"prompt_tokens": "7"}', b'{"prompt_tokens": true}'])
+def test_a_probe_of_a_server_with_an_odd_usage_has_no_prompt_tokens(usage: bytes):
+    async def answer(exchange: Exchange) -> None:
+        body = b'{"choices": [], "usage": %s}' % usage
+        await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body), body)
+
+    async def asked() -> ServerProbes:
+        async with scripted(answer) as server:
+            return await probe_server(server.endpoint)
+
+    assert asyncio.run(asked()).prompt_tokens is None
 
 
 def test_http2_is_reproduced_by_a_response_over_cleartext_http2_only():

@@ -9,6 +9,7 @@ import pytest
 from answering import Exchange, answering
 from gptoss_bench.engines.attached_server import attach, clean_url
 from gptoss_bench.engines.process import LOOPBACK, free_port
+from gptoss_bench.runs.manifest import EndpointRecord
 from gptoss_client.errors import UsageError
 from serving import PATIENCE_S, usage_error_of
 
@@ -82,6 +83,13 @@ def test_a_vllm_is_known_by_its_version_and_tells_its_context():
     assert (found.engine, found.version, found.facts["context"]) == ("vllm", "0.32.0", 4096)
     assert found.facts["notes"] == ["this vLLM has no /metrics: the run has no timings of the server"]
     assert (found.quantisation, found.label, found.keep_alive) == (None, None, True)
+
+
+@pytest.mark.parametrize("version", [32, ["0.32.0"], {}, False])
+def test_a_version_that_is_no_text_is_unknown_and_the_endpoint_can_be_stored(version):
+    found = asyncio.run(attached(api(200, SPOKEN, version={"version": version})))
+    assert (found.engine, found.version) == ("vllm", None)
+    assert EndpointRecord.of(found).version is None
 
 
 def test_a_server_that_says_nothing_of_itself_is_compatible():

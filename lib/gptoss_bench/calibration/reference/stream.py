@@ -62,11 +62,6 @@ class StreamRequest:
     close: bool = False  # the connection, after the reply
 
 
-def reply_text(tokens: int) -> str:
-    """Return the text of a reply with that many tokens, reasoning and answer together."""
-    return "".join(TOKEN_TEXTS[at % len(TOKEN_TEXTS)] for at in range(tokens))
-
-
 @lru_cache(maxsize=256)
 def reply_writes(
     plan: ReferencePlan, wanted: StreamRequest, fault: str | None = None, after: int = 0

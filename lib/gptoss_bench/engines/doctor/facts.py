@@ -17,7 +17,7 @@ from gptoss_bench.engines.doctor.checks import MachineFacts, Program
 from gptoss_bench.engines.launch import version_beside
 from gptoss_bench.engines.model_files import hub_cache, is_fetched
 from gptoss_bench.engines.ollama import manifest_of, model_store, running_service, service_url
-from gptoss_bench.engines.server_facts import facts_client, fetch
+from gptoss_bench.engines.server_facts import facts_client, fetch, text_field
 from gptoss_bench.runs import package_versions, query_nvidia_smi
 from gptoss_client import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps, kernel_timestamp_ns
 
@@ -83,7 +83,7 @@ async def ollama_service(model: str) -> Program | None:
     if url is None:
         return None
     async with facts_client(url) as http:
-        return Program(f"running at {url}", (await fetch(http, "/api/version")).body.get("version"))
+        return Program(f"running at {url}", text_field((await fetch(http, "/api/version")).body, "version"))
 
 
 def ollama_stored(model: str) -> bool:

@@ -18,7 +18,7 @@ from gptoss_bench.calibration.accuracy import stream_numbers
 from gptoss_bench.calibration.reference.engine import reference_options
 from gptoss_bench.calibration.reference.plan import FAULT_BLOCK, ReferencePlan, due_ns, fault, split_points
 from gptoss_bench.calibration.reference.send_log import read_send_log
-from gptoss_bench.calibration.reference.stream import reply_text
+from gptoss_bench.calibration.reference.stream import TOKEN_TEXTS
 from gptoss_bench.engines.attached_server import attach
 from gptoss_client.client import Client
 from gptoss_client.decoder import decode_body
@@ -30,6 +30,11 @@ from gptoss_client.request_bodies import Request, request_body
 from gptoss_client.trace import Endpoint
 
 QUICK = {"ttft_s": 0.0, "itl_s": 0.0005, "tokens": 12}
+
+
+def reply_text(tokens: int) -> str:
+    """The text of a reply with that many tokens, reasoning and answer together."""
+    return "".join(TOKEN_TEXTS[at % len(TOKEN_TEXTS)] for at in range(tokens))
 
 
 class Watched:
