@@ -3,13 +3,15 @@
 Times are in seconds unless the name has another unit. A number is None if it is unknown, never 0 and never NaN.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ConfigDict, Field, JsonValue
 
-from gptoss_bench.runs.record import Record, read_record
+from gptoss_bench.runs.record import Record, number_at, read_record
 
 Interval = tuple[float, float]
+RATES = ("request_s", "output_tok_s_total", "output_tok_s", "wall_s")  # numbers with an interval in RunIntervals
 
 
 class Percentiles(Record):
@@ -37,6 +39,27 @@ class Resolved(Record):
         return bool(getattr(self, name))
 
 
+class SamplingInterval(Record):
+    """The 95 % interval of one number, or `why` there is none (then `low` and `high` are None)."""
+
+    low: float | None = None
+    high: float | None = None
+    why: str | None = None
+
+
+class PercentileIntervals(Record):
+    """The sampling interval of each percentile."""
+
+    p50: SamplingInterval | None = None
+    p90: SamplingInterval | None = None
+    p99: SamplingInterval | None = None
+
+    def at(self, name: str) -> SamplingInterval | None:
+        """Return the interval of the percentile of this name."""
+        value: SamplingInterval | None = getattr(self, name)
+        return value
+
+
 class Distribution(Percentiles):
     """`n` samples of one quantity: inclusive percentiles, and which of them are resolved."""
 
@@ -51,6 +74,36 @@ class Distribution(Percentiles):
     """Percentiles of the lowest values that the client's timestamps allow."""
     high: Percentiles | None = None
     """Percentiles of the highest values that the client's timestamps allow."""
+    intervals: PercentileIntervals | None = None
+    """95 % intervals; None in a run that was made before they had reasons."""
+
+    def client_pair(self, name: str) -> Interval | None:
+        """Return the percentile of the lowest and of the highest possible values; None if they are unknown."""
+        low, high = (side.at(name) if side else None for side in (self.low, self.high))
+        return None if low is None or high is None else (low, high)
+
+    def interval(self, name: str) -> SamplingInterval:
+        """Return the 95 % interval of a percentile, or the reason why there is none."""
+        if self.intervals and (found := self.intervals.at(name)):
+            return found
+        if name == "p50" and self.p50_interval:
+            return SamplingInterval(low=self.p50_interval[0], high=self.p50_interval[1])
+        return SamplingInterval(why="this run has no interval of it")
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredNumber:
+    """One number of a summary with all that says how far it can be trusted.
+
+    `resolved` is True for a number that is no percentile. `client` is the lowest and the highest value that the
+    client's timestamps allow, None if unknown; for a number that does not depend on them it is the value twice.
+    `sampling` is its 95 % interval, or the reason why there is none.
+    """
+
+    value: float | None
+    resolved: bool
+    client: Interval | None
+    sampling: SamplingInterval
 
 
 class Median(Record):
@@ -119,8 +172,12 @@ class ClientLoad(Record):
     cpu_share: float | None = None
     """Share of one core."""
     error_bar: ErrorBar | None = None
+    heartbeat_late_s: Percentiles | None = None
+    """How much later than planned the client polled its sockets; None if it did not record this."""
     bound: list[str] = Field(default_factory=list)
     """Reasons why the client, and not the server, limited the run; empty if it did not."""
+    bound_unknown: str | None = None
+    """Why it is unknown whether the client limited the run, else None."""
 
 
 class AgreementRow(Record):
@@ -156,7 +213,10 @@ class RunIntervals(Record):
 
     request_s: Interval | None = None
     output_tok_s_total: Interval | None = None
+    output_tok_s: Interval | None = None
     wall_s: Interval | None = None
+    why: dict[str, str] = Field(default_factory=dict)
+    """Why there is no interval, by name."""
     ttft_s: TailIntervals = Field(default_factory=TailIntervals)
     done_s: TailIntervals = Field(default_factory=TailIntervals)
 
@@ -167,13 +227,22 @@ class SweepTimes(Record):
     n: int = 0
     p50: float | None = None
     p50_interval: Interval | None = None
+    p50_resolved: bool = False
     p99: float | None = None
     p99_resolved: bool = False
+    low: Percentiles | None = None
+    """Percentiles of the lowest values that the client's timestamps allow."""
+    high: Percentiles | None = None
+    """Percentiles of the highest values that the client's timestamps allow."""
 
     def at(self, name: str) -> float | None:
         """Return the percentile of this name: "p50" or "p99"."""
         value: float | None = getattr(self, name)
         return value
+
+    def resolved(self, name: str) -> bool:
+        """Return whether the percentile of this name, "p50" or "p99", is resolved."""
+        return bool(getattr(self, f"{name}_resolved"))
 
 
 class SweepRow(Record):
@@ -194,7 +263,10 @@ class SweepRow(Record):
     tpot_s: SweepTimes = Field(default_factory=SweepTimes)
     done_s: SweepTimes = Field(default_factory=SweepTimes)
     cpu_share: float | None = None
+    slot_idle_share: float | None = None
     client_bound: list[str] = Field(default_factory=list)
+    client_bound_unknown: str | None = None
+    """Why it is unknown whether the client limited this level, else None."""
 
     def times(self, name: str) -> SweepTimes:
         """Return the times of this name, such as "ttft_s"."""
@@ -385,6 +457,10 @@ class LoadSummary(Record):
     """Number of failed requests by kind of failure."""
     truncated: int | None = None
     ttfa_missing: int | None = None
+    hidden_reasoning: int | None = None
+    """Completed requests whose reported reasoning tokens never arrived: their TTFT is to the first visible token."""
+    tpot_missing: dict[str, int] = Field(default_factory=dict)
+    """Number of completed requests without TPOT, by reason."""
     wall_s: float | None = None
     request_s: float | None = None
     output_tok_s_total: float | None = None
@@ -413,6 +489,10 @@ class LoadSummary(Record):
     """Wait for a slot of the server, where its timings show it."""
     server: ServerReported | None = None
     client: ClientLoad = Field(default_factory=ClientLoad)
+    slot_idle_share: float | None = None
+    """Share of the slots' time in the steady window that passed between the end of a response and the next send."""
+    packed_share: float | None = None
+    """Share of the gaps whose two events came in one segment of the server; None if unknown."""
     stalls: Stalls | None = None
     slo: Slo | None = None
     goodput_request_s: float | None = None
@@ -433,6 +513,19 @@ class LoadSummary(Record):
         """Return the rate of this name, such as "output_tok_s_total"."""
         value: float | None = getattr(self, name)
         return value
+
+    def measured(self, path: str) -> MeasuredNumber:
+        """Return the number at a path such as "ttft_s.p99", "done_s.exclusive.p50" or "request_s" with its limits."""
+        name, *_, at = path.split(".")
+        found, value = getattr(self, name, None), number_at(self, path)
+        if isinstance(found, Distribution) and at in Percentiles.model_fields:
+            return MeasuredNumber(value, found.resolved.at(at), found.client_pair(at), found.interval(at))
+        interval: Interval | None = getattr(self.intervals, name, None) if path in RATES else None
+        if interval is None:
+            sampling = SamplingInterval(why=self.intervals.why.get(path, "this run has no interval of it"))
+        else:
+            sampling = SamplingInterval(low=interval[0], high=interval[1])
+        return MeasuredNumber(value, True, None if value is None else (value, value), sampling)
 
 
 class ErrorSpread(Record):

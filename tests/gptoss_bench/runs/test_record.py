@@ -9,7 +9,19 @@ from gptoss_bench import paths, runs
 from gptoss_bench.runs.manifest import EndpointRecord, Manifest, read_manifest
 from gptoss_bench.runs.record import Record, number_at, value_at, write_json_schema, write_record
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.runs.summary import Distribution, LoadSummary, OtherSummary, SweepRow, read_summary
+from gptoss_bench.runs.summary import (
+    Distribution,
+    LoadSummary,
+    MeasuredNumber,
+    OtherSummary,
+    PercentileIntervals,
+    Percentiles,
+    Resolved,
+    RunIntervals,
+    SamplingInterval,
+    SweepRow,
+    read_summary,
+)
 from gptoss_client import Endpoint, UsageError
 
 FILE = Path("runs/a/manifest.json")
@@ -75,6 +87,24 @@ def test_values_are_found_by_dotted_paths() -> None:
     assert value_at(LoadSummary(sweep=[SweepRow(concurrency=2)]), "done_s.resolved.p99") is False
     assert value_at(OtherSummary.model_validate({"parts": {"n": 3}}), "parts.n") == 3
     assert value_at(manifest, "nothing.here") is None
+
+
+def test_a_number_comes_with_what_limits_it() -> None:
+    low, high = Percentiles(p50=0.1, p99=0.3), Percentiles(p50=0.2, p99=0.4)
+    intervals = PercentileIntervals(p99=SamplingInterval(why="p99 takes 3 runs"))
+    resolved, exclusive = Resolved(p50=True), Percentiles(p50=0.25, p99=0.5)
+    ttft = Distribution(n=40, p50=0.2, p99=0.4, p50_interval=(0.15, 0.25), resolved=resolved, exclusive=exclusive)
+    ttft = ttft.model_copy(update={"low": low, "high": high, "intervals": intervals})
+    rates = RunIntervals(wall_s=(3.0, 4.0), why={"request_s": "fewer than 40 waves"})
+    summary = LoadSummary(ttft_s=ttft, wall_s=3.5, request_s=2.0, intervals=rates)
+    assert summary.measured("ttft_s.p50") == MeasuredNumber(
+        0.2, True, (0.1, 0.2), SamplingInterval(low=0.15, high=0.25)
+    )
+    assert summary.measured("ttft_s.exclusive.p99") == MeasuredNumber(0.5, False, (0.3, 0.4), intervals.p99)
+    assert summary.measured("ttft_s.p90").client is None
+    assert summary.measured("wall_s") == MeasuredNumber(3.5, True, (3.5, 3.5), SamplingInterval(low=3.0, high=4.0))
+    assert summary.measured("request_s").sampling == SamplingInterval(why="fewer than 40 waves")
+    assert summary.measured("e2e_s.p50").value is None
 
 
 @pytest.mark.parametrize(("name", "model"), [("manifest", "Manifest"), ("summary", "LoadSummary")])
