@@ -516,7 +516,7 @@ class LoadSummary(Record):
 
     def measured(self, path: str) -> MeasuredNumber:
         """Return the number at a path such as "ttft_s.p99", "done_s.exclusive.p50" or "request_s" with its limits."""
-        name, at = path.split(".")[0], path.split(".")[-1]
+        name, at = path.partition(".")[0], path.rpartition(".")[2]
         found, value = getattr(self, name, None), number_at(self, path)
         if isinstance(found, Distribution) and at in Percentiles.model_fields:
             return MeasuredNumber(value, found.resolved.at(at), found.client_pair(at), found.interval(at))
