@@ -27,7 +27,8 @@ class Client:
 
     Args:
         endpoint: the server.
-        plan: its four timeouts apply to each request; nothing else of it is used. Default: `LoadPlan()`.
+        plan: its four timeouts and its response limit apply to each request; nothing else of it is used. Default:
+            `LoadPlan()`.
         verify: the option of httpx; share one SSLContext between clients.
 
     Raises:
@@ -41,6 +42,7 @@ class Client:
         self._timeout_s = plan.timeout_s
         self._connect_timeout_s = min(plan.timeout_s, plan.connect_timeout_s)
         self._body_timeouts = BodyTimeouts(plan.first_timeout_s, plan.idle_timeout_s)
+        self._limit_mib = plan.response_limit_mib
         self._transport = TimestampingTransport(verify)
         url = _request_url(endpoint)
         self._origin = self._transport.origin(url)
@@ -102,6 +104,7 @@ class Client:
                     timestamps,
                     self._body_timeouts,
                     connect_timeout_s=self._connect_timeout_s,
+                    limit_mib=self._limit_mib,
                 )
                 status = exchange.response.status
                 await exchange.read()

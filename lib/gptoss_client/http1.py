@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import httptools
 import httpx
 
+from gptoss_client.plan import RESPONSE_LIMIT_MIB
+
 HEAD_LIMIT = 64 * 1024  # bytes of a response head, including interim responses and trailers
 FRAMING = (b"content-length", b"transfer-encoding")
 _HEAD_TOO_LONG = f"the response head is longer than {HEAD_LIMIT // 1024} KiB"
@@ -43,14 +45,15 @@ class Response:
 
     `parts` are the bytes of the body without chunk framing, `reads` one entry per read. `failure` is the exception
     that httpx would raise. `reusable`: the connection may carry another request. The parser calls the `on_…` methods.
+    A response that is longer than `limit_mib` on the wire fails.
     """
 
     __slots__ = (
-        "_bodiless", "_feed", "_parser", "_part_count", "_size", "complete", "failure", "has_head", "headers",
-        "on_body", "parts", "reads", "reusable", "status",
+        "_bodiless", "_bytes_left", "_feed", "_limit_mib", "_parser", "_part_count", "_size", "complete", "failure",
+        "has_head", "headers", "on_body", "parts", "reads", "reusable", "status",
     )  # fmt: skip
 
-    def __init__(self, method: str = "POST") -> None:
+    def __init__(self, method: str = "POST", limit_mib: int = RESPONSE_LIMIT_MIB) -> None:
         self.parts: list[bytes] = []
         self.reads: list[Read] = []
         self.headers: list[tuple[bytes, bytes]] = []
@@ -60,6 +63,7 @@ class Response:
         self.on_body = self.parts.append
         self._bodiless = method == "HEAD"  # its response has no body, whatever its headers announce
         self._size = 0
+        self._limit_mib, self._bytes_left = limit_mib, limit_mib << 20
         self._part_count: int | None = None  # of the complete body: parts behind it do not belong to this response
         self._parser = httptools.HttpResponseParser(self)
         self._feed = self._parser.feed_data
@@ -69,6 +73,10 @@ class Response:
         if self.complete or self.failure:
             self.reusable = False  # bytes behind the end of the response
             return False
+        self._bytes_left -= len(data)
+        if self._bytes_left < 0:
+            self._fail(f"the response is longer than {self._limit_mib} MiB")
+            return True
         had_head, had_body = self.has_head, bool(self.parts)
         try:
             self._feed(data)

@@ -16,8 +16,17 @@ from gptoss_client.json_value import JsonValue
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
 PROMPTS = ("fixed", "distinct")  # values of LoadPlan.prompts
+RESPONSE_LIMIT_MIB = 64  # holds a message of 500 bytes for each of 131,072 tokens, the context of gpt-oss
 MOST = 2**53  # JSON carries whole numbers up to this one exactly
-_LEAST = {"concurrency": 1, "requests": 1, "warmup": 0, "max_tokens": 1, "min_tokens": 0, "sweep_waves": 3}
+_LEAST = {
+    "concurrency": 1,
+    "requests": 1,
+    "warmup": 0,
+    "max_tokens": 1,
+    "min_tokens": 0,
+    "sweep_waves": 3,
+    "response_limit_mib": 1,
+}
 _SHOWN_CHARS = 80  # of a wrong value, quoted in an error
 
 
@@ -35,6 +44,8 @@ class LoadPlan:
 
     `timeout_s` limits a request from sending to its end, `connect_timeout_s` the opening of its connection,
     `first_timeout_s` the wait for the first bytes of the body, `idle_timeout_s` each wait after these. None: no limit.
+
+    A response that is longer than `response_limit_mib` MiB fails, and the rest of it is not read.
 
     `sweep` lists rising concurrencies; the load is repeated at each of them afterwards, with `sweep_waves` requests
     per slot.
@@ -59,6 +70,7 @@ class LoadPlan:
     connect_timeout_s: float = 10.0
     first_timeout_s: float | None = None
     idle_timeout_s: float | None = None
+    response_limit_mib: int = RESPONSE_LIMIT_MIB
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     sweep: tuple[int, ...] = ()
     sweep_waves: int = 4

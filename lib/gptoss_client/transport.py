@@ -14,6 +14,7 @@ import httpx
 
 from gptoss_client.connection import Connection, Origin, open_connection
 from gptoss_client.http1 import BodyTimeouts, Response, request_bytes
+from gptoss_client.plan import RESPONSE_LIMIT_MIB
 from gptoss_client.timestamps import TIMESPEC, WALL_CLOCK, keep_kernel_timestamps_on
 
 MAX_LAG_NS = 60 * 10**9  # a longer lag, or one below zero, means that the wall clock was set: ignore the timestamps
@@ -97,6 +98,7 @@ class TimestampingTransport(httpx.AsyncBaseTransport):
         *,
         method: str = "POST",
         connect_timeout_s: float | None = None,
+        limit_mib: int = RESPONSE_LIMIT_MIB,
     ) -> "Exchange":
         """Send a request that was built beforehand (`http1.with_body`) and wait for the head of its response."""
         timestamps.clear()  # an auth flow may send the same request again: the last exchange counts
@@ -106,7 +108,7 @@ class TimestampingTransport(httpx.AsyncBaseTransport):
             began_ns = time.perf_counter_ns()
             connection = await open_connection(origin, connect_timeout_s)
             timestamps.connect_ns = time.perf_counter_ns() - began_ns
-        exchange = Exchange(connection, Response(method), timestamps, self._free, timeouts)
+        exchange = Exchange(connection, Response(method, limit_mib), timestamps, self._free, timeouts)
         await exchange.start(payload)
         return exchange
 

@@ -150,3 +150,14 @@ def test_a_header_with_a_line_break_is_refused():
     request = httpx.Request("POST", "http://h/", content=b"{}", headers={"X": "a\r\nY: b"})
     with pytest.raises(httpx.LocalProtocolError):
         request_bytes(request)
+
+
+@given(st.lists(st.integers(0, 4 << 20), max_size=8), st.sampled_from([CHUNKED, OK + b"\r\n"]))
+def test_a_response_longer_than_its_limit_fails_and_keeps_no_more_than_that(cuts, head):
+    body = b"200000\r\n" + b"x" * (2 << 20) if head is CHUNKED else b"x" * (2 << 20)
+    response = Response(limit_mib=1)
+    for at, read in enumerate(split(head + body, cuts)):
+        response.feed(None, at, read)
+    response.end()
+    assert (str(response.failure), response.complete) == ("the response is longer than 1 MiB", False)
+    assert len(body_of(response)) <= 1 << 20

@@ -51,6 +51,9 @@ PLAN_OPTIONS = {
     "connect_timeout_s": FieldOption("timeout of opening a connection", ("--connect-timeout",), metavar="S"),
     "first_timeout_s": FieldOption("timeout of the first event (default: none)", ("--first-timeout",), metavar="S"),
     "idle_timeout_s": FieldOption("timeout between events (default: none)", ("--idle-timeout",), metavar="S"),
+    "response_limit_mib": FieldOption(
+        "a longer response fails, and the rest of it is not read", ("--response-limit",), metavar="MIB"
+    ),
     "sweep": FieldOption(
         "afterwards, load again at these concurrencies, such as 1,4,16", type=str, default="", metavar="LIST"
     ),
