@@ -1,5 +1,6 @@
 """Shared by the tests: runs are written to a folder that goes away."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from gptoss_bench.runs.folder import RunFolder
 # No test asserts a time: a busy machine is slow and not wrong.
 settings.register_profile("no-deadline", deadline=None)
 settings.load_profile("no-deadline")
+
+# A shell starts a background job with SIGINT ignored, and its children inherit that: these tests interrupt children.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

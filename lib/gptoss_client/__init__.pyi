@@ -9,7 +9,7 @@ from .outcome import request_outcome
 from .plan import PROMPTS, PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
 from .request_bodies import API_KEY_VARIABLE, Request, request_body, request_headers, request_path
 from .timestamps import NS_PER_S, TIMESTAMP_ANCILLARY_BYTES, WALL_CLOCK, enable_kernel_timestamps, kernel_timestamp_ns
-from .trace import Endpoint, Trace
+from .trace import Endpoint, Trace, UnsentRequests
 from .transport import ExchangeTimestamps, TimestampingTransport
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "TimestampingTransport",
     "Trace",
     "TraceCallback",
+    "UnsentRequests",
     "UsageError",
     "assemble_reply",
     "decode_body",

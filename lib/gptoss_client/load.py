@@ -8,7 +8,6 @@ import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
 
 import httpx
 
@@ -17,12 +16,13 @@ from gptoss_client.errors import UsageError
 from gptoss_client.event_loop import WakeUpQueue
 from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import Request, request_body
-from gptoss_client.trace import Endpoint, Trace
+from gptoss_client.trace import Ending, Endpoint, Trace, UnsentRequests
 
 CONNECT_BATCH = 64  # connections opened at a time: a server's accept queue often has only about 100 places
 SPARE_FILES = 64  # open files that the process needs besides its connections: raw data, tables, a log
 
 PhaseCallback = Callable[[str], Awaitable[None]]
+UnsentCallback = Callable[[UnsentRequests], None]
 
 
 async def run_load(
@@ -34,6 +34,7 @@ async def run_load(
     first_id: int = 0,
     on_phase: PhaseCallback | None = None,
     phase: str = "measure",
+    record_unsent: UnsentCallback | None = None,
 ) -> str | None:
     """Send the requests of a plan; call `record` with the trace of each planned request exactly once.
 
@@ -43,22 +44,23 @@ async def run_load(
         plan: what is sent and when.
         endpoint: the server.
         record: keeps a trace. If it raises UsageError (the disk is full), the load ends and raises it, once.
-        progress: called with each trace after it was recorded.
+        progress: called with the trace of each request that was sent, after it was recorded.
         first_id: number of the first request; warm-up requests are numbered first.
         on_phase: awaited, while no request is in flight, with "warmup" and `phase` before their first request, and
             with "end" after the last one.
         phase: name of the measured phase.
+        record_unsent: keeps the requests that were never sent, up to once a phase; None: each goes to `record`.
 
     Raises:
         UsageError: the engine does not support what the plan asks for, or the system allows too few open files.
     """
     request_body(plan, endpoint, 0)  # raises for a plan that this engine refuses, before anything is sent
-    load = _Load(plan, endpoint, record, progress)
+    load = _Load(plan, endpoint, record, record_unsent, progress)
     raise_open_file_limit(plan.concurrency)
     verify: ssl.SSLContext | bool = ssl.create_default_context() if endpoint.url.startswith("https") else False
     first = first_id + plan.warmup
-    warmup: Iterator[int] = iter(range(first_id, first))
-    measure: Iterator[int] = count(first) if plan.requests is None else iter(range(first, first + plan.requests))
+    warmup = RequestIds(first_id, first)
+    measure = RequestIds(first, None if plan.requests is None else first + plan.requests)
     unsent = 0
     async with contextlib.AsyncExitStack() as stack:
         clients = [
@@ -80,10 +82,29 @@ async def run_load(
             if load.last_ending in ("cut", "connect") and not load.server_gone:
                 load.server_gone = not await _accepts_connections(endpoint.url, plan.connect_timeout_s)
         finally:
-            unsent += _record_unsent(load, "warmup", warmup)
-            if plan.requests is not None:
-                unsent += _record_unsent(load, phase, measure)
+            for name, ids in (("warmup", warmup), (phase, measure)):
+                unsent += _record_unsent(load, name, ids)
     return f"{endpoint.url} stopped answering; {unsent} planned requests were not sent" if load.server_gone else None
+
+
+@dataclass(slots=True)
+class RequestIds:
+    """The ids of the requests of a phase that were not taken yet: from `next_id` up to `end`, or without end."""
+
+    next_id: int
+    end: int | None
+
+    @property
+    def left(self) -> int:
+        """Return how many planned ids were not taken, 0 for a phase without end."""
+        return 0 if self.end is None else self.end - self.next_id
+
+    def take(self) -> int | None:
+        """Return the next id, None if there is none."""
+        if self.next_id == self.end:
+            return None
+        self.next_id += 1
+        return self.next_id - 1
 
 
 @dataclass(slots=True)
@@ -93,6 +114,7 @@ class _Load:
     plan: LoadPlan
     endpoint: Endpoint
     keep: TraceCallback
+    keep_unsent: UnsentCallback | None
     progress: TraceCallback | None
     refused_in_a_row: int = 0  # refused connections, over all slots
     last_ending: str = "complete"
@@ -112,6 +134,19 @@ class _Load:
         if self.progress is not None:
             self.progress(trace)
 
+    def record_unsent(self, unsent: UnsentRequests) -> None:
+        """Record requests that were never sent, at once or one by one; keep an error as `record` does."""
+        if self.record_error is not None:
+            return
+        try:
+            if self.keep_unsent is not None:
+                self.keep_unsent(unsent)
+            else:
+                for trace in unsent.traces():
+                    self.keep(trace)
+        except UsageError as error:
+            self.record_error = error
+
     def body(self, prompt_id: int) -> bytes:
         """Return the body of a request; it is built once if all requests are the same."""
         if self.plan.prompts == "distinct":
@@ -124,9 +159,7 @@ class _Load:
         return request_id if self.plan.prompts == "distinct" else 0
 
 
-async def _run_phase(
-    load: _Load, clients: list[Client], phase: str, ids: Iterator[int], duration_s: float | None
-) -> None:
+async def _run_phase(load: _Load, clients: list[Client], phase: str, ids: RequestIds, duration_s: float | None) -> None:
     """Run all slots until the ids are used up or the duration is over. Raises the UsageError of `record`."""
     until_ns = None if duration_s is None else time.perf_counter_ns() + int(duration_s * 1e9)
     try:
@@ -137,14 +170,14 @@ async def _run_phase(
         raise group.exceptions[0] from None
 
 
-async def _run_slot(load: _Load, client: Client, phase: str, ids: Iterator[int], until_ns: int | None) -> None:
+async def _run_slot(load: _Load, client: Client, phase: str, ids: RequestIds, until_ns: int | None) -> None:
     """Send requests in a closed loop: each one is due as soon as the last one has ended."""
     await WakeUpQueue.current().wait()
     while not load.server_gone:
         scheduled_ns = time.perf_counter_ns()
         if until_ns is not None and scheduled_ns >= until_ns:
             return
-        request_id = next(ids, None)
+        request_id = ids.take()
         if request_id is None:
             return
         prompt_id = load.prompt_id(request_id)
@@ -157,19 +190,16 @@ async def _run_slot(load: _Load, client: Client, phase: str, ids: Iterator[int],
         load.server_gone = load.server_gone or load.refused_in_a_row >= max(8, load.plan.concurrency)
 
 
-def _record_unsent(load: _Load, phase: str, ids: Iterator[int]) -> int:
+def _record_unsent(load: _Load, phase: str, ids: RequestIds) -> int:
     """Record each planned request that was not sent: failed if the server stopped, else cancelled. Return how many."""
-    unsent = list(ids)
-    for request_id in unsent:
-        prompt_id, now_ns = load.prompt_id(request_id), time.perf_counter_ns()
-        if load.server_gone:
-            error = "not sent: the server stopped answering"
-            trace = Trace(request_id, phase, prompt_id, now_ns, ending="connect", error=error)
-        else:
-            error = "not sent: the load was stopped"
-            trace = Trace(request_id, phase, prompt_id, now_ns, ending="cancelled", error=error)
-        load.record(trace)
-    return len(unsent)
+    if not ids.left:
+        return 0
+    ending: Ending = "connect" if load.server_gone else "cancelled"
+    why = "the server stopped answering" if load.server_gone else "the load was stopped"
+    prompt_id, now_ns = load.prompt_id(ids.next_id), time.perf_counter_ns()
+    first = Trace(ids.next_id, phase, prompt_id, now_ns, ending=ending, error=f"not sent: {why}")
+    load.record_unsent(UnsentRequests(first, ids.left, distinct=load.plan.prompts == "distinct"))
+    return ids.left
 
 
 async def _accepts_connections(url: str, timeout_s: float) -> bool:

@@ -1,7 +1,7 @@
 """The server that a load is sent to (`Endpoint`) and the record of one request to it (`Trace`)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from gptoss_client.json_value import JsonValue
@@ -57,3 +57,41 @@ class Trace:
     retries: int = 0  # 1 if a reused connection was found closed before the first response byte
     timestamp_source: str = "client"  # see transport.ExchangeTimestamps
     lags_ns: tuple[int, ...] = ()  # per piece: from its arrival to its read; empty if unknown
+
+
+@dataclass(frozen=True, slots=True)
+class UnsentRequests:
+    """Planned requests that were never sent and end alike: `count` of them, with consecutive ids from `first` on.
+
+    A stopped load may leave a million of these. Their prompt ids count on like their request ids if `distinct`, else
+    all of them have the prompt of `first`.
+    """
+
+    first: Trace
+    count: int
+    distinct: bool
+
+    def traces(self) -> Iterator[Trace]:
+        """Yield the trace of each request."""
+        for number in range(self.count):
+            yield self._at(number)
+
+    def ids(self) -> tuple[range, Sequence[int]]:
+        """Return the request ids and the prompt ids."""
+        begin = self.first.prompt_id
+        prompts = range(begin, begin + self.count) if self.distinct else [begin] * self.count
+        return range(self.first.request_id, self.first.request_id + self.count), prompts
+
+    def is_like(self, other: "UnsentRequests") -> bool:
+        """Return whether these are as many requests as the others and differ from them in their ids only."""
+        own = replace(self.first, request_id=other.first.request_id, prompt_id=other.first.prompt_id)
+        return self.count == other.count and own == other.first
+
+    def split(self, most: int) -> Iterator["UnsentRequests"]:
+        """Yield the same requests in parts of at most `most`."""
+        for begin in range(0, self.count, most):
+            yield UnsentRequests(self._at(begin), min(most, self.count - begin), self.distinct)
+
+    def _at(self, number: int) -> Trace:
+        prompt_id = self.first.prompt_id + (number if self.distinct else 0)
+        return replace(self.first, request_id=self.first.request_id + number, prompt_id=prompt_id)

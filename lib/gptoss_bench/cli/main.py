@@ -3,16 +3,19 @@
 `COMMANDS` lists them; the module of a command is imported when the command is used. Exit codes: 0 done; 1 the run
 failed, completed requests were saved, or `rebuild --check` found a difference; 2 bad usage, or `doctor SCENARIO` found
 that the scenario cannot run; 3 `lint` found an error; 137 the child of `attempt` was killed. An error is one line on
-stderr; the traceback of an error in a command is appended to results/gptoss_bench.log.
+stderr, also an unexpected one (exit code 1); its traceback is appended to gptoss_bench.log in the results folder.
 """
 
+import contextlib
+import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -21,9 +24,12 @@ from typer.exceptions import TyperException
 
 from gptoss_bench import paths
 from gptoss_bench.cli.usage_errors import usage_message
+from gptoss_bench.stop_signals import stop_on_signals
 from gptoss_client import RunFailed, UsageError
 
 PROGRAM = "gptoss-bench"
+INTERRUPTED_EARLY = 130  # typer's code for SIGINT outside of a command
+ERROR_CHARS = 300
 MEASURE, VERDICTS, RUNS, MEMORY = "Measure", "Verdicts", "Runs", "Memory"
 SETUP, MAINTAINERS = "Set-up", "For maintainers"
 # Name of each command: its group and its line in `--help`, in the order of `--help`.
@@ -47,12 +53,33 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command and return its exit code; without `argv`, prepare signals and streams of this process for it."""
+    if argv is None:
+        _prepare_process()
     try:
-        return command_group().main(argv, prog_name=PROGRAM, standalone_mode=False) or 0
+        code = command_group().main(argv, prog_name=PROGRAM, standalone_mode=False) or 0
     except TyperException as error:
         print(f"gptoss_bench: {usage_message(error)}", file=sys.stderr)
         return error.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        return _report(error)
+    return _report(KeyboardInterrupt()) if code == INTERRUPTED_EARLY else code
+
+
+def _prepare_process() -> None:
+    """Make signals stop the command, and standard streams accept any text, also if they were closed at the start."""
+    stop_on_signals()
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes this number: no file of a run may get it
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - open until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @cache
@@ -121,26 +148,52 @@ class _Command(TyperCommand):
             code = int(super().invoke(ctx))
             sys.stdout.flush()
             return code
-        except BrokenPipeError:
-            # The reader, such as `head`, has closed the pipe: Python must not flush the buffered rest at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        except UsageError as error:
-            return _report(error, 2)
-        except RunFailed as error:
-            return _report(error, 1)
-        except KeyboardInterrupt as error:
-            stopped = KeyboardInterrupt("stopped; completed requests were saved")
-            return _report(stopped.with_traceback(error.__traceback__), 1)
+        except (Exception, KeyboardInterrupt) as error:
+            return _report(error, _results_folder(ctx.params))
 
 
-def _report(error: BaseException, code: int) -> int:
-    print(f"gptoss_bench: {error}", file=sys.stderr)
-    log = paths.RESULTS / "gptoss_bench.log"
+def _report(error: BaseException, results: Path = paths.RESULTS) -> int:
+    """Print an error as one line, append its traceback to the log of the results folder, and return the exit code."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    _drop_unwritable_output()
+    if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed the pipe
+        return 0
+    log = results / "gptoss_bench.log"
+    print(f"gptoss_bench: {_one_line(error, log)}", file=sys.stderr)
+    with contextlib.suppress(OSError), log.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(f"--- {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n")
+        file.writelines(traceback.format_exception(error))
+    return 2 if isinstance(error, UsageError) else 1
+
+
+def _one_line(error: BaseException, log: Path) -> str:
+    if isinstance(error, UsageError | RunFailed):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; completed requests were saved"
+    text = " ".join(str(error).split())
+    shown = text if len(text) <= ERROR_CHARS else f"{text[:ERROR_CHARS]}…"
+    if isinstance(error, OSError):
+        return shown
+    return f"unexpected {type(error).__name__}{f': {shown}' if shown else ''}; its traceback is in {log}"
+
+
+def _results_folder(params: Mapping[str, Any]) -> Path:
+    """Return the results folder that a command was given, by name or with the folder of a run in it."""
+    if isinstance(results := params.get("results"), Path):
+        return results
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        run = Path(params.get("run") or "")
+        if (run / "manifest.json").exists():
+            return run.absolute().parents[1]
+    return paths.RESULTS
+
+
+def _drop_unwritable_output() -> None:
+    """Flush stdout; if that fails, let Python flush the rest to the null device at exit."""
     try:
-        with log.open("a", encoding="utf-8") as file:
-            file.write(f"--- {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n")
-            file.writelines(traceback.format_exception(error))
-    except OSError:
-        pass  # the message is on stderr already
-    return code
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""`gptoss-bench rebuild RUN`: derive a run's tables, summary and findings again from its raw bytes."""
+"""`gptoss-bench rebuild RUN`: derive a run's tables, summary and findings again from its raw bytes, or finish it."""
 
 import filecmp
 import json
@@ -12,27 +12,36 @@ from gptoss_bench.cli.options import Json
 from gptoss_bench.cli.output import print_json
 from gptoss_bench.cli.run_ids import complete_run, find_run
 from gptoss_bench.files import writing
+from gptoss_client import UsageError
 
 EXAMPLE = "example: gptoss-bench rebuild --check 20261124T090000Z-load-0a1b2c"
 SAME = "the same"
 
 
 def rebuild(
-    run: Annotated[
-        str, typer.Argument(metavar="RUN", help="id or folder of a finished run", autocompletion=complete_run)
-    ],
+    run: Annotated[str, typer.Argument(metavar="RUN", help="id or folder of a run", autocompletion=complete_run)],
     *,
     check: Annotated[
         bool, typer.Option("--check", help="compare and write nothing; exit code 1 if a file would differ")
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Derive requests.parquet, events.parquet, summary.json and lint.json again from raw.parquet."""
+    """Derive requests.parquet, events.parquet, summary.json and lint.json again from raw.parquet.
+
+    A run that was killed is finished from the requests that had ended, and becomes incomplete.
+    """
     from gptoss_bench.runs import Run
-    from gptoss_bench.session import rebuild_run
+    from gptoss_bench.session import finish_interrupted, rebuild_run
 
     found = Run.load(find_run(run))
-    if not check:
+    if not found.finished and check:
+        raise UsageError(f"run {found.run_id} has no end yet: `gptoss-bench rebuild` without --check finishes it")
+    if not found.finished:
+        path = finish_interrupted(found.path).path
+        reported = dict.fromkeys(
+            sorted(file.name for file in (*path.glob("*.parquet"), *path.glob("*.json"))), "written"
+        )
+    elif not check:
         with writing(found.path, "copy the run to a writable folder"):
             reported = dict.fromkeys(rebuild_run(found, found.path), "written")
     else:

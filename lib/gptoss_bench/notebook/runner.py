@@ -1,5 +1,9 @@
-"""Execute a notebook with papermill into its run folder, and check that it wrote a complete run."""
+"""Execute a notebook with papermill into its run folder, and check that it wrote a complete run.
 
+However the notebook ends, its run is finished: complete, or incomplete with the reason.
+"""
+
+import contextlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +16,11 @@ from nbconvert import HTMLExporter
 
 from gptoss_bench import paths
 from gptoss_bench.files import writing
+from gptoss_bench.notebook.kernel import KernelStop
 from gptoss_bench.notebook.profiles import notebook_path
 from gptoss_bench.runs import Run, new_run_id
+from gptoss_bench.session import finish_interrupted
+from gptoss_bench.stop_signals import on_first_stop, stop_reason
 from gptoss_client import JsonValue, RunFailed, UsageError
 
 CELL_TIMEOUT_S = 3600
@@ -44,39 +51,63 @@ def execute_notebook(
     target = folder / "notebook.ipynb"
     with writing(folder, "name another results folder"):
         folder.mkdir(parents=True, exist_ok=True)
+    stop = KernelStop()
     try:
-        papermill.execute_notebook(
-            source,
-            target,
-            parameters={**parameters, "run_id": run_id},
-            cwd=paths.ROOT,
-            progress_bar=False,
-            log_output=False,
-            autosave_cell_every=10,
-            start_timeout=120,
-            # At other levels it warns that loopback is not encrypted, and logs its own shutdown as an error.
-            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-            execution_timeout=timeout_s,
-        )
-    except KeyboardInterrupt:
-        # nbclient leaves a task behind that fails because the kernel is gone, and asyncio reports that at exit.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-        raise
-    except papermill.PapermillExecutionError as error:
-        message = f"{error.evalue} [{source.name}, cell {error.cell_index + 1}; see {target}]"
-        raise (
-            UsageError(message) if error.ename == "UsageError" else RunFailed(f"{error.ename}: {message}")
-        ) from error
-    except CellTimeoutError as error:
-        raise RunFailed(f"{source.name}: a cell ran longer than {timeout_s} s; see {target}") from error
-    except DeadKernelError as error:
-        raise RunFailed(f"{source.name}: the kernel died: it was killed or ran out of memory; see {target}") from error
+        with on_first_stop(stop.request):
+            papermill.execute_notebook(
+                source,
+                target,
+                parameters={**parameters, "run_id": run_id},
+                cwd=paths.ROOT,
+                progress_bar=False,
+                log_output=False,
+                autosave_cell_every=10,
+                start_timeout=120,
+                # At other levels it warns that loopback is not encrypted, and logs its own shutdown as an error.
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+                execution_timeout=timeout_s,
+                kernel_manager_class=stop.manager_class(),
+                on_cell_start=stop.check,
+            )
+    except BaseException as error:
+        failure = _failure(error, source, target, timeout_s, stopped=stop.requested)
+        _finish_interrupted(folder, stop_reason() if isinstance(failure, KeyboardInterrupt) else str(failure))
+        if failure is error:
+            raise
+        raise failure from error
+    finally:
+        stop.close()
     # papermill reports the cells of a killed notebook as "completed", so the status of the run decides.
     run = Run.load(folder)
     if run.manifest.status != "complete":
-        raise RunFailed(f"{source.name} ran to its end but wrote no result; see {target}")
+        reason = f"{source.name} ran to its end but wrote no result"
+        _finish_interrupted(folder, reason)
+        raise RunFailed(f"{reason}; see {target}")
     _make_portable(target)
     return ExecutedNotebook(run, target, _to_html(target))
+
+
+def _failure(error: BaseException, source: Path, target: Path, timeout_s: int, *, stopped: bool) -> BaseException:
+    """Return the exception that describes why a notebook did not run to its end, in one line."""
+    if stopped or isinstance(error, KeyboardInterrupt):
+        # nbclient leaves a task behind that fails because the kernel is gone, and asyncio reports that at exit.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        return KeyboardInterrupt()
+    if isinstance(error, papermill.PapermillExecutionError):
+        message = f"{error.evalue} [{source.name}, cell {error.cell_index + 1}; see {target}]"
+        return UsageError(message) if error.ename == "UsageError" else RunFailed(f"{error.ename}: {message}")
+    if isinstance(error, CellTimeoutError):
+        return RunFailed(f"{source.name}: a cell ran longer than {timeout_s} s; see {target}")
+    if isinstance(error, DeadKernelError):
+        return RunFailed(f"{source.name}: the kernel died: it was killed or ran out of memory; see {target}")
+    return error
+
+
+def _finish_interrupted(folder: Path, reason: str) -> None:
+    """Finish the run of a notebook whose kernel has ended, if it has begun one; the first error is the one to show."""
+    if (folder / "manifest.json").exists():
+        with contextlib.suppress(UsageError):
+            finish_interrupted(folder, reason)
 
 
 def _make_portable(path: Path) -> None:

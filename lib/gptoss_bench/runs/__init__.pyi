@@ -1,4 +1,4 @@
-from .catalogue import RUN_COLUMNS, filter_runs, runs_table
+from .catalogue import RUN_COLUMNS, filter_runs, readable_runs, runs_table
 from .derived_tables import read_event_columns, read_requests, write_tables
 from .evidence import latest_runs
 from .finding import Finding
@@ -189,6 +189,7 @@ __all__ = [
     "read_record",
     "read_requests",
     "read_spool_from",
+    "readable_runs",
     "request_events",
     "response_body",
     "run_caption",

@@ -1,7 +1,9 @@
 """List the runs on disk as one table, and filter it."""
 
 import json
+import logging
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,18 @@ RUN_COLUMNS = (
 )
 
 COUNTS = ("concurrency", "completed", "failed")
+
+
+def readable_runs(results: Path, pattern: str = "*") -> Iterator[Run]:
+    """Yield the runs whose id matches a glob pattern, in the order of their ids.
+
+    A folder that is broken or of a newer kit is left out, with a warning that names it.
+    """
+    for file in sorted((results / "runs").glob(f"{pattern}/manifest.json")):
+        try:
+            yield Run.load(file.parent)
+        except UsageError as error:
+            logging.getLogger(__name__).warning("left out a run that cannot be read: %s", error)
 
 
 def runs_table(results: Path = paths.RESULTS) -> pd.DataFrame:

@@ -19,8 +19,8 @@ from gptoss_bench.files import replacing
 from gptoss_bench.runs import schema_1
 from gptoss_bench.runs.event_table import EVENT_COLUMNS
 from gptoss_bench.runs.request_table import REQUEST_COLUMNS, derive_tables
-from gptoss_bench.runs.spool import batches
-from gptoss_client import Trace
+from gptoss_bench.runs.spool import batches, with_ids
+from gptoss_client import Trace, UnsentRequests
 
 COLUMNS = {"requests": REQUEST_COLUMNS, "events": EVENT_COLUMNS}
 NAMES = tuple(COLUMNS)
@@ -28,12 +28,17 @@ _POOL = pa.system_memory_pool()  # the one that gives back what it was given
 pa.set_memory_pool(_POOL)
 
 
-def write_tables(traces: Iterable[Trace], folder: Path) -> None:
-    """Write requests.parquet, and events.parquet with one row group per batch; neither without a trace."""
+def write_tables(recorded: Iterable[Trace | UnsentRequests], folder: Path) -> None:
+    """Write requests.parquet, and events.parquet with one row group per batch; neither without a request."""
     with ExitStack() as stack:
         requests: list[pa.Table] = []
-        for batch in batches(traces):
-            found = [pa.Table.from_pandas(frame, preserve_index=False, nthreads=1) for frame in derive_tables(batch)]
+        alike: tuple[UnsentRequests, list[pa.Table]] | None = None  # a million unsent requests share their columns
+        for batch in batches(recorded):
+            if isinstance(batch, UnsentRequests) and alike is not None and batch.is_like(alike[0]):
+                requests.append(with_ids(alike[1][0], batch))
+                continue
+            found = [pa.Table.from_pandas(frame, preserve_index=False, nthreads=1) for frame in _derive(batch)]
+            alike = (batch, found) if isinstance(batch, UnsentRequests) else None
             if not requests:
                 parts = [stack.enter_context(replacing(folder / f"{name}.parquet")) for name in NAMES]
                 events = stack.enter_context(pq.ParquetWriter(parts[1], found[1].schema, compression="zstd"))
@@ -42,6 +47,17 @@ def write_tables(traces: Iterable[Trace], folder: Path) -> None:
         if requests:
             pq.write_table(pa.concat_tables(requests), parts[0], compression="zstd")
     _POOL.release_unused()
+
+
+def _derive(batch: list[Trace] | UnsentRequests) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return (request table, event table) of one batch; unsent requests differ in their ids only."""
+    if isinstance(batch, list):
+        return derive_tables(batch)
+    row, events = derive_tables([batch.first])
+    table = row.take(np.zeros(batch.count, dtype="int64")).reset_index(drop=True)
+    for name, ids in zip(("request_id", "prompt_id"), batch.ids(), strict=True):
+        table[name] = np.array(ids, dtype="int64")
+    return table, events
 
 
 def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -57,7 +73,9 @@ def read_requests(folder: Path) -> pd.DataFrame:
     if not (folder / "requests.parquet").exists():
         return derive_tables([])[0]
     whole = pq.read_table(folder / "requests.parquet", use_threads=False, pre_buffer=False)
-    return _with_new_columns(schema_1.table(whole.to_pandas(use_threads=False)), REQUEST_COLUMNS)
+    # A stopped load may have a million rows: their Arrow columns are freed as they are converted.
+    frame = whole.to_pandas(use_threads=False, self_destruct=True, split_blocks=True)
+    return _with_new_columns(schema_1.table(frame), REQUEST_COLUMNS)
 
 
 def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -66,7 +84,8 @@ def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     if not file.exists():
         return derive_tables([])[1][list(names)]
     kept = [name for name in names if name in pq.read_schema(file).names]
-    found = _columns(file, kept, list(read_requests(folder)["phase"].unique()))
+    phases = pq.read_table(folder / "requests.parquet", columns=["phase"], use_threads=False)["phase"].unique()
+    found = _columns(file, kept, phases.to_pylist())
     return _with_new_columns(found, {name: EVENT_COLUMNS[name] for name in names})
 
 
@@ -112,12 +131,12 @@ def _fitting(whole: pq.ParquetFile, name: str, dtype: Any) -> Any:
     )
 
 
-def read_table(folder: Path, name: str, traces: Iterable[Trace]) -> pd.DataFrame:
-    """Return the table "requests" or "events" of a run folder, derived from the traces if it is not on disk."""
+def read_table(folder: Path, name: str, recorded: Iterable[Trace | UnsentRequests]) -> pd.DataFrame:
+    """Return the table "requests" or "events" of a run folder, derived from the requests if it is not on disk."""
     file = schema_1.table_file(folder, name)
     if file.exists():
         return _with_new_columns(schema_1.table(pd.read_parquet(file)), COLUMNS[name])
-    parts = [derive_tables(batch)[NAMES.index(name)] for batch in batches(traces)]
+    parts = [_derive(batch)[NAMES.index(name)] for batch in batches(recorded)]
     return pd.concat(parts or [derive_tables([])[NAMES.index(name)]], ignore_index=True)
 
 

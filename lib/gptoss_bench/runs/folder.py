@@ -1,6 +1,7 @@
 """Write a run folder while the run goes on, finish it atomically, and read it back, complete or not.
 
-A folder whose manifest still says "running" was interrupted; what its spool lists can be read all the same.
+A folder whose manifest still says "running" was interrupted, unless its writer is still there; what its spool lists
+can be read all the same, and `RunFolder.reopen` finishes it.
 """
 
 import json
@@ -38,25 +39,25 @@ from gptoss_bench.runs.manifest import (
 )
 from gptoss_bench.runs.record import write_record
 from gptoss_bench.runs.run_ids import nearest_run_ids
-from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
+from gptoss_bench.runs.spool import Spool, count_damaged_lines, from_parquet, one_by_one, read_spool, to_parquet
 from gptoss_bench.runs.summary import LoadSummary, OtherSummary, Summary, read_summary
-from gptoss_client import WALL_CLOCK, Endpoint, Trace, UsageError
+from gptoss_client import WALL_CLOCK, Endpoint, Trace, UnsentRequests, UsageError
 
 KEPT = "free space or name another folder (what is there is kept)"
+INTERRUPTED = "killed before its end, or still running: `gptoss-bench rebuild` finishes a run that was killed"
 
 
 class RunFolder:
     """Write one run. Used as a context manager, it marks an unfinished run as incomplete on exit."""
 
-    def __init__(self, path: Path, manifest: Manifest) -> None:
-        """Open the spool of a folder that exists; `create` is the way in."""
+    def __init__(self, path: Path, manifest: Manifest, spool: Spool) -> None:
+        """Take a folder that exists and its spool; use `create` or `reopen`."""
         self.path = path
         self.run_id = manifest.run_id
         self.manifest = manifest
-        self._spool = Spool(path)
+        self._spool = spool
         self._derived = False  # whether the tables on disk are those of all that was added
         self._finished = False
-        write_record(path / "manifest.json", manifest)
 
     @classmethod
     def create(
@@ -74,12 +75,41 @@ class RunFolder:
         """
         run_id = run_id or new_run_id(scenario)
         path = results / "runs" / run_id
-        if (path / "manifest.json").exists():
-            raise UsageError(f"run {run_id} exists: a run is never overwritten; leave run_id empty for a new one")
-        manifest = new_manifest(run_id, scenario, parameters, command)
+        taken = UsageError(f"run {run_id} exists: a run is never overwritten; leave run_id empty for a new one")
         with writing(path, KEPT):
             path.mkdir(parents=True, exist_ok=True)
-            return cls(path, manifest)
+            try:
+                spool = Spool(path)  # only one of several writers can create it
+            except FileExistsError:
+                raise taken from None
+            if (path / "manifest.json").exists():  # of a finished run, which has no spool
+                spool.close()
+                spool.remove()
+                raise taken
+            manifest = new_manifest(run_id, scenario, parameters, command)
+            write_record(path / "manifest.json", manifest)
+            return cls(path, manifest, spool)
+
+    @classmethod
+    def reopen(cls, path: Path) -> Self:
+        """Return the folder of a run that was killed, to finish it.
+
+        Raises UsageError where it cannot be read or written, and if another process still writes it.
+        """
+        run = Run.load(path)
+        with writing(path, KEPT):
+            try:
+                return cls(path, run.manifest, Spool(path, reopen=True))
+            except BlockingIOError as error:
+                raise UsageError(f"run {run.run_id} is still running: stop it first") from error
+
+    def is_gone(self) -> bool:
+        """Return whether the folder was deleted or moved while it was written."""
+        return self._spool.is_gone()
+
+    def count_damaged_lines(self) -> int:
+        """Return how many requests of the spool cannot be read."""
+        return count_damaged_lines(self.path)
 
     def set_endpoint(self, endpoint: Endpoint) -> None:
         """Record the measured server; its labels become the labels of the run."""
@@ -90,11 +120,22 @@ class RunFolder:
 
     def add(self, trace: Trace) -> None:
         """Append one finished request. Raises UsageError if the disk refuses; earlier requests stay readable."""
+        with self._appending():
+            self._spool.add(trace)
+
+    def add_unsent(self, unsent: UnsentRequests) -> None:
+        """Append requests that were never sent. Raises UsageError as `add` does."""
+        with self._appending():
+            self._spool.add_unsent(unsent)
+
+    @contextmanager
+    def _appending(self) -> Iterator[None]:
+        """Remove derived tables that will no longer hold all requests."""
         with writing(self.path, KEPT):
             if self._derived:
                 remove_tables(self.path)
                 self._derived = False
-            self._spool.add(trace)
+            yield
 
     @contextmanager
     def counting_clock_steps(self) -> Iterator[None]:
@@ -177,9 +218,10 @@ class RunFolder:
 class Run:
     """Read one run from disk; its tables are pandas frames."""
 
-    def __init__(self, path: Path, manifest: Manifest, summary: Summary) -> None:
-        """Hold what `load` read; the tables are read when they are asked for."""
+    def __init__(self, path: Path, manifest: Manifest, summary: Summary, *, finished: bool = True) -> None:
+        """Hold what `load` read; the tables are read when they are asked for. `finished`: its writer ended it."""
         self.path = path
+        self.finished = finished
         self.manifest = manifest
         self.summary = summary
 
@@ -199,9 +241,9 @@ class Run:
         if not isinstance(schema, int) or schema < SCHEMA_VERSION or "label" in manifest:  # early runs of schema 2 too
             manifest, summary = schema_1.manifest(manifest), schema_1.summary(summary)
         found = read_manifest(manifest, manifest_file)
-        if found.status == "running":
-            found.status = "incomplete"
-        return cls(path, found, read_summary(found.scenario, summary, summary_file))
+        if not (finished := found.status != "running"):
+            found.status, found.reason = "incomplete", INTERRUPTED
+        return cls(path, found, read_summary(found.scenario, summary, summary_file), finished=finished)
 
     @property
     def run_id(self) -> str:
@@ -226,7 +268,7 @@ class Run:
     @cached_property
     def events(self) -> pd.DataFrame:
         """Event table: one row per event of a response stream."""
-        return read_table(self.path, "events", self.traces())
+        return read_table(self.path, "events", self.recorded())
 
     def event_columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Return some columns of the event table, which may be large."""
@@ -236,7 +278,7 @@ class Run:
     @cached_property
     def requests(self) -> pd.DataFrame:
         """Request table: one row per planned request."""
-        return read_table(self.path, "requests", self.traces())
+        return read_table(self.path, "requests", self.recorded())
 
     def table(self, name: str) -> pd.DataFrame:
         """Return another table of the run. Raises UsageError if the run has no table of that name."""
@@ -247,6 +289,10 @@ class Run:
 
     def traces(self) -> Iterator[Trace]:
         """Yield the traces of the requests, in the order in which they ended."""
+        return one_by_one(self.recorded())
+
+    def recorded(self) -> Iterator[Trace | UnsentRequests]:
+        """Yield the same as `traces`, with the requests that were never sent as ranges."""
         whole = self.path / "raw.parquet"
         return from_parquet(whole) if whole.exists() else read_spool(self.path)
 

@@ -1,6 +1,6 @@
 from .api import bench, bench_async, run_sync
 from .background_tasks import raise_background_errors, watch_background_tasks
-from .evaluate import findings_document, rebuild_run
+from .evaluate import findings_document, finish_interrupted, rebuild_run
 from .load_process import LoadProcess
 from .session import Session, serving
 
@@ -10,6 +10,7 @@ __all__ = [
     "bench",
     "bench_async",
     "findings_document",
+    "finish_interrupted",
     "raise_background_errors",
     "rebuild_run",
     "run_sync",

@@ -11,10 +11,13 @@ from pydantic import JsonValue
 from gptoss_bench.files import write_json
 from gptoss_bench.lint import check_run
 from gptoss_bench.runs import (
+    PHASE_INFERENCE,
+    PHASE_WARMUP,
     Finding,
     LoadSummary,
     Manifest,
     Run,
+    RunFolder,
     read_event_columns,
     read_requests,
     write_record,
@@ -30,8 +33,10 @@ from gptoss_bench.stats import (
     summarise,
     sweep_rows,
 )
+from gptoss_bench.telemetry import recover_samples
 from gptoss_client import UsageError
 
+KILLED = "killed before its end: finished later from the requests that had ended"
 KEPT_FIELDS = {"probes", "cold", "telemetry", "server_metrics"}  # of a summary: not derived from its tables
 DERIVED_FILES = ("requests.parquet", "events.parquet", "summary.json", "lint.json")
 
@@ -80,14 +85,14 @@ def findings_document(findings: list[Finding]) -> list[JsonValue]:
 
 
 def rebuild_run(run: Run, target: Path) -> list[str]:
-    """Rebuild the tables of a run from its raw data in the folder `target`, and return the names of the files.
+    """Rebuild the tables of a finished run from its raw data in the folder `target`; return the names of the files.
 
     The summary and the findings are rebuilt too if the run has a summary and its manifest has the planned concurrency.
     Raises UsageError if the run has no raw data.
     """
     if not (run.path / "raw.parquet").exists():
-        raise UsageError(f"run {run.run_id} has no raw data, because no request was sent or the run did not end")
-    write_tables(run.traces(), target)
+        raise UsageError(f"run {run.run_id} has no raw data, because no request was sent")
+    write_tables(run.recorded(), target)
     before, concurrency = run.summary, run.manifest.parameters.get("concurrency")
     if not isinstance(concurrency, int) or not isinstance(before, LoadSummary):
         return list(DERIVED_FILES[:2])
@@ -105,3 +110,44 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
     write_record(target / "summary.json", found)
     write_json(target / "lint.json", findings_document(findings))
     return list(DERIVED_FILES)
+
+
+def finish_interrupted(path: Path, reason: str = KILLED) -> Run:
+    """Finish a run that was killed: write from its spool what a stopped run has, and return the run.
+
+    It becomes incomplete, with this reason; requests that had not ended have no row. A finished run stays as it is.
+    Raises UsageError if the run is still being written, and where the disk refuses.
+    """
+    run = Run.load(path)
+    if run.finished:
+        return run
+    with RunFolder.reopen(path) as folder:
+        if damaged := folder.count_damaged_lines():
+            reason += f"; {damaged} damaged line{'s' if damaged > 1 else ''} of its spool left out"
+        requests = folder.requests()
+        summary, concurrency = run.summary, run.manifest.parameters.get("concurrency")
+        if isinstance(concurrency, int) and len(requests):
+            before = summary if isinstance(summary, LoadSummary) else LoadSummary()
+            if before.telemetry is None:
+                before.telemetry = recover_samples(folder, _phase_marks(requests))
+            summary, findings = evaluate(
+                before,
+                requests,
+                folder.event_columns,
+                concurrency=concurrency,
+                cpu_s=None,
+                cpu_share=None,
+                manifest=run.manifest,
+            )
+            folder.write_document("lint", findings_document(findings))
+        return folder.finish(summary, "incomplete", reason)
+
+
+def _phase_marks(requests: pd.DataFrame) -> list[tuple[str, int]]:
+    """Return when each phase of the load began (ns), as far as the requests that had ended show it."""
+    marks = []
+    for phase, name in (("warmup", PHASE_WARMUP), ("measure", PHASE_INFERENCE)):
+        sent_ns = requests.loc[requests["phase"] == phase, "sent_ns"].dropna()
+        if len(sent_ns):
+            marks.append((name, int(sent_ns.min())))
+    return marks

@@ -1,8 +1,8 @@
 """Measure one server from a notebook or the shell: start it, probe it, load it, write its run folder."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,16 +29,30 @@ from gptoss_bench.runs import (
     Run,
     RunFolder,
     ServerProbes,
+    readable_runs,
 )
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
 from gptoss_bench.session.evaluate import evaluate, findings_document
 from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.session.sweep import run_sweep
 from gptoss_bench.stats import agreement_table, error_bar_text, select_calibration
+from gptoss_bench.stop_signals import stop_reason
 from gptoss_bench.telemetry import CpuUsed, TelemetryRecorder, record_telemetry
-from gptoss_client import Client, Endpoint, LoadPlan, Request, RunFailed, Trace, TraceCallback, request_body, run_load
+from gptoss_client import (
+    Client,
+    Endpoint,
+    LoadPlan,
+    Request,
+    RunFailed,
+    Trace,
+    TraceCallback,
+    UnsentRequests,
+    UsageError,
+    request_body,
+    run_load,
+)
 
-STOPPED = "stopped before its end"
+WATCH_S = 0.5  # between two looks at the run folder during a load
 
 
 class Session:
@@ -125,6 +139,10 @@ class Session:
             if progress is not None:
                 progress(trace)
 
+        def record_unsent(unsent: UnsentRequests) -> None:
+            self._next_id += unsent.count
+            self.folder.add_unsent(unsent)
+
         async def mark(phase: str) -> None:
             if phase == "end":
                 used.stop()
@@ -132,41 +150,34 @@ class Session:
             if phase == "measure":
                 used.start()
 
-        reason = STOPPED
+        reason = ""
+        in_sweep = False
         try:
-            with self.folder.counting_clock_steps():
+            with self.folder.counting_clock_steps(), self._watched_folder():
                 keep, first_id = self.folder.add, self._next_id
-                load = run_load(plan, self.endpoint, keep, record, first_id=first_id, on_phase=mark)
+                load = run_load(
+                    plan, self.endpoint, keep, record, first_id=first_id, on_phase=mark, record_unsent=record_unsent
+                )
                 reason = await load or ""
                 if plan.sweep and complete and not reason:
+                    in_sweep = True
                     self.telemetry_recorder.telemetry.mark(PHASE_SWEEP)
                     first_id = self._next_id + len(planned)
-                    reason = "stopped in its sweep"
                     swept = run_sweep(
                         plan, self.endpoint, self.folder, record, first_id=first_id, cpu_shares=cpu_shares
                     )
                     reason = await swept or ""
                     self.telemetry_recorder.telemetry.mark(PHASE_ENDED)
+        except BaseException as error:
+            reason = _reason(error) + (" (in its sweep)" if in_sweep else "")
+            raise
         finally:
             used.stop()
             self._next_id += len(planned)
-            self.requests = self.folder.requests()
-            self.summary.telemetry, self.summary.server_metrics = self.telemetry_recorder.reported()
-            self.summary, self.findings = evaluate(
-                self.summary,
-                self.requests,
-                self.folder.event_columns,
-                concurrency=plan.concurrency,
-                cpu_s=used.cpu_s,
-                cpu_share=used.cpu_share,
-                manifest=self.manifest,
-                sweep_cpu_shares=cpu_shares,
-            )
-            client = self.summary.client
-            error_bar = error_bar_text(client.error_bar) if client.error_bar else ""
-            self.manifest.client = ClientLimits(error_bar=error_bar, bound=client.bound)
-            if reason:
-                self._end("incomplete", reason)
+            if not self.folder.is_gone():
+                self._evaluate(plan, used, cpu_shares)
+                if reason:
+                    self._end("incomplete", reason)
         if not reason and self.summary.completed == 0:
             first = self.requests.error.dropna()
             reason = f"no request completed: {first.iloc[0] if len(first) else self.summary.failures}"
@@ -175,12 +186,58 @@ class Session:
             raise RunFailed(f"run {self.folder.run_id} is incomplete: {reason}")
         return self.summary
 
+    def _evaluate(self, plan: LoadPlan, used: CpuUsed, cpu_shares: dict[int, float | None]) -> None:
+        """Compute the tables, the summary and the findings of everything measured so far."""
+        self.requests = self.folder.requests()
+        self.summary.telemetry, self.summary.server_metrics = self.telemetry_recorder.reported()
+        self.summary, self.findings = evaluate(
+            self.summary,
+            self.requests,
+            self.folder.event_columns,
+            concurrency=plan.concurrency,
+            cpu_s=used.cpu_s,
+            cpu_share=used.cpu_share,
+            manifest=self.manifest,
+            sweep_cpu_shares=cpu_shares,
+        )
+        client = self.summary.client
+        error_bar = error_bar_text(client.error_bar) if client.error_bar else ""
+        self.manifest.client = ClientLimits(error_bar=error_bar, bound=client.bound)
+
+    @contextmanager
+    def _watched_folder(self) -> Iterator[None]:
+        """Raise UsageError within a second if the run folder is deleted or moved during the block."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        gone, looks = False, list[asyncio.TimerHandle]()
+
+        def look() -> None:
+            nonlocal gone
+            gone = self.folder.is_gone()
+            if gone:
+                task.cancel()
+            else:
+                looks[:] = [loop.call_later(WATCH_S, look)]
+
+        look()
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not gone:
+                raise
+            task.uncancel()
+            raise UsageError(f"the run folder {self.folder.path} was deleted or moved during the load") from None
+        finally:
+            for timer in looks:
+                timer.cancel()
+
     def finish(self) -> Run:
         """Write the run and return it as read from disk. Raises RunFailed if a background task failed."""
         raise_background_errors()
         return self._end("complete", None)
 
     def _end(self, status: Literal["complete", "incomplete"], reason: str | None) -> Run:
+        self.telemetry_recorder.write_tables()
         self.folder.write_document("lint", findings_document(self.findings))
         return self.folder.finish(self.summary, status, reason)
 
@@ -229,11 +286,8 @@ async def serving(
             folder.manifest.calibration = newest_calibration(results, folder.manifest.machine)
             await telemetry_recorder.ready(endpoint, METRIC_SOURCES, no_metrics_advice(endpoint.engine))
             yield Session(folder, endpoint, telemetry_recorder)
-        except asyncio.CancelledError:
-            folder.abandon(STOPPED)
-            raise
         except BaseException as error:
-            folder.abandon(f"{type(error).__name__}: {error}")
+            folder.abandon(_reason(error))
             raise
 
 
@@ -242,15 +296,22 @@ def newest_calibration(results: Path, machine: Machine | None) -> CalibrationRef
 
     See `select_calibration`.
     """
-    runs = [Run.load(file.parent) for file in sorted((results / "runs").glob("*-calibration-*/manifest.json"))]
     return select_calibration(
         machine,
         [
             (run.run_id, run.manifest.machine, run.summary)
-            for run in runs
+            for run in readable_runs(results, "*-calibration-*")
             if run.manifest.status == "complete" and isinstance(run.summary, CalibrationSummary)
         ],
     )
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a run did not end as planned, for its manifest."""
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
+        return stop_reason()
+    text = " ".join(str(error).split())
+    return text if isinstance(error, UsageError | RunFailed) else f"{type(error).__name__}: {text}"
 
 
 def _number(value: Any) -> float | None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -29,27 +29,28 @@ TABLES = ("gpu", "host", "server")
 
 @asynccontextmanager
 async def record_telemetry(folder: RunFolder, *, attached: bool) -> AsyncIterator["TelemetryRecorder"]:
-    """Sample until the block ends, then write the tables to the run folder.
+    """Sample until the block ends, or until `write_tables`; then write the tables to the run folder.
 
     The first phase is "before load", or "after load" for a server that was `attached` to.
     """
     telemetry = MachineSampler(folder.path)
+    recorder = TelemetryRecorder(telemetry, folder)
     try:
         await telemetry.start(PHASE_AFTER if attached else PHASE_BEFORE)
-        yield TelemetryRecorder(telemetry)
+        yield recorder
     finally:
         await telemetry.stop()
-        for name in TABLES:
-            folder.write_table(name, telemetry.tables[name])
-        telemetry.remove()
+        recorder.write_tables()
 
 
 class TelemetryRecorder:
     """Return what was recorded so far; a missing source is a message and never fails the run."""
 
-    def __init__(self, telemetry: "MachineSampler") -> None:
-        """Take a sampler; `record_telemetry` starts one."""
+    def __init__(self, telemetry: "MachineSampler", folder: RunFolder) -> None:
+        """Take a sampler and the folder of its tables; `record_telemetry` starts one."""
         self.telemetry = telemetry
+        self._folder = folder
+        self._written = False
         self._server: MetricsWindow | None = None
         self._metrics = ServerMetrics(words="nothing was measured yet")
 
@@ -76,6 +77,19 @@ class TelemetryRecorder:
             await self.telemetry.settle()  # a sample on each side of the window
             self._metrics = await self._server.end(completed)
 
+    def write_tables(self) -> None:
+        """Stop sampling and write the tables to the run folder; do nothing if they were written or it is gone.
+
+        Raises UsageError where the disk refuses.
+        """
+        if self._written or self._folder.is_gone():
+            return
+        self.telemetry.stop_now()
+        for name in TABLES:
+            self._folder.write_table(name, self.telemetry.tables[name])
+        self.telemetry.remove()
+        self._written = True
+
     def reported(self) -> tuple[Telemetry, ServerMetrics]:
         """Return what the summary keeps of the samples, and of the server's own metrics."""
         return self.telemetry.describe(), self._metrics
@@ -91,6 +105,7 @@ class MachineSampler:
         self._marks: list[tuple[str, int]] = []
         self._local = False
         self._has_gpu = False
+        self._end_ns: int | None = None  # of the last phase; None: it goes on
         self.words: str | None = "not started"
         self.tables, self._devices = read_sample_lines([], [])
 
@@ -133,8 +148,8 @@ class MachineSampler:
 
     def describe(self) -> Telemetry:
         """Return what the summary keeps of it up to now, and in `words` what is wrong with it."""
-        end_ns = time.perf_counter_ns()
         self._read()
+        end_ns = self._end_ns or time.perf_counter_ns()
         found = describe_samples(self.tables, self._devices, self._marks, end_ns) if self._marks else Telemetry()
         if not self._local:
             # This machine's GPU is not the server's, and its energy not that of the tokens.
@@ -144,10 +159,22 @@ class MachineSampler:
 
     async def stop(self) -> None:
         """Stop the sampler and read its file. May be called twice."""
+        await asyncio.shield(asyncio.to_thread(self.stop_now))
+
+    def stop_now(self) -> None:
+        """Stop as `stop` does, for callers that cannot await."""
         if self._process is not None:
-            await asyncio.shield(asyncio.to_thread(self._end, self._process))
+            self._end(self._process)
             self._process = None
             self._read()
+
+    def read_file(self, marks: Sequence[tuple[str, int]]) -> bool:
+        """Read the file that an earlier sampler left, with these phases; return whether it has samples."""
+        self._marks, self.words = list(marks), "the run was killed: its phases are those of its requests"
+        self._read()
+        sampled_ns = [int(table["timestamp_ns"].max()) for table in self.tables.values() if len(table)]
+        self._end_ns = max(sampled_ns, default=None)
+        return bool(sampled_ns)
 
     def remove(self) -> None:
         """Delete the sampler's file; call it when the tables are on disk."""
@@ -174,6 +201,20 @@ class MachineSampler:
         """Update the tables from the file."""
         with contextlib.suppress(OSError), self._file.open(encoding="utf-8", errors="replace") as lines:
             self.tables, self._devices = read_sample_lines(lines, self._marks)
+
+
+def recover_samples(folder: RunFolder, marks: Sequence[tuple[str, int]]) -> Telemetry | None:
+    """Write the tables of a sampler that was killed with its run; return what the summary keeps, None without samples.
+
+    `marks` has each phase and when it began (ns).
+    """
+    telemetry = MachineSampler(folder.path)
+    if not telemetry.read_file(marks):
+        return None
+    for name in TABLES:
+        folder.write_table(name, telemetry.tables[name])
+    telemetry.remove()
+    return telemetry.describe()
 
 
 def _sampler(file: Path) -> subprocess.Popen[bytes]:

@@ -8,18 +8,24 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from gptoss_bench import paths
+from gptoss_bench.cli.main import main
 from gptoss_bench.runs.folder import Run
 from scripted import Exchange, Scripted, scripted, speak
+from serving import PATIENCE_S
 
 KIT = [sys.executable, "-m", "gptoss_bench"]
 
 
-async def kit(*arguments: str, preexec=None, interrupt_when=None, **environment: str) -> tuple[int, str, str]:
+async def kit(
+    *arguments: str, preexec=None, interrupt_when=None, number=signal.SIGINT, **environment: str
+) -> tuple[int, str, str]:
     process = await asyncio.create_subprocess_exec(
         *KIT,
         *arguments,
@@ -29,12 +35,24 @@ async def kit(*arguments: str, preexec=None, interrupt_when=None, **environment:
         preexec_fn=preexec,
         cwd=paths.ROOT,
     )
-    if interrupt_when is not None:
-        while not interrupt_when() and process.returncode is None:
-            await asyncio.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    async with ended(process):
+        if interrupt_when is not None:
+            while not interrupt_when() and process.returncode is None:
+                await asyncio.sleep(0.02)
+            process.send_signal(number)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     return process.returncode, out.decode(), err.decode()
+
+
+@asynccontextmanager
+async def ended(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
+    """Kill a process that a failing test has left."""
+    try:
+        yield
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 def refused(result: tuple[int, str, str], words: str) -> None:
@@ -267,7 +285,7 @@ def test_a_missing_tiny_model_is_reported_with_the_command_that_makes_it(tmp_pat
     refused(result, "make model")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_completed_requests(tmp_path, number):
     async def run() -> tuple[int, str]:
         where = ("--profile", str(paths.PROFILES / "smoke.yaml"), "--results", str(tmp_path))
@@ -281,17 +299,18 @@ def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_completed_req
             stderr=asyncio.subprocess.PIPE,
             cwd=paths.ROOT,
         )
-        while not any(spool.stat().st_size > 5000 for spool in tmp_path.glob("runs/*/traces.jsonl")):
-            assert process.returncode is None
-            await asyncio.sleep(0.1)
-        process.send_signal(number)
-        _, err = await asyncio.wait_for(process.communicate(), 60)
+        async with ended(process):
+            while not any(spool.stat().st_size > 5000 for spool in tmp_path.glob("runs/*/traces.jsonl")):
+                assert process.returncode is None
+                await asyncio.sleep(0.1)
+            process.send_signal(number)
+            _, err = await asyncio.wait_for(process.communicate(), PATIENCE_S)
         return process.returncode, err.decode()
 
     code, err = asyncio.run(run())
     found = only_run(tmp_path)
     address = found.manifest.endpoint.url.removeprefix("http://").split(":")
-    if number == signal.SIGINT:
+    if number != signal.SIGKILL:
         assert (code, err) == (1, "gptoss_bench: stopped; completed requests were saved\n")
     else:
         assert code == -signal.SIGKILL
@@ -299,9 +318,15 @@ def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_completed_req
     while listens(*address) and time.monotonic() < deadline:
         time.sleep(0.2)
     assert not listens(*address)
+    if number == signal.SIGKILL:
+        assert not only_run(tmp_path).finished
+        assert main(["rebuild", str(found.path)]) == 0
     found = only_run(tmp_path)
-    assert found.manifest.status == "incomplete"
+    assert (found.finished, found.manifest.status) == (True, "incomplete")
+    assert found.manifest.reason.startswith("killed" if number == signal.SIGKILL else "stopped before its end")
     assert found.requests.outcome.value_counts()["completed"] >= 2
+    assert found.summary.completed >= 2
+    assert not (found.path / "traces.jsonl").exists()
 
 
 def listens(host: str, port: str) -> bool:

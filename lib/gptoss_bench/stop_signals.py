@@ -1,0 +1,56 @@
+"""Stop a command in one way for Ctrl-C, SIGTERM and SIGHUP, and tell which signal it was."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+NOT_FINISHED = "stopped before its end"
+_received: list[signal.Signals] = []
+
+
+def stop_on_signals() -> None:
+    """Let SIGTERM and SIGHUP do what SIGINT does, which also stops a background job of a script from now on.
+
+    A shell starts such a job with SIGINT ignored. SIGHUP stays ignored under nohup.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def stop_reason() -> str:
+    """Return why the work of this process was stopped, with the name of the signal if it was SIGTERM or SIGHUP."""
+    return f"{NOT_FINISHED} by {_received[0].name}" if _received else NOT_FINISHED
+
+
+@contextlib.contextmanager
+def on_first_stop(handle: Callable[[], None]) -> Iterator[None]:
+    """Call `handle` for the first SIGINT within the block; a second one raises KeyboardInterrupt.
+
+    Outside of the main thread, which gets all signals, the block runs as it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        handle()
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _received.append(signal.Signals(number))
+    signal.raise_signal(signal.SIGINT)
