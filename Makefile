@@ -64,6 +64,9 @@ run-bf16: $(READY) ## load gpt-oss-20b in BF16 into the memory of an A10
 calibrate: $(READY) ## measure the client's timing errors on this machine, beside stock httpx
 	$(EXECUTE) --profile $(PROFILES)/local.yaml calibration
 
+method-trial: $(READY) ## run the published method where the time of the first token is known
+	$(EXECUTE) --profile $(PROFILES)/local.yaml method_trial
+
 site: $(READY) ## render executed notebooks into results/site/; RUNS='…' (default: the newest verdicts)
 	$(BIN)/python -m gptoss_bench site $(RUNS)
 
@@ -153,4 +156,4 @@ $(CHECKPOINT)/made.json: | $(READY)
 	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers calibrate site report lab test lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers calibrate method-trial site report lab test lint bench model lock clean

@@ -10,6 +10,7 @@ from .accuracy import (
     trusted_up_to_events_s,
 )
 from .measure import calibration_plans, measure_levels
+from .method_trial import TrialCase, trial_cases, trial_table, trial_text, try_published_method
 from .peers.registry import PEERS_DIR, choose_peers
 from .peers.run import PEER_LOADS, compare_clients
 from .peers.table import PeerBench, PeerBenchManifest, create_peer_bench, load_peer_bench, write_peer_bench
@@ -30,6 +31,7 @@ __all__ = [
     "PeerBenchManifest",
     "ReferencePlan",
     "ReferenceServer",
+    "TrialCase",
     "calibration_plans",
     "choose_peers",
     "compare_clients",
@@ -43,8 +45,12 @@ __all__ = [
     "send_log_table",
     "serve_reference",
     "server_lateness_ms",
+    "trial_cases",
+    "trial_table",
+    "trial_text",
     "trust_limit_text",
     "trusted_up_to_events_s",
+    "try_published_method",
     "write_peer_bench",
     "write_send_log",
 ]

@@ -85,15 +85,19 @@ def match_events(events: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) ->
     return found.reset_index(drop=True)
 
 
+def true_ttft_s(log: pd.DataFrame, streams: pd.Series) -> pd.Series:
+    """Return the server's TTFT of `streams`, with their index: from request arrival to the send of the first token."""
+    first = log[log["output"]].sort_values("event").groupby("stream").first()
+    return streams.map((first["sent_ns"] - first["asked_ns"]) / NS_PER_S)
+
+
 def ttft_errors_s(requests: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) -> pd.Series:
     """Return by request_id the client's TTFT minus the server's, from request arrival to the send of the first token.
 
     The error includes both ends: a send time that is too early, and a first token that is read too late.
     """
-    first = log[log["output"]].sort_values("event").groupby("stream").first()
-    server_s = (first["sent_ns"] - first["asked_ns"]) / NS_PER_S
     rows = requests.set_index("request_id")
-    return rows["ttft_s"] - rows.index.to_series().map(streams).map(server_s)
+    return rows["ttft_s"] - true_ttft_s(log, streams).reindex(rows.index)
 
 
 def summarise_level(

@@ -36,6 +36,7 @@ SETUP, MAINTAINERS = "Set-up", "For maintainers"
 COMMANDS = {
     "load": (MEASURE, "measure a server and write a run folder"),
     "run": (MEASURE, "execute notebooks with a profile's parameters and print the verdicts"),
+    "method-trial": (MEASURE, "run the published method where the time of the first token is known"),
     "lint": (VERDICTS, "check what makes a result untrustworthy; exit code 3 for an error"),
     "compare": (VERDICTS, "compare two results: same, faster, slower or cannot tell"),
     "report": (VERDICTS, "write one page on a run: result block, error bar, findings, verdicts, cost and energy"),

@@ -13,7 +13,7 @@ from gptoss_bench.cli.options import Json
 from gptoss_bench.cli.output import coloured, print_json
 from gptoss_client import UsageError
 
-SCENARIO_NOTEBOOKS = ("calibration", "ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
+SCENARIO_NOTEBOOKS = ("calibration", "method_trial", "ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
 
 EXAMPLE = """examples:
   gptoss-bench run --profile notebooks/profiles/local.yaml

@@ -11,6 +11,7 @@ from .load import (
 )
 from .machine import client_against_server, machine_timeline
 from .memory import attempt_against_budget, weights_by_module
+from .method_trial import printed_and_true_ttft
 from .side_by_side import results_side_by_side
 from .sinks import sink_shares, sink_support_map
 from .sweep import PublishedPoint, throughput_against_latency
@@ -31,6 +32,7 @@ __all__ = [
     "machine_timeline",
     "need_against_budget",
     "overlay_labels",
+    "printed_and_true_ttft",
     "published_and_measured",
     "request_timeline",
     "requests_in_flight",

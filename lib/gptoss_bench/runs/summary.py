@@ -648,16 +648,45 @@ class VerdictsSummary(Record):
     runs: list[str]
 
 
+class MethodTrialRow(Record):
+    """The published method in one case: `requests` at once, of `prompt_tokens` and `tokens`, a token every `itl_s`."""
+
+    case: str
+    requests: int
+    prompt_tokens: int
+    tokens: int
+    itl_s: float
+    first_token_s: float
+    """Median of the true times to the first token, by the log of the server."""
+    kit_ttft_s: float
+    """Median TTFT of the kit's client, which streamed replies of the same server."""
+    printed_ttft_s: Percentiles
+    """What the method calls TTFT."""
+    printed_latency_s: Percentiles
+    printed_output_tok_s: float | None
+    http: str
+    """Which HTTP the method asked for and got."""
+    printed: str
+    """Everything that the method printed of the load."""
+
+
+class MethodTrialSummary(Record):
+    """What the published method prints where the time of the first token is known, by case."""
+
+    rows: list[MethodTrialRow]
+
+
 class OtherSummary(Record):
     """The summary of a scenario without a model, of any content; empty for a run that did not end."""
 
     model_config = ConfigDict(extra="allow")
 
 
-Summary = LoadSummary | CalibrationSummary | Bf16Summary | VerdictsSummary | OtherSummary
+Summary = LoadSummary | CalibrationSummary | MethodTrialSummary | Bf16Summary | VerdictsSummary | OtherSummary
 
-MODEL_BY_SCENARIO: dict[str, type[CalibrationSummary | Bf16Summary | VerdictsSummary]] = {
+MODEL_BY_SCENARIO: dict[str, type[CalibrationSummary | MethodTrialSummary | Bf16Summary | VerdictsSummary]] = {
     "calibration": CalibrationSummary,
+    "method-trial": MethodTrialSummary,
     "transformers-bf16": Bf16Summary,
     "verdicts": VerdictsSummary,
 }

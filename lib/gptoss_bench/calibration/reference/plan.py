@@ -30,6 +30,7 @@ class ReferencePlan:
     jitter_s: float = _option(0.0, "largest delay of an event; the delays are random, from the seed")
     lockstep: bool = _option(False, "send the tokens of all streams at common ticks, as an engine that batches")
     tokens: int = _option(64, "tokens of a reply, unless the request has a lower limit")
+    prompt_tokens: int = _option(7, "tokens of any prompt, as the usage reports them")
     tokens_per_event: int = _option(1, "tokens in one event; the time between events grows with them")
     role: str = _option("early", "send the role chunk at once, with the first token, or never")
     reasoning: str = _option("none", "field of the reasoning text (in Ollama's API always `thinking`)")
@@ -57,7 +58,13 @@ class ReferencePlan:
             value = getattr(self, entry.name)
             if entry.name.endswith("_s") and not 0 <= value < 3600:
                 raise UsageError(f"{entry.name} must be seconds from 0 to 3600, not {value}")
-        for name, least in (("tokens", 1), ("tokens_per_event", 1), ("torn", 1), ("comment_every", 0)):
+        for name, least in (
+            ("tokens", 1),
+            ("prompt_tokens", 0),
+            ("tokens_per_event", 1),
+            ("torn", 1),
+            ("comment_every", 0),
+        ):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be {least} or more, not {getattr(self, name)}")
         if not 0 <= self.reasoning_share <= 1:

@@ -46,19 +46,20 @@ def first_request(data: bytes) -> tuple[Request | None, bytes]:
         return None, data
     close = version == "HTTP/1.0" or headers.get("connection", "").lower() == "close"
     dialect = _DIALECTS.get(path) if method == "POST" else None
-    wanted = None if dialect is None else StreamRequest(dialect, _limit(dialect, rest[:length]), close)
+    wanted = None if dialect is None else _wanted(dialect, rest[:length], close)
     return Request(path, close, wanted), rest[length:]
 
 
-def _limit(dialect: str, body: bytes) -> int | None:
-    """Return the token limit of the request body, None if it has none."""
+def _wanted(dialect: str, body: bytes, close: bool) -> StreamRequest:
+    """Return what a request body asks for. Without `stream`, OpenAI's API does not stream, Ollama's does."""
     asked = json.loads(body)
     try:
         if dialect == "ollama":
             limit = asked.get("options", {}).get("num_predict")
         else:
             limit = asked.get("max_completion_tokens") or asked.get("max_tokens")
-        return None if limit is None else max(1, int(limit))
+        limit = None if limit is None else max(1, int(limit))
+        return StreamRequest(dialect, limit, close, bool(asked.get("stream", dialect == "ollama")))
     except (AttributeError, TypeError) as error:
         raise ValueError("the body is not a request") from error
 

@@ -18,7 +18,6 @@ from gptoss_bench.calibration.reference.plan import ReferencePlan, due_ns, fault
 
 SERVER_HEADER = "reference-server"
 MODEL = "reference"
-PROMPT_TOKENS = 7
 TOKEN_TEXTS = (" the", " café", " said", " 真実", " twice", " 🙂", " and", " naïve")  # one to four bytes a character
 UNNUMBERED_ID = "reference-00000000"  # replaced by the stream's own
 STREAM_ID = re.compile(rb"reference-(\d{8})")
@@ -29,8 +28,8 @@ _ERROR = "the engine failed, as planned"
 class PlannedEvent:
     """An event or a refusal of a reply, as it is sent.
 
-    `kind` is role, output, finish, usage, done, error or refused. A client can read the event after its first
-    `readable_at` bytes; the rest is framing.
+    `kind` is role, output, finish, usage, done, error, refused, or body: a reply that is not streamed. A client can
+    read the event after its first `readable_at` bytes; the rest is framing.
     """
 
     kind: str
@@ -55,11 +54,15 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class StreamRequest:
-    """The properties of a request on which its reply depends; `limit` is its token limit, None for the plan's."""
+    """The properties of a request on which its reply depends; `limit` is its token limit, None for the plan's.
+
+    Without `streamed` the reply is one document, sent when its last token is due.
+    """
 
     dialect: str
     limit: int | None = None
     close: bool = False  # the connection, after the reply
+    streamed: bool = True
 
 
 @lru_cache(maxsize=256)
@@ -68,9 +71,15 @@ def reply_writes(
 ) -> tuple[Write, ...]:
     """Return the writes of one reply. `fault` is one of plan.FAULTS or None; it occurs after `after` output events."""
     if fault == "http":
-        return (_refusal(plan, wanted),)
+        return (_refusal(plan, wanted, plan.http_status, "refused, as planned"),)
     tokens = plan.tokens if wanted.limit is None else min(plan.tokens, wanted.limit)
     starts = range(0, tokens, plan.tokens_per_event)
+    reason = "length" if wanted.limit is not None and wanted.limit <= tokens else "stop"
+    if not wanted.streamed:
+        if fault == "error":
+            return (_refusal(plan, wanted, 500, _ERROR, starts[after]),)
+        whole = _whole(plan, wanted, tokens, reason)
+        return (Write(starts[after], whole.data[: len(whole.data) // 2]),) if fault == "cut" else (whole,)
     outputs = list(_outputs(plan, wanted, tokens))
     head = _head(200, "application/x-ndjson" if wanted.dialect == "ollama" else "text/event-stream", wanted.close)
     writes = []
@@ -84,7 +93,6 @@ def reply_writes(
         writes.append(_write(step, (*first, output), head))
         head, first = b"", ()
     if fault is None:
-        reason = "length" if wanted.limit is not None and wanted.limit <= tokens else "stop"
         return (*writes, _write(starts[-1], tuple(_ending(plan, wanted, tokens, reason)), tail=b"0\r\n\r\n"))
     begun = len(writes) - len(outputs)
     if fault == "error":
@@ -107,19 +115,35 @@ def _event(plan: ReferencePlan, kind: str, tokens: int, message: bytes) -> Plann
     return PlannedEvent(kind, tokens, data, len(data) - (3 if plan.crlf else 2))
 
 
-def _outputs(plan: ReferencePlan, wanted: StreamRequest, tokens: int) -> Iterator[PlannedEvent]:
+def _texts(plan: ReferencePlan, tokens: int) -> Iterator[tuple[int, int, str, bool]]:
+    """Yield the outputs: number of tokens before and after each, its text, and whether that is reasoning."""
     events = -(-tokens // plan.tokens_per_event)
     thinking = 0 if plan.reasoning == "none" else round(events * plan.reasoning_share)
     for at in range(events):
         first = at * plan.tokens_per_event
         so_far = min(first + plan.tokens_per_event, tokens)
-        text = "".join(TOKEN_TEXTS[token % len(TOKEN_TEXTS)] for token in range(first, so_far))
+        yield (
+            first,
+            so_far,
+            "".join(TOKEN_TEXTS[token % len(TOKEN_TEXTS)] for token in range(first, so_far)),
+            at < thinking,
+        )
+
+
+def _reasoning_fields(plan: ReferencePlan, wanted: StreamRequest) -> tuple[str, ...]:
+    if wanted.dialect == "ollama":
+        return ("thinking",)
+    return ("reasoning", "reasoning_content") if plan.reasoning == "both" else (plan.reasoning,)
+
+
+def _outputs(plan: ReferencePlan, wanted: StreamRequest, tokens: int) -> Iterator[PlannedEvent]:
+    fields = _reasoning_fields(plan, wanted)
+    for at, (first, so_far, text, thinks) in enumerate(_texts(plan, tokens)):
         if wanted.dialect == "ollama":
-            message = {"content": "", "thinking": text} if at < thinking else {"content": text}
+            message = {"content": "", "thinking": text} if thinks else {"content": text}
             data = _ollama(plan, message)
         else:
-            fields = ("reasoning", "reasoning_content") if plan.reasoning == "both" else (plan.reasoning,)
-            data = _openai(plan, dict.fromkeys(fields if at < thinking else ("content",), text), so_far=so_far)
+            data = _openai(plan, dict.fromkeys(fields if thinks else ("content",), text), so_far=so_far)
             if plan.comment_every and at % plan.comment_every == 0:
                 data = b": keep-alive" + 2 * _eol(plan) + data
         yield _event(plan, "output", so_far - first, data)
@@ -127,12 +151,12 @@ def _outputs(plan: ReferencePlan, wanted: StreamRequest, tokens: int) -> Iterato
 
 def _ending(plan: ReferencePlan, wanted: StreamRequest, tokens: int, reason: str) -> Iterator[PlannedEvent]:
     if wanted.dialect == "ollama":
-        counts = {} if plan.usage == "none" else {"prompt_eval_count": PROMPT_TOKENS, "eval_count": tokens}
+        counts = _ollama_counts(plan, tokens)
         yield _event(plan, "finish", 0, (_ollama(plan, {"content": ""}, done=True, done_reason=reason, **counts)))
         return
     yield _event(plan, "finish", 0, (_openai(plan, {}, so_far=tokens, reason=reason)))
     if plan.usage != "none":
-        yield _event(plan, "usage", 0, (_sse(plan, {**_OPENAI, "choices": [], "usage": _usage(tokens)})))
+        yield _event(plan, "usage", 0, (_sse(plan, {**_OPENAI, "choices": [], "usage": _usage(plan, tokens)})))
     yield _event(plan, "done", 0, (b"data: [DONE]" + 2 * _eol(plan)))
 
 
@@ -145,11 +169,28 @@ def _failure(plan: ReferencePlan, wanted: StreamRequest) -> Iterator[PlannedEven
     yield _event(plan, "done", 0, (b"data: [DONE]" + 2 * _eol(plan)))
 
 
-def _refusal(plan: ReferencePlan, wanted: StreamRequest) -> Write:
-    text = "refused, as planned"
-    error = text if wanted.dialect == "ollama" else {"message": text, "code": plan.http_status}
-    data = document({"id": UNNUMBERED_ID, "error": error}, plan.http_status, wanted.close)
-    return _write(-1, (PlannedEvent("refused", 0, data, len(data)),))
+def _refusal(plan: ReferencePlan, wanted: StreamRequest, status: int, text: str, step: int = -1) -> Write:
+    error = text if wanted.dialect == "ollama" else {"message": text, "code": status}
+    data = document({"id": UNNUMBERED_ID, "error": error}, status, wanted.close)
+    return _write(step, (PlannedEvent("refused", 0, data, len(data)),))
+
+
+def _whole(plan: ReferencePlan, wanted: StreamRequest, tokens: int, reason: str) -> Write:
+    """Return a reply that is not streamed: one document, due with the last output."""
+    outputs = list(_texts(plan, tokens))
+    answer = "".join(text for _, _, text, thinks in outputs if not thinks)
+    reasoning = "".join(text for _, _, text, thinks in outputs if thinks)
+    message = {"role": "assistant", "content": answer}
+    message |= dict.fromkeys(_reasoning_fields(plan, wanted), reasoning) if reasoning else {}
+    if wanted.dialect == "ollama":
+        ending = {"done": True, "done_reason": reason, **_ollama_counts(plan, tokens)}
+        content = {"id": UNNUMBERED_ID, "model": MODEL, "message": message, **ending}
+    else:
+        choice = {"index": 0, "message": message, "finish_reason": reason}
+        usage = {} if plan.usage == "none" else {"usage": _usage(plan, tokens)}
+        content = {**_OPENAI, "object": "chat.completion", "choices": [choice], **usage}
+    data = document(content, close=wanted.close)
+    return _write(outputs[-1][0], (PlannedEvent("body", tokens, data, len(data)),))
 
 
 _OPENAI = {"id": f"chatcmpl-{UNNUMBERED_ID}", "object": "chat.completion.chunk", "created": 1762000000, "model": MODEL}
@@ -157,7 +198,7 @@ _OPENAI = {"id": f"chatcmpl-{UNNUMBERED_ID}", "object": "chat.completion.chunk",
 
 def _openai(plan: ReferencePlan, delta: dict[str, str], *, so_far: int, reason: str | None = None) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": reason}
-    running = {"usage": _usage(so_far)} if plan.usage == "continuous" else {}
+    running = {"usage": _usage(plan, so_far)} if plan.usage == "continuous" else {}
     return _sse(plan, {**_OPENAI, "choices": [choice], **running})
 
 
@@ -166,9 +207,13 @@ def _ollama(plan: ReferencePlan, message: dict[str, str], *, done: bool = False,
     return _line(plan, {"id": UNNUMBERED_ID, "model": MODEL, "message": content, "done": done, **more})
 
 
-def _usage(completion: int) -> dict[str, int]:
-    total = PROMPT_TOKENS + completion
-    return {"prompt_tokens": PROMPT_TOKENS, "completion_tokens": completion, "total_tokens": total}
+def _usage(plan: ReferencePlan, completion: int) -> dict[str, int]:
+    prompt = plan.prompt_tokens
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def _ollama_counts(plan: ReferencePlan, completion: int) -> dict[str, int]:
+    return {} if plan.usage == "none" else {"prompt_eval_count": plan.prompt_tokens, "eval_count": completion}
 
 
 def _sse(plan: ReferencePlan, message: dict[str, Any]) -> bytes:

@@ -229,7 +229,9 @@ def test_in_lockstep_all_streams_send_at_common_ticks(tmp_path):
 
 def test_a_client_that_reads_late_gets_everything_and_the_timestamps_follow_it(tmp_path):
     with served(tmp_path, tokens=40_000, itl_s=0.0) as server:
-        stream = httpx.stream("POST", f"{server.url}/v1/chat/completions", json={}, timeout=60, trust_env=False)
+        stream = httpx.stream(
+            "POST", f"{server.url}/v1/chat/completions", json={"stream": True}, timeout=60, trust_env=False
+        )
         pieces = stream.__enter__().iter_raw()
         read = [next(pieces)]
         other = server.ask(max_tokens=2)  # the server is not held up by a client that does not read
@@ -243,7 +245,9 @@ def test_a_client_that_reads_late_gets_everything_and_the_timestamps_follow_it(t
 
 def test_a_client_that_leaves_costs_its_own_stream_alone(tmp_path):
     with served(tmp_path, tokens=2000, itl_s=0.001) as server:
-        with httpx.stream("POST", f"{server.url}/v1/chat/completions", json={}, trust_env=False) as stream:
+        with httpx.stream(
+            "POST", f"{server.url}/v1/chat/completions", json={"stream": True}, trust_env=False
+        ) as stream:
             next(stream.iter_raw())
         [trace] = server.ask(max_tokens=3)
     assert decoded(trace).answer_text == reply_text(3)
@@ -254,7 +258,7 @@ def test_a_client_that_leaves_costs_its_own_stream_alone(tmp_path):
 
 def test_ctrl_c_writes_the_log_of_what_was_under_way(tmp_path):
     with served(tmp_path, signal.SIGINT, tokens=3000, itl_s=0.01) as server:
-        response = httpx.stream("POST", f"{server.url}/v1/chat/completions", json={}, trust_env=False)
+        response = httpx.stream("POST", f"{server.url}/v1/chat/completions", json={"stream": True}, trust_env=False)
         next(response.__enter__().iter_raw())
     assert list(server.log.events.kind)[:1] == ["role"]
     assert 1 <= len(server.log.events) < 3000
@@ -302,6 +306,44 @@ def test_a_request_that_wants_its_connection_closed_is_obeyed(tmp_path):
     assert assemble_reply(decode_body([reply.content])).answer_text == reply_text(12)
 
 
+@pytest.mark.parametrize("dialect", ["openai", "ollama"])
+def test_a_reply_that_is_not_streamed_comes_whole_when_its_last_token_is_due(tmp_path, dialect):
+    path, limit = {
+        "openai": ("/v1/chat/completions", {"max_tokens": 8}),
+        "ollama": ("/api/chat", {"stream": False, "options": {"num_predict": 8}}),
+    }[dialect]
+    plan = {"ttft_s": 0.05, "itl_s": 0.01, "prompt_tokens": 88, "reasoning": "both", "reasoning_share": 0.25}
+    with served(tmp_path, **plan) as server:
+        reply = httpx.post(f"{server.url}{path}", json=limit, timeout=60, trust_env=False)
+    content = reply.json()
+    if dialect == "openai":
+        message, usage = content["choices"][0]["message"], content["usage"]
+        assert usage == {"prompt_tokens": 88, "completion_tokens": 8, "total_tokens": 96}
+        assert content["choices"][0]["finish_reason"] == "length"
+        assert message["reasoning"] == message["reasoning_content"] == reply_text(2)
+    else:
+        message = content["message"]
+        assert (content["prompt_eval_count"], content["eval_count"], content["done"]) == (88, 8, True)
+        assert message["thinking"] == reply_text(2)
+    assert message["content"] == reply_text(8).removeprefix(reply_text(2))
+    [row] = server.log.events.itertuples()
+    assert (row.kind, row.output, row.tokens) == ("body", False, 8)
+    assert row.due_ns == row.asked_ns + 50_000_000 + 7 * 10_000_000 <= row.sent_ns
+
+
+def test_faults_strike_replies_that_are_not_streamed_too(tmp_path):
+    rates = {"stream_errors": 0.5, "cuts": 0.5}
+    plan = ReferencePlan(**QUICK | rates)
+    with served(tmp_path, **rates) as server:
+        for number in range(6):
+            try:
+                answer = httpx.post(f"{server.url}/v1/chat/completions", json={}, timeout=60, trust_env=False)
+                seen = {500: "error"}[answer.status_code]
+            except httpx.RemoteProtocolError:
+                seen = "cut"
+            assert seen == fault(plan, number)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -309,6 +351,7 @@ def test_a_request_that_wants_its_connection_closed_is_obeyed(tmp_path):
         ({"itl_s": -1.0}, "itl_s must be seconds"),
         ({"ttft_s": float("nan")}, "ttft_s must be seconds"),
         ({"tokens": 0}, "tokens must be 1 or more"),
+        ({"prompt_tokens": -1}, "prompt_tokens must be 0 or more"),
         ({"reasoning_share": 1.5}, "between 0 and 1"),
         ({"http_status": 200}, "must be an error status"),
         ({"cuts": 0.6, "http_errors": 0.6}, "whole percents"),
