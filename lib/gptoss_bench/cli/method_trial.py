@@ -43,6 +43,7 @@ def method_trial(
         return 0
     table = trial_table(rows)
     shown = [[one if isinstance(one, str) else f"{one:.5g}" for one in row] for row in table.itertuples(index=False)]
-    print_table(list(table), shown, numbers=list(table)[1:])
+    columns = [str(name) for name in table]
+    print_table(columns, shown, numbers=columns[1:])
     print(f"\n{trial_text(rows[0])}\n{rows[0].http}\nrun folder: {run.path}")
     return 0
