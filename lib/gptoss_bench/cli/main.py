@@ -24,7 +24,7 @@ from typer.exceptions import TyperException
 
 from gptoss_bench import paths
 from gptoss_bench.cli.usage_errors import usage_message
-from gptoss_bench.stop_signals import stop_on_signals
+from gptoss_bench.session import stop_on_signals
 from gptoss_client import RunFailed, UsageError
 
 PROGRAM = "gptoss-bench"

@@ -19,8 +19,7 @@ from gptoss_bench.files import writing
 from gptoss_bench.notebook.kernel import KernelStop
 from gptoss_bench.notebook.profiles import notebook_path
 from gptoss_bench.runs import Run, new_run_id
-from gptoss_bench.session import finish_interrupted
-from gptoss_bench.stop_signals import on_first_stop, stop_reason
+from gptoss_bench.session import finish_interrupted, on_first_stop, stop_reason
 from gptoss_client import JsonValue, RunFailed, UsageError
 
 CELL_TIMEOUT_S = 3600

@@ -3,6 +3,7 @@ from .background_tasks import raise_background_errors, watch_background_tasks
 from .evaluate import findings_document, finish_interrupted, rebuild_run
 from .load_process import LoadProcess
 from .session import Session, serving
+from .stop_signals import on_first_stop, stop_on_signals, stop_reason
 
 __all__ = [
     "LoadProcess",
@@ -11,9 +12,12 @@ __all__ = [
     "bench_async",
     "findings_document",
     "finish_interrupted",
+    "on_first_stop",
     "raise_background_errors",
     "rebuild_run",
     "run_sync",
     "serving",
+    "stop_on_signals",
+    "stop_reason",
     "watch_background_tasks",
 ]

@@ -34,9 +34,9 @@ from gptoss_bench.runs import (
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
 from gptoss_bench.session.evaluate import evaluate, findings_document
 from gptoss_bench.session.server_probes import probe_server
+from gptoss_bench.session.stop_signals import stop_reason
 from gptoss_bench.session.sweep import run_sweep
 from gptoss_bench.stats import agreement_table, error_bar_text, select_calibration
-from gptoss_bench.stop_signals import stop_reason
 from gptoss_bench.telemetry import CpuUsed, TelemetryRecorder, record_telemetry
 from gptoss_client import (
     Client,
