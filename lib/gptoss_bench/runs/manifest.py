@@ -1,5 +1,7 @@
 """Define the manifest of a run, and assemble it: machine, GPUs, code and packages (no host or user name)."""
 
+import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -13,6 +15,7 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue
 
 from gptoss_bench import paths
+from gptoss_bench.runs.calibration import CalibrationReference
 from gptoss_bench.runs.installed import package_version, query_nvidia_smi
 from gptoss_bench.runs.record import Record, read_record
 from gptoss_client import Endpoint, UsageError
@@ -45,6 +48,8 @@ class CodeVersion(Record):
 class Machine(Record):
     """The machine of the client."""
 
+    id: str | None = None
+    """A hash of the system's own ids, see `machine_id`; None where there is none."""
     cpu: str | None = None
     cores: int | None = None
     memory_gib: float | None = None
@@ -92,29 +97,6 @@ class Clock(Record):
     unit: str | None = None
     start_ns: int | None = None
     steps: int | None = None
-
-
-class CalibratedErrors(Record):
-    """An error of the client in ms; None where unknown."""
-
-    p50: float | None = None
-    p99: float | None = None
-
-
-class CalibratedLoad(Record):
-    """The client's errors at one rate of events, and whether the calibration trusts the client there."""
-
-    events_s: float
-    ttft_error_ms: CalibratedErrors
-    itl_error_ms: CalibratedErrors
-    trusted: bool
-
-
-class CalibrationReference(Record):
-    """The calibration of the run's machine, by rising rate of events; `run_id` is None if there is none."""
-
-    run_id: str | None = None
-    levels: list[CalibratedLoad] = Field(default_factory=list)
 
 
 class ClientLimits(Record):
@@ -216,14 +198,29 @@ def utc_now() -> str:
 
 
 def machine_facts() -> Machine:
-    """Return CPU model and count, memory in GiB, system and Python version."""
+    """Return id, CPU model and count, memory in GiB, system and Python version."""
     return Machine(
+        id=machine_id(),
         cpu=_cpu_model(),
         cores=os.cpu_count(),
         memory_gib=_memory_gib(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
     )
+
+
+def machine_id() -> str | None:
+    """Return a hash of the machine's id and its last start; None where the system has neither.
+
+    The start belongs to it because machines that are made from one image can share their id, and because a virtual
+    machine may start again on other hardware.
+    """
+    found = []
+    for file in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+        with contextlib.suppress(OSError):
+            found.append(Path(file).read_text().strip())
+    text = "\n".join(found).strip() or _output(["sysctl", "-n", "kern.bootsessionuuid"]).strip()  # macOS
+    return hashlib.sha256(f"gptoss-bench machine: {text}".encode()).hexdigest()[:16] if text else None
 
 
 def installed_gpus() -> list[InstalledGpu]:

@@ -1,4 +1,4 @@
-"""Define the summary of a run: of a measured load, of a calibration, of a fit of BF16 weights, of verdicts.
+"""Define the summary of a run: of a measured load, of a fit of BF16 weights, of verdicts.
 
 Times are in seconds unless the name has another unit. A number is None if it is unknown, never 0 and never NaN.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pydantic import ConfigDict, Field, JsonValue
 
+from gptoss_bench.runs.calibration import CalibrationSummary
 from gptoss_bench.runs.record import Record, number_at, read_record
 
 Interval = tuple[float, float]
@@ -526,58 +527,6 @@ class LoadSummary(Record):
         else:
             sampling = SamplingInterval(low=interval[0], high=interval[1])
         return MeasuredNumber(value, True, None if value is None else (value, value), sampling)
-
-
-class ErrorSpread(Record):
-    """Percentiles of the absolute value of a quantity in ms; None if nothing was measured."""
-
-    p50: float | None = None
-    p99: float | None = None
-    max: float | None = None
-
-
-class CalibrationLevel(Record):
-    """One client under one load.
-
-    `offered_events_s` is the planned rate of the streams; `events_s` is the received rate from the first send to the
-    last event, so it includes the wait for first tokens. `cpu_share` is the share of one core.
-
-    `trusted`: the p99 of each error (TTFT, ITL, arrival) is at most 5 % of the median ITL, and the client uses at most
-    80 % of a core. `client_bound` is the rule for runs without a send log (`stats.client_bound`); None if the client
-    records no lag. Both are stored because they differ when reads are late but kernel timestamps are right.
-    """
-
-    client: str
-    streams: int
-    tokens_s: float
-    events: int
-    offered_events_s: float
-    unmatched: int
-    """Events that are only in the log or only in the client's table."""
-    events_s: float
-    cpu_share: float
-    itl_p50_ms: float | None
-    ttft_error: ErrorSpread
-    itl_error: ErrorSpread
-    arrival_error: ErrorSpread
-    lag: ErrorSpread
-    server_late: ErrorSpread
-    trusted: bool
-    client_bound: bool | None
-
-
-class ClientCalibration(Record):
-    """The levels of one client, and the highest rate of events up to which it is trusted."""
-
-    levels: list[CalibrationLevel]
-    trusted_up_to_events_s: float | None
-
-
-class CalibrationSummary(ClientCalibration):
-    """The calibration of the kit's client; `watched` is one load without and with a live view, `stock` stock httpx."""
-
-    watched: list[CalibrationLevel] = Field(default_factory=list)
-    stock: ClientCalibration | None = None
 
 
 class ArchitectureBytes(Record):

@@ -7,13 +7,12 @@ A run has no such reference, so it takes the errors of the next busier load of t
 from collections.abc import Sequence
 
 from gptoss_bench.runs import (
-    CalibratedErrors,
     CalibratedLoad,
     CalibrationReference,
     CalibrationSummary,
     ErrorBar,
     ErrorMedianAndTail,
-    ErrorSpread,
+    ErrorPercentiles,
     Machine,
 )
 
@@ -35,16 +34,9 @@ def select_calibration(
     """
     for run_id, calibrated, summary in reversed(calibrations):
         if all(getattr(calibrated, name, None) == getattr(machine, name, None) for name in SAME_MACHINE):
-            levels = [
-                CalibratedLoad(
-                    events_s=level.events_s,
-                    ttft_error_ms=_median_and_tail(level.ttft_error),
-                    itl_error_ms=_median_and_tail(level.itl_error),
-                    trusted=level.trusted,
-                )
-                for level in summary.levels
-            ]
-            return CalibrationReference(run_id=run_id, levels=sorted(levels, key=lambda level: level.events_s))
+            levels = sorted(map(CalibratedLoad.of, summary.levels), key=lambda level: level.events_s)
+            machine_id = calibrated.id if calibrated else None
+            return CalibrationReference(run_id=run_id, machine_id=machine_id, quick=summary.quick, levels=levels)
     return CalibrationReference(run_id=None, levels=[])
 
 
@@ -85,11 +77,7 @@ def error_bar_text(bar: ErrorBar) -> str:
     return f"client's error, p50 / p99: TTFT {ttft}, ITL {itl}{doubt} {where}"
 
 
-def _median_and_tail(spread: ErrorSpread) -> CalibratedErrors:
-    return CalibratedErrors(p50=spread.p50, p99=spread.p99)
-
-
-def _seconds(error_ms: CalibratedErrors) -> ErrorMedianAndTail:
+def _seconds(error_ms: ErrorPercentiles) -> ErrorMedianAndTail:
     p50, p99 = (None if value is None else value / 1e3 for value in (error_ms.p50, error_ms.p99))
     return ErrorMedianAndTail(p50=p50, p99=p99)
 

@@ -21,7 +21,7 @@ from gptoss_bench.calibration.measure import measure_level, measure_levels
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import SEND_LOG_COLUMNS, read_send_log
-from gptoss_bench.runs.summary import ErrorSpread
+from gptoss_bench.runs.calibration import ErrorSpread
 from gptoss_client.errors import UsageError
 from gptoss_client.load import run_load
 from gptoss_client.plan import LoadPlan

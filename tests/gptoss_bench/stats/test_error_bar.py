@@ -5,10 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_bench.figures.style import RED, finish_figure, new_figure
+from gptoss_bench.runs.calibration import CalibrationLevel, CalibrationSummary, ErrorSpread
 from gptoss_bench.runs.folder import RunFolder
 from gptoss_bench.runs.manifest import CalibrationReference, ClientLimits, Machine, Manifest, machine_facts
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.runs.summary import CalibrationLevel, CalibrationSummary, ClientLoad, ErrorSpread, Percentiles
+from gptoss_bench.runs.summary import ClientLoad, Percentiles
 from gptoss_bench.session.session import newest_calibration
 from gptoss_bench.stats.client_bound import client_bound_reasons
 from gptoss_bench.stats.error_bar import NOT_CALIBRATED, client_error_bar, error_bar_text, select_calibration
