@@ -1,3 +1,4 @@
+from .asking import Answer, NoAnswer, ask, question_client
 from .client import Client, TraceCallback
 from .decoder import Decoder, decode_body
 from .dialects import Event, Reply, ServerTimings, assemble_reply
@@ -6,20 +7,36 @@ from .event_loop import new_event_loop
 from .json_value import JsonValue
 from .load import raise_open_file_limit, run_load
 from .outcome import request_outcome
+from .outside import (
+    API_KEY_VARIABLE,
+    clean_json,
+    count_at,
+    hide_key,
+    hide_secrets,
+    object_at,
+    objects_at,
+    one_line,
+    parse_json,
+    printable_text,
+    text_at,
+)
 from .plan import PROMPTS, PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
-from .request_bodies import API_KEY_VARIABLE, Request, request_body, request_headers, request_path
+from .request_bodies import Request, request_body, request_headers, request_path
 from .timestamps import NS_PER_S, TIMESTAMP_ANCILLARY_BYTES, WALL_CLOCK, enable_kernel_timestamps, kernel_timestamp_ns
+from .tls import CA_FILE_VARIABLE, tls_context
 from .trace import Endpoint, Trace, UnsentRequests
 from .transport import ExchangeTimestamps, TimestampingTransport
 
 __all__ = [
     "API_KEY_VARIABLE",
+    "CA_FILE_VARIABLE",
     "NS_PER_S",
     "PROMPTS",
     "PUBLISHED_PROMPT",
     "PUBLISHED_SYSTEM",
     "TIMESTAMP_ANCILLARY_BYTES",
     "WALL_CLOCK",
+    "Answer",
     "Client",
     "Decoder",
     "Endpoint",
@@ -27,6 +44,7 @@ __all__ = [
     "ExchangeTimestamps",
     "JsonValue",
     "LoadPlan",
+    "NoAnswer",
     "Reply",
     "Request",
     "RunFailed",
@@ -36,15 +54,28 @@ __all__ = [
     "TraceCallback",
     "UnsentRequests",
     "UsageError",
+    "ask",
     "assemble_reply",
+    "clean_json",
+    "count_at",
     "decode_body",
     "enable_kernel_timestamps",
+    "hide_key",
+    "hide_secrets",
     "kernel_timestamp_ns",
     "new_event_loop",
+    "object_at",
+    "objects_at",
+    "one_line",
+    "parse_json",
+    "printable_text",
+    "question_client",
     "raise_open_file_limit",
     "request_body",
     "request_headers",
     "request_outcome",
     "request_path",
     "run_load",
+    "text_at",
+    "tls_context",
 ]

@@ -12,8 +12,9 @@ import httpx
 
 from gptoss_client.errors import UsageError
 from gptoss_client.http1 import BodyTimeouts, Response, request_head, with_body
+from gptoss_client.outside import API_KEY_VARIABLE
 from gptoss_client.plan import LoadPlan
-from gptoss_client.request_bodies import API_KEY_VARIABLE, Request, request_headers, request_path
+from gptoss_client.request_bodies import Request, request_headers, request_path
 from gptoss_client.trace import Ending, Endpoint, Trace
 from gptoss_client.transport import DEFAULT_PORTS, ExchangeTimestamps, TimestampingTransport
 
@@ -29,7 +30,7 @@ class Client:
         endpoint: the server.
         plan: its four timeouts and its response limit apply to each request; nothing else of it is used. Default:
             `LoadPlan()`.
-        verify: the option of httpx; share one SSLContext between clients.
+        verify: as for `TimestampingTransport`; share one SSLContext between clients.
 
     Raises:
         UsageError: the URL of the endpoint or the API key cannot be used.

@@ -13,6 +13,7 @@ import httpx
 from gptoss_client.event_loop import SocketPoller, WakeUpQueue
 from gptoss_client.http1 import BodyTimeouts, Response
 from gptoss_client.timestamps import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps
+from gptoss_client.tls import connect_reason
 
 _BUFFER = memoryview(bytearray(256 * 1024))  # shared by all connections: each read is copied out before the next one
 _BUFFERS = [_BUFFER]
@@ -217,7 +218,7 @@ async def open_connection(origin: Origin, timeout_s: float | None) -> Connection
         raise httpx.ConnectTimeout(f"no connection within {timeout_s:g} s") from error
     except OSError as error:
         failure = error
-    raise httpx.ConnectError(str(failure)) from failure
+    raise httpx.ConnectError(connect_reason(failure) if failure else "the name has no address") from failure
 
 
 async def _addresses(origin: Origin) -> list[Any]:

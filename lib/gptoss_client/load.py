@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import os
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from gptoss_client.errors import UsageError
 from gptoss_client.event_loop import WakeUpQueue
 from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import Request, request_body
+from gptoss_client.tls import tls_context
 from gptoss_client.trace import Ending, Endpoint, Trace, UnsentRequests
 
 CONNECT_BATCH = 64  # connections opened at a time: a server's accept queue often has only about 100 places
@@ -57,7 +57,7 @@ async def run_load(
     request_body(plan, endpoint, 0)  # raises for a plan that this engine refuses, before anything is sent
     load = _Load(plan, endpoint, record, record_unsent, progress)
     raise_open_file_limit(plan.concurrency)
-    verify: ssl.SSLContext | bool = ssl.create_default_context() if endpoint.url.startswith("https") else False
+    verify = tls_context(endpoint.url)
     first = first_id + plan.warmup
     warmup = RequestIds(first_id, first)
     measure = RequestIds(first, None if plan.requests is None else first + plan.requests)

@@ -1,16 +1,14 @@
 """Build the HTTP path, headers and JSON body of a request, from a load plan and the dialect of the server."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 
 from gptoss_client.errors import UsageError
 from gptoss_client.json_value import JsonValue
+from gptoss_client.outside import API_KEY_VARIABLE, api_key
 from gptoss_client.plan import LoadPlan
 from gptoss_client.trace import Endpoint
-
-API_KEY_VARIABLE = "GPTOSS_API_KEY"  # the key is read from the environment only and written to request headers only
 
 # Sent with every request: an Ollama server with a shorter setting would unload the model between two requests.
 OLLAMA_KEEP_ALIVE = "30m"
@@ -44,7 +42,7 @@ def request_headers(*, keep_alive: bool = True) -> dict[str, str]:
         "Content-Type": "application/json",
         "User-Agent": "gptoss_client",
     }
-    if key := os.environ.get(API_KEY_VARIABLE, "").strip():
+    if key := api_key():
         if not key.isascii() or not key.isprintable():
             raise UsageError(f"the key in {API_KEY_VARIABLE} has characters that HTTP cannot carry: set it again")
         headers["Authorization"] = f"Bearer {key}"

@@ -16,6 +16,7 @@ from gptoss_client.connection import Connection, Origin, open_connection
 from gptoss_client.http1 import BodyTimeouts, Response, request_bytes
 from gptoss_client.plan import RESPONSE_LIMIT_MIB
 from gptoss_client.timestamps import TIMESPEC, WALL_CLOCK, keep_kernel_timestamps_on
+from gptoss_client.tls import tls_context
 
 MAX_LAG_NS = 60 * 10**9  # a longer lag, or one below zero, means that the wall clock was set: ignore the timestamps
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -51,7 +52,8 @@ class ExchangeTimestamps:
 class TimestampingTransport(httpx.AsyncBaseTransport):
     """A transport with its own connections: a list of free ones and no queue, so a slot never waits for a pool.
 
-    `verify` is the option of httpx; share one SSLContext between transports, because creating one takes milliseconds.
+    `verify` is an SSLContext, True for the one of `tls_context`, or False; share one between transports, because
+    creating one takes milliseconds.
     A request without "timestamps" uses httpx's own transport.
     """
 
@@ -124,7 +126,9 @@ class TimestampingTransport(httpx.AsyncBaseTransport):
         if url.scheme not in DEFAULT_PORTS:
             raise httpx.UnsupportedProtocol(f"the URL scheme must be http or https, not {url.scheme!r}")
         if url.scheme == "https" and self._tls is None:
-            self._tls = httpx.create_ssl_context(verify=self._verify, trust_env=False)
+            made = tls_context() if self._verify else httpx.create_ssl_context(verify=False)
+            assert isinstance(made, ssl.SSLContext)
+            self._tls = made
         return Origin(url.host, url.port or DEFAULT_PORTS[url.scheme], self._tls if url.scheme == "https" else None)
 
     def _take_free(self, origin: Origin) -> Connection | None:
@@ -136,7 +140,8 @@ class TimestampingTransport(httpx.AsyncBaseTransport):
 
     def _without_timestamps(self) -> httpx.AsyncHTTPTransport:
         if self._plain_transport is None:
-            self._plain_transport = httpx.AsyncHTTPTransport(verify=self._verify, trust_env=False)
+            verify = tls_context() if self._verify is True else self._verify
+            self._plain_transport = httpx.AsyncHTTPTransport(verify=verify, trust_env=False)
         return self._plain_transport
 
 

@@ -10,9 +10,19 @@ import httpx
 
 from gptoss_bench.engines.readiness import first_token
 from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, REFERENCE_SERVER, understood_fields
-from gptoss_bench.engines.server_facts import add_facts, entries, facts_client, fetch, json_object, same_model
+from gptoss_bench.engines.server_facts import add_facts, fetch, same_model
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, join_labels
-from gptoss_client import API_KEY_VARIABLE, Endpoint, JsonValue, UsageError
+from gptoss_client import (
+    API_KEY_VARIABLE,
+    Endpoint,
+    JsonValue,
+    UsageError,
+    object_at,
+    objects_at,
+    one_line,
+    question_client,
+    text_at,
+)
 
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
 
@@ -99,7 +109,7 @@ def clean_url(url: str) -> str:
 
 
 def _choose(url: str, engine: str, model: str, models: list[str]) -> str:
-    listed = f"it lists {', '.join(models)}" if models else "it lists none"
+    listed = one_line(f"it lists {', '.join(models)}", 500) if models else "it lists none"
     advice = f"; to download it: ollama pull {model}" if engine == "ollama" else ""
     if not model:
         if len(models) != 1:
@@ -116,23 +126,27 @@ async def identify(url: str) -> tuple[str, list[str]]:
     The name is one of ENGINE_SPECS, else "openai-compatible". Raises UsageError where nothing answers, where the
     answer is a web page, or where the server requires a key.
     """
-    async with facts_client(url) as http:
+    async with question_client(url) as http:
         listed = await fetch(http, "/v1/models")
         if listed.status in (401, 403):
             raise UsageError(f"{url} refuses access (HTTP {listed.status}): put its key into {API_KEY_VARIABLE}")
-        models = [str(entry["id"]) for entry in entries(listed.body, "data") if "id" in entry]
+        models = _names(listed.body, "data", "id")
         if listed.server in ("llama.cpp", REFERENCE_SERVER):
             return listed.server, models
         if "version" in (await fetch(http, "/api/version")).body:
             tags = await fetch(http, "/api/tags")
-            return "ollama", [str(entry["name"]) for entry in entries(tags.body, "models") if "name" in entry]
+            return "ollama", _names(tags.body, "models", "name")
         if "version" in (await fetch(http, "/version")).body:
             return "vllm", models
         if "html" in listed.content_type:
             raise UsageError(f"{url} answers with a web page and not with an API: give the root of a model server")
-        if "/load_model" in (await fetch(http, "/openapi.json")).body.get("paths", {}):
+        if "/load_model" in object_at((await fetch(http, "/openapi.json")).body, "paths"):
             return "transformers", []  # it lists the hub's cache and not what it serves
         return "openai-compatible", models
+
+
+def _names(body: JsonValue, entries: str, name: str) -> list[str]:
+    return [found for entry in objects_at(body, entries) if (found := text_at(entry, name))]
 
 
 async def describe(endpoint: Endpoint) -> Endpoint:
@@ -140,12 +154,12 @@ async def describe(endpoint: Endpoint) -> Endpoint:
     spec = ENGINE_SPECS.get(endpoint.engine)
     if spec is None:
         return endpoint
-    async with facts_client(endpoint.url) as http:
+    async with question_client(endpoint.url) as http:
         found = await spec.describe(http, endpoint)
     return replace(found, request_fields=understood_fields(found.engine))
 
 
 async def describe_reference(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
     """Return the endpoint of the kit's reference server with the plan of its replies."""
-    plan = json_object((await fetch(http, "/reference")).body.get("plan"))
+    plan = object_at((await fetch(http, "/reference")).body, "plan")
     return add_facts(replace(endpoint, label=endpoint.label or REFERENCE_LABEL), plan)

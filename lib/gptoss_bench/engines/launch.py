@@ -18,9 +18,9 @@ import httpx
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
 from gptoss_bench.engines.readiness import wait_for_first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, understood_fields
-from gptoss_bench.engines.server_facts import add_facts, facts_client
+from gptoss_bench.engines.server_facts import add_facts
 from gptoss_bench.paths import BUILD
-from gptoss_client import Endpoint, JsonValue, UsageError
+from gptoss_client import Endpoint, JsonValue, UsageError, hide_secrets, question_client
 
 
 class Engine(Protocol):
@@ -86,9 +86,12 @@ async def launched(
         process = ServerProcess(command, log_dir / engine.log_name, environment, engine.cwd)
         try:
             ready_s = await wait_for_first_token(process, endpoint, timeout_s=timeout_s, options=options)
-            async with facts_client(endpoint.url) as http:
+            async with question_client(endpoint.url) as http:
                 found = await engine.describe(http, endpoint, process.written())
-            how = {"command": portable_command(command), "environment": recorded_environment(environment)}
+            how: dict[str, JsonValue] = {
+                "command": portable_command(command),
+                "environment": dict(recorded_environment(environment)),
+            }
             fields = understood_fields(found.engine)
             yield replace(add_facts(found, how), ready_s=round(ready_s, 3), request_fields=fields)
         finally:
@@ -114,7 +117,8 @@ def version_beside(program: Path, package: str) -> str | None:
 
 def portable_command(command: Sequence[str]) -> str:
     """Return a command line as text, with absolute paths reduced to their last component."""
-    return " ".join(option + sign + _last(value) for option, sign, value in (text.rpartition("=") for text in command))
+    parts = (text.rpartition("=") for text in command)
+    return hide_secrets(" ".join(option + sign + _last(value) for option, sign, value in parts))
 
 
 def _last(value: str) -> str:
@@ -125,4 +129,4 @@ def recorded_environment(given: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that configure an engine, given and inherited, without those that may hold a secret."""
     inherited = {name: value for name, value in os.environ.items() if name.startswith(_RECORDED_PREFIXES)}
     merged = {**inherited, **given}
-    return {name: value for name, value in sorted(merged.items()) if not _SECRET.search(name)}
+    return {name: hide_secrets(value) for name, value in sorted(merged.items()) if not _SECRET.search(name)}

@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx
 
 from gptoss_bench.engines.launch import launched
-from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch, json_object, text_field
+from gptoss_bench.engines.server_facts import Facts, add_facts, fetch
 from gptoss_bench.paths import TINY_MODEL
 from gptoss_bench.runs import TINY_LABEL, package_version, tiny_model_label
-from gptoss_client import Endpoint, UsageError
+from gptoss_client import Endpoint, UsageError, count_at, object_at, objects_at, text_at
 
 MODEL_NAME = "gpt-oss-tiny"
 MAKE_MINUTES = 4
@@ -67,19 +67,19 @@ async def describe_llama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoin
     """
     props = (await fetch(http, "/props")).body
     listed = (await fetch(http, "/v1/models")).body
-    meta: Facts = next((json_object(entry.get("meta")) for entry in entries(listed, "data")), {})
-    parameters = meta.get("n_params")
-    facts = {
-        "slots": props.get("total_slots"),
-        "context": json_object(props.get("default_generation_settings")).get("n_ctx"),
+    meta = next((object_at(entry, "meta") for entry in objects_at(listed, "data")), {})
+    parameters, build = count_at(meta, "n_params"), text_at(props, "build_info")
+    facts: Facts = {
+        "slots": count_at(props, "total_slots"),
+        "context": count_at(object_at(props, "default_generation_settings"), "n_ctx"),
         "parameters": parameters,
-        "model_bytes": meta.get("size"),
-        "build": props.get("build_info"),
+        "model_bytes": count_at(meta, "size"),
+        "build": build,
     }
-    file_type = str(props.get("model_ftype") or "").split()
+    file_type = (text_at(props, "model_ftype") or "").split()
     described = replace(
         endpoint,
-        version=endpoint.version or text_field(props, "build_info"),
+        version=endpoint.version or build,
         quantisation=file_type[0] if file_type else None,
         label=endpoint.label or tiny_model_label(parameters),
         keep_alive=False,

@@ -2,28 +2,29 @@
 
 import asyncio
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.registry import version_notes
-from gptoss_bench.engines.server_facts import (
-    Facts,
-    add_facts,
-    entries,
-    facts_client,
-    fetch,
-    json_object,
-    same_model,
-    text_field,
-)
+from gptoss_bench.engines.server_facts import Facts, add_facts, fetch, same_model
 from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels
-from gptoss_client import Endpoint, RunFailed, UsageError, request_headers
+from gptoss_client import (
+    Endpoint,
+    JsonValue,
+    NoAnswer,
+    RunFailed,
+    UsageError,
+    ask,
+    count_at,
+    object_at,
+    objects_at,
+    question_client,
+    text_at,
+)
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
 EMULATOR_NAME = "llama.cpp behind an Ollama-API front"
@@ -101,51 +102,51 @@ async def running_service(model: str) -> str | None:
     """
     url = service_url()
     try:
-        async with facts_client(url) as http:
+        async with question_client(url) as http:
             tags = await fetch(http, "/api/tags")
     except (UsageError, httpx.InvalidURL):
         return None
-    pulled = [str(entry.get("name")) for entry in entries(tags.body, "models")]
-    return url if any(same_model(model, name) for name in pulled) else None
+    return url if _has_model(tags.body, model) else None
 
 
 async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
     """Return the endpoint with what Ollama reports. Call it after a token: `/api/ps` lists loaded models only."""
-    version = text_field((await fetch(http, "/api/version")).body, "version")
+    version = text_at((await fetch(http, "/api/version")).body, "version")
     shown = (await fetch(http, "/api/show", {"model": endpoint.model})).body
-    details, info = json_object(shown.get("details")), json_object(shown.get("model_info"))
-    loaded = entries((await fetch(http, "/api/ps")).body, "models")
-    ours: Facts = next((entry for entry in loaded if same_model(endpoint.model, str(entry.get("name")))), {})
+    details, info = object_at(shown, "details"), object_at(shown, "model_info")
+    loaded = objects_at((await fetch(http, "/api/ps")).body, "models")
+    ours = next((entry for entry in loaded if same_model(endpoint.model, text_at(entry, "name") or "")), {})
     embedded = version == EMULATOR_VERSION
     label, notes, share = offload(ours)
-    facts = {
-        "context": ours.get("context_length"),
-        "size_bytes": ours.get("size"),
-        "size_vram_bytes": ours.get("size_vram"),
+    capabilities = shown.get("capabilities")
+    facts: Facts = {
+        "context": count_at(ours, "context_length"),
+        "size_bytes": count_at(ours, "size"),
+        "size_vram_bytes": count_at(ours, "size_vram"),
         "vram_share": share,
-        "expires_at": ours.get("expires_at"),
-        "digest": ours.get("digest"),
-        "parameter_size": details.get("parameter_size"),
-        "parameters": info.get("general.parameter_count"),
-        "capabilities": shown.get("capabilities"),
+        "expires_at": text_at(ours, "expires_at"),
+        "digest": text_at(ours, "digest"),
+        "parameter_size": text_at(details, "parameter_size"),
+        "parameters": count_at(info, "general.parameter_count"),
+        "capabilities": capabilities if isinstance(capabilities, list) else None,
     }
     described = replace(
         endpoint,
         engine=EMULATOR_NAME if embedded else endpoint.engine,
         version=version,
-        quantisation=text_field(details, "quantization_level"),
+        quantisation=text_at(details, "quantization_level"),
         label=TINY_LABEL if embedded else join_labels(endpoint.label, label),
     )
     return add_facts(described, facts, *([] if embedded else [*version_notes("ollama", version), *notes]))
 
 
-def offload(entry: Mapping[str, Any]) -> tuple[str | None, list[str], float | None]:
+def offload(entry: JsonValue) -> tuple[str | None, list[str], float | None]:
     """Return from an entry of /api/ps the label and notes of a model outside GPU memory, and the share inside.
 
     Ollama omits zeros, so an entry with a size and without size_vram is entirely in system memory.
     """
-    size, vram = entry.get("size"), entry.get("size_vram") or 0
-    if not isinstance(size, int) or size <= 0:
+    size, vram = count_at(entry, "size"), count_at(entry, "size_vram") or 0
+    if not size:
         return None, [], None
     share = vram / size
     if vram >= size:
@@ -161,21 +162,19 @@ async def unload(endpoint: Endpoint, *, timeout_s: float = 60.0) -> None:
     """
     if endpoint.dialect != "ollama":
         raise UsageError(f"{endpoint.engine} cannot unload a model: a cold start needs Ollama's API")
-    headers = request_headers(keep_alive=False)
+    failed = f"{endpoint.model} was not unloaded within {timeout_s:g} s"
     try:
-        async with (
-            asyncio.timeout(timeout_s),
-            httpx.AsyncClient(base_url=endpoint.url, headers=headers, timeout=timeout_s, trust_env=False) as http,
-        ):
-            answer = await http.post("/api/generate", json={"model": endpoint.model, "keep_alive": 0})
-            answer.raise_for_status()
-            while any(same_model(endpoint.model, name) for name in await _loaded(http)):  # noqa: ASYNC110 - over HTTP
+        async with asyncio.timeout(timeout_s), question_client(endpoint.url) as http:
+            body: dict[str, JsonValue] = {"model": endpoint.model, "keep_alive": 0}
+            answer = await ask(http, "/api/generate", body, timeout_s=timeout_s)
+            if answer.status != httpx.codes.OK:
+                raise RunFailed(f"{failed}: it answers HTTP {answer.status}")
+            while _has_model((await ask(http, "/api/ps", timeout_s=timeout_s)).body, endpoint.model):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-    except (httpx.HTTPError, TimeoutError) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise RunFailed(f"{endpoint.model} was not unloaded within {timeout_s:g} s: {reason}") from None
+    except (NoAnswer, TimeoutError) as error:
+        raise RunFailed(f"{failed}: {str(error) or 'it is still listed'}") from None
 
 
-async def _loaded(http: httpx.AsyncClient) -> list[str]:
-    answer = await http.get("/api/ps")
-    return [str(model.get("name")) for model in answer.json().get("models") or []]
+def _has_model(listed: JsonValue, model: str) -> bool:
+    """Return whether an answer of /api/tags or /api/ps lists the model."""
+    return any(same_model(model, text_at(entry, "name") or "") for entry in objects_at(listed, "models"))

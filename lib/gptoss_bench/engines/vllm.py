@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 
@@ -12,9 +12,9 @@ from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.model_files import count_parameters, local_model, require_disk_space_for
 from gptoss_bench.engines.registry import version_notes
-from gptoss_bench.engines.server_facts import Facts, add_facts, entries, fetch, text_field
+from gptoss_bench.engines.server_facts import Facts, add_facts, fetch
 from gptoss_bench.runs import CPU_LABEL, join_labels, model_label, tiny_model_label
-from gptoss_client import Endpoint, UsageError
+from gptoss_client import Endpoint, JsonValue, UsageError, count_at, objects_at, text_at
 
 ADVICE = "install it with make setup-vllm"
 
@@ -80,28 +80,30 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
 
     The weights of a checkpoint on this machine are counted, so that a tiny model is labelled also where vLLM serves it.
     """
-    version = text_field((await fetch(http, "/version")).body, "version")
-    listed = entries((await fetch(http, "/v1/models")).body, "data")
-    ours: Facts = next((entry for entry in listed if entry.get("id") == endpoint.model), {})
+    version = text_at((await fetch(http, "/version")).body, "version")
+    listed = objects_at((await fetch(http, "/v1/models")).body, "data")
+    ours = next((entry for entry in listed if text_at(entry, "id") == endpoint.model), {})
     metrics = (await fetch(http, "/metrics")).text
-    facts = {"context": ours.get("max_model_len"), **read_log(log), **read_cache_config(metrics)}
-    folder = Path(str(ours.get("root") or ""))
+    facts: Facts = {"context": count_at(ours, "max_model_len"), **read_log(log), **read_cache_config(metrics)}
+    folder = Path(text_at(ours, "root") or "")
     parameters = count_parameters(folder) if folder.is_absolute() else None
     notes = version_notes("vllm", version)
     if not metrics.count("vllm:"):
         notes.append("this vLLM has no /metrics: the run has no timings of the server")
     on_cpu = CPU_LABEL if facts.get("device") == "cpu" else None
+    quantisation = text_at(facts, "quantisation")
+    facts.pop("quantisation", None)
     described = replace(
         endpoint,
         version=version,
-        quantisation=facts.pop("quantisation", None) or endpoint.quantisation,
+        quantisation=quantisation or endpoint.quantisation,
         label=join_labels(endpoint.label or model_label(endpoint.model, parameters), on_cpu),
     )
     return add_facts(described, {**facts, "parameters": parameters}, *notes)
 
 
 # Name of a fact, pattern, conversion; the wordings are those of vLLM 0.10 to 0.33.
-_LINES: tuple[tuple[str, str, Callable[[str], Any]], ...] = (
+_LINES: tuple[tuple[str, str, Callable[[str], JsonValue]], ...] = (
     ("attention_backend", r"Using (\w+) (?:attention )?backend (?:out of potential backends|on V1 engine)", str),
     ("attention_backend", r"Using (Flash Attention|Flash-Attention|FlashInfer|Triton) backend", str),
     ("attention_backend", r"Using AttentionBackendEnum\.(\w+) backend", str),
@@ -128,10 +130,12 @@ def read_log(log: str) -> Facts:
     """Return the facts in the output of a vLLM server: backends, device, sizes, parallelism, caching."""
     facts: Facts = {}
     for name, pattern, read in _LINES:
-        if name not in facts and (found := re.search(pattern, log)) and (value := read(found[1])) is not None:
-            facts[name] = value
+        if name not in facts and (found := re.search(pattern, log, re.ASCII)):
+            with suppress(ValueError):  # of a number: the line has another form
+                facts |= {} if (value := read(found[1])) is None else {name: value}
     if "quantisation" not in facts and "quantization=None" in log and "dtype" in facts:
-        facts["quantisation"] = {"bfloat16": "BF16", "float16": "FP16"}.get(facts["dtype"], facts["dtype"])
+        dtype = str(facts["dtype"])
+        facts["quantisation"] = {"bfloat16": "BF16", "float16": "FP16"}.get(dtype, dtype)
     return facts
 
 
@@ -144,11 +148,11 @@ def read_cache_config(metrics: str) -> Facts:
     facts: Facts = {}
     if labels.get("enable_prefix_caching") in ("True", "False"):
         facts["prefix_caching"] = labels["enable_prefix_caching"] == "True"
-    size, blocks, block = (labels.get(name, "") for name in ("kv_cache_size_tokens", "num_gpu_blocks", "block_size"))
-    if size.isdigit():
-        facts["kv_cache_tokens"] = int(size)
-    elif blocks.isdigit() and block.isdigit():
-        facts["kv_cache_tokens"] = int(blocks) * int(block)
+    counts = {name: int(text) for name, text in labels.items() if re.fullmatch("[0-9]{1,9}", text)}
+    if "kv_cache_size_tokens" in counts:
+        facts["kv_cache_tokens"] = counts["kv_cache_size_tokens"]
+    elif "num_gpu_blocks" in counts and "block_size" in counts:
+        facts["kv_cache_tokens"] = counts["num_gpu_blocks"] * counts["block_size"]
     if labels.get("cache_dtype"):
         facts["kv_cache_dtype"] = labels["cache_dtype"]
     return facts

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from gptoss_bench.runs import HistogramTimes, ServerMetrics
 from gptoss_bench.stats import REPORTED_PERCENTILES
-from gptoss_client import UsageError
+from gptoss_client import UsageError, one_line
 
 # Our name of a quantity, and the names of engines for it, the present one first. vLLM renamed several between 0.10 and
 # 0.15: `time_per_output_token_seconds` was the gap between two outputs, which is now `inter_token_latency_seconds`.
@@ -41,6 +41,7 @@ GAUGES = {
     "waiting": ("vllm:num_requests_waiting", "llamacpp:requests_deferred"),
     "kv_cache_share": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
 }
+_LARGEST = 1e18  # of a value; the sums and differences of such values are finite
 _NAMES = [name for quantities in (TIMES, COUNTS, GAUGES) for names in quantities.values() for name in names]
 PREFIXES = tuple(dict.fromkeys(name.partition(":")[0] + ":" for name in _NAMES))
 
@@ -102,14 +103,16 @@ def read_metrics(text: str, sources: Mapping[str, str] | None = None) -> Scrape:
     `sources` has the engine of each prefix of metric names, such as {"vllm:": "vllm"}; an unknown prefix stands for
     itself. Raises UsageError if the text is not Prometheus text, or has none of the quantities.
     """
-    samples: defaultdict[str, list[tuple[str, float]]] = defaultdict(list)
+    samples: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
     try:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
-                if math.isfinite(sample.value):
-                    samples[sample.name].append((sample.labels.get("le", ""), float(sample.value)))
-    except (ValueError, KeyError, IndexError) as error:
-        raise UsageError(f"what the server's /metrics returns is not Prometheus text ({error})") from error
+                value, bound = float(sample.value), float(sample.labels.get("le", math.inf))
+                if -_LARGEST <= value <= _LARGEST and not math.isnan(bound):
+                    samples[sample.name].append((bound, value))
+    except Exception as error:  # of a parser that was not made for any text
+        reason = one_line(str(error), 200)
+        raise UsageError(f"what the server's /metrics returns is not Prometheus text ({reason})") from error
     names: dict[str, str] = {}
     times: dict[str, Histogram] = {}
     counts: dict[str, float] = {}
@@ -170,12 +173,12 @@ def _first(theirs: tuple[str, ...], samples: Mapping[str, Any], suffix: str = ""
     return next((name for name in theirs if samples.get(name + suffix)), None)
 
 
-def _histogram(samples: Mapping[str, list[tuple[str, float]]], name: str) -> Histogram | None:
+def _histogram(samples: Mapping[str, list[tuple[float, float]]], name: str) -> Histogram | None:
     by_bound: defaultdict[float, float] = defaultdict(float)
-    for le, value in samples[f"{name}_bucket"]:
-        by_bound[float(le)] += value
+    for bound, value in samples[f"{name}_bucket"]:
+        by_bound[bound] += value
     bounds = tuple(sorted(by_bound))
-    if not bounds or not math.isinf(bounds[-1]):
+    counts = tuple(by_bound[bound] for bound in bounds)
+    if not bounds or bounds[-1] != math.inf or min(counts) < 0 or any(low > high for low, high in pairwise(counts)):
         return None
-    total = sum(value for _, value in samples.get(f"{name}_sum", []))
-    return Histogram(bounds, tuple(by_bound[bound] for bound in bounds), total)
+    return Histogram(bounds, counts, sum(value for _, value in samples.get(f"{name}_sum", [])))

@@ -5,6 +5,7 @@ to FILE; on stdin it gets `{"port": 8000, "metrics": "http://…/metrics"}`, and
 """
 
 import argparse
+import asyncio
 import contextlib
 import json
 import os
@@ -12,16 +13,16 @@ import select
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
+
 from gptoss_bench.telemetry.host_usage import Host
 from gptoss_bench.telemetry.nvml import Gpus
 from gptoss_bench.telemetry.prometheus_metrics import read_metrics
-from gptoss_client import UsageError
+from gptoss_client import NoAnswer, UsageError, ask, question_client
 
 GPU_S, HOST_S = 0.1, 0.25  # from one sample to the next
 SERVER_S = 10.0  # seldom: vLLM writes its /metrics in the loop that also sends the tokens, and they wait for that
@@ -78,23 +79,30 @@ class Sampler:
     def ask_server(self, ended: threading.Event) -> None:
         """In a thread: the server's gauges, until `ended` is set or it turns out that it has none."""
         asked = None
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         while not ended.wait(SERVER_S):
             url = self._metrics
             if url is None or url == asked:
                 continue
             timestamp_ns = time.perf_counter_ns()
             try:
-                with direct.open(url, timeout=TIMEOUT_S) as answer:
-                    read = read_metrics(answer.read().decode(errors="replace"))
-            except (UsageError, urllib.error.HTTPError):
+                read = read_metrics(asyncio.run(_metrics(url)))
+            except UsageError:
                 asked = url  # it has no gauge that we know: there is no use in asking again
                 continue
-            except (OSError, ValueError):
+            except NoAnswer:
                 continue  # it may be busy, or starting
             row = {**read.gauges, "generation_tokens": read.counts.get("generation_tokens")}
             cost_s = (time.perf_counter_ns() - timestamp_ns) / 1e9
             self.write("server", {**row, "timestamp_ns": timestamp_ns, "cost_s": cost_s})
+
+
+async def _metrics(url: str) -> str:
+    """Return the text of a server's /metrics. Raises NoAnswer, and UsageError where it has none."""
+    async with question_client(url) as http:
+        answer = await ask(http, url, timeout_s=TIMEOUT_S)
+    if answer.status != httpx.codes.OK:
+        raise UsageError(f"HTTP {answer.status}")
+    return answer.text
 
 
 def main() -> int:

@@ -1,16 +1,14 @@
 """Read the server's own /metrics before and after the measured phase, while no request of ours is in flight."""
 
 import asyncio
-import ssl
 from collections.abc import Mapping
 
 import httpx
 
 from gptoss_bench.runs import ServerMetrics
 from gptoss_bench.telemetry.prometheus_metrics import Scrape, read_metrics, window
-from gptoss_client import Endpoint, UsageError, request_headers
+from gptoss_client import Endpoint, NoAnswer, UsageError, ask, question_client, tls_context
 
-TIMEOUT_S = 5.0
 STILL_S = 0.05
 TRIES, PAUSE_S = 5, 0.2  # a server may count its last request a moment after it has sent its end
 
@@ -22,7 +20,7 @@ class MetricsWindow:
         """Take the server, the engine of each prefix of metric names, and the advice for a server without /metrics."""
         self._endpoint, self._sources, self._advice = endpoint, sources, advice
         # Making a TLS context costs more CPU than a reading: none for http, one for all readings of https.
-        self._tls = ssl.create_default_context() if endpoint.url.startswith("https") else False
+        self._tls = tls_context(endpoint.url)
         self._before: Scrape | None = None
         self._words: str | None = "its /metrics was not read before the load"
 
@@ -56,16 +54,14 @@ class MetricsWindow:
         return ServerMetrics(words=self._words)
 
     async def _read(self) -> tuple[Scrape | None, str | None]:
-        headers = request_headers(keep_alive=False)
         try:
-            async with httpx.AsyncClient(headers=headers, timeout=TIMEOUT_S, trust_env=False, verify=self._tls) as http:
-                answer = await http.get(f"{self._endpoint.url}/metrics")
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            return None, f"its /metrics did not answer ({reason})"
-        if answer.status_code != httpx.codes.OK:
+            async with question_client(self._endpoint.url, verify=self._tls) as http:
+                answer = await ask(http, "/metrics")
+        except NoAnswer as error:
+            return None, f"its /metrics did not answer ({error})"
+        if answer.status != httpx.codes.OK:
             advice = f": {self._advice}" if self._advice else ""
-            return None, f"it has no /metrics (HTTP {answer.status_code}){advice}"
+            return None, f"it has no /metrics (HTTP {answer.status}){advice}"
         try:
             return read_metrics(answer.text, self._sources), None
         except UsageError as error:

@@ -17,9 +17,16 @@ from gptoss_bench.engines.doctor.checks import MachineFacts, Program
 from gptoss_bench.engines.launch import version_beside
 from gptoss_bench.engines.model_files import hub_cache, is_fetched
 from gptoss_bench.engines.ollama import manifest_of, model_store, running_service, service_url
-from gptoss_bench.engines.server_facts import facts_client, fetch, text_field
+from gptoss_bench.engines.server_facts import fetch
 from gptoss_bench.runs import package_versions, query_nvidia_smi
-from gptoss_client import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps, kernel_timestamp_ns
+from gptoss_client import (
+    TIMESTAMP_ANCILLARY_BYTES,
+    enable_kernel_timestamps,
+    hide_secrets,
+    kernel_timestamp_ns,
+    question_client,
+    text_at,
+)
 
 ANSWER_S = 60.0  # vLLM imports torch before it prints its version
 CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
@@ -36,7 +43,7 @@ def gather_facts(models: Mapping[str, str]) -> MachineFacts:
         service = asyncio.run(ollama_service(name))
         found["a10"] = "in this user's store" if ollama_stored(name) else None
         if service is not None:  # it is used where it runs
-            programs["ollama"], found["a10"] = service, f"at {service_url()}"
+            programs["ollama"], found["a10"] = service, f"at {hide_secrets(service_url())}"
     if name := models.get("h100"):
         found["h100"] = hub_model(name)
     return MachineFacts(
@@ -82,8 +89,8 @@ async def ollama_service(model: str) -> Program | None:
     url = await running_service(model)
     if url is None:
         return None
-    async with facts_client(url) as http:
-        return Program(f"running at {url}", text_field((await fetch(http, "/api/version")).body, "version"))
+    async with question_client(url) as http:
+        return Program(f"running at {hide_secrets(url)}", text_at((await fetch(http, "/api/version")).body, "version"))
 
 
 def ollama_stored(model: str) -> bool:
