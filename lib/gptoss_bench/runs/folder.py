@@ -239,7 +239,10 @@ class Run:
         if isinstance(schema, int) and schema > SCHEMA_VERSION:
             raise UsageError(f"{path} was written by a newer kit (schema {schema}): update this one")
         if not isinstance(schema, int) or schema < SCHEMA_VERSION or "label" in manifest:  # early runs of schema 2 too
-            manifest, summary = schema_1.manifest(manifest), schema_1.summary(summary)
+            try:
+                manifest, summary = schema_1.manifest(manifest), schema_1.summary(summary)
+            except (AttributeError, TypeError, KeyError, RecursionError) as error:
+                raise UsageError(f"{path} is not a readable run folder: its manifest is not that of a run") from error
         found = read_manifest(manifest, manifest_file)
         if not (finished := found.status != "running"):
             found.status, found.reason = "incomplete", INTERRUPTED
