@@ -1,3 +1,4 @@
+from .arrivals import ENDS_WITH_EVENT, REORDERED
 from .asking import Answer, NoAnswer, ask, question_client
 from .client import Client, TraceCallback
 from .decoder import Decoder, decode_body
@@ -30,10 +31,12 @@ from .transport import ExchangeTimestamps, TimestampingTransport
 __all__ = [
     "API_KEY_VARIABLE",
     "CA_FILE_VARIABLE",
+    "ENDS_WITH_EVENT",
     "NS_PER_S",
     "PROMPTS",
     "PUBLISHED_PROMPT",
     "PUBLISHED_SYSTEM",
+    "REORDERED",
     "TIMESTAMP_ANCILLARY_BYTES",
     "WALL_CLOCK",
     "Answer",

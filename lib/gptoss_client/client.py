@@ -90,6 +90,9 @@ class Client:
                 error=outcome.error,
                 retries=retries,
                 timestamp_source=timestamps.source,
+                not_before_ns=tuple(timestamps.not_before_ns),
+                read_marks=timestamps.read_marks,
+                beats=None if timestamps.beats is None else tuple(timestamps.beats),
             )
             if record is not None:
                 record(trace)

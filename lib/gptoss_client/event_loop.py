@@ -1,15 +1,23 @@
 """The event loop of a load: all sockets behind one epoll instance, and one task woken per iteration.
 
-With many streams one epoll instance is faster than one registration per socket in the loop's own selector.
+With many streams one epoll instance is faster than one registration per socket in the loop's own selector. It also
+tells since when a socket that is readable was empty at the latest.
 """
 
 import asyncio
+import contextlib
+import os
 import select
 import socket
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import ClassVar
 from weakref import WeakKeyDictionary
+
+from gptoss_client.heartbeat import HEARTBEAT_NS, Beat, Heartbeat
+
+NO_EPOLL_VARIABLE = "GPTOSS_NO_EPOLL"  # set: as on a system without epoll, for tests
 
 Callback = Callable[[], None]
 
@@ -17,18 +25,35 @@ Callback = Callable[[], None]
 class SocketPoller:
     """Call back, in its loop, for each socket that is readable or closed.
 
-    Raises NotImplementedError without epoll, or on a loop that cannot watch sockets.
+    A poll is complete if it returned fewer sockets than it asked for: then every other socket was empty. While the
+    callbacks of a poll run, `not_before_ns` is the time immediately before the last complete poll that precedes it: the
+    data that made a socket readable was not there yet. `is_late` says that this was longer ago than a heartbeat, which
+    polls while requests are in flight (`begin`, `end`) and nothing arrives.
     """
 
     _by_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, "SocketPoller"]] = WeakKeyDictionary()
 
     def __init__(self) -> None:
-        if not hasattr(select, "epoll"):
-            raise NotImplementedError
+        self.not_before_ns = 0
+        self.is_late = False
+        self._complete_ns = 0  # before the last complete poll
+        self._in_flight = 0
+        self._busy_since_ns = 0  # since then requests have been in flight without a break
+        self._beats: list[Beat] = []
         self._loop = asyncio.get_running_loop()
         self._callbacks: dict[int, Callback] = {}
         self._epoll = select.epoll()
         self._loop.add_reader(self._epoll.fileno(), self._read)
+        self._heartbeat: Heartbeat | None = None
+        with contextlib.suppress(NotImplementedError):
+            self._heartbeat = Heartbeat()
+            self._callbacks[self._heartbeat.fileno()] = self._beat
+            self._epoll.register(self._heartbeat.fileno(), select.EPOLLIN)
+
+    @staticmethod
+    def is_available() -> bool:
+        """Return whether the system has epoll."""
+        return hasattr(select, "epoll") and NO_EPOLL_VARIABLE not in os.environ
 
     @classmethod
     def current(cls) -> "SocketPoller":
@@ -47,15 +72,52 @@ class SocketPoller:
         """Stop watching a socket; call this before it is closed. Closes the epoll instance after the last socket."""
         del self._callbacks[sock.fileno()]
         self._epoll.unregister(sock)
-        if not self._callbacks:
+        if len(self._callbacks) == (self._heartbeat is not None):
             del self._by_loop[self._loop]
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
+            if self._heartbeat is not None:
+                self._callbacks.clear()
+                self._heartbeat.close()
+
+    def begin(self) -> None:
+        """Count one more request in flight."""
+        if not self._in_flight:
+            self._busy_since_ns = time.perf_counter_ns()
+            if self._heartbeat is not None and not self._heartbeat.running:
+                self._heartbeat.start()
+        self._in_flight += 1
+
+    def end(self) -> None:
+        """Count one request in flight less."""
+        self._in_flight -= 1
+
+    def take_beats(self) -> list[Beat] | None:
+        """Return the heartbeats since the last call; None if the system has none."""
+        if self._heartbeat is None:
+            return None
+        taken, self._beats = self._beats, []
+        return taken
 
     def _read(self) -> None:
-        for descriptor, _ in self._epoll.poll(0):
+        polled_ns, asked = time.perf_counter_ns(), len(self._callbacks) + 1
+        ready = self._epoll.poll(0, asked)
+        self.not_before_ns = self._complete_ns
+        self.is_late = polled_ns - self._complete_ns > HEARTBEAT_NS
+        if len(ready) < asked:
+            self._complete_ns = polled_ns  # for the polls that follow
+        for descriptor, _ in ready:
             if callback := self._callbacks.get(descriptor):  # an earlier callback may have removed this socket
                 callback()
+
+    def _beat(self) -> None:
+        assert self._heartbeat is not None
+        due_ns, handled_ns = max(self._heartbeat.due_ns, self._busy_since_ns), time.perf_counter_ns()
+        self._heartbeat.take()
+        if self._in_flight:
+            self._beats.append((due_ns, handled_ns - due_ns))
+        else:
+            self._heartbeat.stop()
 
 
 class WakeUpQueue:

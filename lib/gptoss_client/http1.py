@@ -1,19 +1,17 @@
 """HTTP/1 as bytes: build a request, and parse a response read by read. Uses no socket."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import httptools
 import httpx
 
+from gptoss_client.arrivals import Read, ReadSpan
 from gptoss_client.plan import RESPONSE_LIMIT_MIB
 
 HEAD_LIMIT = 64 * 1024  # bytes of a response head, including interim responses and trailers
 FRAMING = (b"content-length", b"transfer-encoding")
 _HEAD_TOO_LONG = f"the response head is longer than {HEAD_LIMIT // 1024} KiB"
-
-Read = tuple[bytes | None, int, int]  # kernel timestamp as read, read time in ns, number of body parts after the read
 
 
 def request_bytes(request: httpx.Request) -> bytes:
@@ -43,19 +41,20 @@ def with_body(head: bytes, body: bytes) -> bytes:
 class Response:
     """One response, parsed read by read.
 
-    `parts` are the bytes of the body without chunk framing, `reads` one entry per read. `failure` is the exception
-    that httpx would raise. `reusable`: the connection may carry another request. The parser calls the `on_…` methods.
-    A response that is longer than `limit_mib` on the wire fails.
+    `parts` are the bytes of the body without chunk framing, `reads` one entry per read, `spans` what the connection
+    knows of their TCP segments. `failure` is the exception that httpx would raise. `reusable`: the connection may carry
+    another request. The parser calls the `on_…` methods. A response that is longer than `limit_mib` on the wire fails.
     """
 
     __slots__ = (
         "_bodiless", "_bytes_left", "_feed", "_limit_mib", "_parser", "_part_count", "_size", "complete", "failure",
-        "has_head", "headers", "on_body", "parts", "reads", "reusable", "status",
+        "has_head", "headers", "on_body", "parts", "reads", "reusable", "spans", "status",
     )  # fmt: skip
 
     def __init__(self, method: str = "POST", limit_mib: int = RESPONSE_LIMIT_MIB) -> None:
         self.parts: list[bytes] = []
         self.reads: list[Read] = []
+        self.spans: list[ReadSpan] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.status = 0
         self.has_head = self.complete = self.reusable = False
@@ -68,8 +67,23 @@ class Response:
         self._parser = httptools.HttpResponseParser(self)
         self._feed = self._parser.feed_data
 
-    def feed(self, timestamp: bytes | None, read_ns: int, data: bytes | memoryview) -> bool:
-        """Parse one read; return whether it brought the head, the first body bytes, the end or a failure."""
+    def feed(
+        self,
+        timestamp: bytes | None,
+        read_ns: int,
+        data: bytes | memoryview,
+        not_before_ns: int = 0,
+        size: int | None = None,
+    ) -> bool:
+        """Parse one read; return whether it brought the head, the first body bytes, the end or a failure.
+
+        Args:
+            timestamp: Kernel timestamp as read.
+            read_ns: Time of the read.
+            data: Its bytes.
+            not_before_ns: The last time at which they were known to be absent.
+            size: Number of bytes that were read, where it is not that of `data` (TLS).
+        """
         if self.complete or self.failure:
             self.reusable = False  # bytes behind the end of the response
             return False
@@ -89,7 +103,7 @@ class Response:
                 self._fail(str(error.__context__ or error))
         if self._part_count is not None:
             del self.parts[self._part_count :]
-        self.reads.append((timestamp, read_ns, len(self.parts)))
+        self.reads.append((timestamp, read_ns, len(self.parts), not_before_ns, len(data) if size is None else size))
         if had_head:
             return self.complete or self.failure is not None or not had_body
         if not self.has_head:
@@ -111,14 +125,6 @@ class Response:
     def release(self) -> None:
         """Drop the parser: it and this object refer to each other, and cycles are not collected during a load."""
         del self._parser, self._feed
-
-    def body_reads(self) -> Iterator[tuple[bytes | None, int, bytes]]:
-        """Yield (kernel timestamp as read, read time in ns, bytes) of each read that brought body bytes."""
-        begin = 0
-        for timestamp, read_ns, end in self.reads:
-            if end > begin:
-                yield timestamp, read_ns, self.parts[begin] if end == begin + 1 else b"".join(self.parts[begin:end])
-                begin = end
 
     def on_message_begin(self) -> None:
         """Detect a second response, which was not requested."""

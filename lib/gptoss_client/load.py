@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -161,21 +162,25 @@ class _Load:
 
 async def _run_phase(load: _Load, clients: list[Client], phase: str, ids: RequestIds, duration_s: float | None) -> None:
     """Run all slots until the ids are used up or the duration is over. Raises the UsageError of `record`."""
-    until_ns = None if duration_s is None else time.perf_counter_ns() + int(duration_s * 1e9)
+    begin_ns = time.perf_counter_ns()
+    until_ns = math.inf if duration_s is None else begin_ns + int(duration_s * 1e9)
     try:
         async with asyncio.TaskGroup() as slots:
             for client in clients:
-                slots.create_task(_run_slot(load, client, phase, ids, until_ns))
+                slots.create_task(_run_slot(load, client, phase, ids, (begin_ns, until_ns)))
     except* UsageError as group:
         raise group.exceptions[0] from None
 
 
-async def _run_slot(load: _Load, client: Client, phase: str, ids: RequestIds, until_ns: int | None) -> None:
-    """Send requests in a closed loop: each one is due as soon as the last one has ended."""
+async def _run_slot(load: _Load, client: Client, phase: str, ids: RequestIds, span_ns: tuple[int, float]) -> None:
+    """Send requests in a closed loop: each one is due when the last byte of the previous response arrived.
+
+    The first is due at the begin of the phase, one after a failure when the failure was noticed.
+    """
     await WakeUpQueue.current().wait()
+    scheduled_ns, until_ns = span_ns
     while not load.server_gone:
-        scheduled_ns = time.perf_counter_ns()
-        if until_ns is not None and scheduled_ns >= until_ns:
+        if time.perf_counter_ns() >= until_ns:
             return
         request_id = ids.take()
         if request_id is None:
@@ -185,6 +190,7 @@ async def _run_slot(load: _Load, client: Client, phase: str, ids: RequestIds, un
         trace = await client.send(request, load.record)
         if load.record_error is not None:
             raise load.record_error
+        scheduled_ns = trace.done_ns or time.perf_counter_ns()
         load.last_ending = trace.ending
         load.refused_in_a_row = load.refused_in_a_row + 1 if trace.ending == "connect" else 0
         load.server_gone = load.server_gone or load.refused_in_a_row >= max(8, load.plan.concurrency)

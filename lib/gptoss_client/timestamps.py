@@ -5,6 +5,7 @@ that clock to `time.perf_counter_ns` and detects when it is set.
 """
 
 import contextlib
+import os
 import socket
 import struct
 import sys
@@ -15,6 +16,7 @@ from functools import cache
 NS_PER_S = 1e9
 SO_TIMESTAMPNS = 35  # asm-generic/socket.h; not defined in Python's socket module
 TIMESPEC = struct.Struct("@qq")  # seconds, nanoseconds
+NO_KERNEL_TIMESTAMPS_VARIABLE = "GPTOSS_NO_KERNEL_TIMESTAMPS"  # set: as on a system without them, for tests
 TIMESTAMP_ANCILLARY_BYTES = socket.CMSG_SPACE(TIMESPEC.size) if hasattr(socket, "CMSG_SPACE") else 0
 
 OFFSET_READINGS = 5
@@ -23,7 +25,7 @@ STEP_NS = 50_000  # NTP slews both clocks alike: a larger change of the offset m
 
 def enable_kernel_timestamps(sock: socket.socket) -> None:
     """Request a kernel timestamp with each read of this socket; do nothing where the system has none."""
-    if sys.platform == "linux":
+    if sys.platform == "linux" and NO_KERNEL_TIMESTAMPS_VARIABLE not in os.environ:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
 

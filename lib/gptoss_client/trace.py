@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from gptoss_client.heartbeat import Beat
 from gptoss_client.json_value import JsonValue
 
 Ending = Literal["complete", "connect", "timeout", "cut", "malformed", "cancelled"]
@@ -41,6 +42,12 @@ class Trace:
     `ending` is how the transport ended: "complete" (the body reached the end that HTTP announced), "connect" (no
     connection), "timeout", "cut" (the connection closed too early), "malformed" (not valid HTTP), or "cancelled" (by
     this process). `error` is the reason as text unless `ending` is "complete".
+
+    A piece arrived between its `not_before_ns` and its arrival; if they are equal, at that time exactly. A digit of
+    `read_marks` is a sum: 1 the read held one TCP segment, 2 it filled its buffer, 4 it ends where an event ends, 8 the
+    kernel's timestamp is before the time at which the data was absent (segments were reordered or lost).
+    `beats` are the heartbeats of the event loop since its previous trace: due every 5 ms while requests are in flight,
+    late if the client did something else or stood still.
     """
 
     request_id: int
@@ -57,6 +64,9 @@ class Trace:
     retries: int = 0  # 1 if a reused connection was found closed before the first response byte
     timestamp_source: str = "client"  # see transport.ExchangeTimestamps
     lags_ns: tuple[int, ...] = ()  # per piece: from its arrival to its read; empty if unknown
+    not_before_ns: tuple[int, ...] = ()  # per piece: the latest time at which it was known to be absent; empty: unknown
+    read_marks: str = ""  # per piece one hex digit, see `arrivals`; empty if unknown
+    beats: tuple[Beat, ...] | None = None  # (due, lateness) in ns; None if the system has no heartbeat
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 
 import httpx
 
+from gptoss_client.arrivals import body_reads, bounded, exact_or_bounded
 from gptoss_client.connection import Connection, Origin, open_connection
+from gptoss_client.heartbeat import Beat
 from gptoss_client.http1 import BodyTimeouts, Response, request_bytes
 from gptoss_client.plan import RESPONSE_LIMIT_MIB
 from gptoss_client.timestamps import TIMESPEC, WALL_CLOCK, keep_kernel_timestamps_on
@@ -30,7 +32,7 @@ class ExchangeTimestamps:
     (receive timestamp of the last segment of the read), "read" (time of the read, because kernel timestamps are missing
     or their clock was set), "data_received" (first statement of asyncio's callback: TLS, or a loop that cannot watch
     sockets) or "client" (there was no connection). `lags_ns` has, for each piece, the time from its arrival in the
-    kernel to its read; it is empty if that is unknown.
+    kernel to its read; it is empty if that is unknown. `not_before_ns`, `read_marks` and `beats` are those of `Trace`.
     """
 
     sent_ns: int | None = None
@@ -41,12 +43,15 @@ class ExchangeTimestamps:
     lags_ns: list[int] = field(default_factory=list)
     done_ns: int | None = None  # arrival of the last byte of a complete response, otherwise None
     source: str = "client"
+    not_before_ns: list[int] = field(default_factory=list)
+    read_marks: str = ""
+    beats: list[Beat] | None = None
 
     def clear(self) -> None:
         """Reset to the state before an exchange, except for `source`."""
         self.sent_ns = self.done_ns = None
         self.connect_ns, self.reused, self.answered = 0, True, False
-        self.pieces, self.lags_ns = [], []
+        self.pieces, self.lags_ns, self.not_before_ns, self.read_marks = [], [], [], ""
 
 
 class TimestampingTransport(httpx.AsyncBaseTransport):
@@ -188,8 +193,10 @@ class Exchange(httpx.AsyncByteStream):
     def _end(self) -> None:
         if not self._ended:
             self._ended = True
+            is_free = self._connection.finish(self.response)
             _fill(self._timestamps, self.response, self._connection.timestamp_source)
-            if self._connection.finish(self.response):
+            self._timestamps.beats = self._connection.take_beats()
+            if is_free:
                 self._free.append(self._connection)
 
 
@@ -197,23 +204,32 @@ def _fill(timestamps: ExchangeTimestamps, response: Response, source: str) -> No
     """Convert the reads of a response to pieces on one clock: kernel timestamps if all reads have one."""
     WALL_CLOCK.remeasure()
     offset_ns = WALL_CLOCK.offset_ns
-    timestamps.answered = bool(response.reads)
-    reads = list(response.body_reads())
+    reads, parts, sent_ns = response.reads, response.parts, timestamps.sent_ns or 0
+    with_body = body_reads(reads)
+    bodies = [parts[begin] if end == begin + 1 else b"".join(parts[begin:end]) for _, begin, end in with_body]
+    read_ns = [reads[at][1] for at, _, _ in with_body]
+    timestamps.answered = bool(reads)
     timestamps.source = source
-    timestamps.pieces = [(read_ns, data) for _, read_ns, data in reads]
+    timestamps.pieces = list(zip(read_ns, bodies, strict=True))
+    timestamps.not_before_ns, timestamps.read_marks = bounded(reads, sent_ns)
     if response.complete:
-        timestamps.done_ns = response.reads[-1][1]
-    if source != "kernel" or not response.reads:
+        timestamps.done_ns = reads[-1][1]
+    if source != "kernel" or not reads:
         return
     timestamps.source = "read"
-    raw = [timestamp for timestamp, _, _ in [*reads, response.reads[-1]] if timestamp is not None]
-    if len(raw) <= len(reads) or (timestamps.sent_ns or 0) < WALL_CLOCK.stepped_ns:
+    raw = [
+        timestamp for timestamp in [*[reads[at][0] for at, _, _ in with_body], reads[-1][0]] if timestamp is not None
+    ]
+    if len(raw) <= len(bodies) or sent_ns < WALL_CLOCK.stepped_ns:
         return
-    arrivals = [seconds * 10**9 + ns - offset_ns for seconds, ns in TIMESPEC.iter_unpack(b"".join(raw))]
-    lags = [read_ns - arrival_ns for (_, read_ns, _), arrival_ns in zip(reads, arrivals, strict=False)]
+    *arrivals, last_ns = [seconds * 10**9 + ns - offset_ns for seconds, ns in TIMESPEC.iter_unpack(b"".join(raw))]
+    lags = [at_ns - arrival_ns for at_ns, arrival_ns in zip(read_ns, arrivals, strict=True)]
     if all(0 <= lag < MAX_LAG_NS for lag in lags):
         timestamps.source = "kernel"
-        timestamps.pieces = [(at, data) for at, (_, _, data) in zip(arrivals, reads, strict=False)]
+        timestamps.pieces = list(zip(arrivals, bodies, strict=True))
         timestamps.lags_ns = lags
+        timestamps.not_before_ns, timestamps.read_marks = exact_or_bounded(
+            reads, parts, response.spans, arrivals, sent_ns
+        )
         if response.complete:
-            timestamps.done_ns = arrivals[-1]
+            timestamps.done_ns = last_ns

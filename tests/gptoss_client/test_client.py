@@ -6,14 +6,20 @@ import time
 
 import pytest
 
+from gptoss_bench.engines.doctor.facts import kernel_timestamps
+from gptoss_client.arrivals import ENDS_WITH_EVENT, ONE_SEGMENT
 from gptoss_client.client import Client
 from gptoss_client.errors import UsageError
+from gptoss_client.event_loop import NO_EPOLL_VARIABLE, SocketPoller
 from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import Request
-from gptoss_client.timestamps import keep_kernel_timestamps_on
+from gptoss_client.timestamps import NO_KERNEL_TIMESTAMPS_VARIABLE, keep_kernel_timestamps_on
 from gptoss_client.trace import Endpoint, Trace
 from scripted import END, HEAD, Exchange, chunk, ending, event, scripted, speak
 
+needs_kernel = pytest.mark.skipif(
+    not (SocketPoller.is_available() and kernel_timestamps()), reason="no epoll or no kernel timestamps"
+)
 CLOCKS_NS = 1_000_000  # tolerance between the two clocks on a busy machine
 REQUEST = Request(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, body=b'{"model":"m"}')
 
@@ -144,7 +150,47 @@ def test_a_cancelled_request_is_recorded_once_and_the_cancellation_is_raised(wai
     assert trace.ending == "cancelled"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="kernel receive timestamps need Linux")
+async def late_then_on_time(exchange: Exchange) -> None:
+    """Send two events 0.1 s apart while the client cannot read, then one more and the end."""
+    await exchange.send(HEAD)
+    await asyncio.sleep(0.05)
+    for text in ("a", "b"):
+        exchange.writer.write(chunk(event(content=text)))
+        time.sleep(0.1)  # noqa: ASYNC251 - the client shares this loop
+    await asyncio.sleep(0.05)
+    for part in (chunk(event(content="c")) + chunk(event(content="d")), chunk(ending(4)), END):
+        await exchange.send(part)
+        await asyncio.sleep(0.02)
+
+
+@needs_kernel
+def test_a_late_read_is_an_interval_and_a_read_of_one_segment_is_exact():
+    [trace] = asyncio.run(traces_of(late_then_on_time))
+    late, packed, last = [
+        arrival_ns - at for (arrival_ns, _), at in zip(trace.pieces, trace.not_before_ns, strict=True)
+    ]
+    assert late >= 0.1e9  # the first event of this read arrived 0.1 s before its timestamp
+    assert int(trace.read_marks[0], 16) == ENDS_WITH_EVENT
+    assert trace.pieces[1][1] == event(content="c") + event(content="d")
+    assert (packed, last, trace.read_marks[1:]) == (0, 0, f"{ONE_SEGMENT:x}" * 2)
+
+
+@pytest.mark.parametrize(
+    ("variable", "source"), [(NO_EPOLL_VARIABLE, "data_received"), (NO_KERNEL_TIMESTAMPS_VARIABLE, "read")]
+)
+def test_without_a_facility_of_linux_an_arrival_is_never_exact_and_still_bounded(monkeypatch, variable, source):
+    monkeypatch.setenv(variable, "1")
+    if sys.platform != "linux":
+        source = "data_received"
+    [trace] = asyncio.run(traces_of(late_then_on_time))
+    assert (trace.ending, trace.timestamp_source, trace.lags_ns) == ("complete", source, ())
+    times = [arrival_ns for arrival_ns, _ in trace.pieces]
+    assert all(not_before_ns < at for not_before_ns, at in zip(trace.not_before_ns, times, strict=True))
+    assert trace.not_before_ns[0] >= trace.sent_ns
+    assert times[0] - trace.not_before_ns[0] >= 0.1e9
+
+
+@needs_kernel
 def test_a_timestamp_is_the_arrival_and_not_the_reading_on_a_busy_client():
     sent_ns: list[int] = []
     keep_kernel_timestamps_on()

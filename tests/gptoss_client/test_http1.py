@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptoss_client.arrivals import body_reads
 from gptoss_client.http1 import HEAD_LIMIT, Response, request_bytes
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -27,7 +28,7 @@ def fed(*reads: bytes, method: str = "POST") -> Response:
 
 
 def body_of(response: Response) -> bytes:
-    return b"".join(data for _, _, data in response.body_reads())
+    return b"".join(response.parts)
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -45,7 +46,7 @@ def test_any_split_of_a_chunked_response_gives_the_same_body(events, extension, 
     assert response.feed(None, len(but_the_last), last) is True
     assert (response.status, response.complete, response.reusable, response.failure) == (200, True, True, None)
     assert body_of(response) == b"".join(events)
-    timestamps = [read_ns for _, read_ns, _ in response.body_reads()]
+    timestamps = [read_ns for _, read_ns, *_ in response.reads]
     assert timestamps == sorted(set(timestamps))
     assert response.headers == [(b"Transfer-Encoding", b"chunked")]
 
@@ -70,7 +71,8 @@ def test_noise_is_never_a_complete_response_and_raises_nothing(noise, cuts):
 
 def test_a_piece_is_what_one_read_brought_of_the_body():
     response = fed(CHUNKED, b"2\r\nab\r\n2\r\ncd\r\n4\r\nef", b"gh", b"\r\n", b"0\r\n\r\n")
-    assert [(at, data) for _, at, data in response.body_reads()] == [(1, b"abcdef"), (2, b"gh")]
+    pieces = [(at, b"".join(response.parts[begin:end])) for at, begin, end in body_reads(response.reads)]
+    assert pieces == [(1, b"abcdef"), (2, b"gh")]
 
 
 @pytest.mark.parametrize("behind", [b"X", OK + b"Content-Length: 2\r\n\r\nno", b"HTTP/1.1 2"])

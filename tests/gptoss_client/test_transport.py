@@ -6,19 +6,22 @@ import itertools
 import shutil
 import ssl
 import subprocess
+from dataclasses import replace
 
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gptoss_bench.engines.doctor.facts import kernel_timestamps
 from gptoss_client.client import Client
 from gptoss_client.errors import UsageError
+from gptoss_client.event_loop import SocketPoller
 from gptoss_client.load import SPARE_FILES, connect_all, raise_open_file_limit
 from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import Request
 from gptoss_client.timestamps import WALL_CLOCK
-from gptoss_client.trace import Trace
+from gptoss_client.trace import Endpoint, Trace
 from gptoss_client.transport import ExchangeTimestamps, TimestampingTransport
 from scripted import END, HEAD, Answer, Exchange, Scripted, chunk, ending, event, scripted, speak
 
@@ -339,13 +342,56 @@ def tls(tmp_path_factory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     return theirs, ssl.create_default_context(cafile=certificate)
 
 
-def test_over_tls_the_timestamp_is_that_of_the_callback_and_the_connection_is_kept(tls):
-    traces, server = asyncio.run(traces_of(speak, times=2, tls=tls))
+async def one_by_one(exchange: Exchange) -> None:
+    for part in (HEAD, chunk(event(content="Hi")), chunk(ending(1)), END):
+        await exchange.send(part)
+        await asyncio.sleep(0.02)
+
+
+def test_over_tls_the_connection_is_kept_and_its_arrivals_are_the_kernels(tls):
+    traces, server = asyncio.run(traces_of(one_by_one, times=2, tls=tls))
     for trace in traces:
-        assert (trace.ending, trace.timestamp_source, trace.lags_ns) == ("complete", "data_received", ())
-        assert body_of(trace).endswith(ending(3))
+        assert (trace.ending, body_of(trace)) == ("complete", EVENTS)
+        assert len(trace.not_before_ns) == len(trace.pieces)
     assert server.connections == 1
     assert (traces[0].connect_s > 0, traces[1].connect_s) == (True, 0.0)
+    if SocketPoller.is_available() and kernel_timestamps():
+        assert {trace.timestamp_source for trace in traces} == {"kernel"}
+        assert traces[1].not_before_ns == tuple(arrival_ns for arrival_ns, _ in traces[1].pieces)
+
+
+def test_a_request_of_many_tls_records_arrives_whole(tls):
+    sizes: list[int] = []
+
+    async def measure(exchange: Exchange) -> None:
+        sizes.append(len(exchange.body))
+        await exchange.send(CHUNKED)
+
+    async def run() -> Trace:
+        theirs, ours = tls
+        async with scripted(measure, theirs) as server, Client(server.endpoint, verify=ours) as client:
+            return await client.send(replace(REQUEST, body=b"x" * 9_000_000))
+
+    assert asyncio.run(run()).ending == "complete"
+    assert sizes == [9_000_000]
+
+
+def test_a_server_that_hangs_up_in_the_tls_handshake_is_a_failure_to_connect(tls):
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(10)
+        writer.close()
+
+    async def run() -> Trace:
+        server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+        url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Client(Endpoint(url, "m", "openai", "scripted"), verify=tls[1]) as client:
+            trace = await client.send(REQUEST)
+        server.close()
+        return trace
+
+    trace = asyncio.run(run())
+    assert (trace.ending, trace.sent_ns) == ("connect", None)
+    assert trace.error
 
 
 def test_over_tls_a_cut_is_a_cut_and_an_unknown_certificate_is_refused(tls):

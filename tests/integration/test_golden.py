@@ -153,7 +153,8 @@ def test_the_tables(golden_run, rebuilt):
             values = {"values": sorted([word_now(value), n] for value, n in old["values"])} if "values" in old else {}
             golden[name_now(column, table)] = old | values
         found = pd.read_parquet(rebuilt / f"{name_now(table)}.parquet")
-        assert_no_difference({table: golden}, {table: {str(name): digest(found[name]) for name in found}})
+        known = [str(name) for name in found if name in golden or found[name].notna().any()]  # a new one is null here
+        assert_no_difference({table: golden}, {table: {name: digest(found[name]) for name in known}})
 
 
 @pytest.mark.parametrize("golden", read("verdicts.json"), ids=lambda golden: "+".join(golden["runs"]) or "no-run")

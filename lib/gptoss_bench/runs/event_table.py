@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from gptoss_bench.runs.event_columns import KINDS, Columns
 from gptoss_bench.runs.event_tokens import event_tokens
-from gptoss_client import NS_PER_S, Reply, Trace
+from gptoss_client import ENDS_WITH_EVENT, NS_PER_S, Reply, Trace
 
 EVENT_COLUMNS = {
     "request_id": "int64",
@@ -18,6 +18,7 @@ EVENT_COLUMNS = {
     "event": "int32",
     "piece": "int32",
     "arrival_ns": "int64",
+    "not_before_ns": "Int64",
     "lag_ns": "Int64",
     "kind": "str",
     "output": "bool",
@@ -38,7 +39,8 @@ def build_event_table(traces: Sequence[Trace], replies: Sequence[Reply], columns
     timestamps = [timestamp for trace in streams for timestamp, _ in trace.pieces]
     pieces = np.array([len(trace.pieces) if trace.status == 200 else 0 for trace in traces], dtype="int64")
     # over all bodies: the piece that holds the last byte of each event
-    piece = np.searchsorted(np.cumsum(sizes), np.asarray(columns.end) + np.repeat(offsets, rows), side="left")
+    ends, event_ends = np.cumsum(sizes), np.asarray(columns.end) + np.repeat(offsets, rows)
+    piece = np.searchsorted(ends, event_ends, side="left")
     arrival_ns = np.array(timestamps, dtype="int64")[piece]
     output = np.asarray(columns.output).astype(bool)
     starts = np.repeat(np.cumsum(rows) - rows, rows)
@@ -51,6 +53,7 @@ def build_event_table(traces: Sequence[Trace], replies: Sequence[Reply], columns
             "event": (np.arange(len(output)) - starts).astype("int32"),
             "piece": (piece - np.repeat(np.cumsum(pieces) - pieces, rows)).astype("int32"),
             "arrival_ns": arrival_ns,
+            "not_before_ns": _not_before(traces, rows, piece, arrival_ns, event_ends == ends[piece]),
             "lag_ns": pd.arrays.IntegerArray(np.array(lags, dtype="int64")[piece], ~lags_known),
             "kind": _texts(KINDS, np.asarray(columns.kind)),
             "output": output,
@@ -60,6 +63,28 @@ def build_event_table(traces: Sequence[Trace], replies: Sequence[Reply], columns
             "itl_s": _gaps(arrival_ns, output, starts),
         }
     )
+
+
+def _not_before(
+    traces: Sequence[Trace],
+    rows: npt.NDArray[np.int64],
+    piece: npt.NDArray[np.int64],
+    arrival_ns: npt.NDArray[np.int64],
+    ends_with_piece: npt.NDArray[np.bool_],
+) -> pd.arrays.IntegerArray:
+    """Return the latest time (ns) at which each event was known to be absent; null if unknown.
+
+    It is that of the event's piece. The last event of a read that ends with it arrived with the segment whose timestamp
+    the read has, so it is exact.
+    """
+    streams = [trace for trace in traces if trace.status == 200]
+    known = np.repeat(np.array([len(trace.not_before_ns) > 0 for trace in traces], dtype=bool), rows)
+    bounds = [at for trace in streams for at in trace.not_before_ns or [0] * len(trace.pieces)]
+    marks = [int(mark, 16) for trace in streams for mark in trace.read_marks or "0" * len(trace.pieces)]
+    ends_with_event = (np.array(marks, dtype="int8")[piece] & ENDS_WITH_EVENT) > 0
+    is_last = np.append(piece[1:] != piece[:-1], True)[: len(piece)]
+    exact = ends_with_event & is_last & ends_with_piece
+    return pd.arrays.IntegerArray(np.where(exact, arrival_ns, np.array(bounds, dtype="int64")[piece]), ~known)
 
 
 def _texts(names: Sequence[str], codes: npt.NDArray[Any]) -> pd.Series:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from gptoss_bench.runs.event_columns import Columns
 from gptoss_bench.runs.event_table import build_event_table
-from gptoss_client import NS_PER_S, Reply, ServerTimings, Trace, request_outcome
+from gptoss_client import NS_PER_S, REORDERED, Reply, ServerTimings, Trace, request_outcome
 
 REQUEST_COLUMNS = {
     "request_id": "int64",
@@ -46,6 +46,8 @@ REQUEST_COLUMNS = {
     "cached_tokens": "Int32",
     "events": "int32",
     "output_events": "int32",
+    "packed": "Int32",
+    "reordered": "Int32",
     "tokens_per_event": "float64",
     "ttft_formula_s": "float64",
     "server_source": "str",
@@ -93,9 +95,31 @@ def _requests(
     values["answer_chars"] = [len(reply.answer_text) for reply in replies]
     values["reasoning_chars"] = [len(reply.reasoning_text) for reply in replies]
     values["truncated"] = [False] * len(traces)
+    values["packed"] = _packed_events(traces, events, np.asarray(columns.events))
+    values["reordered"] = [_reordered_pieces(trace) for trace in traces]
     table = pd.DataFrame({name: pd.Series(values[name], dtype=dtype) for name, dtype in REQUEST_COLUMNS.items()})
     table["truncated"] = table["outcome"].eq("completed") & table["finish_reason"].eq("length")
     return _with_times(table, events, np.asarray(columns.events))
+
+
+def _packed_events(traces: Sequence[Trace], events: pd.DataFrame, rows: npt.NDArray[np.int64]) -> list[int | None]:
+    """Return how many output-bearing events of each request came in one TCP segment with the one before.
+
+    None without kernel timestamps, because the segments of a read are then unknown.
+    """
+    output = events["output"].to_numpy()
+    owner, piece = np.repeat(np.arange(len(traces)), rows)[output], events["piece"].to_numpy()[output]
+    exact = events["not_before_ns"].eq(events["arrival_ns"]).fillna(False).to_numpy(bool)[output]
+    # of several events in a read of several segments, only the last can be exact
+    together = (owner[1:] == owner[:-1]) & (piece[1:] == piece[:-1]) & exact[:-1]
+    counts = np.bincount(owner[1:][together], minlength=len(traces)).tolist()
+    known = [trace.timestamp_source == "kernel" and len(trace.not_before_ns) > 0 for trace in traces]
+    return [count if is_known else None for count, is_known in zip(counts, known, strict=True)]
+
+
+def _reordered_pieces(trace: Trace) -> int | None:
+    """Return how many reads have a timestamp before the time at which their data was absent; None if unknown."""
+    return sum(int(mark, 16) & REORDERED > 0 for mark in trace.read_marks) if trace.not_before_ns else None
 
 
 def _last_timestamp(trace: Trace) -> int | None:
@@ -123,7 +147,7 @@ def _with_times(table: pd.DataFrame, events: pd.DataFrame, rows: npt.NDArray[np.
     first_tokens = events["tokens"][output].groupby(owner[output]).first().reindex(table.index)
     later_tokens = _numbers(table["completion_tokens"] - first_tokens)
     prompt, answer = _numbers(table["prompt_tokens"]), _numbers(table["completion_tokens"])
-    table["client_queue_s"] = _seconds(table["sent_ns"] - table["scheduled_ns"])
+    table["client_queue_s"] = _seconds(table["sent_ns"] - table["scheduled_ns"]) - table["connect_s"]
     table["ttft_s"] = _seconds(first - table["sent_ns"])
     table["ttfa_s"] = _seconds(timestamp(np.minimum, events["answer_chars"].to_numpy() > 0) - table["sent_ns"])
     table["ttfc_s"] = _seconds(timestamp(np.minimum, some) - table["sent_ns"])

@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gptoss_bench.runs import schema_1
-from gptoss_client import Trace, UnsentRequests
+from gptoss_client import Trace, UnsentRequests, UsageError
 
 BATCH, BATCH_BYTES = 200, 4 << 20  # of sent requests: most that is in memory at a time, and in one row group
+RAW_FORMAT = 2  # of raw.parquet; 1, which does not say so, has no width_ns, read_marks and beats
+FORMAT_KEY = b"raw_format"
 UNSENT_BATCH = 20_000  # of requests that were never sent, which are small: a stopped load may leave a million
 SCHEMA = pa.schema(
     [
@@ -27,11 +29,14 @@ SCHEMA = pa.schema(
         *((name, pa.int64()) for name in ("status", "retries")),
         *((name, pa.string()) for name in ("phase", "ending", "error", "timestamp_source")),
         ("connect_s", pa.float64()),
+        ("read_marks", pa.string()),
         ("sizes", pa.list_(pa.int32())),
         ("arrival_ns", pa.list_(pa.int64())),
         ("lags_ns", pa.list_(pa.int64())),
+        *((name, pa.list_(pa.int64())) for name in ("width_ns", "beat_due_ns", "beat_late_ns")),
         ("body", pa.large_binary()),
-    ]
+    ],
+    {FORMAT_KEY: str(RAW_FORMAT).encode()},
 )
 # Arrival times hardly repeat, so that a dictionary only makes them larger; their differences are small.
 ENCODING: dict[str, Any] = {
@@ -39,9 +44,13 @@ ENCODING: dict[str, Any] = {
         *("phase", "ending", "error", "timestamp_source"),
         *("sizes.list.element", "lags_ns.list.element"),
     ],
-    "column_encoding": {"arrival_ns.list.element": "DELTA_BINARY_PACKED"},
+    "column_encoding": {
+        f"{name}.list.element": "DELTA_BINARY_PACKED"
+        for name in ("arrival_ns", "width_ns", "beat_due_ns", "beat_late_ns")
+    },
 }
-SCALARS = [field.name for field in fields(Trace) if field.name not in ("pieces", "lags_ns")]
+_LISTS = ("pieces", "lags_ns", "not_before_ns", "beats")
+SCALARS = [field.name for field in fields(Trace) if field.name not in _LISTS]
 
 
 class Spool:
@@ -70,6 +79,9 @@ class Spool:
             "sizes": [len(piece) for _, piece in trace.pieces],
             "arrival_ns": [timestamp for timestamp, _ in trace.pieces],
             "lags_ns": trace.lags_ns,
+            "width_ns": _widths_ns(trace),
+            "beat_due_ns": _beats(trace, 0),
+            "beat_late_ns": _beats(trace, 1),
         }
         _write_all(self._raw, body)
         self._offset += len(body)
@@ -187,8 +199,14 @@ def to_parquet(requests: Iterable[Trace | UnsentRequests], path: Path) -> None:
 
 
 def from_parquet(path: Path) -> Iterator[Trace | UnsentRequests]:
-    """Yield the requests that `to_parquet` wrote, ranges of unsent ones too."""
+    """Yield the requests that `to_parquet` wrote, ranges of unsent ones too.
+
+    Raises UsageError for a file of a newer kit.
+    """
     with pq.ParquetFile(path) as file:
+        version = int((file.schema_arrow.metadata or {}).get(FORMAT_KEY, b"1"))
+        if version > RAW_FORMAT:
+            raise UsageError(f"{path} was written by a newer kit (raw format {version}): update this one")
         for index in range(file.num_row_groups):
             if (unsent := _unsent_group(file, index)) is not None:
                 yield unsent
@@ -203,6 +221,9 @@ def _table(batch: Sequence[Trace]) -> pa.Table:
     columns["sizes"] = [[len(piece) for _, piece in trace.pieces] for trace in batch]
     columns["arrival_ns"] = [[timestamp for timestamp, _ in trace.pieces] for trace in batch]
     columns["lags_ns"] = [list(trace.lags_ns) for trace in batch]
+    columns["width_ns"] = [_widths_ns(trace) for trace in batch]
+    columns["beat_due_ns"] = [_beats(trace, 0) for trace in batch]
+    columns["beat_late_ns"] = [_beats(trace, 1) for trace in batch]
     columns["body"] = [b"".join(piece for _, piece in trace.pieces) for trace in batch]
     return pa.table(columns, SCHEMA)
 
@@ -236,8 +257,23 @@ def _trace(row: Mapping[str, Any], body: bytes) -> Trace:
     """Return the trace of a row; fields that were added after it was written have their defaults."""
     ends = accumulate(row["sizes"], initial=0)
     pieces = tuple(zip(row["arrival_ns"], [body[start:end] for start, end in pairwise(ends)], strict=True))
-    lags_ns = tuple(row.get("lags_ns", ()))
-    return Trace(**{name: row[name] for name in SCALARS if name in row}, pieces=pieces, lags_ns=lags_ns)
+    widths_ns, due_ns = row.get("width_ns", ()), row.get("beat_due_ns")
+    return Trace(
+        **{name: row[name] for name in SCALARS if name in row},
+        pieces=pieces,
+        lags_ns=tuple(row.get("lags_ns", ())),
+        not_before_ns=tuple([at - width for at, width in zip(row["arrival_ns"], widths_ns, strict=False)]),
+        beats=None if due_ns is None else tuple(zip(due_ns, row["beat_late_ns"], strict=True)),
+    )
+
+
+def _widths_ns(trace: Trace) -> list[int]:
+    """Return how long before its arrival each piece was known to be absent: mostly 0, and never large."""
+    return [arrival_ns - at for (arrival_ns, _), at in zip(trace.pieces, trace.not_before_ns, strict=False)]
+
+
+def _beats(trace: Trace, which: int) -> list[int] | None:
+    return None if trace.beats is None else [beat[which] for beat in trace.beats]
 
 
 def _lock(file: IO[bytes]) -> None:
