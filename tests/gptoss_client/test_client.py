@@ -180,7 +180,7 @@ def test_a_late_read_is_an_interval_and_a_read_of_one_segment_is_exact():
 )
 def test_without_a_facility_of_linux_an_arrival_is_never_exact_and_still_bounded(monkeypatch, variable, source):
     monkeypatch.setenv(variable, "1")
-    if sys.platform != "linux":
+    if not SocketPoller.is_available():
         source = "data_received"
     [trace] = asyncio.run(traces_of(late_then_on_time))
     assert (trace.ending, trace.timestamp_source, trace.lags_ns) == ("complete", source, ())

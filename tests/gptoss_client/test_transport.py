@@ -292,6 +292,7 @@ def test_one_transport_serves_several_requests_at_once_and_live_streams_without_
     asyncio.run(run())
 
 
+@pytest.mark.skipif(not SocketPoller.is_available(), reason="without epoll the time is that of asyncio's callback")
 def test_after_a_step_of_the_wall_clock_the_read_time_is_used(monkeypatch):
     async def step(exchange: Exchange) -> None:
         await exchange.send(HEAD, chunk(EVENTS))
