@@ -1,7 +1,6 @@
 """One request gives one trace, whatever the server does. Sockets and faults are real."""
 
 import asyncio
-import sys
 import time
 
 import pytest
