@@ -6,7 +6,6 @@ timestamps where the system has them, in TLS too; elsewhere asyncio's transport.
 
 import asyncio
 import contextlib
-import os
 import socket
 import ssl
 import time
@@ -26,7 +25,6 @@ from gptoss_client.tls import connect_reason
 _BUFFER = memoryview(bytearray(READ_BYTES))  # shared by all connections: each read is copied out before the next one
 _BUFFERS = [_BUFFER]
 _PROTOCOL_READ_BYTES = 64 * 1024  # a read of asyncio's transport with more bytes may have left some behind
-_yield_cpu = getattr(os, "sched_yield", lambda: None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +214,6 @@ class SocketConnection(Connection):
     def _send(self, payload: bytes) -> int:
         sent_ns = time.perf_counter_ns()
         self._queue(payload)
-        _yield_cpu()  # a server on this machine may have been woken on this core and wait for it
         return sent_ns
 
     def _queue(self, data: bytes) -> None:
