@@ -9,6 +9,15 @@ from .accuracy import (
     trust_limit_text,
     trusted_up_to_events_s,
 )
+from .certification.run import (
+    CERTIFIED_PLAN,
+    Certificate,
+    CertifiedError,
+    CertifiedLevel,
+    CertifiedTool,
+    certificate_text,
+    certify,
+)
 from .measure import calibration_plans, measure_levels
 from .method_trial import TrialCase, trial_cases, trial_table, trial_text, try_published_method
 from .peers.registry import PEERS_DIR, choose_peers
@@ -20,12 +29,17 @@ from .reference.send_log import read_send_log, send_log_table, server_lateness_m
 from .reference.server import ReferenceServer
 
 __all__ = [
+    "CERTIFIED_PLAN",
     "KIT_CLIENT",
     "PEERS_DIR",
     "PEER_LOADS",
     "REFERENCE_PLAN_CHOICES",
     "STOCK_CLIENT",
     "TRUSTED_ERROR_SHARE",
+    "Certificate",
+    "CertifiedError",
+    "CertifiedLevel",
+    "CertifiedTool",
     "ClientTables",
     "PeerBench",
     "PeerBenchManifest",
@@ -33,6 +47,8 @@ __all__ = [
     "ReferenceServer",
     "TrialCase",
     "calibration_plans",
+    "certificate_text",
+    "certify",
     "choose_peers",
     "compare_clients",
     "compare_with_log",

@@ -1,5 +1,6 @@
 from .calibration import CALIBRATION_COLUMNS, cpu_by_load, error_by_load
 from .capacity import headroom_map, need_against_budget
+from .certificate import certificate_figure
 from .comparison import overlay_labels, request_timeline, runs_overlaid
 from .load import (
     cold_and_warm,
@@ -21,6 +22,7 @@ __all__ = [
     "CALIBRATION_COLUMNS",
     "PublishedPoint",
     "attempt_against_budget",
+    "certificate_figure",
     "client_against_server",
     "cold_and_warm",
     "cpu_by_load",

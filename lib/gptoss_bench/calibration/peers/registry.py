@@ -140,13 +140,13 @@ def _aiperf(job: Job) -> list[str]:
         *("--concurrency", str(job.streams), "--request-count", str(job.requests)),
         *("--extra-inputs", f"max_tokens:{job.tokens}", "--use-server-token-count"),
         *("--input-file", str(prompts), "--custom-dataset-type", "single_turn"),
-        *("--tokenizer", str(_tokenizer(job.folder / "tokenizer"))),
+        *("--tokenizer", str(tokenizer_folder(job.folder / "tokenizer"))),
         *("--export-level", "raw", "--no-gpu-telemetry", "--no-server-metrics", "--ui", "none"),
         *("--artifact-dir", str(job.folder / "aiperf")),
     ]
 
 
-def _tokenizer(folder: Path) -> Path:
+def tokenizer_folder(folder: Path) -> Path:
     """Write a tokenizer for the words of the prompt: aiperf requires one, and named ones need the hub."""
     folder.mkdir()
     words = {"type": "WordLevel", "vocab": {word: at for at, word in enumerate(_WORDS)}, "unk_token": _WORDS[0]}
