@@ -31,6 +31,10 @@ EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(
 # With URL= a running server is used: this machine needs no checks.
 DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
 PROFILES := notebooks/profiles
+JOBS ?= 2
+# Files stay whole, because their tests share servers, and keep their order: those with the longest tests come first.
+PARALLEL = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+SERIAL = $(BIN)/python -m pytest
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -77,8 +81,16 @@ lab: $(READY) $(TINY) ## open explore.ipynb in JupyterLab: start, watch, stop an
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
 	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/explore.ipynb $(LAB)
 
-test: $(READY) $(TINY) ## run all tests, with a real engine and the notebooks
-	$(BIN)/python -m pytest
+test: $(READY) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=2 processes
+	$(PARALLEL) -m 'not slow and not alone'
+	$(SERIAL) -m 'not slow and alone'
+
+test-all: $(READY) $(TINY) ## run all tests, also slow ones that faster tests cover
+	$(PARALLEL) -m 'not alone'
+	$(SERIAL) -m alone
+
+test-faults: $(READY) ## run tests/faults for minutes: hostile servers, kills, full disks, fuzzers
+	FAULTS=long $(SERIAL) tests/faults
 
 lint: $(READY) ## check format, types and imports with ruff, mypy and import-linter
 	$(BIN)/ruff check .
@@ -156,4 +168,4 @@ $(CHECKPOINT)/made.json: | $(READY)
 	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers calibrate method-trial site report lab test lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers calibrate method-trial site report lab test test-all test-faults lint bench model lock clean

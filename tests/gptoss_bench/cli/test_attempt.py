@@ -99,7 +99,10 @@ def test_the_killer_is_reported_by_the_kernels_own_count():
     assert "signal 11" in explain_signal(139, 3, 3)
 
 
-@pytest.mark.parametrize(("budget_mb", "layer"), [(150, 1), (300, 3), (420, 5)])
+@pytest.mark.parametrize(
+    ("budget_mb", "layer"),
+    [(150, 1), pytest.param(300, 3, marks=pytest.mark.slow), pytest.param(420, 5, marks=pytest.mark.slow)],
+)
 def test_transformers_own_loader_ends_where_it_was_predicted(checkpoint, budget_mb, layer):
     done = attempt_checkpoint_load(checkpoint, MIDDLE, budget_mb * MB, device="cpu")
     assert (done.outcome, done.exit_code) == ("out of memory", 1)

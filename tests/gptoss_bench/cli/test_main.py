@@ -55,6 +55,13 @@ async def ended(process: asyncio.subprocess.Process) -> AsyncIterator[None]:
             await process.wait()
 
 
+def kit_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """Run a command in this process, which has imported what it needs; the result is as that of `kit`."""
+    capsys.readouterr()
+    code = main(arguments)
+    return code, *capsys.readouterr()
+
+
 def refused(result: tuple[int, str, str], words: str) -> None:
     code, _, err = result
     assert code == 2, err
@@ -133,8 +140,8 @@ def test_a_duration_instead_of_a_number_of_requests(tmp_path):
         (("--url", "http://no-such-host.invalid"), "nothing answers at http://no-such-host.invalid"),
     ],
 )
-def test_bad_input_is_refused_in_one_line(tmp_path, arguments, words):
-    result = asyncio.run(kit("load", "--model", "m", "--results", str(tmp_path), *arguments))
+def test_bad_input_is_refused_in_one_line(tmp_path, capsys, arguments, words):
+    result = kit_here(capsys, "load", "--model", "m", "--results", str(tmp_path), *arguments)
     refused(result, words)
     assert "secret" not in result[2]
     assert not (tmp_path / "runs").exists()
@@ -267,11 +274,10 @@ def test_the_key_is_sent_and_lands_nowhere(tmp_path):
         ("concurrency: 0", ("vllm_h100",), "concurrency must be 1 or more"),
     ],
 )
-def test_a_profile_that_does_not_fit_is_refused_in_one_line(tmp_path, content, more, words):
+def test_a_profile_that_does_not_fit_is_refused_in_one_line(tmp_path, capsys, content, more, words):
     profile = tmp_path / "mine.yaml"
     profile.write_text(content)
-    result = asyncio.run(kit("run", "--profile", str(profile), "--results", str(tmp_path), *more))
-    refused(result, words)
+    refused(kit_here(capsys, "run", "--profile", str(profile), "--results", str(tmp_path), *more), words)
 
 
 def test_a_missing_tiny_model_is_reported_with_the_command_that_makes_it(tmp_path):

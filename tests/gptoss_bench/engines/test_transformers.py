@@ -41,7 +41,6 @@ def test_the_version_is_that_of_the_environment_of_the_program(tmp_path):
     assert version_beside(tmp_path / "bin" / "transformers", "transformers") == "5.24.0"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not PROGRAM.exists() or not (paths.TINY_CHECKPOINT / "made.json").exists(),
     reason="no transformers serve or no checkpoint in build/: make setup-transformers run-vllm-cpu",

@@ -15,6 +15,7 @@ FOUND = {"cpu_share": 0.05, "itl_p50_ms": 25.0, "trusted": True, "client_bound":
 LEVEL = CalibrationLevel(client=UNWATCHED, **LOAD, **SPREADS, **FOUND)
 
 
+@pytest.mark.alone
 def test_the_error_bar_is_the_same_with_and_without_a_live_view():
     for _ in range(3):  # a hiccup of the machine in one of the two is no effect of watching
         levels = asyncio.run(measure_overhead(4, 40, tokens=16))

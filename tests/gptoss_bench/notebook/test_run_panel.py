@@ -328,9 +328,10 @@ def test_the_curve_of_requests_in_flight_is_their_mean_over_each_step(spans_s):
     sent_ns = pd.Series([int(begin * 1e9) for begin, _ in spans_s], dtype="Int64")
     done_ns = sent_ns + pd.Series([int(took * 1e9) for _, took in spans_s], dtype="Int64")
     changes = _in_flight_changes(pd.DataFrame({"sent_ns": sent_ns, "done_ns": done_ns}), 0)
+    sent, done = sent_ns.to_numpy("int64"), done_ns.to_numpy("int64")
     for step in range(4 * 36):
         begin, end = step * 250_000_000, (step + 1) * 250_000_000
-        overlap_ns = (done_ns.clip(begin, end) - sent_ns.clip(begin, end)).sum()
+        overlap_ns = (done.clip(begin, end) - sent.clip(begin, end)).sum()
         mean = sum(more for at, more in changes.items() if at <= step)
         assert mean == pytest.approx(overlap_ns / 250_000_000, abs=1e-6)
 

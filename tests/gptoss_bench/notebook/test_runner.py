@@ -37,7 +37,6 @@ def nbval(folder: Path, *, cell_timeout_s: int = 240) -> subprocess.CompletedPro
     )
 
 
-@pytest.mark.slow
 def test_every_cell_of_every_scenario_runs(tmp_path):
     books, results = tmp_path / "books", tmp_path / "results"
     books.mkdir()

@@ -100,7 +100,7 @@ def reference() -> Iterator[str]:
             server.terminate()
 
 
-@pytest.mark.parametrize(("until", "runs"), [("90%", 5), pytest.param("0.0001%", 6, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("until", "runs"), [("90%", 5), ("0.0001%", 6)])
 def test_a_load_repeats_itself_until_it_is_known_or_the_budget_is_spent(
     reference: str, tmp_path: Any, capsys: pytest.CaptureFixture[str], until: str, runs: int
 ) -> None:

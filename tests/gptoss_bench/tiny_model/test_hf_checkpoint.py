@@ -85,7 +85,6 @@ def test_the_tokenizer_gives_the_same_ids_as_harmonys_own():
 
 
 @needs_vocabulary
-@pytest.mark.slow
 def test_a_checkpoint_is_made_and_records_that_it_is_hardly_trained(tmp_path):
     out = tmp_path / "ck"
     done = run("-m", "gptoss_bench.tiny_model.hf_checkpoint", "--out", out, "--steps", 2, "--samples", 1)
