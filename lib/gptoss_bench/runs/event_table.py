@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
+from gptoss_bench.runs.arrival_bounds import gap_bounds
 from gptoss_bench.runs.event_columns import KINDS, Columns
 from gptoss_bench.runs.event_tokens import event_tokens
 from gptoss_client import ENDS_WITH_EVENT, NS_PER_S, Reply, Trace
@@ -26,6 +27,8 @@ EVENT_COLUMNS = {
     "answer_chars": "int32",
     "reasoning_chars": "int32",
     "itl_s": "float64",
+    "itl_low_s": "float64",
+    "itl_high_s": "float64",
 }
 
 
@@ -44,6 +47,7 @@ def build_event_table(traces: Sequence[Trace], replies: Sequence[Reply], columns
     arrival_ns = np.array(timestamps, dtype="int64")[piece]
     output = np.asarray(columns.output).astype(bool)
     starts = np.repeat(np.cumsum(rows) - rows, rows)
+    not_before = _not_before(traces, rows, piece, arrival_ns, event_ends == ends[piece])
     lags = [lag for trace in streams for lag in trace.lags_ns or [0] * len(trace.pieces)]
     lags_known = np.repeat(np.array([len(trace.lags_ns) > 0 for trace in traces], dtype=bool), rows)
     return pd.DataFrame(
@@ -53,14 +57,14 @@ def build_event_table(traces: Sequence[Trace], replies: Sequence[Reply], columns
             "event": (np.arange(len(output)) - starts).astype("int32"),
             "piece": (piece - np.repeat(np.cumsum(pieces) - pieces, rows)).astype("int32"),
             "arrival_ns": arrival_ns,
-            "not_before_ns": _not_before(traces, rows, piece, arrival_ns, event_ends == ends[piece]),
+            "not_before_ns": not_before,
             "lag_ns": pd.arrays.IntegerArray(np.array(lags, dtype="int64")[piece], ~lags_known),
             "kind": _texts(KINDS, np.asarray(columns.kind)),
             "output": output,
             "tokens": _tokens(replies, columns),
             "answer_chars": np.array(columns.answer_chars, dtype="int32"),
             "reasoning_chars": np.array(columns.reasoning_chars, dtype="int32"),
-            "itl_s": _gaps(arrival_ns, output, starts),
+            **_gaps(arrival_ns, not_before, output, starts),
         }
     )
 
@@ -99,9 +103,10 @@ def _tokens(replies: Sequence[Reply], columns: Columns) -> pd.arrays.IntegerArra
     tokens = np.zeros(len(columns.end), dtype="int32")
     unknown = np.zeros(len(columns.end), dtype=bool)
     output, count, ids = (np.asarray(column) for column in (columns.output, columns.count, columns.ids))
+    finish = np.asarray(columns.kind) == KINDS.index("finish")
     for reply, start, stop in zip(replies, [0, *stops], stops, strict=False):
         rows = slice(start, stop)
-        found = event_tokens(output[rows].astype(bool), count[rows], ids[rows], reply.completion_tokens)
+        found = event_tokens(output[rows].astype(bool), finish[rows], count[rows], ids[rows], reply.completion_tokens)
         if found is None:
             unknown[rows] = True
         else:
@@ -110,12 +115,19 @@ def _tokens(replies: Sequence[Reply], columns: Columns) -> pd.arrays.IntegerArra
 
 
 def _gaps(
-    arrival_ns: npt.NDArray[np.int64], output: npt.NDArray[np.bool_], starts: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Return the seconds since the previous output event of the same stream; `starts` marks where streams begin."""
-    gaps = np.full(len(output), np.nan)
+    arrival_ns: npt.NDArray[np.int64],
+    not_before: pd.arrays.IntegerArray,
+    output: npt.NDArray[np.bool_],
+    starts: npt.NDArray[np.int64],
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the seconds since the previous output event of the same stream, and the least and most that they can be.
+
+    `starts` marks where streams begin.
+    """
     rows = np.flatnonzero(output)
-    follows = rows[1:][starts[rows[1:]] == starts[rows[:-1]]]
-    before = rows[:-1][starts[rows[1:]] == starts[rows[:-1]]]
-    gaps[follows] = (arrival_ns[follows] - arrival_ns[before]) / NS_PER_S
+    same_stream = starts[rows[1:]] == starts[rows[:-1]]
+    before, after = rows[:-1][same_stream], rows[1:][same_stream]
+    gaps = {name: np.full(len(output), np.nan) for name in ("itl_s", "itl_low_s", "itl_high_s")}
+    gaps["itl_s"][after] = (arrival_ns[after] - arrival_ns[before]) / NS_PER_S
+    gaps["itl_low_s"][after], gaps["itl_high_s"][after] = gap_bounds(arrival_ns, not_before, before, after)
     return gaps

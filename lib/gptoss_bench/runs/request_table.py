@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gptoss_bench.runs.arrival_bounds import EventRows, time_per_output_token
 from gptoss_bench.runs.event_columns import Columns
 from gptoss_bench.runs.event_table import build_event_table
 from gptoss_client import NS_PER_S, REORDERED, Reply, ServerTimings, Trace, request_outcome
@@ -40,6 +41,16 @@ REQUEST_COLUMNS = {
     "tpot_s": "float64",
     "e2e_s": "float64",
     "done_s": "float64",
+    "ttft_low_s": "float64",
+    "ttft_high_s": "float64",
+    "ttfa_low_s": "float64",
+    "ttfa_high_s": "float64",
+    "tpot_low_s": "float64",
+    "tpot_high_s": "float64",
+    "e2e_low_s": "float64",
+    "e2e_high_s": "float64",
+    "done_low_s": "float64",
+    "done_high_s": "float64",
     "prompt_tokens": "Int32",
     "completion_tokens": "Int32",
     "reasoning_tokens": "Int32",
@@ -131,31 +142,31 @@ def _last_timestamp(trace: Trace) -> int | None:
 def _with_times(table: pd.DataFrame, events: pd.DataFrame, rows: npt.NDArray[np.int64]) -> pd.DataFrame:
     """Fill in what follows from the arrival times of the events; `rows` is the number of events of each request."""
     completed = table["outcome"].eq("completed").to_numpy()
-    owner = np.repeat(np.arange(len(table)), rows)
-    arrival_ns, output = events["arrival_ns"].to_numpy(), events["output"].to_numpy()
-    some = np.ones(len(events), dtype=bool)
-
-    def timestamp(choice: np.ufunc, which: npt.NDArray[np.bool_]) -> pd.Series:
-        """Return the first or last arrival (ns) among these events of each request; null without one."""
-        counts = np.bincount(owner[which], minlength=len(table))
-        found = np.zeros(len(table), dtype="int64")
-        if len(events):
-            found[counts > 0] = choice.reduceat(arrival_ns[which], (np.cumsum(counts) - counts)[counts > 0])
-        return pd.Series(pd.arrays.IntegerArray(found, counts == 0))
-
-    first, last = timestamp(np.minimum, output), timestamp(np.maximum, output)
-    first_tokens = events["tokens"][output].groupby(owner[output]).first().reindex(table.index)
-    later_tokens = _numbers(table["completion_tokens"] - first_tokens)
+    seen = EventRows(events, np.repeat(np.arange(len(table)), rows), len(table))
+    some, answers = np.ones(len(events), dtype=bool), events["answer_chars"].to_numpy() > 0
+    first, last = seen.first(seen.arrival, seen.output), seen.last(seen.arrival, seen.output)
+    tpot = time_per_output_token(seen, table["completion_tokens"])
     prompt, answer = _numbers(table["prompt_tokens"]), _numbers(table["completion_tokens"])
     table["client_queue_s"] = _seconds(table["sent_ns"] - table["scheduled_ns"]) - table["connect_s"]
     table["ttft_s"] = _seconds(first - table["sent_ns"])
-    table["ttfa_s"] = _seconds(timestamp(np.minimum, events["answer_chars"].to_numpy() > 0) - table["sent_ns"])
-    table["ttfc_s"] = _seconds(timestamp(np.minimum, some) - table["sent_ns"])
+    table["ttfa_s"] = _seconds(seen.first(seen.arrival, answers) - table["sent_ns"])
+    table["ttfc_s"] = _seconds(seen.first(seen.arrival, some) - table["sent_ns"])
     table["ttft_scheduled_s"] = _seconds(first - table["scheduled_ns"])
     table["e2e_scheduled_s"] = _where(completed, _seconds(last - table["scheduled_ns"]))
     table["e2e_s"] = _where(completed, _seconds(last - table["sent_ns"]))
     table["done_s"] = _where(completed, _seconds(table["done_ns"] - table["sent_ns"]))
-    table["tpot_s"] = _ratio(_where(completed, _seconds(last - first)), later_tokens)
+    table["tpot_s"] = _where(completed, tpot.value)
+    table["tpot_low_s"], table["tpot_high_s"] = _where(completed, tpot.low), _where(completed, tpot.high)
+    earliest = {
+        "ttft": seen.first(seen.not_before, seen.output),
+        "ttfa": seen.first(seen.not_before, answers),
+        "e2e": seen.last(seen.not_before, seen.output),
+        "done": seen.last(seen.not_before, some),
+    }
+    for name, not_before in earliest.items():  # nothing arrives later than its timestamp
+        low = _seconds(not_before - table["sent_ns"])
+        table[f"{name}_low_s"] = np.where(table[f"{name}_s"].notna(), low, np.nan)
+        table[f"{name}_high_s"] = np.where(np.isnan(low), np.nan, table[f"{name}_s"])
     table["ttft_formula_s"] = _ratio(prompt, prompt + answer) * table["done_s"]
     table["tokens_per_event"] = _ratio(answer, _numbers(table["output_events"]))
     return table

@@ -19,24 +19,27 @@ def tokens(timed: list[Timed]) -> list[int | None]:
 
 
 def test_tpot_is_exact_with_several_tokens_an_event() -> None:
-    """The first event has 4 tokens (three channel marks and its own), the others 3 each, 30 ms apart."""
+    """The first event has 4 tokens (three channel marks and its own), the others 3 each; the last token, harmony's end
+    mark, is in the finish chunk."""
     texts = [(40 + 30 * k, answer(usage=counted(4 + 3 * k))) for k in range(5)]
     timed = [(10, role(usage=counted(0))), *texts, (170, finish()), (170, usage(17)), (170, DONE)]
     assert tokens(timed) == [4, 3, 3, 3, 3]
-    assert row(trace(timed))["tpot_s"] == pytest.approx(0.120 / (17 - 4), abs=1e-15)
+    assert row(trace(timed))["tpot_s"] == pytest.approx(0.130 / (17 - 4), abs=1e-15)
 
 
-def test_tokens_by_their_ids_include_the_marks_that_have_no_text() -> None:
-    marks = (30, role(token_ids=[200005, 35644, 200008]))
-    timed = [marks, (40, answer(token_ids=[1])), (50, answer(token_ids=[2, 3])), (60, finish()), (60, usage(7))]
-    assert tokens([*timed, (60, DONE)]) == [4, 2]
-
-
-def test_tokens_by_the_timings_of_llama_cpp() -> None:
-    timed = [(40 + 10 * k, answer(timings={"predicted_n": 4 + 2 * k, "predicted_ms": 9.0})) for k in range(3)]
-    seen = row(trace([*timed, (70, finish()), (70, DONE)]))
-    assert tokens([*timed, (70, DONE)]) == [4, 2, 2]
-    assert (seen["server_source"], seen["server_eval_tokens"], seen["server_eval_s"]) == ("llama.cpp", 8, 0.009)
+@pytest.mark.parametrize(
+    ("end", "last_ms"),
+    [
+        pytest.param([(70, finish()), (80, usage(9))], 70, id="finish chunk"),
+        pytest.param([(60, role(usage=counted(8))), (70, role(usage=counted(9)))], 70, id="full count"),
+        pytest.param([(85, usage(9))], 85, id="usage alone"),
+    ],
+)
+def test_tokens_behind_the_last_text_belong_to_the_event_that_ends_the_reply(end: list[Timed], last_ms: int) -> None:
+    timed = [(40, answer(usage=counted(4))), (50, answer(usage=counted(7))), *end, (90, DONE)]
+    requests, events = derive_tables([trace(timed)])
+    assert events["tokens"].sum() == 9
+    assert requests["tpot_s"][0] == pytest.approx((last_ms - 40) / 1e3 / 5)
 
 
 @pytest.mark.parametrize(
