@@ -1,72 +1,101 @@
-"""`gptoss-bench compare FIRST SECOND`: print whether the second result is faster, slower or the same."""
+"""`gptoss-bench compare FIRST SECOND`: print how two runs, or two sides of several runs, differ."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gptoss_bench.cli.options import Json, share_option
+from gptoss_bench.cli.options import Json, ResultsFolder, share_option
 from gptoss_bench.cli.output import coloured, print_json
-from gptoss_bench.cli.run_ids import complete_run, find_run
+from gptoss_bench.cli.run_ids import complete_run, find_side
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gptoss_bench.lint import Result
     from gptoss_bench.stats import Difference
 
-EXAMPLE = """example:
-  gptoss-bench compare results/runs/20261124T090000Z-load-0a1b2c results/runs/20261124T091000Z-load-3d4e5f
+EXAMPLE = """examples, two runs, two repeat groups of `load --repeats`, and three runs a side:
+  gptoss-bench compare 20261124T090000Z-load-0a1b2c 20261124T091000Z-load-3d4e5f
+  gptoss-bench compare 20261124T090000Z-repeats-0a1b2c 20261124T090000Z-repeats-3d4e5f
+  gptoss-bench compare RUN,RUN,RUN RUN,RUN,RUN
 
-Each line has the difference relative to the first result and its 95 % interval over requests. Two loads of one server
-can differ by more, because requests within a load are correlated: `load --until` repeats the load."""
+Each line has the difference relative to the first side and its 95 % interval. Of single runs it says whether these two
+runs differ, not which server is faster: that takes at least three runs of each, made in turn, as
+`load --url A --url B --repeats 3` makes them. A run that is too short for an interval says: repeat the run."""
 
 
 def compare(
     first: Annotated[
-        str, typer.Argument(metavar="FIRST", help="run, or result file of another tool", autocompletion=complete_run)
+        str,
+        typer.Argument(
+            metavar="FIRST",
+            help="run, repeat group, several runs separated by commas, or result file of another tool",
+            autocompletion=complete_run,
+        ),
     ],
     second: Annotated[
-        str, typer.Argument(metavar="SECOND", help="result to compare with it", autocompletion=complete_run)
+        str, typer.Argument(metavar="SECOND", help="what to compare with it", autocompletion=complete_run)
     ],
     *,
-    same: Annotated[float | None, share_option("largest difference that counts as the same (default: 3%)")] = None,
+    same: Annotated[
+        float | None, share_option("largest difference of repeated runs that counts as the same (default: 3%)")
+    ] = None,
+    results: ResultsFolder = None,
     as_json: Json = False,
 ) -> int:
-    """Compare two runs, or result files of other tools, with confidence intervals."""
-    from gptoss_bench.lint import check_result, differing_conditions, read_results
+    """Compare two runs or two groups of runs, or result files of other tools, with confidence intervals."""
+    from gptoss_bench.lint import check_result, differing_conditions
     from gptoss_bench.session import findings_document
     from gptoss_bench.stats import SAME_MARGIN, compare_results
 
-    sides = []
-    for path in (find_run(first), find_run(second)):
-        results = read_results(path)
-        if len(results) > 1:
-            raise UsageError(f"{path} holds {len(results)} results: compare takes one result per side")
-        sides += results
-    found = compare_results(*(side.side for side in sides), margin=SAME_MARGIN if same is None else same)
-    differing = differing_conditions((side.name, side.manifest) for side in sides)
-    errors = [[one for one in check_result(side).findings if one.severity == "error"] for side in sides]
+    sides = [[_read(path) for path in find_side(text, results)] for text in (first, second)]
+    found = compare_results(
+        [one.side for one in sides[0]],
+        [one.side for one in sides[1]],
+        margin=SAME_MARGIN if same is None else same,
+    )
+    every = [one for side in sides for one in side]
+    differing = differing_conditions((one.name, one.manifest) for one in every)
+    errors = {one.name: [of for of in check_result(one).findings if of.severity == "error"] for one in every}
+    names = [", ".join(one.name for one in side) for side in sides]
     if as_json:
         print_json(
             {
-                "first": sides[0].name,
-                "second": sides[1].name,
+                "first": names[0],
+                "second": names[1],
                 "differences": [asdict(difference) for difference in found],
                 "differing_conditions": findings_document(differing),
-                "errors": {side.name: findings_document(ones) for side, ones in zip(sides, errors, strict=True)},
+                "errors": {name: findings_document(ones) for name, ones in errors.items()},
             }
         )
         return 0
-    print(f"first:  {sides[0].name}\nsecond: {sides[1].name}\n")
-    print("\n".join(_line(difference) for difference in found))
+    print(f"first:  {names[0]}\nsecond: {names[1]}\n")
+    print("\n".join(difference_lines(found)))
     for finding in differing:
         print(f"\n{coloured(finding.severity)}: {finding.evidence} [{finding.rule}]\n  {finding.advice}")
-    for side, ones in zip(sides, errors, strict=True):
+    for name, ones in errors.items():
         for finding in ones:
-            print(f"\n{coloured('error')} in {side.name}: {finding.evidence} [{finding.rule}]")
+            print(f"\n{coloured('error')} in {name}: {finding.evidence} [{finding.rule}]")
     return 0
 
 
-def _line(one: "Difference") -> str:
-    values = " ".join(f"{'–' if value is None else f'{value:.5g}':>10}" for value in (one.first, one.second))
-    change = f"  {one.change:+7.1%}  {one.interval_text}" if one.interval is not None else ""
-    return f"{one.name:<20}{values}{change}  {coloured(one.verdict_text, one.verdict)}"
+def difference_lines(differences: Sequence["Difference"]) -> list[str]:
+    """Return one line per difference: both values, the change with its interval, and the word."""
+    lines = []
+    for one in differences:
+        values = " ".join(f"{'–' if value is None else f'{value:.5g}':>10}" for value in (one.first, one.second))
+        change = "" if one.change is None else f"  {one.change:+7.1%}  {one.interval_text}"
+        lines.append(f"{one.name:<20}{values}{change}  {coloured(one.text, one.word)}")
+    return lines
+
+
+def _read(path: "Path") -> "Result":
+    from gptoss_bench.lint import read_results
+
+    results = read_results(path)
+    if len(results) > 1:
+        raise UsageError(f"{path} holds {len(results)} results: compare takes files of one result")
+    return results[0]

@@ -10,7 +10,7 @@ import typer
 
 COLOURS = {
     **dict.fromkeys(("error", "fail", "refuted", "slower", "slower now"), "red"),
-    **dict.fromkeys(("warning", "outdated", "cannot tell"), "yellow"),
+    **dict.fromkeys(("warning", "outdated", "these two runs differ", "these runs differ", "repeat the run"), "yellow"),
     **dict.fromkeys(("ok", "reproduced", "faster", "faster now", "same"), "green"),
     **dict.fromkeys(("note", "not comparable", "not testable here", "opinion"), "cyan"),
 }

@@ -4,7 +4,7 @@ import glob
 from pathlib import Path
 
 from gptoss_bench import paths
-from gptoss_bench.runs import nearest_run_ids
+from gptoss_bench.runs import nearest_run_ids, repeated_runs
 from gptoss_client import UsageError
 
 NEWEST = 5
@@ -21,6 +21,15 @@ def find_run(name: str | Path, results: Path | None = None) -> Path:
             return path
     near = given.parent if any(given.parent.glob("*/manifest.json")) else runs
     raise UsageError(f"there is no run {str(name)!r} and no such path; {nearest_runs(given.name, near)}")
+
+
+def find_side(text: str, results: Path | None = None) -> list[Path]:
+    """Return the paths of one side of a comparison: a run, a file, a repeat group, or several, separated by commas.
+
+    Raises UsageError with the nearest ids if there is none of them.
+    """
+    names = [text] if Path(text).exists() else text.split(",")
+    return [path for name in names for path in repeated_runs(results or paths.RESULTS, name) or [find_run(name, results)]]
 
 
 def complete_run(incomplete: str) -> list[str]:

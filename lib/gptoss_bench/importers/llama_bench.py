@@ -1,7 +1,7 @@
 """Read `llama-bench -o json` or jsonl: prompt and decode rates of llama.cpp in one process, without a server."""
 
 from collections.abc import Sequence
-from statistics import median
+from statistics import fmean
 from typing import Annotated
 
 from pydantic import Field, JsonValue
@@ -9,7 +9,7 @@ from pydantic import Field, JsonValue
 from gptoss_bench.importers.imported_result import ImportedResult, TokenRate, reported_only
 from gptoss_bench.importers.tool_file import Count, Number, ToolFile
 from gptoss_bench.runs import EndpointRecord, InstalledGpu, Manifest, derive_tables
-from gptoss_bench.stats import bootstrap_interval, row_medians
+from gptoss_bench.stats import interval_over_runs
 
 TOOL = "llama-bench"
 _MARKS = ("avg_ts", "n_gen", "n_prompt")
@@ -35,14 +35,14 @@ class BenchTest(ToolFile):
 
     @property
     def rate(self) -> TokenRate:
-        """Return tokens per second: median and bootstrap interval of the repetitions, or the mean."""
+        """Return tokens per second: the mean, and its interval over at least 3 repetitions."""
         samples = self.samples_ts or [self.avg_ts]
         return TokenRate(
             tokens=self.n_gen or self.n_prompt,
             depth=self.n_depth,
             n=len(samples),
-            tok_s=median(samples),
-            interval=bootstrap_interval(samples, row_medians),
+            tok_s=fmean(samples),
+            interval=interval_over_runs(samples).ends,
         )
 
 

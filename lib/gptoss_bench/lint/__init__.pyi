@@ -1,5 +1,5 @@
 from .check import RULES, CheckedResult, check_result, check_run
-from .results import Result, comparison_side, read_results
+from .results import Result, read_results
 from .rules.setup import differing_conditions
 
 __all__ = [
@@ -8,7 +8,6 @@ __all__ = [
     "Result",
     "check_result",
     "check_run",
-    "comparison_side",
     "differing_conditions",
     "read_results",
 ]

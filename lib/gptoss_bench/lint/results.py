@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from gptoss_bench.importers import parse_results
 from gptoss_bench.runs import LoadSummary, Manifest, Run, number_at
-from gptoss_bench.stats import GAP_COLUMNS, ComparedResult
+from gptoss_bench.stats import ComparedResult
 from gptoss_client import UsageError
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -33,8 +33,8 @@ class Result:
 
     @property
     def side(self) -> ComparedResult:
-        """Return this result as one side of a comparison; for a run, the gaps between its events are read."""
-        return ComparedResult(self.summary, self.requests) if self.run is None else comparison_side(self.run)
+        """Return this result as one run of one side of a comparison."""
+        return ComparedResult(self.summary, self.manifest.start_utc)
 
     def fact(self, name: str) -> JsonValue:
         """Return a fact that the engine reported, None if it is unknown."""
@@ -48,11 +48,6 @@ class Result:
     def server_counts(self) -> dict[str, float]:
         """Return how far the server's counters rose during the run, empty without server metrics."""
         return self.summary.server_metrics.counts if self.summary.server_metrics else {}
-
-
-def comparison_side(run: Run) -> ComparedResult:
-    """Return a run as one side of a comparison."""
-    return ComparedResult(run.load_summary, run.requests, run.event_columns(GAP_COLUMNS))
 
 
 def read_results(path: Path) -> list[Result]:

@@ -16,11 +16,11 @@ from matplotlib.figure import Figure
 
 from gptoss_bench import paths
 from gptoss_bench.figures import overlay_labels, request_timeline, runs_overlaid
-from gptoss_bench.lint import comparison_side, differing_conditions
+from gptoss_bench.lint import differing_conditions
 from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.live_view import BLUE, RED, alert_html
 from gptoss_bench.runs import RUN_COLUMNS, LoadSummary, Run, filter_runs, request_events, response_body, runs_table
-from gptoss_bench.stats import SAME_MARGIN, comparison_table
+from gptoss_bench.stats import ComparedResult, comparison_table
 from gptoss_client import UsageError
 
 MAX_CHOICES = 40  # runs that can be ticked; the filter finds the others
@@ -137,13 +137,15 @@ def comparison_html(results: Path, run_ids: Sequence[str]) -> str:
         return alert_html(f"{without[0]} has no requests to compare, or no summary")
     if len(runs) < 2:
         return ""
-    found = comparison_table({run_id: comparison_side(run) for run_id, run in runs.items()})
+    found = comparison_table(
+        {run_id: [ComparedResult(run.load_summary, run.manifest.start_utc)] for run_id, run in runs.items()}
+    )
     requests = [run.requests for run in runs.values()]
     named = dict(zip(overlay_labels(list(runs)), requests, strict=True))
     figure = runs_overlaid(named, {run_id: run.manifest for run_id, run in runs.items()})
     intro = (
         f"<p>Medians in seconds and tokens per second, compared with {escape(next(iter(runs)))}; 95 % intervals. "
-        f"A difference within {SAME_MARGIN:.0%} counts as the same.</p>"
+        "What is faster takes several runs of each: <code>gptoss-bench load --repeats 3</code>.</p>"
     )
     findings = differing_conditions((run_id, run.manifest) for run_id, run in runs.items())
     warnings = "".join(f"<p>{escape(f'{one.severity}: {one.evidence} [{one.rule}]')}</p>" for one in findings)

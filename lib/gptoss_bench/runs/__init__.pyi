@@ -9,7 +9,7 @@ from .calibration import (
     ErrorSpread,
     LevelKind,
 )
-from .catalogue import RUN_COLUMNS, filter_runs, readable_runs, runs_table
+from .catalogue import RUN_COLUMNS, filter_runs, new_repeat_group, readable_runs, repeated_runs, runs_table
 from .derived_tables import read_event_columns, read_requests, write_tables
 from .evidence import latest_runs
 from .finding import Finding
@@ -191,6 +191,7 @@ __all__ = [
     "machine_id",
     "model_label",
     "nearest_run_ids",
+    "new_repeat_group",
     "new_run_id",
     "no_gpt_oss_labels",
     "number_at",
@@ -202,6 +203,7 @@ __all__ = [
     "read_requests",
     "read_spool_from",
     "readable_runs",
+    "repeated_runs",
     "request_events",
     "response_body",
     "run_caption",

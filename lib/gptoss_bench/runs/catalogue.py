@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gptoss_bench import paths
-from gptoss_bench.runs.folder import Run
+from gptoss_bench.runs.folder import Run, new_run_id
 from gptoss_bench.runs.summary import LoadSummary
 from gptoss_client import UsageError
 
@@ -20,6 +20,7 @@ RUN_COLUMNS = (
 )
 
 COUNTS = ("concurrency", "completed", "failed")
+REPEATS = "repeats"  # in the id of a repeat group
 
 
 def readable_runs(results: Path, pattern: str = "*") -> Iterator[Run]:
@@ -52,6 +53,19 @@ def runs_table(results: Path = paths.RESULTS) -> pd.DataFrame:
     table[numbers] = table[numbers].astype("float64")
     table["verdicts"] = [decided.get(str(run_id), "") for run_id in table["run"]]
     return table
+
+
+def repeated_runs(results: Path, group: str) -> list[Path]:
+    """Return the folders of the complete runs of a repeat group, oldest first; empty if there is no such group."""
+    if REPEATS not in group:
+        return []
+    runs = [run for run in readable_runs(results) if run.manifest.repeat_group == group]
+    return [run.path for run in runs if run.manifest.status == "complete"]
+
+
+def new_repeat_group() -> str:
+    """Return a new id for the runs of one repeated load."""
+    return new_run_id(REPEATS)
 
 
 def filter_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascending: bool = False) -> pd.DataFrame:

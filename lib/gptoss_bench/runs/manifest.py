@@ -141,6 +141,8 @@ class Manifest(Record):
     calibration: CalibrationReference | None = None
     client: ClientLimits | None = None
     shard: Shard | None = None
+    repeat_group: str | None = None
+    """Id that all runs of one repeated load have in common; None for a single run."""
     notes: list[str] = Field(default_factory=list)
     """Remarks of whoever made the run."""
 

@@ -47,6 +47,11 @@ class SamplingInterval(Record):
     high: float | None = None
     why: str | None = None
 
+    @property
+    def ends(self) -> Interval | None:
+        """Return low and high; None if there is no interval."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
 
 class PercentileIntervals(Record):
     """The sampling interval of each percentile."""
@@ -108,11 +113,12 @@ class MeasuredNumber:
 
 
 class Median(Record):
-    """The median of `n` samples with its 95 % interval."""
+    """The median of `n` samples with its 95 % interval, or `why` there is none."""
 
     n: int = 0
     p50: float | None = None
     interval: Interval | None = None
+    why: str | None = None
 
 
 class TokenRange(Record):
@@ -228,6 +234,8 @@ class SweepTimes(Record):
     n: int = 0
     p50: float | None = None
     p50_interval: Interval | None = None
+    p50_why: str | None = None
+    """Why there is no interval."""
     p50_resolved: bool = False
     p99: float | None = None
     p99_resolved: bool = False

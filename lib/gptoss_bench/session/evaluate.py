@@ -29,7 +29,6 @@ from gptoss_bench.stats import (
     client_error_bar,
     client_server_agreement,
     energy_summary,
-    run_intervals,
     summarise,
     sweep_rows,
 )
@@ -73,7 +72,6 @@ def evaluate(
     client.bound = client_bound_reasons(client, found.itl_s.p50)
     found.agreement = client_server_agreement(requests, found.server_metrics)
     found.power_w, found.energy_j_per_tok = energy_summary(found)
-    found.intervals = run_intervals(found, requests)
     if rows := sweep_rows(requests, events, sweep_cpu_shares or {}):
         found.sweep = rows
     return found, check_run(found, requests, manifest)

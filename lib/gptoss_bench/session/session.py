@@ -250,6 +250,7 @@ async def serving(
     plan: LoadPlan,
     results_dir: str = "",
     run_id: str = "",
+    repeat_group: str = "",
     command: str | None = None,
 ) -> AsyncIterator[Session]:
     """Open a run folder and a server that is ready, and yield their session.
@@ -262,6 +263,7 @@ async def serving(
         plan: Load plan; its options are those with which Ollama loads the model.
         results_dir: Results folder; empty: the folder `results` of the repository.
         run_id: Id of the run; empty: a new one.
+        repeat_group: Id that the runs of a repeated load have in common; empty: a single run.
         command: Command line for the manifest; None for a notebook.
 
     Raises:
@@ -276,6 +278,7 @@ async def serving(
         if server.url:
             endpoint = await attach(server.url, server.model, server.dialect, options=plan.options)
         folder = RunFolder.create(results, scenario, parameters=parameters, run_id=run_id or None, command=command)
+        folder.manifest.repeat_group = repeat_group or None
         try:
             telemetry_recorder = await stack.enter_async_context(record_telemetry(folder, attached=bool(server.url)))
             if not server.url:

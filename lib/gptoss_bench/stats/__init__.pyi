@@ -1,5 +1,5 @@
 from .agreement import FIRST_EVENT, agreement_table, client_server_agreement, decode_rates, server_range_text
-from .bootstrap import bootstrap_interval, row_medians, run_intervals
+from .bootstrap import interval_over_runs
 from .client_bound import (
     CLIENT_BOUND_CPU_SHARE,
     CLIENT_BOUND_LAG_SHARE,
@@ -15,7 +15,7 @@ from .side_by_side import COMPARED_QUANTITIES, points_side_by_side, quantity_of_
 from .summary import GAP_COLUMNS, ReadColumns, energy_summary, summarise
 from .sweep import parse_sweep_levels, sweep_phase, sweep_plans, sweep_rows
 from .text_report import result_block
-from .trials import MIN_TRIALS, intervals_within, trial_spreads, trials_text
+from .trials import MIN_TREND_RUNS, intervals_within, run_spreads, spreads_text
 
 __all__ = [
     "CLIENT_BOUND_CPU_SHARE",
@@ -26,7 +26,7 @@ __all__ = [
     "FIRST_EVENT",
     "GAP_COLUMNS",
     "MIN_SAMPLES_BEYOND",
-    "MIN_TRIALS",
+    "MIN_TREND_RUNS",
     "REPORTED_PERCENTILES",
     "SAME_MARGIN",
     "ComparedResult",
@@ -34,7 +34,6 @@ __all__ = [
     "PrintedFigure",
     "ReadColumns",
     "agreement_table",
-    "bootstrap_interval",
     "client_bound_reasons",
     "client_error_bar",
     "client_server_agreement",
@@ -43,6 +42,7 @@ __all__ = [
     "decode_rates",
     "energy_summary",
     "error_bar_text",
+    "interval_over_runs",
     "intervals_within",
     "measured_rows",
     "non_null",
@@ -51,14 +51,12 @@ __all__ = [
     "points_side_by_side",
     "quantity_of_note",
     "result_block",
-    "row_medians",
-    "run_intervals",
+    "run_spreads",
     "select_calibration",
     "server_range_text",
+    "spreads_text",
     "summarise",
     "sweep_phase",
     "sweep_plans",
     "sweep_rows",
-    "trial_spreads",
-    "trials_text",
 ]

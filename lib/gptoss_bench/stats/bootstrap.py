@@ -1,217 +1,248 @@
-"""Compute every confidence interval of the kit: values or requests in, bootstrap intervals out. Pure.
+"""Compute the sampling uncertainty of a figure: its 95 % interval, or the reason why there is none. Pure.
 
-Values of one request are correlated, so whatever pools them (gaps, rates) resamples whole requests.
+Requests of a closed loop come in waves: requests that are in flight together are slow or fast together. So a run is cut
+into blocks of successive waves, and whole blocks are resampled (block bootstrap), never single requests. docs/metrics.md
+has the rule, and a table of how often these intervals hold the true value.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import sqrt
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from gptoss_bench.runs import Distribution, LoadSummary, RunIntervals, TailIntervals
-from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null
-from gptoss_bench.stats.row_selection import completed_rows
+from gptoss_bench.runs import SamplingInterval
+from gptoss_bench.stats.percentiles import Floats
+from gptoss_bench.stats.students_t import t_quantile
 
 RESAMPLES = 1000
-TRIAL_RESAMPLES = 4000  # of a few trials: cheap, and their interval is at an extreme quantile
-LARGE_POOL_RESAMPLES = 200  # of pooled values that are more than LARGE_POOL
-LARGE_POOL = 100_000
-BLOCK_VALUES = 1_000_000  # values that are resampled at once, so that memory stays flat
-MIN_REQUESTS = 10  # requests that an interval of a rate needs
-RATES = ("request_s", "output_tok_s_total")
+BLOCKS = 10
+BLOCK_WAVES = 4  # at least, per block; twice as many for a p90, and where successive waves are correlated
+CORRELATED = 0.1  # correlation of successive waves from which they count as correlated
+MOST_CORRELATION = 0.95
+BLOCK_QUEUE_WAITS = 5  # open loop: a block lasts at least so many times the longest wait in the server's queue
+MIN_RUNS = 3  # for an interval over runs
+HIGHEST_PERCENTILE = 90  # that one run can have an interval of
+REPEAT = "repeat the run (--repeats 3)"
+MAX_RANKS = 100_000  # ranks at which the values of each block are counted: more values are counted in equal steps
 
-Interval = tuple[float, float] | None
-SortedPart = tuple[Floats, npt.NDArray[Any], npt.NDArray[Any]]
+Ints = npt.NDArray[np.int64]
 
 
-def bootstrap_interval(
-    values: Values,
-    statistic: Callable[[Floats], Floats],
-    *,
-    level: float = 0.95,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> tuple[float, float] | None:
-    """Return the percentile bootstrap interval (Efron 1979) of a statistic of independent values.
+@dataclass(frozen=True, slots=True)
+class SendOrder:
+    """The requests of the steady part of a load: their ids, rising, and the place of each in the order of sending.
+
+    `wave` is the number of requests in flight together, None for an open loop. `why` is the reason why no figure of
+    this load has an interval, else None.
+    """
+
+    request_ids: Ints
+    places: Ints
+    wave: int | None
+    why: str | None = None
+
+    def places_of(self, request_ids: npt.NDArray[Any]) -> Ints:
+        """Return the place of each of these requests, -1 for one outside the steady part."""
+        if not len(self.request_ids):
+            return np.full(len(request_ids), -1, dtype="int64")
+        at = np.searchsorted(self.request_ids, request_ids).clip(max=len(self.request_ids) - 1)
+        return np.where(self.request_ids[at] == request_ids, self.places[at], -1)
+
+
+def closed_loop_order(completed: pd.DataFrame, window_ns: tuple[int, int] | None, concurrency: int) -> SendOrder:
+    """Return the order of the completed requests that were sent after the begin of the steady window."""
+    steady = completed.iloc[:0] if window_ns is None else completed[completed["sent_ns"] >= window_ns[0]]
+    ids, places = _order(steady["request_id"], steady["sent_ns"])
+    why = "no steady window" if window_ns is None else None
+    waves = len(ids) // concurrency
+    if why is None and waves < BLOCKS * BLOCK_WAVES:
+        why = f"{waves} waves"
+    return SendOrder(ids, places, concurrency, why and f"{why}: {REPEAT}")
+
+
+def open_loop_order(completed: pd.DataFrame, longest_queue_wait_s: float) -> SendOrder:
+    """Return the order of all completed requests of an open loop; a block must last BLOCK_QUEUE_WAITS queue waits."""
+    ids, places = _order(completed["request_id"], completed["sent_ns"])
+    sent_ns = np.sort(completed["sent_ns"].to_numpy("int64"))
+    shortest_s = min((np.ptp(block) / 1e9 for block in np.array_split(sent_ns, BLOCKS) if len(block)), default=0.0)
+    if len(ids) >= BLOCKS and shortest_s >= BLOCK_QUEUE_WAITS * longest_queue_wait_s:
+        return SendOrder(ids, places, None)
+    why = f"a tenth of the run lasts {shortest_s:.3g} s, the longest wait in the queue {longest_queue_wait_s:.3g} s"
+    return SendOrder(ids, places, None, f"{why}: run longer, or {REPEAT}")
+
+
+def percentile_interval(
+    estimate: float | None, values: Floats, request_ids: npt.NDArray[Any], p: float, order: SendOrder
+) -> SamplingInterval:
+    """Return the interval of a percentile of pooled values.
 
     Args:
-        values: One value per independent unit, such as a request; nulls are left out.
-        statistic: Takes an array (resamples, values), which it may reorder; returns one number per resample.
-        level: Share of the resamples that lies within the interval.
-        resamples: Number of resamples, drawn in blocks of BLOCK_VALUES values.
-        seed: The same seed gives the same interval.
-
-    Returns:
-        The two ends, or None for fewer than two values.
+        estimate: The percentile of all values; None if there is none.
+        values: The values, without nulls; several may be of one request.
+        request_ids: The request of each value.
+        p: The percentile, 0 to 100.
+        order: The order of the requests.
     """
-    samples = non_null(values)
-    if len(samples) < 2:
-        return None
-    draw = np.random.default_rng(seed)
-    block = max(1, BLOCK_VALUES // len(samples))
-    blocks = (min(block, resamples - done) for done in range(0, resamples, block))
-    found = [statistic(draw.choice(samples, (rows, len(samples)))) for rows in blocks]
-    return central_interval(np.concatenate(found), level)
+    if estimate is None:
+        return SamplingInterval(why="no values")
+    if p > HIGHEST_PERCENTILE:
+        return SamplingInterval(why=f"p{p:g}: {REPEAT}")
+    if order.why:
+        return SamplingInterval(why=order.why)
+    places = order.places_of(request_ids)
+    values, places = values[places >= 0], places[places >= 0]
+    sums, counts = (np.bincount(places, of, minlength=len(order.places)) for of in (values, None))
+    mean = values.mean() if len(values) else 0.0
+    cut = _cut(sums - counts * mean, counts, order, 2 * BLOCK_WAVES if p == HIGHEST_PERCENTILE else BLOCK_WAVES)
+    if isinstance(cut, str):
+        return SamplingInterval(why=cut)
+    return _around(estimate, _percentile_draws(values, cut.block[places], p), cut.widening)
 
 
-def row_medians(rows: Floats) -> Floats:
-    """Return the median of each row; the rows are reordered."""
-    medians: Floats = np.median(rows, axis=1, overwrite_input=True)
-    return medians
+def ratio_interval(
+    estimate: float | None,
+    numerators: Floats,
+    denominators: Floats,
+    request_ids: npt.NDArray[Any],
+    order: SendOrder,
+    scale: float = 1.0,
+) -> SamplingInterval:
+    """Return the interval of `scale` × the sum of the numerators / the sum of the denominators: a mean or a rate.
 
-
-def row_means(rows: Floats) -> Floats:
-    """Return the mean of each row."""
-    return np.asarray(np.mean(rows, axis=1), dtype="float64")
-
-
-def central_interval(draws: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval that holds this share of the draws, with equal shares beyond each end."""
-    low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def percentile_interval(values: pd.Series, p: float, *, resolved: bool) -> Interval:
-    """Return the 95 % interval of the p-th percentile (inclusive) of one value per request; None if not resolved."""
-    if not resolved:
-        return None
-
-    def row_percentiles(rows: Floats) -> Floats:
-        return np.asarray(np.percentile(rows, p, axis=1, overwrite_input=True), dtype="float64")
-
-    return bootstrap_interval(values, row_percentiles)
-
-
-def run_intervals(summary: LoadSummary, requests: pd.DataFrame, seed: int = 0) -> RunIntervals:
-    """Return 95 % intervals of the rates, the wall time and the high percentiles.
-
-    Percentiles are inclusive. The wall time is that of the same number of requests at a rate within its interval. A
-    rate is None for fewer than MIN_REQUESTS requests, a percentile is None where it is not resolved.
+    Args:
+        estimate: The figure itself; None if it is unknown.
+        numerators: One number per request, such as its tokens.
+        denominators: One number per request, such as its seconds; ones for a mean.
+        request_ids: The request of each number.
+        order: The order of the requests.
+        scale: The factor, such as the number of requests in flight.
     """
-    draw = np.random.default_rng(seed)
-    rates: dict[str, Interval] = {}
-    for name in RATES:
-        draws = rate_draws(summary, requests, name, draw)
-        rates[name] = None if draws is None else central_interval(draws)
-    low, high = rates["request_s"] or (0.0, 0.0)
-    completed = (summary.wall_s or 0.0) * (summary.request_s or 0.0)
-    rows = completed_rows(requests)
-    return RunIntervals(
-        request_s=rates["request_s"],
-        output_tok_s_total=rates["output_tok_s_total"],
-        wall_s=(completed / high, completed / low) if low and high else None,
-        ttft_s=_tail_intervals(rows["ttft_s"], summary.ttft_s),
-        done_s=_tail_intervals(rows["done_s"], summary.done_s),
-    )
+    if estimate is None:
+        return SamplingInterval(why="no values")
+    if order.why:
+        return SamplingInterval(why=order.why)
+    places = order.places_of(request_ids)
+    above, below = (np.bincount(places[places >= 0], of[places >= 0], len(order.places)) for of in
+                    (numerators, denominators))
+    if not below.sum() > 0:
+        return SamplingInterval(why="no values")
+    cut = _cut(above - above.sum() / below.sum() * below, (below > 0).astype("int64"), order, BLOCK_WAVES)
+    if isinstance(cut, str):
+        return SamplingInterval(why=cut)
+    above, below = (np.bincount(cut.block, of, BLOCKS) for of in (above, below))
+    weights = _weights()
+    return _around(estimate, scale * (weights @ above) / (weights @ below), cut.widening)
 
 
-def _tail_intervals(values: pd.Series, found: Distribution) -> TailIntervals:
-    p90, p99 = (
-        percentile_interval(values, REPORTED_PERCENTILES[at], resolved=found.resolved.at(at)) for at in ("p90", "p99")
-    )
-    return TailIntervals(p90=p90, p99=p99)
+def interval_over_runs(values: Sequence[float]) -> SamplingInterval:
+    """Return the interval of the mean of one value per run, by Student's t; None for fewer than MIN_RUNS runs."""
+    count = len(values)
+    if count < MIN_RUNS:
+        return SamplingInterval(why=f"{count} runs, {MIN_RUNS} are needed: {REPEAT}")
+    half = t_quantile(count - 1) * float(np.std(values, ddof=1)) / sqrt(count)
+    mean = float(np.mean(values))
+    return SamplingInterval(low=mean - half, high=mean + half)
 
 
-def rate_draws(summary: LoadSummary, requests: pd.DataFrame, name: str, draw: np.random.Generator) -> Floats | None:
-    """Return bootstrap draws of one of RATES; None for fewer than MIN_REQUESTS requests or an unknown rate.
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """The block of each request by its place, and by how much correlated blocks make an interval wider."""
 
-    By Little's law a rate is the number of requests in flight, times the tokens of a request over its seconds. The
-    original requests give the measured rate. Resampling keeps tokens and seconds of a request together. For 40 requests
-    with a long tail the interval is narrow: it separates two loads of the same server in 8 % of the cases, not in 5 %.
+    block: Ints
+    widening: float
+
+
+def _order(request_ids: pd.Series, sent_ns: pd.Series) -> tuple[Ints, Ints]:
+    ids = request_ids.to_numpy("int64")
+    places = np.empty(len(ids), dtype="int64")
+    places[np.argsort(sent_ns.to_numpy("int64"), kind="stable")] = np.arange(len(ids))
+    rising = np.argsort(ids)
+    return ids[rising], places[rising]
+
+
+def _cut(sums: Floats, counts: npt.NDArray[Any], order: SendOrder, block_waves: int) -> _Cut | str:
+    """Cut the requests into BLOCKS blocks of whole waves; the reason if the run has too few waves for them.
+
+    Where the first wave begins is estimated: of four offsets the one whose waves differ most.
+
+    Args:
+        sums: Deviation of each request's values from the mean, added up, by the request's place.
+        counts: Number of its values.
+        order: The order of the requests.
+        block_waves: Waves that a block needs if successive waves are not correlated.
     """
-    rows = completed_rows(requests)
-    rows = rows[rows["completion_tokens"].notna() & rows["done_s"].notna()]
-    rate = summary.rate(name)
-    if len(rows) < MIN_REQUESTS or rate is None:
-        return None
-    seconds = rows["done_s"].to_numpy("float64")
-    counted = rows["completion_tokens"].to_numpy("float64") if name != "request_s" else np.ones(len(rows))
-    in_flight = rate * seconds.sum() / counted.sum()
-    parts = [counted[which].sum(axis=1) / seconds[which].sum(axis=1) for which in resample_indices(len(rows), draw)]
-    return np.asarray(in_flight * np.concatenate(parts), dtype="float64")
+    count = len(sums)
+    if order.wave is None:
+        return _Cut(np.arange(count) * BLOCKS // count, 1.0)
+    found = [_waves(sums, counts, order.wave, offset) for offset in sorted({order.wave * k // 4 for k in range(4)})]
+    offset, means = max(found, key=lambda one: float(one[1].var(ddof=1)))
+    correlation, waves = _correlation(means), len(means)
+    needed = BLOCKS * block_waves * (2 if correlation > CORRELATED else 1)
+    if count // order.wave < needed:
+        correlated = f", correlated ({correlation:.2f})" if correlation > CORRELATED else ""
+        return f"{count // order.wave} waves{correlated}, {needed} are needed: {REPEAT}"
+    waves = (count - offset) // order.wave
+    wave_of = ((np.arange(count) - offset) // order.wave).clip(0, waves - 1)
+    return _Cut(wave_of * BLOCKS // waves, _widening(correlation, waves // BLOCKS))
 
 
-def median_draws(samples: Floats, draw: np.random.Generator) -> Floats:
-    """Return bootstrap draws of the median of independent samples."""
-    return np.concatenate([np.median(samples[which], axis=1) for which in resample_indices(len(samples), draw)])
+def _waves(sums: Floats, counts: npt.NDArray[Any], wave: int, offset: int) -> tuple[int, Floats]:
+    """Return the offset and the mean of each whole wave that has a value."""
+    whole = slice(offset, offset + (len(sums) - offset) // wave * wave)
+    totals, numbers = (of[whole].reshape(-1, wave).sum(axis=1) for of in (sums, counts))
+    return offset, totals[numbers > 0] / numbers[numbers > 0]
 
 
-def resample_indices(count: int, draw: np.random.Generator) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield RESAMPLES rows of indices drawn with replacement, in blocks."""
-    block = max(1, BLOCK_VALUES // count)
-    for start in range(0, RESAMPLES, block):
-        yield draw.integers(0, count, (min(block, RESAMPLES - start), count))
+def _correlation(means: Floats) -> float:
+    """Return the correlation of successive waves, corrected for the bias of few waves."""
+    deviations, count = means - means.mean(), len(means)
+    total = float(deviations @ deviations)
+    found = float(deviations[1:] @ deviations[:-1]) / total if total > 0 else 0.0
+    return min((found * count + 1) / (count - 4), MOST_CORRELATION) if total > 0 else 0.0
 
 
-def grouped_median_interval(
-    values: Values, groups: Sequence[int] | npt.NDArray[Any] | pd.Series, *, level: float = 0.95, seed: int = 0
-) -> tuple[float, float] | None:
-    """Return the interval of the median of pooled values that are correlated within a group (the gaps of a request).
+def _widening(correlation: float, block_waves: int) -> float:
+    """Return the ratio of the true standard error to that of independent blocks, for waves of this correlation."""
+    if correlation <= 0:
+        return 1.0
 
-    None for fewer than two groups. See `grouped_medians`: many gaps of few requests do not make it narrow.
-    """
-    medians = grouped_medians(values, groups, np.random.default_rng(seed), grouped_resamples(len(values)))
-    return None if medians is None else central_interval(medians, level)
+    def variance_of_sum(waves: int) -> float:
+        r = correlation
+        return waves * (1 + r) / (1 - r) - 2 * r * (1 - r**waves) / (1 - r) ** 2
 
-
-def grouped_resamples(count: int) -> int:
-    """Return the number of resamples for so many pooled values."""
-    return RESAMPLES if count <= LARGE_POOL else LARGE_POOL_RESAMPLES
+    true = variance_of_sum(BLOCKS * block_waves) / BLOCKS
+    between_blocks = (BLOCKS * variance_of_sum(block_waves) - true) / (BLOCKS - 1)
+    return sqrt(true / between_blocks)
 
 
-def grouped_medians(
-    values: Values, groups: Sequence[int] | npt.NDArray[Any] | pd.Series, draw: np.random.Generator, resamples: int
-) -> Floats | None:
-    """Return the medians of cluster bootstraps, which resample whole groups; None for fewer than two groups.
-
-    A resample is a weight per group. Its median is where the cumulative weight of the sorted values passes one half.
-    That is nearly always among the middle values, so only these are sorted; all of them are sorted where it is not.
-    """
-    samples = np.asarray(values, dtype="float64")
-    owners = np.asarray(groups)
-    if not (there := ~np.isnan(samples)).all():
-        samples, owners = samples[there], owners[there]
-    codes, names = _group_codes(owners)
-    if len(names) < 2:
-        return None
-    sizes = np.bincount(codes)
-    middle = _sorted_part(samples, codes, *np.quantile(samples[:: 1 + len(samples) // 100_000], [0.4, 0.6]))
-    everything = None
-    medians = np.empty(resamples)
-    for at in range(resamples):
-        weight = np.bincount(draw.integers(0, len(names), len(names)), minlength=len(names))
-        found = _weighted_median(middle, weight, int(weight @ sizes))
-        if found is None:
-            everything = everything or _sorted_part(samples, codes, -np.inf, np.inf)
-            found = _weighted_median(everything, weight, int(weight @ sizes))
-        medians[at] = found
-    return medians
+@cache
+def _weights() -> Ints:
+    """Return how often each block is in each resample: (RESAMPLES, BLOCKS). All figures use the same resamples."""
+    return np.random.default_rng(0).multinomial(BLOCKS, [1 / BLOCKS] * BLOCKS, size=RESAMPLES)
 
 
-def _group_codes(owners: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], Any]:
-    """Return a group number per value, and the groups. Factorises runs of equal owners: gaps of a request adjoin."""
-    starts = np.flatnonzero(np.r_[True, owners[1:] != owners[:-1]][: len(owners)])
-    codes, names = pd.factorize(owners[starts])
-    return np.repeat(codes.astype("int32"), np.diff(starts, append=len(owners))), names
+def _percentile_draws(values: Floats, blocks: Ints, p: float) -> Floats:
+    """Return the percentile of each resample: its smallest value with at least this share of its values up to it."""
+    rising = np.argsort(values, kind="stable")
+    step = 1 + (len(values) - 1) // MAX_RANKS
+    rank = np.arange(len(values)) // step
+    counts = np.bincount(rank * BLOCKS + blocks[rising], minlength=(int(rank[-1]) + 1) * BLOCKS)
+    up_to = counts.reshape(-1, BLOCKS).cumsum(axis=0)  # values of each block up to a rank
+    weights = _weights()
+    wanted = p / 100 * (weights @ up_to[-1])
+    low, high = np.zeros(len(weights), dtype="int64"), np.full(len(weights), rank[-1])
+    while (low < high).any():  # bisection, for all resamples at once
+        middle = (low + high) // 2
+        reached = np.einsum("ij,ij->i", weights, up_to[middle]) >= wanted
+        low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
+    return values[rising[np.minimum(low * step + step // 2, len(values) - 1)]]
 
 
-def _sorted_part(samples: Floats, codes: npt.NDArray[Any], low: float, high: float) -> SortedPart:
-    """Return the sorted samples from `low` to `high`, the group of each, and the number of lower ones per group."""
-    inside = (samples >= low) & (samples <= high)
-    order = np.argsort(samples[inside], kind="stable")
-    lower = np.bincount(codes[samples < low], minlength=codes.max() + 1)
-    return samples[inside][order], codes[inside][order], lower
-
-
-def _weighted_median(part: SortedPart, weight: npt.NDArray[Any], total: int) -> float | None:
-    """Return the median of all samples, each repeated by the weight of its group; None if it is outside this part."""
-    ordered, owner, lower = part
-    if not len(ordered):
-        return None
-    running = weight @ lower + np.cumsum(weight[owner])
-    if weight @ lower >= total / 2 or running[-1] <= total / 2:
-        return None
-    below, above = np.searchsorted(running, total / 2, "left"), np.searchsorted(running, total / 2, "right")
-    return float(ordered[below] + ordered[above]) / 2
+def _around(estimate: float, draws: Floats, widening: float) -> SamplingInterval:
+    half = t_quantile(BLOCKS - 1) * float(draws.std()) * sqrt(BLOCKS / (BLOCKS - 1)) * widening
+    return SamplingInterval(low=estimate - half, high=estimate + half)

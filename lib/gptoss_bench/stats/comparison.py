@@ -1,48 +1,47 @@
-"""Compare two results: their relative differences, each with a 95 % interval and a verdict. Pure.
+"""Compare two sides, of one run or of several runs each: relative differences, 95 % intervals, and a word. Pure.
 
-The verdict claims no more than the interval supports: "same" only if all of it lies within the margin, "faster" or
-"slower" only if all of it lies on one side of zero, else "cannot tell".
+One run says nothing about how much the next one differs. So two single runs differ, or no difference is seen; faster and
+slower take at least MIN_RUNS runs on each side that were made in turn. A word holds for the whole table: the chance that
+any row of it is wrong is at most 5 % (Holm 1979).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
+from math import exp, log, sqrt
 
 import numpy as np
 import pandas as pd
 
 from gptoss_bench.runs import LoadSummary
-from gptoss_bench.stats.bootstrap import (
-    MIN_REQUESTS,
-    central_interval,
-    grouped_medians,
-    grouped_resamples,
-    median_draws,
-    rate_draws,
-)
-from gptoss_bench.stats.percentiles import Floats, non_null
-from gptoss_bench.stats.row_selection import completed_rows, measured_rows
+from gptoss_bench.stats.bootstrap import BLOCKS, MIN_RUNS, REPEAT
+from gptoss_bench.stats.students_t import t_quantile, t_tail
 
-SAME, FASTER, SLOWER, UNKNOWN = "same", "faster", "slower", "cannot tell"
+FASTER, SLOWER, SAME = "faster", "slower", "same"
+DIFFERENT, NO_DIFFERENCE = "these runs differ", "no difference seen"
+TOO_SHORT, NOT_COMPARED = "repeat the run", "not compared"
+TWO_RUNS_DIFFER = "these two runs differ"
 SAME_MARGIN = 0.03
-TIMES = ("ttft_s", "ttfa_s", "tpot_s", "done_s")
-GAP = "itl_s"
+FALSE_ALARMS = 0.05  # at most, of the words of one table
+MOST_IN_A_ROW = 2  # runs of one side between two of the other, if they were made in turn
+TIMES = ("ttft_s", "ttfa_s", "tpot_s", "done_s", "itl_s")
 RATE = "output_tok_s_total"
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedResult:
-    """One result: summary, request table, and GAP_COLUMNS of its event table (None if it has no events)."""
+    """One result: its summary, and when its run began (ISO time in UTC), None if unknown."""
 
     summary: LoadSummary
-    requests: pd.DataFrame
-    gaps: pd.DataFrame | None = None
+    start_utc: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One quantity of two results. `change` and `interval` (95 %) are shares of the first: 0.1 is 10 % more.
+    """One quantity of two sides. `change` and `interval` (95 %) are shares of the first: 0.1 is 10 % more.
 
-    `why` is the reason why the verdict is "cannot tell" without an interval, else None.
+    `first` and `second` are the medians or rates; of several runs their geometric mean. `p` is the probability of such
+    a change without a difference. `why` is the reason of a word that says too little, else None.
     """
 
     name: str
@@ -50,13 +49,14 @@ class Difference:
     second: float | None
     change: float | None
     interval: tuple[float, float] | None
-    verdict: str
+    word: str
+    p: float | None = None
     why: str | None = None
 
     @property
-    def verdict_text(self) -> str:
-        """The verdict, with the reason if there is one."""
-        return f"{self.verdict}: {self.why}" if self.why else self.verdict
+    def text(self) -> str:
+        """The word, with the reason if there is one."""
+        return f"{self.word}: {self.why}" if self.why else self.word
 
     @property
     def interval_text(self) -> str:
@@ -65,32 +65,40 @@ class Difference:
 
 
 def compare_results(
-    first: ComparedResult, second: ComparedResult, *, margin: float = SAME_MARGIN, seed: int = 0
+    first: Sequence[ComparedResult], second: Sequence[ComparedResult], *, margin: float = SAME_MARGIN
 ) -> list[Difference]:
-    """Return the differences of the median times, of the median pooled gap and of the token rate.
+    """Return the differences of the median times and of the token rate; rows that no side reports are left out.
 
-    The requests of each result are resampled independently (percentile bootstrap, 95 %), the gaps of a request
-    together, since they are correlated. `margin` is the largest relative change that counts as "same".
+    With one run on each side, the standard error of a figure is that of its interval in the summary. With MIN_RUNS or
+    more on each side it is that of the runs (Welch's t on logarithms). `margin` is the largest relative change that
+    counts as the same.
     """
-    draw = np.random.default_rng(seed)
-    sides = (first, second)
     found = []
-    for name in TIMES:
-        values = [non_null(completed_rows(side.requests)[name]) for side in sides]
-        fewest = min(map(len, values))
-        if any(map(len, values)) or any(side.summary.distribution(name).p50 for side in sides):
-            draws = [median_draws(one, draw) for one in values] if fewest >= MIN_REQUESTS else None
-            found.append(_difference(name, sides, draws, margin, _too_few(fewest)))
-    found.append(_gap_difference(sides, margin, draw))
-    rates = [rate_draws(side.summary, side.requests, RATE, draw) for side in sides]
-    reported = [one for one in rates if one is not None]
-    fewest = min(len(completed_rows(side.requests)) for side in sides)
-    found.append(_difference(RATE, sides, reported if len(reported) == 2 else None, margin, _too_few(fewest)))
-    return found
+    for name in (*TIMES, RATE):
+        sides = [[_figure(one.summary, name) for one in side] for side in (first, second)]
+        if any(value is not None for side in sides for value in side):
+            found.append(_difference(name, sides, [[one.summary for one in side] for side in (first, second)]))
+    repeated = min(len(first), len(second)) >= MIN_RUNS
+    in_turn = repeated and made_in_turn(first, second)
+    words = []
+    for one, significant in zip(found, _holm([one.p for one in found]), strict=True):
+        if one.interval is None or one.change is None:
+            words.append(one)
+        elif not repeated:
+            words.append(replace(one, word=TWO_RUNS_DIFFER if significant else NO_DIFFERENCE))
+        elif -margin <= one.interval[0] and one.interval[1] <= margin:
+            words.append(replace(one, word=SAME))
+        elif not significant:
+            words.append(replace(one, word=NO_DIFFERENCE))
+        elif not in_turn:
+            words.append(replace(one, word=DIFFERENT, why="they were not made in turn"))
+        else:
+            words.append(replace(one, word=FASTER if (one.change < 0) == (one.name != RATE) else SLOWER))
+    return words
 
 
-def comparison_table(sides: Mapping[str, ComparedResult], *, margin: float = SAME_MARGIN) -> pd.DataFrame:
-    """Return one row per quantity and later result, each compared with the first result, formatted for display."""
+def comparison_table(sides: Mapping[str, Sequence[ComparedResult]], *, margin: float = SAME_MARGIN) -> pd.DataFrame:
+    """Return one row per quantity and later side, each compared with the first side, formatted for display."""
     (_, first), *others = sides.items()
     rows = [
         {
@@ -100,7 +108,7 @@ def comparison_table(sides: Mapping[str, ComparedResult], *, margin: float = SAM
             "other": one.second,
             "change": "" if one.change is None else f"{one.change:+.1%}",
             "interval": one.interval_text,
-            "word": one.verdict_text,
+            "word": one.text,
         }
         for name, side in others
         for one in compare_results(first, side, margin=margin)
@@ -108,53 +116,72 @@ def comparison_table(sides: Mapping[str, ComparedResult], *, margin: float = SAM
     return pd.DataFrame(rows, columns=["quantity", "run", "first", "other", "change", "interval", "word"])
 
 
-def interval_verdict(interval: tuple[float, float], margin: float, *, lower_is_faster: bool) -> str:
-    """Return the verdict that the interval of a relative change supports."""
-    low, high = interval
-    if -margin <= low and high <= margin:
-        return SAME
-    if low <= 0 <= high:
-        return UNKNOWN
-    return FASTER if (high < 0) == lower_is_faster else SLOWER
-
-
-def _gap_difference(sides: Sequence[ComparedResult], margin: float, draw: np.random.Generator) -> Difference:
-    tables = [_completed_gaps(side.gaps, side.requests) for side in sides if side.gaps is not None]
-    if len(tables) < 2:
-        return _difference(GAP, sides, None, margin, "a side has no single gaps between tokens")
-    fewest = min(table["request_id"].nunique() for table in tables)
-    if fewest < MIN_REQUESTS:
-        return _difference(GAP, sides, None, margin, _too_few(fewest))
-    resamples = grouped_resamples(max(map(len, tables)))
-    drawn = [grouped_medians(table[GAP], table["request_id"], draw, resamples) for table in tables]
-    return _difference(GAP, sides, [one for one in drawn if one is not None], margin, "")
-
-
-def _completed_gaps(gaps: pd.DataFrame, requests: pd.DataFrame) -> pd.DataFrame:
-    gaps = measured_rows(gaps)
-    return gaps[gaps[GAP].notna() & gaps["request_id"].isin(completed_rows(requests)["request_id"])]
+def made_in_turn(first: Sequence[ComparedResult], second: Sequence[ComparedResult]) -> bool:
+    """Return whether the runs of both sides alternated: never more than MOST_IN_A_ROW of one side in a row."""
+    began = [(one.start_utc, side) for side, runs in enumerate((first, second)) for one in runs if one.start_utc]
+    in_a_row = [len(list(runs)) for _, runs in groupby(side for _, side in sorted(began))]
+    return len(began) == len(first) + len(second) and max(in_a_row, default=0) <= MOST_IN_A_ROW
 
 
 def _difference(
-    name: str, sides: Sequence[ComparedResult], draws: Sequence[Floats] | None, margin: float, why_no_draws: str
+    name: str, sides: Sequence[Sequence[float | None]], summaries: Sequence[Sequence[LoadSummary]]
 ) -> Difference:
-    first, second = (_summary_value(side.summary, name) for side in sides)
+    """Return a row with the word that its runs are enough for, or why they are not."""
+    known = [[value for value in side if value is not None] for side in sides]
+    if any(value <= 0 for side in known for value in side):
+        return _row(name, known, NOT_COMPARED, "a median is 0: most gaps lie within one read of the socket")
+    if any(len(some) < len(side) for some, side in zip(known, sides, strict=True)):
+        return _row(name, known, NOT_COMPARED, "a run does not report it")
+    counts = list(map(len, known))
+    if counts == [1, 1]:
+        (first,), (second,) = summaries
+        errors = [_standard_error(one, name) for one in (first, second)]
+        if problems := [error for error in errors if isinstance(error, str)]:
+            return _row(name, known, TOO_SHORT, problems[0])
+        return _welch(_row(name, known, ""), [error for error in errors if isinstance(error, float)], [BLOCKS - 1] * 2)
+    if min(counts) < MIN_RUNS:
+        return _row(name, known, TOO_SHORT, f"{counts[0]} and {counts[1]} runs, {MIN_RUNS} are needed on each side")
+    errors = [float(np.std(np.log(side), ddof=1)) / sqrt(len(side)) for side in known]
+    return _welch(_row(name, known, ""), errors, [count - 1 for count in counts])
+
+
+def _row(name: str, known: Sequence[Sequence[float]], word: str, why: str | None = None) -> Difference:
+    means = [None if not side else 0.0 if min(side) <= 0 else exp(float(np.mean(np.log(side)))) for side in known]
+    first, second = means
     change = second / first - 1 if first and second is not None else None
-    if draws is None or change is None:
-        return Difference(name, first, second, change, None, UNKNOWN, why_no_draws or "a side does not report it")
-    # A median gap is 0 where one read of the socket brought most tokens: it has no relative change.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = draws[1] / draws[0] - 1
-    if not np.isfinite(drawn).all():
-        return Difference(name, first, second, change, None, UNKNOWN, "half of the first side's values may be 0")
-    interval = central_interval(drawn)
-    verdict = interval_verdict(interval, margin, lower_is_faster=name != RATE)
-    return Difference(name, first, second, change, interval, verdict)
+    return Difference(name, first, second, change, None, word, why=why)
 
 
-def _summary_value(summary: LoadSummary, name: str) -> float | None:
+def _standard_error(summary: LoadSummary, name: str) -> float | str:
+    """Return the relative standard error of a figure of one run, or why it is unknown."""
+    found = summary.measured(name if name == RATE else f"{name}.p50")
+    if found.sampling.ends is None or not found.value:
+        return (found.sampling.why or "the run has no interval").removesuffix(f": {REPEAT}")
+    low, high = found.sampling.ends
+    return (high - low) / 2 / t_quantile(BLOCKS - 1) / found.value
+
+
+def _welch(row: Difference, errors: Sequence[float], freedom: Sequence[int]) -> Difference:
+    """Return the row with interval and p by Welch's t on logarithms, from the standard error of each side."""
+    assert row.change is not None  # both sides have values above 0
+    change, error = log(1 + row.change), sqrt(sum(one**2 for one in errors))
+    if error == 0:
+        return replace(row, interval=(row.change, row.change), p=0.0 if change else 1.0)
+    df = error**4 / sum(one**4 / of for one, of in zip(errors, freedom, strict=True))
+    half = t_quantile(df) * error
+    return replace(row, interval=(exp(change - half) - 1, exp(change + half) - 1), p=t_tail(change / error, df))
+
+
+def _holm(probabilities: Sequence[float | None]) -> list[bool]:
+    """Return which rows differ if the chance of any false alarm among them is to be FALSE_ALARMS (Holm 1979)."""
+    rising = sorted((p, at) for at, p in enumerate(probabilities) if p is not None)
+    significant = [False] * len(probabilities)
+    for done, (p, at) in enumerate(rising):
+        if p > FALSE_ALARMS / (len(rising) - done):
+            break
+        significant[at] = True
+    return significant
+
+
+def _figure(summary: LoadSummary, name: str) -> float | None:
     return summary.rate(name) if name == RATE else summary.distribution(name).p50
-
-
-def _too_few(count: int) -> str:
-    return f"one side has only {count} requests with a value, {MIN_REQUESTS} are needed"

@@ -10,9 +10,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from gptoss_bench.runs import LoadSummary
-from gptoss_bench.stats.bootstrap import percentile_interval
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
-from gptoss_bench.stats.row_selection import completed_rows
 
 COMPARED_QUANTITIES = {"ttft_s": "TTFT", "itl_s": "ITL", "tpot_s": "TPOT", "done_s": "Latency of a request"}
 COLUMNS = ("result", "quantity", "percentile", "value_s", "low_s", "high_s", "resolved", "notes")
@@ -30,10 +28,6 @@ class ComparableResult(Protocol):
         """The summary, as `summarise` returns it."""
 
     @property
-    def requests(self) -> pd.DataFrame:
-        """The request table; empty where the file has no single requests."""
-
-    @property
     def notes(self) -> tuple[str, ...]:
         """Where the tool's definitions differ; a note that begins with a quantity's name is about that quantity."""
 
@@ -49,8 +43,8 @@ class SideBySide:
 def points_side_by_side(results: Sequence[ComparableResult]) -> SideBySide:
     """Return points and numbered notes of the results, in their order.
 
-    Intervals are 95 %: a median's comes from the summary, that of p90 and p99 is a bootstrap over requests. It is null
-    where the result has no single requests or the percentile is not resolved.
+    Intervals are 95 % and come from the summary. Results of other tools have none: the order of their requests is
+    unknown.
     """
     numbers = {note: number for number, note in enumerate(dict.fromkeys(n for one in results for n in one.notes), 1)}
     rows = [
@@ -71,18 +65,5 @@ def quantity_of_note(note: str) -> str | None:
 def _row(at: int, one: ComparableResult, quantity: str, percentile: str, notes: list[int]) -> tuple[Any, ...]:
     reported = one.summary.distribution(quantity)
     value, resolved = reported.at(percentile), reported.resolved.at(percentile)
-    low, high = _interval(one, quantity, percentile, resolved=resolved) if value is not None else (None, None)
+    low, high = reported.interval(percentile).ends or (None, None)
     return at, quantity, percentile, value, low, high, resolved, notes
-
-
-def _interval(
-    one: ComparableResult, quantity: str, percentile: str, *, resolved: bool
-) -> tuple[float, float] | tuple[None, None]:
-    if percentile == "p50":
-        found = one.summary.distribution(quantity).p50_interval
-    elif quantity in one.requests:
-        values = completed_rows(one.requests)[quantity]
-        found = percentile_interval(values, REPORTED_PERCENTILES[percentile], resolved=resolved)
-    else:
-        found = None
-    return found or (None, None)

@@ -16,14 +16,18 @@ from gptoss_bench.runs import (
     Distribution,
     LoadSummary,
     Median,
+    PercentileIntervals,
     Percentiles,
     Resolved,
+    RunIntervals,
+    SamplingInterval,
     ServerReported,
     Slo,
+    TailIntervals,
     TokenCounts,
     TokenRange,
 )
-from gptoss_bench.stats.bootstrap import bootstrap_interval, grouped_median_interval, row_medians
+from gptoss_bench.stats.bootstrap import SendOrder, closed_loop_order, percentile_interval, ratio_interval
 from gptoss_bench.stats.goodput import slo_goodput
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null, percentile
 from gptoss_bench.stats.row_selection import measured_rows, rows_where
@@ -48,7 +52,7 @@ def summarise(
 ) -> LoadSummary:
     """Return the summary of a run: counts, rates, and distributions over completed requests.
 
-    `itl_s` is over the pooled gaps of completed requests; intervals are 95 %.
+    `itl_s` is over the pooled gaps of completed requests.
 
     Args:
         requests: Request table.
@@ -67,15 +71,17 @@ def summarise(
     output_tok_s = _steady_rate(_of(flow, completed), window)
     del flow
     lag_s = _lags(_of(measured_rows(read(LAG_COLUMNS), phase), completed))
+    order = closed_loop_order(completed, window, concurrency)
     gaps_s, owners = _gaps(_of(measured_rows(read(GAP_COLUMNS), phase), completed))
-    itl_s, shared = _distribution(gaps_s, owners), float((gaps_s == 0).mean()) if len(gaps_s) else None
+    itl_s, shared = _distribution(gaps_s, owners, order), float((gaps_s == 0).mean()) if len(gaps_s) else None
     del gaps_s, owners
     generated = _if_all_known(completed["completion_tokens"])
     failures = requests["failure"].value_counts().sort_index()
+    ids = completed["request_id"].to_numpy()
     outcomes = {name: int((requests["outcome"] == name).sum()) for name in ("completed", "failed", "cancelled")}
     prompt, answer = _extremes(completed["prompt_tokens"]), _extremes(completed["completion_tokens"])
-    goodput = slo_goodput(requests, completed, slo, window)
-    return LoadSummary(
+    goodput = slo_goodput(requests, completed, slo, window, concurrency)
+    found = LoadSummary(
         requests=len(requests),
         completed=outcomes["completed"],
         failed=outcomes["failed"],
@@ -97,17 +103,17 @@ def summarise(
         ),
         tokens_per_event=_tokens_per_event(completed),
         percentile_rule="inclusive",
-        ttft_s=_distribution(completed["ttft_s"]),
-        ttfa_s=_distribution(completed["ttfa_s"]),
-        ttfc_s=_distribution(completed["ttfc_s"]),
-        tpot_s=_distribution(completed["tpot_s"]),
-        e2e_s=_distribution(completed["e2e_s"]),
-        done_s=_distribution(completed["done_s"]),
-        ttft_formula_s=_distribution(completed["ttft_formula_s"]),
-        client_queue_s=_distribution(completed["client_queue_s"]),
-        connect_s=_distribution(completed["connect_s"]),
+        ttft_s=_distribution(completed["ttft_s"], ids, order),
+        ttfa_s=_distribution(completed["ttfa_s"], ids, order),
+        ttfc_s=_distribution(completed["ttfc_s"], ids, order),
+        tpot_s=_distribution(completed["tpot_s"], ids, order),
+        e2e_s=_distribution(completed["e2e_s"], ids, order),
+        done_s=_distribution(completed["done_s"], ids, order),
+        ttft_formula_s=_distribution(completed["ttft_formula_s"], ids, order),
+        client_queue_s=_distribution(completed["client_queue_s"], ids, order),
+        connect_s=_distribution(completed["connect_s"], ids, order),
         itl_s=itl_s,
-        server=_server(completed),
+        server=_server(completed, order),
         client=ClientLoad(
             timestamp_source="+".join(sorted(completed["timestamp_source"].dropna().unique())) or None,
             lag_s=lag_s,
@@ -121,6 +127,8 @@ def summarise(
         goodput_share=goodput.share,
         goodput_share_interval=goodput.share_interval,
     )
+    found.intervals = _run_intervals(found, completed, order)
+    return found
 
 
 def energy_summary(summary: LoadSummary) -> tuple[float | None, float | None]:
@@ -188,26 +196,63 @@ def _tokens_per_event(completed: pd.DataFrame) -> float | None:
     return int(reported["completion_tokens"].sum()) / events if events else None
 
 
-def _distribution(values: Values, groups: npt.NDArray[Any] | None = None) -> Distribution:
-    p50_interval = _median_interval(values, groups)
-    samples = non_null(values)
+def _distribution(values: Values, request_ids: npt.NDArray[Any], order: SendOrder) -> Distribution:
+    samples, owners = _known(values, request_ids)
     inclusive = {name: percentile(samples, p) for name, p in REPORTED_PERCENTILES.items()}
     exclusive = {name: percentile(samples, p, "exclusive").value for name, p in REPORTED_PERCENTILES.items()}
+    intervals = {
+        name: percentile_interval(found.value, samples, owners, REPORTED_PERCENTILES[name], order)
+        if found.resolved or found.value is None
+        else SamplingInterval(why="not resolved: fewer than 10 samples lie beyond it")
+        for name, found in inclusive.items()
+    }
     return Distribution(
         n=len(samples),
         mean=float(samples.mean()) if len(samples) else None,
         p50=inclusive["p50"].value,
         p90=inclusive["p90"].value,
         p99=inclusive["p99"].value,
-        p50_interval=p50_interval,
+        p50_interval=intervals["p50"].ends,
         resolved=Resolved(**{name: found.resolved for name, found in inclusive.items()}),
         exclusive=Percentiles(**exclusive),
+        intervals=PercentileIntervals(**intervals),
     )
 
 
-def _median_interval(values: Values, groups: npt.NDArray[Any] | None = None) -> tuple[float, float] | None:
-    """Bootstrap over requests; `groups` has the request of each value where a request has several values."""
-    return bootstrap_interval(values, row_medians) if groups is None else grouped_median_interval(values, groups)
+def _run_intervals(summary: LoadSummary, completed: pd.DataFrame, order: SendOrder) -> RunIntervals:
+    """Return the intervals of the rates, of the wall time and of the high percentiles.
+
+    By Little's law a rate is the number of requests in flight, times the tokens of a request over its seconds. The wall
+    time is that of the same number of requests at a rate within its interval.
+    """
+    rows = completed[completed["done_s"].notna()]
+    seconds, ids = rows["done_s"].to_numpy("float64"), rows["request_id"].to_numpy()
+    tokens = rows["completion_tokens"].to_numpy("float64", na_value=np.nan)
+    found, why = RunIntervals(), {}
+    counts = {"request_s": np.ones(len(rows)), "output_tok_s_total": tokens, "output_tok_s": tokens}
+    for name, counted in counts.items():
+        rate, total = summary.rate(name), float(counted.sum())
+        known = rate is not None and total > 0
+        scale = rate * float(seconds.sum()) / total if rate is not None and total > 0 else 1.0
+        interval = ratio_interval(rate if known else None, counted, seconds, ids, order, scale)
+        setattr(found, name, interval.ends)
+        why |= {name: interval.why} if interval.why else {}
+    if found.request_s and found.request_s[0] > 0:
+        found.wall_s = (summary.completed / found.request_s[1], summary.completed / found.request_s[0])
+    else:
+        found.wall_s, why["wall_s"] = None, why.get("request_s", "its interval has no end")
+    found.why = why
+    for name in ("ttft_s", "done_s"):
+        of = summary.distribution(name)
+        setattr(found, name, TailIntervals(p90=of.interval("p90").ends, p99=of.interval("p99").ends))
+    return found
+
+
+def _known(values: Values, request_ids: npt.NDArray[Any]) -> tuple[Floats, npt.NDArray[Any]]:
+    """Return the values that are not null, and the request of each."""
+    numbers = np.asarray(values, dtype="float64")
+    there = ~np.isnan(numbers)
+    return (numbers, request_ids) if there.all() else (numbers[there], request_ids[there])
 
 
 def _lags(counted: pd.DataFrame) -> Percentiles | None:
@@ -225,7 +270,7 @@ def _gaps(counted: pd.DataFrame) -> tuple[Floats, npt.NDArray[Any]]:
     return gaps_s[there], counted["request_id"].to_numpy()[there]
 
 
-def _server(completed: pd.DataFrame) -> ServerReported | None:
+def _server(completed: pd.DataFrame, order: SendOrder) -> ServerReported | None:
     """Return what the server reported: decode rate per request (its tokens over its seconds) and its durations.
 
     There is no prompt rate, because Ollama may count cached tokens in the prompt but does not time them.
@@ -236,14 +281,17 @@ def _server(completed: pd.DataFrame) -> ServerReported | None:
     rate = reported["server_eval_tokens"].astype("Float64") / reported["server_eval_s"].where(
         reported["server_eval_s"] > 0
     )
+    ids = reported["request_id"].to_numpy()
     durations = ("prompt_s", "load_s", "eval_s", "total_s")
     return ServerReported(
         source="+".join(sorted(reported["server_source"].unique())),
-        tok_s=_median(rate),
-        **{name: _median(reported[f"server_{name}"]) for name in durations},
+        tok_s=_median(rate, ids, order),
+        **{name: _median(reported[f"server_{name}"], ids, order) for name in durations},
     )
 
 
-def _median(values: pd.Series) -> Median:
-    found = percentile(values, 50)
-    return Median(n=found.n, p50=found.value, interval=_median_interval(values))
+def _median(values: pd.Series, request_ids: npt.NDArray[Any], order: SendOrder) -> Median:
+    samples, owners = _known(values, request_ids)
+    found = percentile(samples, 50)
+    interval = percentile_interval(found.value, samples, owners, 50, order)
+    return Median(n=found.n, p50=found.value, interval=interval.ends, why=interval.why)

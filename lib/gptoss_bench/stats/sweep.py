@@ -92,6 +92,7 @@ def _selected(times: Distribution) -> SweepTimes:
         n=times.n,
         p50=times.p50,
         p50_interval=times.p50_interval,
+        p50_why=times.interval("p50").why,
         p99=times.p99,
         p99_resolved=times.resolved.p99,
     )
