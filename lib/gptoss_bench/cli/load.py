@@ -2,30 +2,36 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from gptoss_bench.cli.compare import difference_lines
 from gptoss_bench.cli.options import FieldOption, Json, ResultsFolder, build_record, field_options, share_option
 from gptoss_bench.cli.output import coloured
 from gptoss_client import LoadPlan, RunFailed, UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.engines import ServerChoice
-    from gptoss_bench.runs import LoadSummary
+    from gptoss_bench.runs import Run
     from gptoss_bench.session import Session
+    from gptoss_bench.stats import Difference
     from gptoss_client import Trace, TraceCallback
 
 EXAMPLE = """example, the write-up's own load:
   gptoss-bench load --url http://127.0.0.1:8000 --model openai/gpt-oss-20b \\
       --concurrency 256 --requests 2000 --max-tokens 256 --prompt "Explain quantum mechanics in one paragraph."
 
+Two servers in turn, three runs of each, and which one is faster:
+  gptoss-bench load --url http://127.0.0.1:8000 --url http://127.0.0.1:8001 --model openai/gpt-oss-20b --repeats 3
+
 The API key, if the server needs one, is read from the environment variable GPTOSS_API_KEY and never stored."""
 
 REQUESTS = 1024
+URL = "http://127.0.0.1:8000"
 # Every field of LoadPlan but `options`, which --num-ctx sets, and `salt`, which is drawn for each plan.
 PLAN_OPTIONS = {
     "concurrency": FieldOption("slots of the closed loop", ("--concurrency", "-c"), default=64),
@@ -64,8 +70,11 @@ PLAN_OPTIONS = {
 @field_options(LoadPlan, PLAN_OPTIONS, "Load")
 def load(
     *,
-    model: Annotated[str, typer.Option(help="name of the model on the server")],
-    url: Annotated[str, typer.Option(help="root URL of the server")] = "http://127.0.0.1:8000",
+    model: Annotated[list[str], typer.Option(help="name of the model on the server; one for all, or one per --url")],
+    url: Annotated[
+        list[str] | None,
+        typer.Option(help=f"root URL of the server; given twice: load both in turn and compare them (default: {URL})"),
+    ] = None,
     dialect: Annotated[
         Literal["auto", "openai", "ollama"], typer.Option(help="API of the server; auto: ask the server")
     ] = "auto",
@@ -73,6 +82,9 @@ def load(
         int | None,
         typer.Option(help="context of Ollama in tokens (default: Ollama's, which depends on the GPU's memory)"),
     ] = None,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="run the load so many times, each in a run folder of its own")
+    ] = 1,
     until: Annotated[
         float | None,
         share_option("repeat the load until the intervals of rate, TTFT and TPOT are within this share, such as 3%"),
@@ -82,15 +94,20 @@ def load(
     as_json: Json = False,
     **plan_values: Any,
 ) -> int:
-    """Send streaming requests in a closed loop, print the result block, and write a run folder."""
+    """Send streaming requests in a closed loop, print the result block, and write a run folder per run."""
     import asyncio
 
     from gptoss_bench.engines import ServerChoice
-    from gptoss_bench.stats import MIN_TRIALS, parse_sweep_levels
+    from gptoss_bench.stats import MIN_TREND_RUNS, parse_sweep_levels
     from gptoss_client import new_event_loop
 
-    if until is not None and max_trials < MIN_TRIALS:
-        raise UsageError(f"--max-trials {max_trials} is too few for an interval: give {MIN_TRIALS} or more")
+    urls, models = url or [URL], model
+    if until is not None and (repeats > 1 or len(urls) > 1):
+        raise UsageError("--until decides how often one server is loaded: give it without --repeats and a second --url")
+    if until is not None and max_trials < MIN_TREND_RUNS:
+        raise UsageError(f"--max-trials {max_trials} is too few: --until makes {MIN_TREND_RUNS} runs or more")
+    if len(models) not in (1, len(urls)):
+        raise UsageError(f"--model is given {len(models)} times for {len(urls)} --url: give it once, or once per --url")
     if plan_values["duration_s"] is None:
         plan_values["requests"] = REQUESTS if plan_values["requests"] is None else plan_values["requests"]
     elif plan_values["requests"] is not None:
@@ -99,46 +116,61 @@ def load(
     plan_values["sweep"] = parse_sweep_levels(plan_values["sweep"])
     plan_values["options"] = {} if num_ctx is None else {"num_ctx": num_ctx}
     plan = build_record(LoadPlan, PLAN_OPTIONS, plan_values)
-    server = ServerChoice(url=url, model=model, dialect="" if dialect == "auto" else dialect)
+    names = models * len(urls) if len(models) == 1 else models
+    dialect_name = "" if dialect == "auto" else dialect
+    servers = [ServerChoice(url=at, model=name, dialect=dialect_name) for at, name in zip(urls, names, strict=True)]
+    most = repeats if until is None else max_trials
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_trials(plan, server, results, until=until, max_trials=max_trials, as_json=as_json))
+        return runner.run(_repeat(plan, servers, results, most=most, until=until, as_json=as_json))
 
 
-async def _trials(
-    plan: LoadPlan, server: "ServerChoice", results: Path | None, *, until: float | None, max_trials: int, as_json: bool
+async def _repeat(
+    plan: LoadPlan,
+    servers: "Sequence[ServerChoice]",
+    results: Path | None,
+    *,
+    most: int,
+    until: float | None,
+    as_json: bool,
 ) -> int:
-    """Measure one run, or with `until` one run per trial until the intervals are within this share."""
-    from gptoss_bench.stats import intervals_within, trial_spreads, trials_text
+    """Load the servers in turn, `most` times or `until` the intervals are within this share, and compare them."""
+    from gptoss_bench.runs import new_repeat_group
+    from gptoss_bench.stats import intervals_within, run_spreads
 
-    measured = [await _trial(plan, server, results, as_json)]
-    while until is not None and len(measured) < max_trials:
-        if intervals_within(trial_spreads(measured), until):
+    groups = [new_repeat_group() if most > 1 else "" for _ in servers]
+    measured: list[list[Run]] = [[] for _ in servers]
+    for number in range(most):
+        # The salt makes the prompts new to every cache, as those of the first run were.
+        salted = replace(plan, salt=plan.salt + number)
+        # A B, B A, A B: a drift of the machine is the same for both.
+        for at in range(len(servers))[:: -1 if number % 2 else 1]:
+            if any(measured) and not as_json:
+                print()
+            measured[at].append(await _run(salted, servers[at], results, groups[at], as_json))
+        if until is not None and intervals_within(run_spreads([run.load_summary for run in measured[0]]), until):
             break
-        if not as_json:
-            print()
-        # The salt makes the prompts new to every cache, as those of the first trial were.
-        measured.append(await _trial(replace(plan, salt=plan.salt + len(measured)), server, results, as_json))
-    if until is not None and not as_json:
-        print("\n" + "\n".join(trials_text(trial_spreads(measured), until)))
+    if len(servers) > 1 or most > 1:
+        (_print_repeats_json if as_json else _print_repeats)(measured, groups, until)
     return 0
 
 
-async def _trial(plan: LoadPlan, server: "ServerChoice", results: Path | None, as_json: bool) -> "LoadSummary":
-    """Measure one run, print it, and return its summary."""
+async def _run(plan: LoadPlan, server: "ServerChoice", results: Path | None, group: str, as_json: bool) -> "Run":
+    """Measure one run, print it, and return it."""
     from gptoss_bench.session import serving
 
     show = _print_json if as_json else _print_result
     results_dir, command = str(results or ""), "python -m gptoss_bench load"
-    async with serving("load", server, plan=plan, results_dir=results_dir, command=command) as session:
+    opened = serving("load", server, plan=plan, results_dir=results_dir, repeat_group=group, command=command)
+    async with opened as session:
         try:
             with _progress_bar(plan) as progress:
                 await session.load(plan, progress)
         except RunFailed:
             show(session)
             raise
-        session.finish()
+        run = session.finish()
     show(session)
-    return session.summary
+    return run
 
 
 @contextlib.contextmanager
@@ -177,3 +209,43 @@ def _print_json(session: "Session") -> None:
         "summary": json.loads(file.read_bytes()) if file.exists() else None,
     }
     print(json.dumps(found))
+
+
+def _print_repeats(measured: "Sequence[Sequence[Run]]", groups: Sequence[str], until: float | None) -> None:
+    """Print the figures over the runs of each server, and how the servers differ from the first one."""
+    from gptoss_bench.stats import run_spreads, spreads_text
+
+    for runs, group in zip(measured, groups, strict=True):
+        if len(runs) > 1:
+            title = f"{len(runs)} runs of {runs[0].manifest.server.url}, repeat group {group}"
+            print(f"\n{title}\n{'=' * len(title)}")
+            print("\n".join(spreads_text(run_spreads([run.load_summary for run in runs]), until)))
+    for runs, differences in zip(measured[1:], _differences(measured), strict=True):
+        urls = [side[0].manifest.server.url for side in (measured[0], runs)]
+        print(f"\nfirst:  {urls[0]}\nsecond: {urls[1]}\n")
+        print("\n".join(difference_lines(differences)))
+
+
+def _print_repeats_json(measured: "Sequence[Sequence[Run]]", groups: Sequence[str], _until: float | None) -> None:
+    """Print one more line: the figures over the runs of each server, and the differences from the first one."""
+    from gptoss_bench.stats import run_spreads
+
+    repeats = [
+        {
+            "url": runs[0].manifest.server.url,
+            "repeat_group": group or None,
+            "runs": [run.run_id for run in runs],
+            "figures": {path: one.document() for path, one in run_spreads([run.load_summary for run in runs]).items()},
+        }
+        for runs, group in zip(measured, groups, strict=True)
+    ]
+    differences = [[asdict(one) for one in found] for found in _differences(measured)]
+    print(json.dumps({"repeats": repeats, "differences": differences}))
+
+
+def _differences(measured: "Sequence[Sequence[Run]]") -> "list[list[Difference]]":
+    """Return how each later server differs from the first."""
+    from gptoss_bench.stats import ComparedResult, compare_results
+
+    first, *others = [[ComparedResult(run.load_summary, run.manifest.start_utc) for run in runs] for runs in measured]
+    return [compare_results(first, other) for other in others]

@@ -29,7 +29,9 @@ def find_side(text: str, results: Path | None = None) -> list[Path]:
     Raises UsageError with the nearest ids if there is none of them.
     """
     names = [text] if Path(text).exists() else text.split(",")
-    return [path for name in names for path in repeated_runs(results or paths.RESULTS, name) or [find_run(name, results)]]
+    return [
+        path for name in names for path in repeated_runs(results or paths.RESULTS, name) or [find_run(name, results)]
+    ]
 
 
 def complete_run(incomplete: str) -> list[str]:

@@ -81,7 +81,7 @@ class Distribution(Percentiles):
     high: Percentiles | None = None
     """Percentiles of the highest values that the client's timestamps allow."""
     intervals: PercentileIntervals | None = None
-    """95 % intervals; None in a run that was made before they had reasons."""
+    """95 % intervals; None in a run that was made before they took waves of requests into account."""
 
     def client_pair(self, name: str) -> Interval | None:
         """Return the percentile of the lowest and of the highest possible values; None if they are unknown."""
@@ -92,9 +92,7 @@ class Distribution(Percentiles):
         """Return the 95 % interval of a percentile, or the reason why there is none."""
         if self.intervals and (found := self.intervals.at(name)):
             return found
-        if name == "p50" and self.p50_interval:
-            return SamplingInterval(low=self.p50_interval[0], high=self.p50_interval[1])
-        return SamplingInterval(why="this run has no interval of it")
+        return SamplingInterval(why="it was computed before intervals took waves of requests into account")
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,7 +529,7 @@ class LoadSummary(Record):
             return MeasuredNumber(value, found.resolved.at(at), found.client_pair(at), found.interval(at))
         interval: Interval | None = getattr(self.intervals, name, None) if path in RATES else None
         if interval is None:
-            sampling = SamplingInterval(why=self.intervals.why.get(path, "this run has no interval of it"))
+            sampling = SamplingInterval(why=self.intervals.why.get(path, "it has none"))
         else:
             sampling = SamplingInterval(low=interval[0], high=interval[1])
         return MeasuredNumber(value, True, None if value is None else (value, value), sampling)

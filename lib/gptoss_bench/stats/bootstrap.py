@@ -1,8 +1,8 @@
 """Compute the sampling uncertainty of a figure: its 95 % interval, or the reason why there is none. Pure.
 
 Requests of a closed loop come in waves: requests that are in flight together are slow or fast together. So a run is cut
-into blocks of successive waves, and whole blocks are resampled (block bootstrap), never single requests. docs/metrics.md
-has the rule, and a table of how often these intervals hold the true value.
+into blocks of successive waves, and whole blocks are resampled (block bootstrap), never single requests. The rule, and
+how often these intervals hold the true value, are in docs/metrics.md.
 """
 
 from collections.abc import Sequence
@@ -110,6 +110,7 @@ def ratio_interval(
     denominators: Floats,
     request_ids: npt.NDArray[Any],
     order: SendOrder,
+    *,
     scale: float = 1.0,
 ) -> SamplingInterval:
     """Return the interval of `scale` × the sum of the numerators / the sum of the denominators: a mean or a rate.
@@ -127,8 +128,9 @@ def ratio_interval(
     if order.why:
         return SamplingInterval(why=order.why)
     places = order.places_of(request_ids)
-    above, below = (np.bincount(places[places >= 0], of[places >= 0], len(order.places)) for of in
-                    (numerators, denominators))
+    above, below = (
+        np.bincount(places[places >= 0], of[places >= 0], len(order.places)) for of in (numerators, denominators)
+    )
     if not below.sum() > 0:
         return SamplingInterval(why="no values")
     cut = _cut(above - above.sum() / below.sum() * below, (below > 0).astype("int64"), order, BLOCK_WAVES)
@@ -165,7 +167,7 @@ def _order(request_ids: pd.Series, sent_ns: pd.Series) -> tuple[Ints, Ints]:
     return ids[rising], places[rising]
 
 
-def _cut(sums: Floats, counts: npt.NDArray[Any], order: SendOrder, block_waves: int) -> _Cut | str:
+def _cut(sums: npt.NDArray[Any], counts: npt.NDArray[Any], order: SendOrder, block_waves: int) -> _Cut | str:
     """Cut the requests into BLOCKS blocks of whole waves; the reason if the run has too few waves for them.
 
     Where the first wave begins is estimated: of four offsets the one whose waves differ most.
@@ -191,7 +193,7 @@ def _cut(sums: Floats, counts: npt.NDArray[Any], order: SendOrder, block_waves: 
     return _Cut(wave_of * BLOCKS // waves, _widening(correlation, waves // BLOCKS))
 
 
-def _waves(sums: Floats, counts: npt.NDArray[Any], wave: int, offset: int) -> tuple[int, Floats]:
+def _waves(sums: npt.NDArray[Any], counts: npt.NDArray[Any], wave: int, offset: int) -> tuple[int, Floats]:
     """Return the offset and the mean of each whole wave that has a value."""
     whole = slice(offset, offset + (len(sums) - offset) // wave * wave)
     totals, numbers = (of[whole].reshape(-1, wave).sum(axis=1) for of in (sums, counts))
@@ -240,7 +242,8 @@ def _percentile_draws(values: Floats, blocks: Ints, p: float) -> Floats:
         middle = (low + high) // 2
         reached = np.einsum("ij,ij->i", weights, up_to[middle]) >= wanted
         low, high = np.where(reached, low, middle + 1), np.where(reached, middle, high)
-    return values[rising[np.minimum(low * step + step // 2, len(values) - 1)]]
+    drawn: Floats = values[rising[np.minimum(low * step + step // 2, len(values) - 1)]]
+    return drawn
 
 
 def _around(estimate: float, draws: Floats, widening: float) -> SamplingInterval:

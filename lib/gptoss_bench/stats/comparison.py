@@ -1,8 +1,8 @@
 """Compare two sides, of one run or of several runs each: relative differences, 95 % intervals, and a word. Pure.
 
-One run says nothing about how much the next one differs. So two single runs differ, or no difference is seen; faster and
-slower take at least MIN_RUNS runs on each side that were made in turn. A word holds for the whole table: the chance that
-any row of it is wrong is at most 5 % (Holm 1979).
+One run does not show how much the next one differs. So two single runs differ, or no difference is seen; faster and
+slower take at least MIN_RUNS runs on each side that were made in turn. The words hold for the whole table: the chance
+that any row of it is a false alarm is at most 5 % (Holm 1979).
 """
 
 from collections.abc import Mapping, Sequence
@@ -135,10 +135,10 @@ def _difference(
     counts = list(map(len, known))
     if counts == [1, 1]:
         (first,), (second,) = summaries
-        errors = [_standard_error(one, name) for one in (first, second)]
-        if problems := [error for error in errors if isinstance(error, str)]:
+        single = [_standard_error(one, name) for one in (first, second)]
+        if problems := [error for error in single if isinstance(error, str)]:
             return _row(name, known, TOO_SHORT, problems[0])
-        return _welch(_row(name, known, ""), [error for error in errors if isinstance(error, float)], [BLOCKS - 1] * 2)
+        return _welch(_row(name, known, ""), [one for one in single if isinstance(one, float)], [BLOCKS - 1] * 2)
     if min(counts) < MIN_RUNS:
         return _row(name, known, TOO_SHORT, f"{counts[0]} and {counts[1]} runs, {MIN_RUNS} are needed on each side")
     errors = [float(np.std(np.log(side), ddof=1)) / sqrt(len(side)) for side in known]

@@ -202,10 +202,11 @@ def _distribution(values: Values, request_ids: npt.NDArray[Any], order: SendOrde
     exclusive = {name: percentile(samples, p, "exclusive").value for name, p in REPORTED_PERCENTILES.items()}
     intervals = {
         name: percentile_interval(found.value, samples, owners, REPORTED_PERCENTILES[name], order)
-        if found.resolved or found.value is None
-        else SamplingInterval(why="not resolved: fewer than 10 samples lie beyond it")
         for name, found in inclusive.items()
     }
+    for name, found in inclusive.items():
+        if intervals[name].ends and not found.resolved:
+            intervals[name] = SamplingInterval(why="not resolved: fewer than 10 samples lie beyond it")
     return Distribution(
         n=len(samples),
         mean=float(samples.mean()) if len(samples) else None,
@@ -228,13 +229,13 @@ def _run_intervals(summary: LoadSummary, completed: pd.DataFrame, order: SendOrd
     rows = completed[completed["done_s"].notna()]
     seconds, ids = rows["done_s"].to_numpy("float64"), rows["request_id"].to_numpy()
     tokens = rows["completion_tokens"].to_numpy("float64", na_value=np.nan)
-    found, why = RunIntervals(), {}
+    found, why = RunIntervals(), dict[str, str]()
     counts = {"request_s": np.ones(len(rows)), "output_tok_s_total": tokens, "output_tok_s": tokens}
     for name, counted in counts.items():
         rate, total = summary.rate(name), float(counted.sum())
         known = rate is not None and total > 0
         scale = rate * float(seconds.sum()) / total if rate is not None and total > 0 else 1.0
-        interval = ratio_interval(rate if known else None, counted, seconds, ids, order, scale)
+        interval = ratio_interval(rate if known else None, counted, seconds, ids, order, scale=scale)
         setattr(found, name, interval.ends)
         why |= {name: interval.why} if interval.why else {}
     if found.request_s and found.request_s[0] > 0:

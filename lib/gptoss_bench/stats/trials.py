@@ -1,12 +1,13 @@
 """Summarise several runs of one load: the interval of each figure over the runs, and whether they drift. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from math import factorial
 from statistics import fmean
 
 import numpy as np
+from pydantic import JsonValue
 
 from gptoss_bench.runs import LoadSummary, SamplingInterval, number_at
 from gptoss_bench.stats.bootstrap import interval_over_runs
@@ -43,6 +44,10 @@ class RunSpread:
         """Half of the interval's width, as a share of the mean."""
         ends = self.interval.ends
         return None if ends is None or self.mean == 0 else (ends[1] - ends[0]) / 2 / abs(self.mean)
+
+    def document(self) -> dict[str, JsonValue]:
+        """Return the fields as JSON types."""
+        return {**asdict(self), "interval": self.interval.document()}
 
     @property
     def drifts(self) -> bool:
@@ -128,7 +133,9 @@ def spreads_text(spreads: Mapping[str, RunSpread], limit: float | None = None) -
     lines = []
     for path, one in spreads.items():
         ends = one.interval.ends
-        reach = f"{one.interval.why}" if ends is None else f"± {one.half_width or 0:.1%}  [{ends[0]:.4g}, {ends[1]:.4g}]"
+        reach = (
+            f"{one.interval.why}" if ends is None else f"± {one.half_width or 0:.1%}  [{ends[0]:.4g}, {ends[1]:.4g}]"
+        )
         lines.append(f"{path:<20}{one.mean:>10.4g}  {reach}")
         if one.drifts:
             moved = f"{one.change:+.1%} from the first to the last, p = {one.drift_p:.2g}"

@@ -85,7 +85,7 @@ def test_the_names_of_phases_never_overlap_and_none_is_lost(phases) -> None:
 
 
 def test_our_interval_is_on_the_axis_of_the_published_value() -> None:
-    requests, events = derive_tables([chat(40 + n % 9, 10, 6, n, sent_ms=200.0 * n) for n in range(40)])
+    requests, events = derive_tables([chat(40 + n * 5 % 9, 10, 6, n, sent_ms=200.0 * n) for n in range(60)])
     summary = summarise(requests, events, concurrency=1)
     latency, ttft = published_and_measured(PUBLISHED, summary, Manifest()).axes
     drawn = [tuple(y for _, y in path.vertices) for lines in ttft.collections for path in lines.get_paths()]

@@ -83,23 +83,16 @@ def test_what_is_not_reported_or_defined_otherwise_is_noted_in_the_figure(result
     assert "REFERENCE SERVER" in words(figure)
 
 
-def test_an_interval_is_drawn_where_it_is_known(results) -> None:
+def test_an_interval_is_drawn_where_the_run_is_long_enough(results) -> None:
     points = points_side_by_side(results).points.set_index(["result", "quantity", "percentile"])
-    assert points.loc[(KIT, "ttft_s", "p50"), ["low_s", "high_s"]].notna().all()
-    assert points.loc[(KIT, "ttft_s", "p99"), ["low_s", "high_s"]].isna().all()  # not resolved
-    assert points.loc[(AIPERF, "ttft_s", "p50"), ["low_s", "high_s"]].isna().all()  # not in the file
+    assert points[["low_s", "high_s"]].isna().all(axis=None)  # short runs and files of other tools
     assert pd.isna(points.loc[(GUIDELLM, "itl_s", "p50"), "value_s"])
-    for row in points.dropna(subset=["low_s"]).itertuples():
-        assert row.low_s <= row.value_s <= row.high_s
-
-
-def test_p90_and_p99_have_an_interval_where_requests_are_kept_and_enough() -> None:
-    requests, events = derive_tables([chat(40 + n % 7, 10, 5, n, sent_ms=200.0 * n) for n in range(120)])
+    requests, events = derive_tables([chat(40 + n * 5 % 7, 10, 5, n, sent_ms=200.0 * n) for n in range(120)])
     one = Result("r", summarise(requests, events, concurrency=1), requests, {})
     points = points_side_by_side([one]).points.set_index(["quantity", "percentile"])
     assert points.loc["ttft_s", "low_s"].notna().to_dict() == {"p50": True, "p90": True, "p99": False}
     low, value, high = points.loc[("ttft_s", "p90"), ["low_s", "value_s", "high_s"]]
-    assert 0.040 <= low <= value <= high <= 0.046
+    assert 0.040 <= low <= value <= high <= 0.047
 
 
 def test_the_published_block_is_drawn_with_them_though_it_reports_less(results) -> None:

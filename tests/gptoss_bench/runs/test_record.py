@@ -91,9 +91,10 @@ def test_values_are_found_by_dotted_paths() -> None:
 
 def test_a_number_comes_with_what_limits_it() -> None:
     low, high = Percentiles(p50=0.1, p99=0.3), Percentiles(p50=0.2, p99=0.4)
-    intervals = PercentileIntervals(p99=SamplingInterval(why="p99 takes 3 runs"))
+    p50, p99 = SamplingInterval(low=0.15, high=0.25), SamplingInterval(why="p99 takes 3 runs")
+    intervals = PercentileIntervals(p50=p50, p99=p99)
     resolved, exclusive = Resolved(p50=True), Percentiles(p50=0.25, p99=0.5)
-    ttft = Distribution(n=40, p50=0.2, p99=0.4, p50_interval=(0.15, 0.25), resolved=resolved, exclusive=exclusive)
+    ttft = Distribution(n=40, p50=0.2, p99=0.4, resolved=resolved, exclusive=exclusive)
     ttft = ttft.model_copy(update={"low": low, "high": high, "intervals": intervals})
     rates = RunIntervals(wall_s=(3.0, 4.0), why={"request_s": "fewer than 40 waves"})
     summary = LoadSummary(ttft_s=ttft, wall_s=3.5, request_s=2.0, intervals=rates)

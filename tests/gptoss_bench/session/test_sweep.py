@@ -51,8 +51,7 @@ def test_each_level_is_a_row_of_what_the_tables_hold(run) -> None:
         assert row.completed == row.requests
         assert row.tpot_s.p50 == pytest.approx(ITL_S, rel=0.5)
         assert row.ttft_s.p50 == pytest.approx(TTFT_S, rel=0.5)
-        low, high = row.ttft_s.p50_interval
-        assert low <= row.ttft_s.p50 <= high
+        assert row.ttft_s.p50_interval is None and "waves: repeat the run" in row.ttft_s.p50_why
         assert 0 < row.cpu_share < 1
         of_level = run.requests[run.requests.phase == f"sweep-{row.concurrency}"]
         assert len(of_level) == row.requests

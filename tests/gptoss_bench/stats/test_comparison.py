@@ -1,10 +1,10 @@
-"""Two results side by side: the word says what the interval says, and no more."""
+"""Two sides: the word claims no more than the runs support."""
 
+import json
 import re
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,163 +12,170 @@ from hypothesis import strategies as st
 from folders import TESTS
 from gptoss_bench import paths
 from gptoss_bench.cli.main import main
-from gptoss_bench.runs.summary import Distribution, LoadSummary
+from gptoss_bench.runs.summary import Distribution, LoadSummary, PercentileIntervals, RunIntervals, SamplingInterval
 from gptoss_bench.stats.comparison import (
+    RATE,
     ComparedResult,
     Difference,
     compare_results,
     comparison_table,
-    interval_verdict,
+    made_in_turn,
 )
 
 FILES = TESTS / "imported"
-SHARE = st.floats(-0.5, 0.5)
+FIGURES = ("ttft_s", "tpot_s", "done_s", "itl_s", RATE)
+SHORT = SamplingInterval(why="7 waves: repeat the run (--repeats 3)")
 
 
-def side(seed: int, scale: float = 1.0, count: int = 400, noise: float = 0.1, gaps: int = 19) -> ComparedResult:
-    """Requests from one slot: 100 ms to the first token and 10 ms for each other, times `scale`.
-
-    All gaps of a request are as long or short as the request is, which is what makes them tell less than they are many.
-    """
-    draw = np.random.default_rng(seed)
-    ttft_s, gap_s = scale * draw.normal([0.1, 0.01], [0.1 * noise, 0.01 * noise], (count, 2)).T
-    itl_s = gap_s[:, None] * draw.uniform(0.99, 1.01, (count, gaps))
-    done_s = ttft_s + itl_s.sum(axis=1)
-    requests = pd.DataFrame({"request_id": np.arange(count), "phase": "measure", "outcome": "completed"})
-    requests = requests.assign(ttft_s=ttft_s, ttfa_s=np.nan, done_s=done_s, tpot_s=itl_s.mean(axis=1))
-    events = pd.DataFrame({"request_id": np.repeat(np.arange(count), gaps), "phase": "measure", "itl_s": itl_s.ravel()})
-    times = {name: Distribution(p50=requests[name].median()) for name in ("ttft_s", "done_s", "tpot_s")}
-    itl_s = Distribution(p50=events["itl_s"].median())
-    summary = LoadSummary(**times, itl_s=itl_s, output_tok_s_total=count * (1 + gaps) / done_s.sum())
-    return ComparedResult(summary, requests.assign(completion_tokens=1 + gaps), events)
-
-
-def words(found: list[Difference]) -> dict[str, str]:
-    return {difference.name: difference.verdict for difference in found}
+def run(
+    scale: float = 1.0, *, start: str | None = None, half: float | None = 0.01, noise: float = 0.0
+) -> ComparedResult:
+    """A run of which all times are `scale` × 0.1 s, with an interval of ± `half` of them; `noise` moves each."""
+    draw = np.random.default_rng(abs(hash((scale, start, noise))) % 2**32)
+    summary = LoadSummary()
+    for name in FIGURES:
+        value = (1 / scale if name == RATE else 0.1 * scale) * float(np.exp(noise * draw.standard_normal()))
+        ends = None if half is None else (value * (1 - half), value * (1 + half))
+        if name == RATE:
+            why = {} if ends else {RATE: SHORT.why or ""}
+            summary.output_tok_s_total = value
+            summary.intervals = RunIntervals(output_tok_s_total=ends, why=why)
+        else:
+            sampled = SamplingInterval(low=ends[0], high=ends[1]) if ends else SHORT
+            setattr(summary, name, Distribution(p50=value, intervals=PercentileIntervals(p50=sampled)))
+    return ComparedResult(summary, start)
 
 
-def named(found: list[Difference], name: str) -> Difference:
-    [one] = [one for one in found if one.name == name]
-    return one
+def in_turn(scale: float, side: int, count: int = 3, noise: float = 0.002) -> list[ComparedResult]:
+    return [run(scale, start=f"2026-11-24T09:{2 * at + side:02}:00", half=None, noise=noise) for at in range(count)]
 
 
-def test_two_loads_of_the_same_are_the_same() -> None:
-    found = compare_results(side(1, noise=0.03), side(2, noise=0.03))
-    assert set(words(found).values()) == {"same"}
-    assert {difference.name for difference in found} == {"ttft_s", "tpot_s", "done_s", "itl_s", "output_tok_s_total"}
+def words(found: list[Difference]) -> set[str]:
+    return {one.word for one in found}
 
 
-@pytest.mark.parametrize(("scale", "expected"), [(1.2, "slower"), (0.8, "faster")])
-def test_what_takes_longer_is_slower_and_its_rate_is_too(scale: float, expected: str) -> None:
-    found = compare_results(side(1), side(2, scale))
-    assert set(words(found).values()) == {expected}
-    for difference in found:
-        true = 1 / scale - 1 if difference.name == "output_tok_s_total" else scale - 1
-        assert difference.interval is not None
-        assert difference.interval[0] - 0.01 <= true <= difference.interval[1] + 0.01
+@pytest.mark.parametrize(("scale", "expected"), [(1.001, "no difference seen"), (1.2, "these two runs differ")])
+def test_two_single_runs_differ_or_they_do_not(scale: float, expected: str) -> None:
+    found = compare_results([run()], [run(scale)])
+    assert [one.name for one in found] == list(FIGURES)
+    assert words(found) == {expected}
+    for one in found:
+        true = 1 / scale - 1 if one.name == RATE else scale - 1
+        assert one.change == pytest.approx(true)
+        assert one.interval is not None and one.interval[0] < true < one.interval[1]
 
 
-def test_few_and_noisy_requests_cannot_tell() -> None:
-    found = compare_results(side(1, count=12, noise=3.0), side(2, 1.05, count=12, noise=3.0))
-    assert words(found)["ttft_s"] == "cannot tell"
+def test_the_interval_of_a_difference_is_wider_than_those_of_its_runs() -> None:
+    found = compare_results([run(half=0.01)], [run(half=0.01)])[0]
+    assert found.interval == pytest.approx((-0.0131, 0.0131), rel=0.02)  # t of 18 instead of 9 degrees, two errors
 
 
-def test_too_few_requests_are_not_compared_and_say_so() -> None:
-    for difference in compare_results(side(1), side(2, count=9)):
-        assert (difference.verdict, difference.interval) == ("cannot tell", None)
-        assert "9 requests" in (difference.why or "")
+def test_runs_that_are_too_short_say_repeat() -> None:
+    for one in compare_results([run()], [run(1.5, half=None)]):
+        assert (one.word, one.interval, one.why) == ("repeat the run", None, "7 waves")
+        assert one.change is not None
+    for one in compare_results([run(), run()], [run(1.5)]):
+        assert one.text == "repeat the run: 2 and 1 runs, 3 are needed on each side"
 
 
-def test_gaps_that_one_side_does_not_keep_are_not_compared_and_it_is_said() -> None:
-    found = named(compare_results(side(1), replace(side(2), gaps=None)), "itl_s")
-    assert (found.verdict, found.interval, found.why) == (
-        "cannot tell",
-        None,
-        "a side has no single gaps between tokens",
+@pytest.mark.parametrize(("scale", "expected"), [(1.2, "slower"), (0.8, "faster"), (1.001, "same")])
+def test_three_runs_of_each_in_turn_are_faster_slower_or_the_same(scale: float, expected: str) -> None:
+    assert words(compare_results(in_turn(1.0, 0), in_turn(scale, 1))) == {expected}
+
+
+def test_runs_one_side_after_the_other_are_not_called_faster() -> None:
+    later = [run(0.8, start=f"2026-11-24T10:0{at}:00", half=None, noise=0.002) for at in range(3)]
+    assert {one.text for one in compare_results(in_turn(1.0, 0), later)} == {
+        "these runs differ: they were not made in turn"
+    }
+    unknown = [ComparedResult(one.summary) for one in later]
+    assert words(compare_results(in_turn(1.0, 0), unknown)) == {"these runs differ"}
+
+
+def test_runs_that_scatter_show_no_difference() -> None:
+    found = compare_results(in_turn(1.0, 0, noise=0.2), in_turn(1.1, 1, noise=0.2))
+    assert words(found) == {"no difference seen"}
+
+
+@given(st.permutations([0, 0, 0, 1, 1, 1]))
+def test_in_turn_is_never_more_than_two_of_a_side(order: list[int]) -> None:
+    sides = [[run(start=f"2026-11-24T09:0{at}:00") for at, side in enumerate(order) if side == of] for of in (0, 1)]
+    assert made_in_turn(*sides) is ("000" not in (text := "".join(map(str, order))) and "111" not in text)
+
+
+@given(st.floats(0.5, 2.0), st.floats(0.001, 0.2))
+def test_the_other_way_round_it_is_the_inverse(scale: float, half: float) -> None:
+    there, back = (
+        compare_results(*sides) for sides in (([run()], [run(scale, half=half)]), ([run(scale, half=half)], [run()]))
     )
-    assert found.change is not None
+    for one, other in zip(there, back, strict=True):
+        assert one.word == other.word
+        assert 1 + (one.change or 0) == pytest.approx(1 / (1 + (other.change or 0)))
 
 
-def test_gaps_that_lie_within_one_read_have_no_share() -> None:
-    first = side(1)
-    assert first.gaps is not None
-    none = replace(first, gaps=first.gaps.assign(itl_s=first.gaps["itl_s"] * 0))
-    found = named(compare_results(none, side(2)), "itl_s")
-    assert (found.verdict, found.why) == ("cannot tell", "half of the first side's values may be 0")
+def test_a_median_of_0_has_no_relative_change() -> None:
+    first = run()
+    first.summary.itl_s = Distribution(p50=0.0)
+    found = {one.name: one for one in compare_results([first], [run()])}["itl_s"]
+    assert (found.word, found.why) == ("not compared", "a median is 0: most gaps lie within one read of the socket")
 
 
-def test_an_interval_of_gaps_is_as_wide_as_the_requests_differ() -> None:
-    few, many = (named(compare_results(side(1, gaps=n), side(2, gaps=n)), "itl_s").interval for n in (5, 100))
-    assert few is not None and many is not None
-    assert many[1] - many[0] == pytest.approx(few[1] - few[0], rel=0.5)  # not a fifth of it
+def test_what_one_side_does_not_report_is_not_compared() -> None:
+    first = run()
+    first.summary.itl_s = Distribution()
+    found = {one.name: one for one in compare_results([first], [run()])}["itl_s"]
+    assert (found.first, found.text) == (None, "not compared: a run does not report it")
 
 
-def test_two_samples_of_one_distribution_differ_as_seldom_as_an_interval_of_95_percent_promises() -> None:
-    pairs = 150  # of few requests, where an interval is soonest too narrow
-    found = [
-        compare_results(side(2 * at, count=40), side(2 * at + 1, count=40), margin=0.0, seed=at) for at in range(pairs)
-    ]
-    for name in ("ttft_s", "done_s", "itl_s", "output_tok_s_total"):
-        wrong = sum(named(one, name).verdict in ("faster", "slower") for one in found)
-        # 5 %, give or take chance; a rate of so few requests leans on its longest ones, and is told apart sooner
-        assert 0.01 <= wrong / pairs <= (0.14 if name == "output_tok_s_total" else 0.10), name
+def test_holm_asks_more_of_several_rows_than_of_one() -> None:
+    """Two medians apart by 2.5 standard errors differ if that is all, and not beside four equal ones."""
+    alone, first, second = ComparedResult(LoadSummary()), run(), run()
+    assert words(compare_results([alone], [alone])) == set()
+    half = 0.01 * (2**0.5) / 2.1 * 2.26
+    for result, value in ((first, 0.1), (second, 0.1025 * 1.0)):
+        sampled = SamplingInterval(low=value * (1 - half), high=value * (1 + half))
+        result.summary.ttft_s = Distribution(p50=value, intervals=PercentileIntervals(p50=sampled))
+    found = {one.name: one for one in compare_results([first], [second])}["ttft_s"]
+    assert found.p is not None and 0.01 < found.p < 0.05
+    assert found.word == "no difference seen"
+    for result in (first, second):
+        result.summary.tpot_s = result.summary.done_s = result.summary.itl_s = Distribution()
+        result.summary.output_tok_s_total = None
+    assert words(compare_results([first], [second])) == {"these two runs differ"}
 
 
-def test_the_rate_of_unchanged_requests_is_the_rate_that_was_measured() -> None:
-    first, second = side(1), side(2, 1.1)
-    rate = named(compare_results(first, second), "output_tok_s_total")
-    assert rate.change == pytest.approx(second.summary.output_tok_s_total / first.summary.output_tok_s_total - 1)
-    assert rate.interval is not None
-    assert rate.interval[0] < rate.change < rate.interval[1]
-
-
-def test_the_same_seed_gives_the_same_intervals() -> None:
-    assert compare_results(side(1), side(2), seed=3) == compare_results(side(1), side(2), seed=3)
-
-
-def test_the_table_holds_each_later_result_against_the_first() -> None:
-    found = comparison_table({"a": side(1), "b": side(2, 1.2), "c": side(3, count=5)})
+def test_the_table_holds_each_later_side_against_the_first() -> None:
+    found = comparison_table({"a": in_turn(1.0, 0), "b": in_turn(1.2, 1), "c": [run()]})
     assert list(found["run"].unique()) == ["b", "c"]
     [ttft] = found[(found["quantity"] == "ttft_s") & (found["run"] == "b")].to_dict("records")
     assert ttft["word"] == "slower" and re.fullmatch(r"\[\+\d+\.\d%, \+\d+\.\d%\]", ttft["interval"])
     assert set(found[found["run"] == "c"]["interval"]) == {""}
-    assert found[found["run"] == "c"]["word"].str.startswith("cannot tell: one side has only 5 requests").all()
-
-
-@given(SHARE, SHARE, st.floats(0.001, 0.2), st.booleans())
-def test_the_word_claims_no_more_than_the_interval(one: float, other: float, margin: float, lower: bool) -> None:
-    low, high = sorted((one, other))
-    found = interval_verdict((low, high), margin, lower_is_faster=lower)
-    if found in ("faster", "slower"):
-        assert low > 0 or high < 0
-        assert (found == "faster") == ((high < 0) == lower)
-    elif found == "same":
-        assert max(abs(low), abs(high)) <= margin
-    else:
-        assert low <= 0 <= high
-    assert interval_verdict((low, high), margin, lower_is_faster=not lower) == {
-        "faster": "slower",
-        "slower": "faster",
-    }.get(found, found)
+    assert found[found["run"] == "c"]["word"].str.startswith("repeat the run: 3 and 1 runs").all()
 
 
 def test_a_run_and_another_tools_file_are_compared_from_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
-    run = sorted(paths.RUNS.glob("*-vllm-h100-*"))[0]
-    assert main(["compare", str(run), str(FILES / "vllm-bench-serve-detailed.json")]) == 0
+    committed = sorted(paths.RUNS.glob("*-vllm-h100-*"))[0]
+    assert main(["compare", str(committed), str(FILES / "vllm-bench-serve-detailed.json")]) == 0
     shown = capsys.readouterr().out
     assert "(TINY MODEL)" in shown.splitlines()[0]
     assert "[mixed-models]" in shown
-    assert re.search(r"^itl_s .* cannot tell: a side has no single gap", shown, re.MULTILINE)
+    assert re.search(r"^ttft_s .* repeat the run: \d waves$", shown, re.MULTILINE)
     assert "error in vllm-bench-serve-detailed.json" in shown  # its TTFT counts the role chunk: that has to be said
 
 
-def test_two_runs_are_compared_down_to_their_gaps(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_same_words(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2]
-    assert main(["compare", str(first), str(second)]) == 0
-    assert re.search(r"^itl_s .*%\]  (same|faster|slower|cannot tell)$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["compare", str(first), f"{second},{first}", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {one["word"] for one in found["differences"]} == {"repeat the run"}
+    assert found["differences"][0]["why"] == "1 and 2 runs, 3 are needed on each side"
+    assert second.name in found["second"] and first.name in found["second"]
 
 
-@pytest.mark.parametrize("arguments", [("nothing", "nothing"), ("--same", "200%", "a", "b")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("nothing", "nothing"), ("--same", "200%", "a", "b"), ("20261127T000000Z-repeats-0a1b2c", "nothing")],
+)
 def test_bad_input_is_one_line(arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code = main(["compare", *arguments])
@@ -176,3 +183,8 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], capsys: pytest.Captur
         code = int(ended.code or 0)
     assert code == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_group_of_another_folder_is_found_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "20261127T000000Z-repeats-0a1b2c", "x", "--results", str(tmp_path)]) == 2
+    assert "there is no run '20261127T000000Z-repeats-0a1b2c'" in capsys.readouterr().err
