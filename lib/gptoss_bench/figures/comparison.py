@@ -6,7 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from gptoss_bench.figures.style import EVENT_MARKS, LINES, finish_figure, labels_and_limits, new_figure
+from gptoss_bench.figures.style import EVENT_MARKS, LINES, STALL_COLOUR, finish_figure, labels_and_limits, new_figure
 from gptoss_bench.runs import Manifest
 from gptoss_bench.stats import measured_rows
 
@@ -34,9 +34,17 @@ def overlay_labels(run_ids: Sequence[str]) -> list[str]:
     return [f"{chr(ord('A') + at % 26)}: {run_id}" for at, run_id in enumerate(run_ids)]
 
 
-def request_timeline(events: pd.DataFrame, request_id: int, manifest: Manifest) -> Figure:
-    """Draw when each event of a request arrived, and the gap before it. `events` is the table of `request_events`."""
+def request_timeline(
+    events: pd.DataFrame, request_id: int, manifest: Manifest, stalls: pd.DataFrame | None = None
+) -> Figure:
+    """Draw when each event of a request arrived, and the gap before it, with a band where the client stood still.
+
+    `events` is the table of `request_events`, `stalls` that of `request_stalls`.
+    """
     figure, axes = new_figure(height=3.0)
+    if stalls is not None:
+        for at, (from_s, to_s) in enumerate(zip(stalls["from_s"], stalls["to_s"], strict=True)):
+            axes.axvspan(from_s, to_s, color=STALL_COLOUR, zorder=0, label="client stood still" if at == 0 else None)
     colours = dict(zip(EVENT_MARKS, sns.color_palette(n_colors=len(EVENT_MARKS)), strict=True))
     for kind, rows in events.groupby("kind", sort=False):
         mark, colour = EVENT_MARKS.get(str(kind), "."), colours.get(str(kind), "black")

@@ -45,6 +45,7 @@ SOURCE_HATCHES = ("//", "", "..")
 PERCENTILE_MARKS = {"p50": "o", "p90": "s", "p99": "^"}
 PERCENTILE_LINES = {"p50": "-", "p99": "--"}
 EVENT_MARKS = {"output": "o", "role": "|", "finish": "x", "usage": "+", "done": "d", "error": "X", "other": "."}
+STALL_COLOUR = "0.88"
 AGREEMENT_MARKS = {True: ("o", "tab:green"), False: ("X", "tab:red"), None: ("D", "tab:gray")}
 PHASE_COLOURS = {PHASE_BEFORE: "0.55", PHASE_AFTER: "tab:blue", PHASE_INFERENCE: "tab:orange"}
 VERDICT_LOOKS = {  # index in the palette, hatch

@@ -19,7 +19,16 @@ from gptoss_bench.figures import overlay_labels, request_timeline, runs_overlaid
 from gptoss_bench.lint import differing_conditions
 from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.live_view import BLUE, RED, alert_html
-from gptoss_bench.runs import RUN_COLUMNS, LoadSummary, Run, filter_runs, request_events, response_body, runs_table
+from gptoss_bench.runs import (
+    RUN_COLUMNS,
+    LoadSummary,
+    Run,
+    filter_runs,
+    request_events,
+    request_stalls,
+    response_body,
+    runs_table,
+)
 from gptoss_bench.stats import ComparedResult, comparison_table
 from gptoss_client import UsageError
 
@@ -165,9 +174,10 @@ def request_html(results: Path, run_id: str, request_id: int | None) -> str:
                 return ""
             request_id = int(completed["request_id"].iloc[0])
         events, body = request_events(run, request_id), response_body(run, request_id)
+        stalls = request_stalls(run, request_id)
     except UsageError as error:
         return alert_html(error)
-    figure = request_timeline(events, request_id, run.manifest)
+    figure = request_timeline(events, request_id, run.manifest, stalls)
     name = f"{run_id}-request-{request_id}"
     text = body.decode("utf-8", "backslashreplace")
     shown = text[:MAX_BODY_CHARACTERS]

@@ -44,9 +44,10 @@ from .manifest import (
     package_versions,
     run_caption,
 )
+from .pauses import Pauses, read_pauses
 from .phases import PHASE_AFTER, PHASE_BEFORE, PHASE_ENDED, PHASE_INFERENCE, PHASE_LOADING, PHASE_SWEEP, PHASE_WARMUP
 from .record import Record, number_at, read_record, value_at, write_json_schema, write_record
-from .request_detail import request_events, response_body
+from .request_detail import request_events, request_stalls, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
 from .run_ids import nearest_run_ids
 from .spool import read_spool_from
@@ -152,6 +153,7 @@ __all__ = [
     "MethodTrialRow",
     "MethodTrialSummary",
     "OtherSummary",
+    "Pauses",
     "PercentileIntervals",
     "Percentiles",
     "PhaseSpan",
@@ -199,12 +201,14 @@ __all__ = [
     "package_versions",
     "query_nvidia_smi",
     "read_event_columns",
+    "read_pauses",
     "read_record",
     "read_requests",
     "read_spool_from",
     "readable_runs",
     "repeated_runs",
     "request_events",
+    "request_stalls",
     "response_body",
     "run_caption",
     "runs_table",

@@ -18,6 +18,7 @@ from pandas.api.types import is_extension_array_dtype, is_integer_dtype
 from gptoss_bench.files import replacing
 from gptoss_bench.runs import schema_1
 from gptoss_bench.runs.event_table import EVENT_COLUMNS
+from gptoss_bench.runs.pauses import FILES, PauseFinder
 from gptoss_bench.runs.request_table import REQUEST_COLUMNS, derive_tables
 from gptoss_bench.runs.spool import batches, with_ids
 from gptoss_client import Trace, UnsentRequests
@@ -29,11 +30,17 @@ pa.set_memory_pool(_POOL)
 
 
 def write_tables(recorded: Iterable[Trace | UnsentRequests], folder: Path) -> None:
-    """Write requests.parquet, and events.parquet with one row group per batch; neither without a request."""
+    """Write requests.parquet, events.parquet with one row group per batch, and the pauses of the client if known.
+
+    Without a request none is written.
+    """
+    found_pauses = PauseFinder()
     with ExitStack() as stack:
         requests: list[pa.Table] = []
         alike: tuple[UnsentRequests, list[pa.Table]] | None = None  # a million unsent requests share their columns
         for batch in batches(recorded):
+            if isinstance(batch, list):
+                found_pauses.add(batch)
             if isinstance(batch, UnsentRequests) and alike is not None and batch.is_like(alike[0]):
                 requests.append(with_ids(alike[1][0], batch))
                 continue
@@ -45,7 +52,13 @@ def write_tables(recorded: Iterable[Trace | UnsentRequests], folder: Path) -> No
             requests.append(found[0])
             events.write_table(found[1])
         if requests:
-            pq.write_table(pa.concat_tables(requests), parts[0], compression="zstd")
+            whole = pa.concat_tables(requests)
+            pq.write_table(whole, parts[0], compression="zstd")
+            times = [whole[name].drop_null().to_pylist() for name in ("sent_ns", "done_ns")]
+            if (pauses := found_pauses.pauses(*times)) is not None:
+                for name in FILES:
+                    part = stack.enter_context(replacing(folder / f"{name}.parquet"))
+                    getattr(pauses, name).to_parquet(part, index=False, compression="zstd")
     _POOL.release_unused()
 
 
@@ -141,6 +154,6 @@ def read_table(folder: Path, name: str, recorded: Iterable[Trace | UnsentRequest
 
 
 def remove_tables(folder: Path) -> None:
-    """Delete the two tables, because they no longer hold all requests."""
-    for name in NAMES:
+    """Delete the tables, because they no longer hold all requests."""
+    for name in (*NAMES, *FILES):
         (folder / f"{name}.parquet").unlink(missing_ok=True)

@@ -37,6 +37,7 @@ from gptoss_bench.runs.manifest import (
     read_manifest,
     utc_now,
 )
+from gptoss_bench.runs.pauses import Pauses, read_pauses
 from gptoss_bench.runs.record import write_record
 from gptoss_bench.runs.run_ids import nearest_run_ids
 from gptoss_bench.runs.spool import Spool, count_damaged_lines, from_parquet, one_by_one, read_spool, to_parquet
@@ -163,6 +164,12 @@ class RunFolder:
             self._derive()
             return read_tables(self.path)
 
+    def pauses(self) -> Pauses | None:
+        """Return the times at which the client stood still, None if they are unknown."""
+        with writing(self.path, KEPT):
+            self._derive()
+            return read_pauses(self.path)
+
     def requests(self) -> pd.DataFrame:
         """Return the request table."""
         with writing(self.path, KEPT):
@@ -282,6 +289,11 @@ class Run:
     def requests(self) -> pd.DataFrame:
         """Request table: one row per planned request."""
         return read_table(self.path, "requests", self.recorded())
+
+    @property
+    def pauses(self) -> Pauses | None:
+        """The times at which the client stood still, None if they are unknown."""
+        return read_pauses(self.path)
 
     def table(self, name: str) -> pd.DataFrame:
         """Return another table of the run. Raises UsageError if the run has no table of that name."""

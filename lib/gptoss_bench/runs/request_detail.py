@@ -41,6 +41,20 @@ def request_events(run: Run, request_id: int) -> pd.DataFrame:
     return table.astype({"tokens": "Int32", "lag_s": "float64"})
 
 
+def request_stalls(run: Run, request_id: int) -> pd.DataFrame:
+    """Return the stalls of the client during a request, as `from_s` and `to_s` since it was sent; empty if unknown.
+
+    Raises UsageError if the run has no such request.
+    """
+    trace = _trace(run, request_id)
+    if run.pauses is None or trace.sent_ns is None or trace.done_ns is None:
+        return pd.DataFrame({"from_s": [], "to_s": []}, dtype="float64")
+    stalls, sent_ns, done_ns = run.pauses.stalls, trace.sent_ns, trace.done_ns
+    during = stalls[(stalls["from_ns"] < done_ns) & (stalls["to_ns"] > sent_ns)]
+    seconds = (during[["from_ns", "to_ns"]].clip(lower=sent_ns, upper=done_ns) - sent_ns) / NS_PER_S
+    return seconds.set_axis(["from_s", "to_s"], axis="columns")
+
+
 def response_body(run: Run, request_id: int) -> bytes:
     """Return the response body as received. Raises UsageError if the run has no such request."""
     return b"".join(data for _, data in _trace(run, request_id).pieces)

@@ -16,9 +16,11 @@ from gptoss_bench.runs import (
     Finding,
     LoadSummary,
     Manifest,
+    Pauses,
     Run,
     RunFolder,
     read_event_columns,
+    read_pauses,
     read_requests,
     write_record,
     write_tables,
@@ -29,6 +31,8 @@ from gptoss_bench.stats import (
     client_error_bar,
     client_server_agreement,
     energy_summary,
+    heartbeat_lateness,
+    measured_stalls,
     summarise,
     sweep_rows,
 )
@@ -37,7 +41,9 @@ from gptoss_client import UsageError
 
 KILLED = "killed before its end: finished later from the requests that had ended"
 KEPT_FIELDS = {"probes", "cold", "telemetry", "server_metrics"}  # of a summary: not derived from its tables
-DERIVED_FILES = ("requests.parquet", "events.parquet", "summary.json", "lint.json")
+TABLES = ("requests.parquet", "events.parquet", "stalls.parquet", "heartbeats.parquet")
+DOCUMENTS = ("summary.json", "lint.json")
+DERIVED_FILES = (*TABLES, *DOCUMENTS)
 
 
 def evaluate(
@@ -50,6 +56,7 @@ def evaluate(
     cpu_share: float | None,
     manifest: Manifest,
     sweep_cpu_shares: Mapping[int, float | None] | None = None,
+    pauses: Pauses | None = None,
 ) -> tuple[LoadSummary, list[Finding]]:
     """Return the summary of these tables and the findings about it.
 
@@ -62,12 +69,16 @@ def evaluate(
         cpu_share: Share of one core that the client used in it; None if unknown.
         manifest: Manifest of the run, with its calibration.
         sweep_cpu_shares: `cpu_share` by concurrency of the sweep. The summary has a sweep only if there was one.
+        pauses: Times at which the client stood still; None if unknown.
     """
     found = summarise(requests, events, concurrency=concurrency)
     for name in KEPT_FIELDS & before.model_fields_set:
         setattr(found, name, getattr(before, name))
     client = found.client
     client.cpu_s, client.cpu_share = cpu_s, cpu_share
+    if pauses is not None:
+        found.stalls = measured_stalls(pauses, requests)
+        client.heartbeat_late_s = heartbeat_lateness(pauses, requests)
     client.error_bar = client_error_bar(client.events_s, manifest.calibration)
     client.bound = client_bound_reasons(client, found.itl_s.p50)
     found.agreement = client_server_agreement(requests, found.server_metrics)
@@ -91,9 +102,10 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
     if not (run.path / "raw.parquet").exists():
         raise UsageError(f"run {run.run_id} has no raw data, because no request was sent")
     write_tables(run.recorded(), target)
+    tables = [name for name in TABLES if (target / name).exists()]
     before, concurrency = run.summary, run.manifest.parameters.get("concurrency")
     if not isinstance(concurrency, int) or not isinstance(before, LoadSummary):
-        return list(DERIVED_FILES[:2])
+        return tables
     requests = read_requests(target)
     found, findings = evaluate(
         before,
@@ -104,10 +116,11 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
         cpu_share=before.client.cpu_share,
         manifest=run.manifest,
         sweep_cpu_shares={row.concurrency: row.cpu_share for row in before.sweep},
+        pauses=read_pauses(target),
     )
     write_record(target / "summary.json", found)
     write_json(target / "lint.json", findings_document(findings))
-    return list(DERIVED_FILES)
+    return [*tables, *DOCUMENTS]
 
 
 def finish_interrupted(path: Path, reason: str = KILLED) -> Run:
@@ -136,6 +149,7 @@ def finish_interrupted(path: Path, reason: str = KILLED) -> Run:
                 cpu_s=None,
                 cpu_share=None,
                 manifest=run.manifest,
+                pauses=folder.pauses(),
             )
             folder.write_document("lint", findings_document(findings))
         return folder.finish(summary, "incomplete", reason)

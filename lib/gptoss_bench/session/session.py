@@ -199,6 +199,7 @@ class Session:
             cpu_share=used.cpu_share,
             manifest=self.manifest,
             sweep_cpu_shares=cpu_shares,
+            pauses=self.folder.pauses(),
         )
         client = self.summary.client
         error_bar = error_bar_text(client.error_bar) if client.error_bar else ""

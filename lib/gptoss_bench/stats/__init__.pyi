@@ -6,6 +6,7 @@ from .client_bound import (
     CLIENT_BOUND_SHARED_READ_SHARE,
     client_bound_reasons,
 )
+from .client_pauses import heartbeat_lateness, measured_stalls
 from .comparison import SAME_MARGIN, ComparedResult, Difference, compare_results, comparison_table
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
@@ -42,9 +43,11 @@ __all__ = [
     "decode_rates",
     "energy_summary",
     "error_bar_text",
+    "heartbeat_lateness",
     "interval_over_runs",
     "intervals_within",
     "measured_rows",
+    "measured_stalls",
     "non_null",
     "parse_sweep_levels",
     "percentile",

@@ -28,6 +28,7 @@ from gptoss_bench.runs import (
     TokenRange,
 )
 from gptoss_bench.stats.bootstrap import SendOrder, closed_loop_order, percentile_interval, ratio_interval
+from gptoss_bench.stats.client_pauses import packed_share, slot_idle_share
 from gptoss_bench.stats.goodput import slo_goodput
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null, percentile
 from gptoss_bench.stats.row_selection import measured_rows, rows_where
@@ -127,6 +128,10 @@ def summarise(
         goodput_share=goodput.share,
         goodput_share_interval=goodput.share_interval,
     )
+    if (idle := slot_idle_share(requests, window, concurrency)) is not None:
+        found.slot_idle_share = idle
+    if (packed := packed_share(completed)) is not None:
+        found.packed_share = packed
     found.intervals = _run_intervals(found, completed, order)
     return found
 
