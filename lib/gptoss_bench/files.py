@@ -1,19 +1,25 @@
-"""Write files: atomically, so that readers see the old or the new content, and with one line where it fails."""
+"""Write files atomically, and read files of unknown origin: what fails is one line, and links are not followed."""
 
 import json
+import math
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gptoss_client import UsageError
+from gptoss_client import JsonValue, UsageError, hide_key, one_line, parse_json
+
+RESTORE = "restore the file as the kit wrote it"
 
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a path to write to; it replaces the target if the block raises nothing."""
+    """Yield a new, empty file to write to; it replaces the target, also a link, if the block raises nothing."""
     part = target.with_name(target.name + ".part")
+    part.unlink(missing_ok=True)  # of a process that was killed
+    os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
         yield part
         os.replace(part, target)
@@ -30,8 +36,43 @@ def writing(target: object, advice: str) -> Iterator[None]:
         raise UsageError(f"cannot write to {target}: {error.strerror or error}; {advice}") from error
 
 
+@contextmanager
+def reading(file: Path, advice: str = RESTORE) -> Iterator[None]:
+    """Raise UsageError with the reason and the advice if the block cannot read the file, or if the file is a link.
+
+    Decoders of damaged files raise many kinds of exceptions.
+    """
+    try:
+        if file.is_symlink():
+            raise ValueError("it is a link, which is not followed")
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise UsageError(f"cannot read {one_line(str(file))}: {one_line(reason, 200)}; {advice}") from error
+
+
+def read_json(file: Path, advice: str = RESTORE) -> JsonValue:
+    """Return the JSON document in a file, with printable texts and finite numbers. Raises UsageError."""
+    with reading(file, advice):
+        return parse_json(file.read_bytes())
+
+
 def write_json(target: Path, content: Any) -> None:
-    """Write a JSON document. Raises ValueError on NaN and infinity; a missing number is null."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    """Write a JSON document without the API key; a number that is not finite is null."""
+    try:
+        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False)
+    text = re.sub("[\ud800-\udfff]", lambda half: rf"\\u{ord(half[0]):04x}", hide_key(text))
     with replacing(target) as part:
         part.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

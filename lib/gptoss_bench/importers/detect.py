@@ -1,7 +1,5 @@
 """Find out which tool wrote a result file, and read it."""
 
-import json
-
 from pydantic import JsonValue
 
 from gptoss_bench.importers.aiperf import parse_aiperf, parse_aiperf_lines
@@ -11,7 +9,7 @@ from gptoss_bench.importers.llama_bench import parse_llama_bench
 from gptoss_bench.importers.ollama_verbose import parse_ollama_verbose
 from gptoss_bench.importers.printed_block import parse_printed_block
 from gptoss_bench.importers.vllm_bench import parse_vllm_bench
-from gptoss_client import UsageError
+from gptoss_client import UsageError, parse_json
 
 KNOWN = (
     "the write-up's printed block, vllm bench serve --save-result, guidellm JSON, aiperf JSON and JSONL, "
@@ -42,10 +40,10 @@ def parse_results(text: str, name: str) -> list[ImportedResult]:
 def _json(text: str) -> tuple[JsonValue, list[JsonValue]]:
     """Return the text as one JSON value, or each line as JSON; (None, []) if it is neither."""
     try:
-        return json.loads(text), []
-    except (ValueError, RecursionError):
+        return parse_json(text), []
+    except ValueError:
         pass
     try:
-        return None, [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (ValueError, RecursionError):
+        return None, [parse_json(line) for line in text.splitlines() if line.strip()]
+    except ValueError:
         return None, []

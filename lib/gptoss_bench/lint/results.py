@@ -11,7 +11,7 @@ from pydantic import JsonValue
 from gptoss_bench.importers import parse_results
 from gptoss_bench.runs import LoadSummary, Manifest, Run, number_at
 from gptoss_bench.stats import ComparedResult
-from gptoss_client import UsageError
+from gptoss_client import UsageError, one_line
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -61,7 +61,7 @@ def read_results(path: Path) -> list[Result]:
         content = path.read_bytes()
         text = (gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise UsageError(f"cannot read {one_line(str(path))}: {getattr(error, 'strerror', None) or error}") from error
     return [
         Result(f"{path.name}: {found.title}", found.summary, found.requests, found.manifest, found.notes)
         for found in parse_results(text, path.name)

@@ -12,7 +12,7 @@ from .calibration import (
 from .catalogue import RUN_COLUMNS, filter_runs, new_repeat_group, readable_runs, repeated_runs, runs_table
 from .derived_tables import read_event_columns, read_requests, write_tables
 from .evidence import latest_runs
-from .finding import Finding
+from .finding import Finding, read_findings
 from .folder import Run, RunFolder, new_run_id
 from .installed import SmiGpu, package_version, query_nvidia_smi
 from .labels import (
@@ -201,6 +201,7 @@ __all__ = [
     "package_versions",
     "query_nvidia_smi",
     "read_event_columns",
+    "read_findings",
     "read_pauses",
     "read_record",
     "read_requests",

@@ -1,18 +1,19 @@
 """List the runs on disk as one table, and filter it."""
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from gptoss_bench import paths
+from gptoss_bench.runs.finding import read_findings
 from gptoss_bench.runs.folder import Run, new_run_id
 from gptoss_bench.runs.summary import LoadSummary
-from gptoss_client import UsageError
+from gptoss_client import UsageError, one_line
 
 RUN_COLUMNS = (
     *("run", "scenario", "status", "label", "engine", "model", "concurrency", "completed", "failed"),
@@ -43,10 +44,11 @@ def runs_table(results: Path = paths.RESULTS) -> pd.DataFrame:
         try:
             run = Run.load(file.parent)
         except UsageError as error:
-            rows.append({"run": file.parent.name, "status": f"not readable: {error}"})
+            rows.append({"run": one_line(file.parent.name), "status": f"not readable: {error}"})
             continue
         if run.scenario == "verdicts" and not decided and (run.path / "verdicts.parquet").exists():
-            decided = _verdicts_by_run(run.table("verdicts"))
+            with suppress(UsageError, KeyError):
+                decided = _verdicts_by_run(run.table("verdicts"))
         rows.append(_row(run))
     table = pd.DataFrame(rows, columns=RUN_COLUMNS)
     numbers = [name for name in RUN_COLUMNS if name.endswith(("_s", "_ms")) or name in COUNTS]
@@ -115,8 +117,8 @@ def _load_columns(summary: LoadSummary) -> dict[str, Any]:
 def _finding_counts(file: Path) -> str:
     """Return the number of findings of each severity, the most severe first."""
     try:
-        counts = Counter(finding["severity"] for finding in json.loads(file.read_bytes()))
-    except (OSError, ValueError, KeyError, TypeError):
+        counts = Counter(finding.severity for finding in read_findings(file))
+    except UsageError:
         return ""
     return ", ".join(f"{counts[severity]} {severity}" for severity in ("error", "warning", "note") if counts[severity])
 

@@ -13,18 +13,20 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pandas.api.types import is_extension_array_dtype, is_integer_dtype
+from pandas.api.types import is_extension_array_dtype, is_integer_dtype, is_numeric_dtype
 
-from gptoss_bench.files import replacing
+from gptoss_bench.files import reading, replacing
 from gptoss_bench.runs import schema_1
 from gptoss_bench.runs.event_table import EVENT_COLUMNS
 from gptoss_bench.runs.pauses import FILES, PauseFinder
 from gptoss_bench.runs.request_table import REQUEST_COLUMNS, derive_tables
 from gptoss_bench.runs.spool import batches, with_ids
-from gptoss_client import Trace, UnsentRequests
+from gptoss_client import Trace, UnsentRequests, one_line
 
 COLUMNS = {"requests": REQUEST_COLUMNS, "events": EVENT_COLUMNS}
 NAMES = tuple(COLUMNS)
+REBUILD = "derive it again from raw.parquet with `gptoss-bench rebuild`"
+_FROM_OUTSIDE = {"error", "finish_reason"}  # columns with texts of a server
 _POOL = pa.system_memory_pool()  # the one that gives back what it was given
 pa.set_memory_pool(_POOL)
 
@@ -78,17 +80,20 @@ def read_tables(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     file = schema_1.table_file(folder, "events")
     if not file.exists():
         return derive_tables([])
-    return read_requests(folder), _with_new_columns(pd.read_parquet(file), EVENT_COLUMNS)
+    with reading(file, REBUILD):
+        return read_requests(folder), _with_new_columns(pd.read_parquet(file), EVENT_COLUMNS)
 
 
 def read_requests(folder: Path) -> pd.DataFrame:
     """Return the request table."""
-    if not (folder / "requests.parquet").exists():
+    file = folder / "requests.parquet"
+    if not file.exists():
         return derive_tables([])[0]
-    whole = pq.read_table(folder / "requests.parquet", use_threads=False, pre_buffer=False)
-    # A stopped load may have a million rows: their Arrow columns are freed as they are converted.
-    frame = whole.to_pandas(use_threads=False, self_destruct=True, split_blocks=True)
-    return _with_new_columns(schema_1.table(frame), REQUEST_COLUMNS)
+    with reading(file, REBUILD):
+        whole = pq.read_table(file, use_threads=False, pre_buffer=False)
+        # A stopped load may have a million rows: their Arrow columns are freed as they are converted.
+        frame = whole.to_pandas(use_threads=False, self_destruct=True, split_blocks=True)
+        return _with_new_columns(schema_1.table(frame), REQUEST_COLUMNS)
 
 
 def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
@@ -96,14 +101,26 @@ def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:
     file = schema_1.table_file(folder, "events")
     if not file.exists():
         return derive_tables([])[1][list(names)]
-    kept = [name for name in names if name in pq.read_schema(file).names]
-    phases = pq.read_table(folder / "requests.parquet", columns=["phase"], use_threads=False)["phase"].unique()
-    found = _columns(file, kept, phases.to_pylist())
-    return _with_new_columns(found, {name: EVENT_COLUMNS[name] for name in names})
+    with reading(folder / "requests.parquet", REBUILD):
+        phases = pq.read_table(folder / "requests.parquet", columns=["phase"], use_threads=False)["phase"].unique()
+    with reading(file, REBUILD):
+        kept = [name for name in names if name in pq.read_schema(file).names]
+        found = _columns(file, kept, phases.to_pylist())
+        return _with_new_columns(found, {name: EVENT_COLUMNS[name] for name in names})
 
 
 def _with_new_columns(table: pd.DataFrame, dtypes: Mapping[str, str]) -> pd.DataFrame:
-    """Return the table with each of these columns that it lacks, all null. Raises ValueError if it cannot be null."""
+    """Return the table with each of these columns that it lacks, all null, and with printable texts.
+
+    Raises ValueError if a column is missing that cannot be null, or has texts for numbers.
+    """
+    for name, dtype in dtypes.items():
+        if name in table and table[name].notna().any() and (dtype == "str") == is_numeric_dtype(table[name].dtype):
+            raise ValueError(f"its column {name} is not of type {dtype}")
+    for name in _FROM_OUTSIDE & set(table.columns):
+        unusual = table[name].str.contains(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", na=False)
+        if unusual.any():
+            table[name] = table[name].where(~unusual, table[name].map(one_line, na_action="ignore"))
     absent = {name: pd.Series(None, table.index, dtype) for name, dtype in dtypes.items() if name not in table}
     return table.assign(**absent) if absent else table
 
@@ -148,7 +165,8 @@ def read_table(folder: Path, name: str, recorded: Iterable[Trace | UnsentRequest
     """Return the table "requests" or "events" of a run folder, derived from the requests if it is not on disk."""
     file = schema_1.table_file(folder, name)
     if file.exists():
-        return _with_new_columns(schema_1.table(pd.read_parquet(file)), COLUMNS[name])
+        with reading(file, REBUILD):
+            return _with_new_columns(schema_1.table(pd.read_parquet(file)), COLUMNS[name])
     parts = [_derive(batch)[NAMES.index(name)] for batch in batches(recorded)]
     return pd.concat(parts or [derive_tables([])[NAMES.index(name)]], ignore_index=True)
 

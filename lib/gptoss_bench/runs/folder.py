@@ -4,7 +4,6 @@ A folder whose manifest still says "running" was interrupted, unless its writer 
 can be read all the same, and `RunFolder.reopen` finishes it.
 """
 
-import json
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import JsonValue
 
-from gptoss_bench.files import replacing, write_json, writing
+from gptoss_bench.files import read_json, reading, replacing, write_json, writing
 from gptoss_bench.runs import schema_1
 from gptoss_bench.runs.derived_tables import (
     read_event_columns,
@@ -39,10 +38,10 @@ from gptoss_bench.runs.manifest import (
 )
 from gptoss_bench.runs.pauses import Pauses, read_pauses
 from gptoss_bench.runs.record import write_record
-from gptoss_bench.runs.run_ids import nearest_run_ids
+from gptoss_bench.runs.run_ids import check_run_name, nearest_run_ids
 from gptoss_bench.runs.spool import Spool, count_damaged_lines, from_parquet, one_by_one, read_spool, to_parquet
 from gptoss_bench.runs.summary import LoadSummary, OtherSummary, Summary, read_summary
-from gptoss_client import WALL_CLOCK, Endpoint, Trace, UnsentRequests, UsageError
+from gptoss_client import WALL_CLOCK, Endpoint, Trace, UnsentRequests, UsageError, one_line
 
 KEPT = "free space or name another folder (what is there is kept)"
 INTERRUPTED = "killed before its end, or still running: `gptoss-bench rebuild` finishes a run that was killed"
@@ -75,6 +74,7 @@ class RunFolder:
         Raises UsageError where the folder cannot be written or already holds a run.
         """
         run_id = run_id or new_run_id(scenario)
+        check_run_name(run_id, scenario)
         path = results / "runs" / run_id
         taken = UsageError(f"run {run_id} exists: a run is never overwritten; leave run_id empty for a new one")
         with writing(path, KEPT):
@@ -238,19 +238,19 @@ class Run:
         path = Path(path)
         if not path.exists():
             near = nearest_run_ids(path.name, path.parent)
-            raise UsageError(f"there is no run {path}" + (f"; nearest runs: {', '.join(near)}" if near else ""))
+            shown = one_line(str(path))
+            raise UsageError(f"there is no run {shown}" + (f"; nearest runs: {', '.join(near)}" if near else ""))
         manifest_file, summary_file = path / "manifest.json", path / "summary.json"
         manifest = _read_object(manifest_file, path)
         summary = _read_object(summary_file, path) if summary_file.exists() else {}
         schema = manifest.get("schema_version")
         if isinstance(schema, int) and schema > SCHEMA_VERSION:
-            raise UsageError(f"{path} was written by a newer kit (schema {schema}): update this one")
-        if not isinstance(schema, int) or schema < SCHEMA_VERSION or "label" in manifest:  # early runs of schema 2 too
-            try:
+            raise UsageError(f"{one_line(str(path))} was written by a newer kit (schema {schema}): update this one")
+        with reading(manifest_file):
+            if not isinstance(schema, int) or schema < SCHEMA_VERSION or "label" in manifest:  # early runs of schema 2
                 manifest, summary = schema_1.manifest(manifest), schema_1.summary(summary)
-            except (AttributeError, TypeError, KeyError, RecursionError) as error:
-                raise UsageError(f"{path} is not a readable run folder: its manifest is not that of a run") from error
         found = read_manifest(manifest, manifest_file)
+        check_run_name(found.run_id, found.scenario)
         if not (finished := found.status != "running"):
             found.status, found.reason = "incomplete", INTERRUPTED
         return cls(path, found, read_summary(found.scenario, summary, summary_file), finished=finished)
@@ -300,7 +300,8 @@ class Run:
         file = self.path / f"{name}.parquet"
         if not file.exists():
             raise UsageError(f"run {self.run_id} has no table {name!r}")
-        return schema_1.table(pd.read_parquet(file))
+        with reading(file):
+            return schema_1.table(pd.read_parquet(file))
 
     def traces(self) -> Iterator[Trace]:
         """Yield the traces of the requests, in the order in which they ended."""
@@ -314,11 +315,11 @@ class Run:
 
 def _read_object(file: Path, run: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError(f"its {file.stem} is no JSON object")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{run} is not a readable run folder: {error}") from error
+        content = read_json(file)
+    except UsageError as error:
+        raise UsageError(f"{one_line(str(run))} is not a readable run folder: {error}") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{one_line(str(run))} is not a readable run folder: its {file.stem} is no JSON object")
     return content
 
 

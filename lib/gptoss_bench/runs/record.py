@@ -6,9 +6,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, TypeAdapter, ValidationError
 
-from gptoss_bench.files import write_json
+from gptoss_bench.files import RESTORE, write_json
 from gptoss_bench.validation import find_mistakes
-from gptoss_client import UsageError
+from gptoss_client import UsageError, clean_json, one_line
 
 RecordType = TypeVar("RecordType", bound="Record")
 
@@ -19,9 +19,41 @@ class Record(BaseModel):
     model_config = ConfigDict(extra="ignore", use_attribute_docstrings=True)
 
     def document(self) -> dict[str, JsonValue]:
-        """Return the fields that were set as JSON types, in the order of the model; NaN and infinity are null."""
-        found: dict[str, JsonValue] = json.loads(self.model_dump_json(exclude_unset=True))
+        """Return the fields that were set as JSON types, in the order of the model; NaN and infinity are null.
+
+        Where a null is not allowed, the smallest part around it that may be missing is left out or null: an entry of a
+        mapping or list, or an optional field.
+        """
+        found = clean_json(self.model_dump(mode="json", exclude_unset=True))
+        assert isinstance(found, dict)
+        depth: dict[tuple[int | str, ...], int] = {}
+        while wrong := _first_null(type(self), found):
+            depth[wrong] = depth.get(wrong, -1) + 1
+            if not (place := wrong[: len(wrong) - depth[wrong]]):
+                break
+            _leave_out(found, place)
         return found
+
+
+def _first_null(model: type["Record"], document: JsonValue) -> tuple[int | str, ...] | None:
+    """Return the place of the first value that is null or missing and may not be."""
+    try:
+        model.model_validate_json(json.dumps(document), strict=True)
+    except ValidationError as error:
+        wrong = [one for one in error.errors() if one["input"] is None or one["type"] in ("missing", "too_short")]
+        return wrong[0]["loc"] if wrong else None
+    return None
+
+
+def _leave_out(document: JsonValue, place: tuple[int | str, ...]) -> None:
+    """Delete an entry of a mapping or a list, or a field; nothing if it is not there."""
+    parent: Any = document
+    for step in place[:-1]:
+        parent = parent.get(step) if isinstance(parent, dict) else parent[step]
+    if isinstance(parent, dict):
+        parent.pop(place[-1], None)
+    elif isinstance(parent, list) and isinstance(place[-1], int) and place[-1] < len(parent):
+        del parent[place[-1]]
 
 
 def write_record(file: Path, record: Record) -> None:
@@ -38,7 +70,7 @@ def read_record(model: type[RecordType], content: JsonValue, file: Path) -> Reco
         return model.model_validate_json(json.dumps(content), strict=True)
     except ValidationError as error:
         first = find_mistakes(error, TypeAdapter(model))[0]
-        raise UsageError(f"{file}: {first.sentence()}; restore the file as the kit wrote it") from error
+        raise UsageError(f"{one_line(str(file))}: {first.sentence()}; {RESTORE}") from error
 
 
 def write_json_schema(file: Path, model: type[Record]) -> None:

@@ -1,9 +1,20 @@
-"""Find the run ids nearest to a misspelled one."""
+"""Check run ids, and find those nearest to a misspelled one."""
 
 import difflib
+import re
 from pathlib import Path
 
+from gptoss_client import UsageError, one_line
+
 NEAREST = 5
+
+
+def check_run_name(run_id: str, scenario: str) -> None:
+    """Raise UsageError unless run id and scenario can be parts of a file name and of an address on every system."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", run_id):
+        raise UsageError(f"the run id {one_line(run_id, 80)!r} is not letters, digits, dots, hyphens and underscores")
+    if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,99}", scenario):
+        raise UsageError(f"the scenario {one_line(scenario, 80)!r} is not small letters, digits and hyphens")
 
 
 def nearest_run_ids(name: str, folder: Path) -> list[str]:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gptoss_bench.files import reading
 from gptoss_bench.runs import schema_1
 from gptoss_client import Trace, UnsentRequests, UsageError
 
@@ -203,7 +204,7 @@ def from_parquet(path: Path) -> Iterator[Trace | UnsentRequests]:
 
     Raises UsageError for a file of a newer kit.
     """
-    with pq.ParquetFile(path) as file:
+    with reading(path, "the raw data cannot be derived again: leave this run out"), pq.ParquetFile(path) as file:
         version = int((file.schema_arrow.metadata or {}).get(FORMAT_KEY, b"1"))
         if version > RAW_FORMAT:
             raise UsageError(f"{path} was written by a newer kit (raw format {version}): update this one")

@@ -1,11 +1,10 @@
 """Prepare the report on one run: result block, error bar, findings, verdicts, cost and energy; as Markdown and HTML."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims
-from gptoss_bench.runs import Finding, LoadSummary, Manifest, Run, Summary, run_caption
+from gptoss_bench.runs import Finding, LoadSummary, Manifest, Run, Summary, read_findings, run_caption
 from gptoss_bench.site.render import Frame, render, render_markdown
 from gptoss_bench.site.views import claim_number
 from gptoss_bench.stats import error_bar_text, result_block
@@ -52,7 +51,7 @@ class Report:
 def report_on(run: Run, price: HourlyPrice | None = None) -> Report:
     """Return the report on a run that was read from disk, with the verdicts that this run alone decides."""
     file = run.path / "lint.json"
-    findings = [Finding(**one) for one in json.loads(file.read_bytes())] if file.exists() else None
+    findings = read_findings(file) if file.exists() else None
     record = RunRecord(run.run_id, run.scenario, run.manifest, run.summary)
     verdicts = decide_claims(load_claims(), [record]) if run.manifest.status == "complete" else []
     decided = [verdict for verdict in verdicts if verdict.run_id == run.run_id]

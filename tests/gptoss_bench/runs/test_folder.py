@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -150,10 +151,13 @@ def test_clock_steps_reach_the_manifest_also_of_a_load_that_was_stopped(folder, 
 
 def test_a_full_disk_is_reported_and_keeps_what_it_took(folder):
     folder.add(whole(0))
-    os.remove(folder.path / "manifest.json.part") if (folder.path / "manifest.json.part").exists() else None
-    os.symlink("/dev/full", folder.path / "summary.json.part")  # every write to it finds no space left
-    with pytest.raises(UsageError, match="No space left on device"):
-        folder.finish(OtherSummary.model_validate({"completed": 1}))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))  # as a disk with no space left for a larger file
+    try:
+        with pytest.raises(UsageError, match="File too large"):
+            folder.finish(OtherSummary.model_validate({"completed": "x" * 200_000}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     run = Run.load(folder.path)
     assert (run.manifest.status, len(run.requests)) == ("incomplete", 1)
 
