@@ -15,7 +15,9 @@ from gptoss_bench.figures.style import (
     GUIDE,
     LINES,
     SOURCE_HATCHES,
+    draw_client_pair,
     finish_figure,
+    is_visible,
     new_figure,
     set_log_scale,
 )
@@ -51,6 +53,7 @@ def published_and_measured(
         "done_s": [summary.done_s.p50_interval],
         "ttft_formula_s": [summary.ttft_formula_s.p50_interval, summary.ttft_s.p50_interval],
     }
+    pairs = {"done_s": [None, summary.done_s], "ttft_formula_s": [None, None, summary.ttft_s]}
     for axes, (name, by_source), title in zip(panels, sources.items(), ("Latency of a request", "TTFT"), strict=True):
         rows: list[dict[str, Any]] = [
             {"percentile": p, "source": source, "seconds": values[p]}
@@ -67,9 +70,15 @@ def published_and_measured(
         for bars, interval in zip(axes.containers, [None, *intervals[name]], strict=False):
             if interval and len(bars):
                 axes.vlines(bars[0].get_x() + bars[0].get_width() / 2, *interval, color="black", linewidth=2.2)
+        for bars, measured in zip(axes.containers, pairs[name], strict=False):
+            for bar, at in zip(bars, REPORTED_PERCENTILES, strict=False):
+                x = bar.get_x() + bar.get_width() / 2
+                draw_client_pair(axes, x, measured.client_pair(at) if measured else None, EDGE)
         axes.set(title=title, xlabel="", ylabel="seconds")
         axes.legend(title=None, fontsize=8, loc="upper left")
     note = "percentiles by the exclusive rule, as published; bar: 95 % interval of our p50"
+    if any(is_visible(one.client_pair(at)) for one in (summary.done_s, summary.ttft_s) for at in REPORTED_PERCENTILES):
+        note += "; wide pale bar: as far as the client's timestamps allow"
     return finish_figure(figure, manifest, note)
 
 
@@ -93,11 +102,19 @@ def gap_distribution(events: pd.DataFrame, summary: LoadSummary, manifest: Manif
     gaps_ms = measured_rows(events).itl_s.dropna() * 1e3
     figure, axes = new_figure(height=3.4)
     positive_ms = gaps_ms[gaps_ms > 0]
+    note_pairs = ""
     sns.ecdfplot(x=gaps_ms.clip(lower=positive_ms.min() / 2 if len(positive_ms) else 1e-3), ax=axes, linewidth=2)
     for name in ("p50", "p99"):
-        if (value := summary.itl_s.at(name)) is not None:
+        if (value := summary.itl_s.at(name)) is not None and value > 0:
             axes.axvline(value * 1e3, color=GUIDE, linestyle=":")
-            axes.text(value * 1e3, 0.06, f" {name} {value * 1e3:.3g} ms", fontsize=9)
+            mark = "" if summary.itl_s.resolved.at(name) else "~"
+            axes.text(value * 1e3, 0.06, f" {name} {mark}{value * 1e3:.3g} ms", fontsize=9)
+            pair = summary.itl_s.client_pair(name)
+            if pair is not None and is_visible(pair):
+                axes.axvspan(max(pair[0], 1e-6) * 1e3, pair[1] * 1e3, color=BAND, alpha=0.3)
+                note_pairs = "; band: as far as the client's timestamps allow"
+        elif value == 0:
+            note_pairs = f"; {name} not resolved: one read brought both events of most gaps"
     axes.set(title="Inter-token latency: gaps between output-bearing events")
     axes.set(xlabel="milliseconds", ylabel="share of gaps")
     set_log_scale(axes, "x")
@@ -108,6 +125,7 @@ def gap_distribution(events: pd.DataFrame, summary: LoadSummary, manifest: Manif
     note = f"{per_event:.3g} tokens per event" if per_event else "tokens per event unknown"
     if len(gaps_ms):
         note += f"; {len(gaps_ms) - len(positive_ms):,} of {len(gaps_ms):,} gaps lie within one read"
+    note += note_pairs
     return finish_figure(figure, manifest, note)
 
 

@@ -59,6 +59,7 @@ VERDICT_LOOKS = {  # index in the palette, hatch
     OPINION: (9, "\\\\"),
 }
 ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the box behind a text that crosses lines
+VISIBLE_SHARE = 0.01  # of a value: a smaller uncertainty of the client is not drawn
 FOOTER_WIDTH = 150  # characters, of a figure 9 inches wide
 
 
@@ -138,6 +139,20 @@ def draw_stacked_bars(axes: Axes, parts: pd.DataFrame, texts: Sequence[str]) -> 
     axes.invert_yaxis()
     axes.legend(loc="upper right", fontsize=8)
     axes.grid(visible=False, axis="y")
+
+
+def is_visible(pair: tuple[float, float] | None) -> bool:
+    """Return whether the lowest and the highest value that the client's timestamps allow differ by more than 1 %."""
+    return pair is not None and pair[1] - pair[0] > VISIBLE_SHARE * pair[1]
+
+
+def draw_client_pair(axes: Axes, x: float, pair: tuple[float, float] | None, colour: Any) -> None:
+    """Draw a wide pale bar from the lowest to the highest value that the client's timestamps allow.
+
+    A pair that differs by at most 1 % is not drawn: it would lie within the mark of its value.
+    """
+    if pair is not None and is_visible(pair):
+        axes.vlines(x, max(pair[0], pair[1] / 1e3), pair[1], color=colour, linewidth=7, alpha=0.3)
 
 
 def draw_guide(axes: Axes, value: float, text: str, *, vertical: bool = False) -> None:

@@ -15,7 +15,9 @@ from gptoss_bench.figures.style import (
     PALETTE,
     PERCENTILE_LINES,
     PERCENTILE_MARKS,
+    draw_client_pair,
     finish_figure,
+    is_visible,
     new_figure,
     set_log_scale,
 )
@@ -74,15 +76,16 @@ def _draw_percentile(
 ) -> None:
     """Draw one percentile over the levels.
 
-    Each of `rows` is a level of the sweep, its rate, and the times in it that are drawn. A bar is their interval, an
-    empty mark is not resolved, a number is the count of streams. A time of 0 (all tokens came in one read) is written
-    as text at the bottom, because a logarithmic axis has no 0.
+    Each of `rows` is a level of the sweep, its rate, and the times in it that are drawn. A thin bar is their interval,
+    a wide one what the client's timestamps allow, an
+    empty mark is not resolved, a number is the count of streams. A time of 0 (all tokens came in one read) is text at
+    the bottom.
     """
     drawn = []
     for row, rate, times in rows:
         value = times.at(percentile)
         if value == 0:
-            text, place = f"{row.concurrency}: {percentile} 0", axes.get_xaxis_transform()
+            text, place = f"{row.concurrency}: {percentile} not resolved", axes.get_xaxis_transform()
             axes.text(rate, 0.02, text, transform=place, ha="center", fontsize=8)
         elif value is not None:
             drawn.append((row, rate, times, value * scale))
@@ -90,8 +93,8 @@ def _draw_percentile(
     label = percentile if drawn else None
     axes.plot(rates, values, PERCENTILE_LINES[percentile], color=colour, linewidth=1.6, label=label)
     for row, rate, times, value in drawn:
-        resolved = percentile == "p50" or times.p99_resolved
-        look = {"color": colour, "markersize": 7, "markerfacecolor": colour if resolved else "white"}
+        look = {"color": colour, "markersize": 7, "markerfacecolor": colour if times.resolved(percentile) else "white"}
+        draw_client_pair(axes, rate, _client_pair(times, percentile, scale), colour)
         axes.plot(rate, value, PERCENTILE_MARKS[percentile], **look)
         if percentile == "p50" and times.p50_interval:
             low, high = times.p50_interval
@@ -99,6 +102,15 @@ def _draw_percentile(
         if percentile == "p50":
             text = f"{row.concurrency}" + (" !" if row.client_bound else "")
             axes.annotate(text, (rate, value), (7, -13), textcoords="offset points", fontsize=9)
+
+
+def _client_pair(times: SweepTimes, at: str, scale: float = 1.0) -> tuple[float, float] | None:
+    low, high = (side.at(at) if side else None for side in (times.low, times.high))
+    return None if low is None or high is None else (low * scale, high * scale)
+
+
+def _is_uncertain(times: SweepTimes) -> bool:
+    return any(is_visible(_client_pair(times, at)) for at in ("p50", "p99"))
 
 
 def _draw_published(axes: Axes, name: str, published: PublishedPoint) -> None:
@@ -116,7 +128,9 @@ def _draw_published(axes: Axes, name: str, published: PublishedPoint) -> None:
 
 def _note(rows: Sequence[SweepRow]) -> str:
     note = "a number at a point: streams; rates of the steady window, the published one of the whole run"
-    if any(not row.ttft_s.p99_resolved for row in rows):
+    if any(_is_uncertain(row.times(name)) for row in rows for name in PANELS):
+        note += "; wide pale bar: as far as the client's timestamps allow"
+    if any(not row.times(name).resolved(at) for row in rows for name, (*_, drawn) in PANELS.items() for at in drawn):
         note += "; empty mark: not resolved"
     if any(row.client_bound for row in rows):
         note += "; !: CLIENT-BOUND there"

@@ -152,7 +152,10 @@ class ErrorMedianAndTail(Record):
 
 
 class ErrorBar(Record):
-    """The client's errors in seconds, from the next busier load of a calibration; `why` there are none, else None."""
+    """The floor of the client's errors in seconds, with idle and with contended CPUs, from a calibration.
+
+    It is the worst of the calibration's next lower and next higher load; `why` there is none, else None.
+    """
 
     events_s: float | None = None
     calibration: str | None = None
@@ -161,6 +164,8 @@ class ErrorBar(Record):
     trusted: bool | None = None
     ttft_s: ErrorMedianAndTail | None = None
     itl_s: ErrorMedianAndTail | None = None
+    contended_ttft_s: ErrorMedianAndTail | None = None
+    contended_itl_s: ErrorMedianAndTail | None = None
     why: str | None = None
 
 

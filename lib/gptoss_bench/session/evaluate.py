@@ -27,7 +27,7 @@ from gptoss_bench.runs import (
 )
 from gptoss_bench.stats import (
     ReadColumns,
-    client_bound_reasons,
+    client_bound,
     client_error_bar,
     client_server_agreement,
     energy_summary,
@@ -79,8 +79,8 @@ def evaluate(
     if pauses is not None:
         found.stalls = measured_stalls(pauses, requests)
         client.heartbeat_late_s = heartbeat_lateness(pauses, requests)
-    client.error_bar = client_error_bar(client.events_s, manifest.calibration)
-    client.bound = client_bound_reasons(client, found.itl_s.p50)
+    client.error_bar = client_error_bar(client, manifest)
+    client.bound, client.bound_unknown = client_bound(found)
     found.agreement = client_server_agreement(requests, found.server_metrics)
     found.power_w, found.energy_j_per_tok = energy_summary(found)
     if rows := sweep_rows(requests, events, sweep_cpu_shares or {}):

@@ -36,7 +36,7 @@ from gptoss_bench.session.evaluate import evaluate, findings_document
 from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.session.stop_signals import stop_reason
 from gptoss_bench.session.sweep import run_sweep
-from gptoss_bench.stats import agreement_table, error_bar_text, select_calibration
+from gptoss_bench.stats import agreement_table, client_text, select_calibration
 from gptoss_bench.telemetry import CpuUsed, TelemetryRecorder, record_telemetry
 from gptoss_client import (
     Client,
@@ -202,7 +202,7 @@ class Session:
             pauses=self.folder.pauses(),
         )
         client = self.summary.client
-        error_bar = error_bar_text(client.error_bar) if client.error_bar else ""
+        error_bar = client_text(self.summary)
         self.manifest.client = ClientLimits(error_bar=error_bar, bound=client.bound)
 
     @contextmanager

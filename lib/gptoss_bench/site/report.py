@@ -7,7 +7,7 @@ from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims
 from gptoss_bench.runs import Finding, LoadSummary, Manifest, Run, Summary, read_findings, run_caption
 from gptoss_bench.site.render import Frame, render, render_markdown
 from gptoss_bench.site.views import claim_number
-from gptoss_bench.stats import error_bar_text, result_block
+from gptoss_bench.stats import client_text, result_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def make_report(
     load = summary if isinstance(summary, LoadSummary) else LoadSummary()
     title = f"{manifest.server.model} with {manifest.server.engine}, run {manifest.run_id}"
     shown = result_block(load, title_line=f"{labels}: {title}" if labels else title) if load is summary else ""
-    error_bar = error_bar_text(load.client.error_bar) if load.client.error_bar else ""
+    error_bar = client_text(load)
     complete = manifest.status == "complete"
     return Report(
         run_id=manifest.run_id,

@@ -9,9 +9,10 @@ from gptoss_bench.runs import Run, run_caption
 from gptoss_bench.site.notebook_cells import Cell, NotebookPage, Picture
 from gptoss_bench.stats import (
     CLIENT_BOUND_CPU_SHARE,
-    CLIENT_BOUND_LAG_SHARE,
-    CLIENT_BOUND_SHARED_READ_SHARE,
+    CLIENT_BOUND_IDLE_SHARE,
+    CLIENT_BOUND_LATE_SHARE,
     MIN_SAMPLES_BEYOND,
+    UNCERTAIN_SHARE,
 )
 
 FRONT, METHOD, APPENDIX = "index.html", "method.html", "appendix.html"
@@ -120,9 +121,10 @@ class MethodView:
 
     calibration: str
     beyond: int = MIN_SAMPLES_BEYOND
-    lag_share: str = f"{CLIENT_BOUND_LAG_SHARE:.0%}"
+    pair_share: str = f"{UNCERTAIN_SHARE:.0%}"
+    idle_share: str = f"{CLIENT_BOUND_IDLE_SHARE:.0%}"
+    late_share: str = f"{CLIENT_BOUND_LATE_SHARE:.0%}"
     cpu_share: str = f"{CLIENT_BOUND_CPU_SHARE:.0%}"
-    shared_read_share: str = f"{CLIENT_BOUND_SHARED_READ_SHARE:.0%}"
     rules: Sequence[object] = RULES
 
 

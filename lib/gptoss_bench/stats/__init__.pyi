@@ -2,11 +2,14 @@ from .agreement import FIRST_EVENT, agreement_table, client_server_agreement, de
 from .bootstrap import interval_over_runs
 from .client_bound import (
     CLIENT_BOUND_CPU_SHARE,
-    CLIENT_BOUND_LAG_SHARE,
-    CLIENT_BOUND_SHARED_READ_SHARE,
+    CLIENT_BOUND_IDLE_SHARE,
+    CLIENT_BOUND_LATE_SHARE,
+    ClientBound,
+    client_bound,
     client_bound_reasons,
 )
 from .client_pauses import heartbeat_lateness, measured_stalls
+from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, client_text
 from .comparison import SAME_MARGIN, ComparedResult, Difference, compare_results, comparison_table
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
@@ -20,8 +23,8 @@ from .trials import MIN_TREND_RUNS, intervals_within, run_spreads, spreads_text
 
 __all__ = [
     "CLIENT_BOUND_CPU_SHARE",
-    "CLIENT_BOUND_LAG_SHARE",
-    "CLIENT_BOUND_SHARED_READ_SHARE",
+    "CLIENT_BOUND_IDLE_SHARE",
+    "CLIENT_BOUND_LATE_SHARE",
     "COMPARED_QUANTITIES",
     "CONSISTENCY_CHECKS",
     "FIRST_EVENT",
@@ -30,14 +33,20 @@ __all__ = [
     "MIN_TREND_RUNS",
     "REPORTED_PERCENTILES",
     "SAME_MARGIN",
+    "UNCERTAIN_SHARE",
+    "ClientBound",
+    "ClientPair",
     "ComparedResult",
     "Difference",
     "PrintedFigure",
     "ReadColumns",
     "agreement_table",
+    "client_bound",
     "client_bound_reasons",
     "client_error_bar",
+    "client_pairs",
     "client_server_agreement",
+    "client_text",
     "compare_results",
     "comparison_table",
     "decode_rates",

@@ -1,25 +1,54 @@
 """Decide whether a run is client-bound: whether the client, and not the server, limited it."""
 
-from gptoss_bench.runs import ClientLoad
+from typing import NamedTuple
 
-CLIENT_BOUND_LAG_SHARE = 0.05  # of the median ITL
+from gptoss_bench.runs import ClientLoad, LoadSummary
+from gptoss_bench.stats.client_uncertainty import NO_INTERVALS, UNCERTAIN_SHARE, client_pairs, has_client_pairs
+
 CLIENT_BOUND_CPU_SHARE = 0.80  # of one core
-CLIENT_BOUND_SHARED_READ_SHARE = 0.05  # of the gaps
+CLIENT_BOUND_IDLE_SHARE = 0.02  # of the slots' time
+CLIENT_BOUND_LATE_SHARE = 0.05  # of the median ITL
+NO_HEARTBEAT = "unknown for this run: it has neither kernel timestamps nor a heartbeat of the client"
+
+
+class ClientBound(NamedTuple):
+    """The reasons why a run is client-bound, and why this is not known completely, else None."""
+
+    reasons: list[str]
+    unknown: str | None
+
+
+def client_bound(summary: LoadSummary) -> ClientBound:
+    """Return whether the client limited a run.
+
+    With kernel timestamps: the p99 of a quantity is uncertain by more than UNCERTAIN_SHARE of it, or slots idled more
+    than CLIENT_BOUND_IDLE_SHARE of their time. Without: the p99 of the heartbeat's lateness exceeds
+    CLIENT_BOUND_LATE_SHARE of the median ITL. In both cases: the client needed more than CLIENT_BOUND_CPU_SHARE of
+    a core. A result without timestamps of this kit's client is never called client-bound.
+    """
+    client = summary.client
+    if client.timestamp_source != "kernel":
+        late = client.heartbeat_late_s
+        known = client.timestamp_source is None or (late is not None and late.p99 is not None)
+        return ClientBound(client_bound_reasons(client, summary.itl_s.p50), None if known else NO_HEARTBEAT)
+    found = [f"{pair.text}, by its timestamps" for pair in client_pairs(summary, UNCERTAIN_SHARE) if pair.at == "p99"]
+    if (idle := summary.slot_idle_share) is not None and idle > CLIENT_BOUND_IDLE_SHARE:
+        found.append(f"its slots idled {idle:.1%} of the time")
+    return ClientBound(found + _busy(client), None if has_client_pairs(summary) else NO_INTERVALS)
 
 
 def client_bound_reasons(client: ClientLoad, gap_s: float | None) -> list[str]:
-    """Return the reasons why a run is client-bound; empty if it is not.
+    """Return the reasons why a client without arrival intervals was the limit, by its lateness and its CPU use.
 
-    They are: the p99 of the client's lag exceeds CLIENT_BOUND_LAG_SHARE of the median ITL `gap_s`, its CPU use exceeds
-    CLIENT_BOUND_CPU_SHARE of a core, or more than CLIENT_BOUND_SHARED_READ_SHARE of the gaps lie within one read of the
-    socket, where they cannot be measured.
+    Its lateness is that of its heartbeat, else the time from a kernel timestamp to the read; `gap_s` is the median ITL.
     """
-    found = []
-    lag_s = client.lag_s.p99 if client.lag_s else None
-    if lag_s is not None and gap_s is not None and lag_s > CLIENT_BOUND_LAG_SHARE * gap_s:
-        found.append(f"p99 of its lag is {lag_s * 1e3:.3g} ms, the median ITL {gap_s * 1e3:.3g} ms")
-    if client.cpu_share is not None and client.cpu_share > CLIENT_BOUND_CPU_SHARE:
-        found.append(f"it was busy {client.cpu_share:.0%} of the time")
-    if client.shared_read_share is not None and client.shared_read_share > CLIENT_BOUND_SHARED_READ_SHARE:
-        found.append(f"{client.shared_read_share:.0%} of the gaps lay within one read of the socket")
-    return found
+    late, found = client.heartbeat_late_s or client.lag_s, list[str]()
+    late_s = late.p99 if late else None
+    if late_s is not None and gap_s is not None and late_s > CLIENT_BOUND_LATE_SHARE * gap_s:
+        found.append(f"p99 of its lateness is {late_s * 1e3:.3g} ms, the median ITL {gap_s * 1e3:.3g} ms")
+    return found + _busy(client)
+
+
+def _busy(client: ClientLoad) -> list[str]:
+    share = client.cpu_share
+    return [f"it was busy {share:.0%} of the time"] if share is not None and share > CLIENT_BOUND_CPU_SHARE else []

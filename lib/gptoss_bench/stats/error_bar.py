@@ -1,29 +1,33 @@
-"""Estimate the client's error in a run from a calibration of the same machine.
+"""State the floor of the client's error in a run: its errors in a calibration of the same machine at a similar load.
 
 A calibration (calibration.ipynb) measures the client against a reference server, which knows when it sent each token.
-A run has no such reference, so it takes the errors of the next busier load of the calibration, by events per second.
+A run adds its own errors (`client_uncertainty`), so the calibration is a floor: the error is at least of this size.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from gptoss_bench.runs import (
+    REMOTE_LABEL,
     CalibratedLoad,
     CalibrationReference,
     CalibrationSummary,
+    ClientLoad,
     ErrorBar,
     ErrorMedianAndTail,
     ErrorPercentiles,
     Machine,
+    Manifest,
 )
 
-SAME_MACHINE = ("cpu", "cores", "system", "python")  # facts that must be equal for a calibration to apply
 NOT_CALIBRATED = "this machine is not calibrated: run `make calibrate`"
+OTHER_MACHINE = "the calibration does not say on which machine it was made: run `make calibrate`"
 
 
 def select_calibration(
     machine: Machine | None, calibrations: Sequence[tuple[str, Machine | None, CalibrationSummary]]
 ) -> CalibrationReference:
-    """Return the newest calibration of this machine in the form that a run's manifest keeps.
+    """Return the newest calibration of this machine, by its id, in the form that a run's manifest keeps.
 
     Args:
         machine: The run's machine.
@@ -32,19 +36,20 @@ def select_calibration(
     Returns:
         The levels by rising rate of events; without levels and run id if there is no calibration of this machine.
     """
+    here = machine.id if machine else None
     for run_id, calibrated, summary in reversed(calibrations):
-        if all(getattr(calibrated, name, None) == getattr(machine, name, None) for name in SAME_MACHINE):
+        if here is not None and calibrated is not None and calibrated.id == here:
             levels = sorted(map(CalibratedLoad.of, summary.levels), key=lambda level: level.events_s)
-            machine_id = calibrated.id if calibrated else None
-            return CalibrationReference(run_id=run_id, machine_id=machine_id, quick=summary.quick, levels=levels)
+            return CalibrationReference(run_id=run_id, machine_id=here, quick=summary.quick, levels=levels)
     return CalibrationReference(run_id=None, levels=[])
 
 
-def client_error_bar(events_s: float | None, calibration: CalibrationReference | None) -> ErrorBar:
-    """Return the client's errors (s) in a run of this event rate, from the next busier load of the calibration.
+def client_error_bar(client: ClientLoad, manifest: Manifest) -> ErrorBar:
+    """Return the floor of the client's errors (s): the worst of the calibration's next lower and next higher load.
 
-    `why` is the reason if there is no error bar, else None; the errors are then None.
+    `why` is the reason if there is no floor, else None; the errors are then None. Only plain loads count.
     """
+    calibration, events_s = manifest.calibration, client.events_s
     bar = ErrorBar(
         events_s=events_s,
         calibration=calibration.run_id if calibration else None,
@@ -52,34 +57,86 @@ def client_error_bar(events_s: float | None, calibration: CalibrationReference |
         trusted=None,
         ttft_s=None,
         itl_s=None,
-        why=None,
+        why=_why_not(client, manifest),
     )
-    if calibration is None or calibration.run_id is None:
-        bar.why = NOT_CALIBRATED
+    if bar.why or calibration is None or events_s is None:
         return bar
-    above = [level for level in calibration.levels if events_s is not None and level.events_s >= events_s]
-    if not above:
-        bar.why = "busier than every load of the calibration" if events_s is not None else "no events arrived"
+    plain = [level for level in calibration.levels if level.kind == "plain"]
+    idle, contended = (
+        _neighbours([level for level in plain if level.condition == condition], events_s)
+        for condition in ("idle", "contended")
+    )
+    if idle is None:
+        bar.why = "busier than every load of the calibration"
         return bar
-    level = above[0]
-    bar.calibration_events_s, bar.trusted = level.events_s, level.trusted
-    bar.ttft_s, bar.itl_s = _seconds(level.ttft_error_ms), _seconds(level.itl_error_ms)
+    bar.calibration_events_s, bar.trusted, bar.ttft_s, bar.itl_s = idle
+    if contended is not None:
+        bar.contended_ttft_s, bar.contended_itl_s = contended.ttft_s, contended.itl_s
     return bar
 
 
 def error_bar_text(bar: ErrorBar) -> str:
-    """Format the error bar as one line: TTFT and ITL at p50 and p99, or why there is none."""
+    """Format the floor as one line: TTFT and ITL with idle and with contended CPUs, or why there is none."""
     if bar.ttft_s is None or bar.itl_s is None:
-        return f"client's error unknown: {bar.why}"
-    ttft, itl = (f"{_ms(error.p50)} / {_ms(error.p99)} ms" for error in (bar.ttft_s, bar.itl_s))
-    doubt = "" if bar.trusted else ", which the calibration does not trust"
+        return f"client floor unknown: {bar.why}"
+    ttft = _both("TTFT", bar.ttft_s, bar.contended_ttft_s)
+    itl = _both("ITL", bar.itl_s, bar.contended_itl_s)
+    doubt = ", which the calibration does not trust" if bar.trusted is False else ""
     where = f"({bar.calibration} at {bar.calibration_events_s:,.0f} events/s)"
-    return f"client's error, p50 / p99: TTFT {ttft}, ITL {itl}{doubt} {where}"
+    return f"client floor on this kind of host, CPUs idle / contended: {ttft}, {itl}{doubt} {where}"
 
 
-def _seconds(error_ms: ErrorPercentiles) -> ErrorMedianAndTail:
-    p50, p99 = (None if value is None else value / 1e3 for value in (error_ms.p50, error_ms.p99))
+class _Floor(NamedTuple):
+    events_s: float
+    trusted: bool | None
+    ttft_s: ErrorMedianAndTail
+    itl_s: ErrorMedianAndTail
+
+
+def _why_not(client: ClientLoad, manifest: Manifest) -> str | None:
+    """Return why no calibration can say anything about a run, None if one can."""
+    if client.events_s is None:
+        return "no events arrived"
+    if client.timestamp_source != "kernel":
+        return "its arrivals are not all kernel timestamps, those of the calibration are"
+    if (manifest.server.url or "").startswith("https"):
+        return "the server uses TLS, the calibration's does not"
+    if REMOTE_LABEL in manifest.labels:
+        return "the server is on another machine, the calibration's is not"
+    if manifest.calibration is None or manifest.calibration.run_id is None:
+        return NOT_CALIBRATED
+    return OTHER_MACHINE if manifest.calibration.machine_id is None else None
+
+
+def _neighbours(levels: Sequence[CalibratedLoad], events_s: float) -> _Floor | None:
+    """Return the worst of the next lower and the next higher load; None if there is no higher one."""
+    above = [level for level in levels if level.events_s >= events_s]
+    if not above:
+        return None
+    nearest = [*[level for level in levels if level.events_s < events_s][-1:], above[0]]
+    trusted = [level.trusted for level in nearest]
+    return _Floor(
+        above[0].events_s,
+        False if False in trusted else None if None in trusted else True,
+        _worst([level.ttft_error_ms for level in nearest]),
+        _worst([level.itl_error_ms for level in nearest]),
+    )
+
+
+def _worst(errors_ms: Sequence[ErrorPercentiles]) -> ErrorMedianAndTail:
+    """Return the largest errors in seconds; None if they are not resolved at any of the loads."""
+    p50, p99 = (
+        max((value / 1e3 for value in values if value is not None), default=None)
+        for values in zip(*((error.p50, error.p99) for error in errors_ms), strict=True)
+    )
     return ErrorMedianAndTail(p50=p50, p99=p99)
+
+
+def _both(name: str, idle: ErrorMedianAndTail, contended: ErrorMedianAndTail | None) -> str:
+    """Format p99, or p50 where that is not resolved, with idle and contended CPUs."""
+    at = "p99" if idle.p99 is not None else "p50"
+    other = None if contended is None else contended.p99 if at == "p99" else contended.p50
+    return f"{name} {at} {_ms(idle.p99 if at == 'p99' else idle.p50)} / {_ms(other)} ms"
 
 
 def _ms(value_s: float | None) -> str:

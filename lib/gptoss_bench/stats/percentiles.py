@@ -16,6 +16,7 @@ from gptoss_client import UsageError
 REPORTED_PERCENTILES = {"p50": 50, "p90": 90, "p99": 99}
 PERCENTILE_RULES = ("inclusive", "exclusive")
 MIN_SAMPLES_BEYOND = 10  # samples that must lie beyond a percentile for it to count as resolved
+MOMENT_NS = 1_000_000  # events within this time are one moment
 
 Floats = npt.NDArray[np.float64]
 Values = Sequence[float | None] | npt.NDArray[Any] | pd.Series
@@ -49,6 +50,16 @@ def percentile(values: Values, p: float, rule: str = "inclusive") -> Percentile:
         return Percentile(float(samples[0]) if n else None, resolved, n)
     value = np.percentile(samples, p) if rule == "inclusive" else _exclusive(np.sort(samples), p)
     return Percentile(float(value), resolved, n)
+
+
+def enough_moments(times_ns: npt.NDArray[np.int64], needed: int = MIN_SAMPLES_BEYOND) -> bool:
+    """Return whether these times have `needed` distinct moments; all within MOMENT_NS of the first are one."""
+    ordered, at = np.sort(times_ns), 0
+    for _ in range(needed):
+        if at >= len(ordered):
+            return False
+        at = int(np.searchsorted(ordered, ordered[at] + MOMENT_NS, side="right"))
+    return True
 
 
 def _exclusive(ordered: Floats, p: float) -> float:

@@ -29,6 +29,7 @@ from gptoss_bench.runs import (
 )
 from gptoss_bench.stats.bootstrap import SendOrder, closed_loop_order, percentile_interval, ratio_interval
 from gptoss_bench.stats.client_pauses import packed_share, slot_idle_share
+from gptoss_bench.stats.client_uncertainty import BOUNDED, resolve_by_moments, set_client_pairs
 from gptoss_bench.stats.goodput import slo_goodput
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null, percentile
 from gptoss_bench.stats.row_selection import measured_rows, rows_where
@@ -39,6 +40,7 @@ from gptoss_client import NS_PER_S
 FLOW_COLUMNS = ("request_id", "phase", "arrival_ns", "output", "tokens")
 LAG_COLUMNS = ("request_id", "phase", "output", "lag_ns")
 GAP_COLUMNS = ("request_id", "phase", "itl_s")
+BOUND_COLUMNS = (*GAP_COLUMNS, "itl_low_s", "itl_high_s", "arrival_ns")
 
 ReadColumns = Callable[[Sequence[str]], pd.DataFrame]
 
@@ -62,7 +64,7 @@ def summarise(
         phase: The phase whose requests count.
         slo: Limits of a good request; without one, goodput is null.
     """
-    read: ReadColumns = events if callable(events) else lambda names: events[list(names)]
+    read: ReadColumns = events if callable(events) else lambda names: events.reindex(columns=list(names))
     requests = measured_rows(requests, phase)
     completed = requests[requests["outcome"] == "completed"]
     flow = measured_rows(read(FLOW_COLUMNS), phase)
@@ -76,6 +78,10 @@ def summarise(
     gaps_s, owners = _gaps(_of(measured_rows(read(GAP_COLUMNS), phase), completed))
     itl_s, shared = _distribution(gaps_s, owners, order), float((gaps_s == 0).mean()) if len(gaps_s) else None
     del gaps_s, owners
+    bounded = _of(measured_rows(read(BOUND_COLUMNS), phase), completed)
+    set_client_pairs(itl_s, bounded, "itl_s")
+    resolve_by_moments(itl_s, bounded)
+    del bounded
     generated = _if_all_known(completed["completion_tokens"])
     failures = requests["failure"].value_counts().sort_index()
     ids = completed["request_id"].to_numpy()
@@ -90,6 +96,8 @@ def summarise(
         failures={str(name): int(count) for name, count in failures.items()},
         truncated=int(completed["truncated"].sum()),
         ttfa_missing=int(completed["ttfa_s"].isna().sum()),
+        hidden_reasoning=_hidden_reasoning(completed),
+        tpot_missing=_tpot_missing(completed),
         wall_s=wall_s,
         request_s=len(completed) / wall_s if wall_s else None,
         output_tok_s_total=generated / wall_s if wall_s and generated is not None else None,
@@ -133,6 +141,8 @@ def summarise(
     if (packed := packed_share(completed)) is not None:
         found.packed_share = packed
     found.intervals = _run_intervals(found, completed, order)
+    for name in BOUNDED.keys() - {"itl_s"}:
+        set_client_pairs(found.distribution(name), completed, name)
     return found
 
 
@@ -199,6 +209,28 @@ def _tokens_per_event(completed: pd.DataFrame) -> float | None:
     reported = completed[completed["completion_tokens"].notna() & (completed["output_events"] > 0)]
     events = int(reported["output_events"].sum())
     return int(reported["completion_tokens"].sum()) / events if events else None
+
+
+def _hidden_reasoning(completed: pd.DataFrame) -> int | None:
+    """Return how many requests have reasoning tokens that never arrived; None if no count is reported."""
+    reported = completed["reasoning_tokens"]
+    if not reported.notna().any():
+        return None
+    return int(((reported > 0) & (completed["reasoning_chars"] == 0)).fillna(False).sum())
+
+
+def _tpot_missing(completed: pd.DataFrame) -> dict[str, int]:
+    """Return how many requests have no TPOT, by reason."""
+    without = completed[completed["tpot_s"].isna()]
+    total, shown = (without[name].astype("Float64") for name in ("completion_tokens", "output_events"))
+    reasons = np.select(
+        [total.isna(), (shown < 2).fillna(False), (shown > total).fillna(False)],
+        ["no count of tokens", "fewer than two events with text", "more events with text than tokens"],
+        "the tokens of the first event are unknown",
+    )
+    return {
+        str(reason): int(count) for reason, count in pd.Series(reasons, dtype="str").value_counts().sort_index().items()
+    }
 
 
 def _distribution(values: Values, request_ids: npt.NDArray[Any], order: SendOrder) -> Distribution:

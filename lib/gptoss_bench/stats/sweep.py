@@ -9,7 +9,7 @@ from dataclasses import replace
 import pandas as pd
 
 from gptoss_bench.runs import Distribution, SweepRow, SweepTimes
-from gptoss_bench.stats.client_bound import client_bound_reasons
+from gptoss_bench.stats.client_bound import client_bound
 from gptoss_bench.stats.summary import ReadColumns, summarise
 from gptoss_client import LoadPlan, UsageError
 
@@ -67,6 +67,7 @@ def sweep_rows(
 def _row(requests: pd.DataFrame, events: pd.DataFrame | ReadColumns, level: int, cpu_share: float | None) -> SweepRow:
     found = summarise(requests, events, concurrency=level, phase=sweep_phase(level))
     found.client.cpu_share = cpu_share
+    bound = client_bound(found)
     return SweepRow(
         concurrency=level,
         requests=found.requests,
@@ -83,16 +84,22 @@ def _row(requests: pd.DataFrame, events: pd.DataFrame | ReadColumns, level: int,
         tpot_s=_selected(found.tpot_s),
         done_s=_selected(found.done_s),
         cpu_share=cpu_share,
-        client_bound=client_bound_reasons(found.client, found.itl_s.p50),
+        slot_idle_share=found.slot_idle_share,
+        client_bound=bound.reasons,
+        client_bound_unknown=bound.unknown,
     )
 
 
 def _selected(times: Distribution) -> SweepTimes:
-    return SweepTimes(
+    selected = SweepTimes(
         n=times.n,
         p50=times.p50,
         p50_interval=times.p50_interval,
         p50_why=times.interval("p50").why,
+        p50_resolved=times.resolved.p50,
         p99=times.p99,
         p99_resolved=times.resolved.p99,
     )
+    if times.low and times.high:
+        selected.low, selected.high = times.low, times.high
+    return selected

@@ -3,11 +3,12 @@
 import textwrap
 from collections.abc import Sequence
 
-from gptoss_bench.runs import ClientLoad, LoadSummary
-from gptoss_bench.stats.error_bar import error_bar_text
+from gptoss_bench.runs import LoadSummary
+from gptoss_bench.stats.client_uncertainty import client_text
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
 
 UNKNOWN = "–"
+NOT_RESOLVED = "not res."  # a gap of 0: one read brought both events
 LABEL_WIDTH = 24
 NUMBER_WIDTH = 10
 WIDTH = 120
@@ -27,7 +28,9 @@ NOTES = (
     "Latency: send to the terminating chunk. TTFT: to the first token, reasoning included. TTFA: to the first answer.",
     "By formula: prompt / (prompt + completion tokens) × latency: the write-up's estimate, not a measurement.",
 )
-UNRESOLVED = "~ not resolved: fewer than 10 samples lie beyond this percentile."
+UNRESOLVED = "~ not resolved: fewer than 10 samples (of gaps: distinct moments) lie beyond this percentile."
+ZERO = "not res.: not resolved, because one read brought both events of most gaps."
+HIDDEN = "Reasoning tokens of {} requests never arrived: their TTFT is to the first visible token."
 
 
 def result_block(summary: LoadSummary, *, title_line: str) -> str:
@@ -42,6 +45,10 @@ def result_block(summary: LoadSummary, *, title_line: str) -> str:
     notes = list(NOTES)
     if any("~" in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
         notes.append(UNRESOLVED)
+    if any(NOT_RESOLVED in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
+        notes.append(ZERO)
+    notes += [HIDDEN.format(summary.hidden_reasoning)] if summary.hidden_reasoning else []
+    notes += _tpot_bounds(summary)
     blocks = (
         [title_line, "=" * len(title_line)],
         _totals(summary),
@@ -51,6 +58,16 @@ def result_block(summary: LoadSummary, *, title_line: str) -> str:
         notes,
     )
     return "\n\n".join("\n".join(block) for block in blocks)
+
+
+def _tpot_bounds(summary: LoadSummary) -> list[str]:
+    """Return why requests have no TPOT, and its bounds where no request has one."""
+    reasons = [f"{reason} ({count})" for reason, count in summary.tpot_missing.items()]
+    notes = [f"No TPOT for {sum(summary.tpot_missing.values())} requests: {', '.join(reasons)}."] if reasons else []
+    pair = summary.tpot_s.client_pair("p50")
+    if summary.tpot_s.n == 0 and pair is not None:
+        notes.append(f"TPOT p50 lies between {pair[0] * 1e3:.3f} and {pair[1] * 1e3:.3f} ms.")
+    return notes
 
 
 def _totals(summary: LoadSummary) -> list[str]:
@@ -68,7 +85,7 @@ def _totals(summary: LoadSummary) -> list[str]:
         _total("Tokens / second", summary.output_tok_s_total, 1, "tok/s, whole run including ramp-up and drain"),
         _total("", summary.output_tok_s, 1, f"tok/s, {window}"),
         _total("Tokens / event", summary.tokens_per_event, 2, "output-bearing events"),
-        *_client_lines(summary.client),
+        *_client_lines(summary),
         *_gpu_lines(summary),
     ]
 
@@ -82,8 +99,9 @@ def _gpu_lines(summary: LoadSummary) -> list[str]:
     return [_total(label, value, digits, note) for label, value, digits, note in reported if value is not None]
 
 
-def _client_lines(client: ClientLoad) -> list[str]:
-    """Return the client's CPU use, lag, event rate and error bar."""
+def _client_lines(summary: LoadSummary) -> list[str]:
+    """Return the client's CPU use, lag, event rate, and what is known of its error."""
+    client = summary.client
     share = client.cpu_share
     lag, late = client.lag_s, ""
     if lag is not None and lag.p50 is not None and lag.p99 is not None:
@@ -92,9 +110,11 @@ def _client_lines(client: ClientLoad) -> list[str]:
     if client.error_bar is not None:
         lines.append(_total("", client.events_s, 0, "events/s"))
         indent = " " * (LABEL_WIDTH + NUMBER_WIDTH + 2)
-        lines += textwrap.wrap(error_bar_text(client.error_bar), WIDTH, initial_indent=indent, subsequent_indent=indent)
+        lines += textwrap.wrap(client_text(summary), WIDTH, initial_indent=indent, subsequent_indent=indent)
     if client.bound:
         lines.append(f"CLIENT-BOUND: {'; '.join(client.bound)}")
+    elif client.bound_unknown:
+        lines.append(f"Whether the client was the limit is {client.bound_unknown}")
     return lines
 
 
@@ -120,8 +140,9 @@ def _sweep(summary: LoadSummary) -> list[list[str]]:
     cells: list[tuple[str, ...]] = [SWEEP_HEAD]
     for row in rows:
         ttft, itl, tpot = row.ttft_s, row.itl_s, row.tpot_s
-        times = [(ttft.p50, 1.0, True), (ttft.p99, 1.0, ttft.p99_resolved)]
-        times += [(itl.p50, 1e3, True), (itl.p99, 1e3, itl.p99_resolved), (tpot.p50, 1e3, True)]
+        times = [(ttft.p50, 1.0, ttft.p50_resolved), (ttft.p99, 1.0, ttft.p99_resolved)]
+        times += [(itl.p50, 1e3, itl.p50_resolved), (itl.p99, 1e3, itl.p99_resolved)]
+        times += [(tpot.p50, 1e3, tpot.p50_resolved)]
         counts = map(str, (row.concurrency, row.requests, row.failed))
         cells.append((*counts, _number(row.output_tok_s, 1), *(_cell(*each) for each in times)))
     lines = ["".join(f"{cell:>{width}}" for cell, width in zip(line, SWEEP_WIDTHS, strict=True)) for line in cells]
@@ -161,6 +182,8 @@ def _ratio(summary: LoadSummary, name: str) -> str:
 def _cell(value: float | None, scale: float, resolved: bool) -> str:
     if value is None:
         return UNKNOWN
+    if value == 0:
+        return NOT_RESOLVED
     return f"{value * scale:.3f}" if resolved else f"~{value * scale:.3f}"
 
 

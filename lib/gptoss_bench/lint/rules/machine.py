@@ -3,7 +3,15 @@
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import SingleResultRule, rule
 from gptoss_bench.runs import PHASE_INFERENCE, AgreementRow, GpuTelemetry, HostPhase
-from gptoss_bench.stats import FIRST_EVENT, measured_rows, server_range_text
+from gptoss_bench.stats import (
+    CLIENT_BOUND_IDLE_SHARE,
+    FIRST_EVENT,
+    UNCERTAIN_SHARE,
+    client_bound,
+    client_pairs,
+    measured_rows,
+    server_range_text,
+)
 
 THROTTLED_SHARE = 0.05
 CACHED_SHARE = 0.05
@@ -20,6 +28,55 @@ BUSY_SHARE = 0.90
 def _gpu_lost(result: Result) -> str | None:
     gpu = _gpu(result)
     return gpu.words or None if gpu.devices else None
+
+
+@rule(
+    "arrivals-uncertain",
+    "error",
+    reason="The client read so late that it cannot know the percentile to within 5 %.",
+    advice="do not quote these percentiles: give the client a core of its own and measure again",
+)
+def _arrivals_uncertain(result: Result) -> str | None:
+    found = [pair.text for pair in client_pairs(result.summary, UNCERTAIN_SHARE)]
+    return f"by the client's timestamps: {'; '.join(found)}" if found else None
+
+
+@rule(
+    "client-stalled",
+    "warning",
+    reason="While the client stood still it neither read nor sent.",
+    advice="look for what took the CPU (stalls.parquet has the times), and measure again",
+)
+def _client_stalled(result: Result) -> str | None:
+    stalls = result.summary.stalls
+    if stalls is None or not stalls.count:
+        return None
+    total_s, longest_s = stalls.total_s or 0.0, stalls.longest_s or 0.0
+    return f"the client stood still {stalls.count} times, {total_s:.3g} s in all, at most {longest_s:.3g} s"
+
+
+@rule(
+    "slots-idle",
+    "warning",
+    reason="While a slot waits for the client, the server has less load than planned.",
+    advice="use fewer slots, or more clients",
+)
+def _slots_idle(result: Result) -> str | None:
+    share = result.summary.slot_idle_share
+    if share is None or share <= CLIENT_BOUND_IDLE_SHARE:
+        return None
+    return f"between a response and the next request, slots waited {share:.1%} of the time for the client"
+
+
+@rule(
+    "client-bound-unknown",
+    "note",
+    reason="Without arrival intervals nobody knows how late the client read.",
+    advice="measure again with this version before you trust a tail",
+)
+def _client_bound_unknown(result: Result) -> str | None:
+    unknown = client_bound(result.summary).unknown
+    return f"whether the client was the limit is {unknown}" if unknown else None
 
 
 @rule(
@@ -157,6 +214,10 @@ def _host(result: Result) -> HostPhase:
 
 
 MACHINE_RULES: tuple[SingleResultRule, ...] = (
+    _arrivals_uncertain,
+    _client_stalled,
+    _slots_idle,
+    _client_bound_unknown,
     _gpu_lost,
     _server_and_client_disagree,
     _server_shared,

@@ -9,7 +9,7 @@ from gptoss_bench.importers import ImportedSummary
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import SingleResultRule, rule
 from gptoss_bench.runs import number_at
-from gptoss_bench.stats import REPORTED_PERCENTILES, client_bound_reasons, measured_rows, non_null
+from gptoss_bench.stats import REPORTED_PERCENTILES, client_bound, measured_rows, non_null
 
 SAME_FRACTION = 0.005  # relative spread of TTFT / latency over requests below which TTFT was computed from latency
 SAME_FRACTION_OF_PERCENTILES = 0.01  # wider: percentiles of two lists come from slightly different requests
@@ -114,10 +114,10 @@ def _failures(result: Result) -> str | None:
     "client-bound",
     "warning",
     reason="A busy client sends late and reads late: part of the measured times is its own delay.",
-    advice="gaps between tokens are partly the client's own: give it a core, or send less",
+    advice="give the client a core of its own, or send less",
 )
 def _client_bound(result: Result) -> str | None:
-    found = client_bound_reasons(result.summary.client, result.summary.itl_s.p50)
+    found = client_bound(result.summary).reasons
     return f"the client: {'; '.join(found)}" if found else None
 
 

@@ -19,6 +19,9 @@ ROW = {"statistic": "p50", "unit": "s", "client": 0.5, "server_low": 0.04, "serv
 ROW |= {"apart": 0.0, "error": 0.1, "client_n": 6, "server_n": 6, "basis": "counters"}
 
 
+KEPT = ("agreement", "server_metrics", "telemetry", "client", "stalls", "slot_idle_share", "ttft_s")
+
+
 def summary(**parts: Any) -> dict[str, Any]:
     """Return the summary of a quiet machine with one GPU and a server that agrees."""
     gpu = {"throttled_share": {}, "by_phase": {PHASE_INFERENCE: {"other_processes_max": 0}}} | parts.get("gpu", {})
@@ -33,7 +36,7 @@ def summary(**parts: Any) -> dict[str, Any]:
             "host": {"by_phase": hosts},
         },
     }
-    return made | {name: parts[name] for name in ("agreement", "server_metrics", "telemetry") if name in parts}
+    return made | {name: parts[name] for name in KEPT if name in parts}
 
 
 def findings(found: dict[str, Any]) -> dict[str, Any]:
@@ -62,7 +65,16 @@ def test_missing_telemetry_is_noted() -> None:
     assert "it died" in found["no-machine-telemetry"].evidence
 
 
+def uncertain(low: float) -> dict[str, Any]:
+    """A TTFT whose p99 of 1 s may also be `low`."""
+    return {"ttft_s": {"n": 2000, "p99": 1.0, "low": {"p99": low}, "high": {"p99": 1.0}}}
+
+
 BROKEN = [
+    ("arrivals-uncertain", uncertain(0.94), "TTFT p99 0.94 to 1 s"),
+    ("client-stalled", {"stalls": {"count": 2, "total_s": 0.6, "longest_s": 0.57}}, "0.6 s in all, at most 0.57 s"),
+    ("slots-idle", {"slot_idle_share": 0.156}, "15.6% of the time"),
+    ("client-bound-unknown", {"client": {"timestamp_source": "kernel"}}, "made before arrivals were intervals"),
     ("server-and-client-disagree", {"row": {"agrees": False}}, "0.5 s by the client, 0.04 to 0.06 s by the server"),
     ("server-and-client-disagree", {"row": {"agrees": False, "server_high": None}}, "over 0.04 s by the server"),
     ("server-shared", {"counts": {"requests": 9.0}}, "completed 9 requests while this run sent it 6"),
@@ -77,6 +89,10 @@ BROKEN = [
     ("no-machine-telemetry", {"telemetry": {"words": "it died"}}, "it died"),
 ]
 WITHIN: list[tuple[str, dict[str, Any]]] = [
+    ("arrivals-uncertain", uncertain(0.96)),
+    ("client-stalled", {"stalls": {"count": 0}}),
+    ("slots-idle", {"slot_idle_share": 0.019}),
+    ("client-bound-unknown", {"client": {"timestamp_source": "kernel"}} | uncertain(0.99)),
     ("server-and-client-disagree", {"row": {"agrees": None}}),
     ("server-shared", {"counts": {"requests": 5.0}}),
     ("prompts-from-cache", {"counts": {"prefix_cache_queries": 0.0, "prefix_cache_hits": 0.0}}),
