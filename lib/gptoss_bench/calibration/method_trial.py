@@ -16,7 +16,7 @@ import pandas as pd
 
 from gptoss_bench import paths
 from gptoss_bench.calibration.accuracy import stream_numbers, true_ttft_s
-from gptoss_bench.calibration.peers.run import Cost, run_tree
+from gptoss_bench.calibration.process_cost import Cost, run_tree
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log

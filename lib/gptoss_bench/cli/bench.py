@@ -15,7 +15,8 @@ EXAMPLE = """example:
   make setup-peers
   gptoss-bench bench
 
-Clients that are not installed are reported and left out. Run it on an idle machine."""
+Clients that are not installed are reported and left out. Run it on an idle machine; with
+--contended it also measures a machine whose cores are busy, as those beside an engine are."""
 
 
 def bench(
@@ -25,6 +26,9 @@ def bench(
     *,
     rounds: Annotated[int, typer.Option(help="rounds over all loads and clients")] = 3,
     loads: Annotated[str, typer.Option(metavar="N,N", help="loads to run, numbered from 1 (default: all)")] = "",
+    contended: Annotated[
+        bool, typer.Option("--contended", help="run one busy process per core beside each client")
+    ] = False,
     peers: Annotated[
         Path | None, typer.Option(metavar="DIR", help="folder of the peers' venvs (default: build/peers)")
     ] = None,
@@ -59,12 +63,14 @@ def bench(
     try:
         progress = partial(print, flush=True, file=sys.stderr if as_json else sys.stdout)
         rows, absent = asyncio.run(
-            compare_clients(chosen, planned, rounds=rounds, folder=peers or PEERS_DIR, report_progress=progress)
+            compare_clients(
+                chosen, planned, rounds=rounds, folder=peers or PEERS_DIR, contended=contended, report_progress=progress
+            )
         )
     except BaseException:
         folder.rmdir()  # still empty
         raise
-    found = write_peer_bench(folder, rows, planned, rounds=rounds, absent=absent)
+    found = write_peer_bench(folder, rows, planned, rounds=rounds, absent=absent, contended=contended)
     if as_json:
         print_json(
             {"bench_folder": found.path, "absent": absent, "rows": json.loads(found.rows.to_json(orient="records"))}

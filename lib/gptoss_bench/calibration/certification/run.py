@@ -21,7 +21,7 @@ from gptoss_bench.calibration.certification.truth import (
     true_gaps_s,
     true_streams,
 )
-from gptoss_bench.calibration.peers.run import Cost, run_tree
+from gptoss_bench.calibration.process_cost import Cost, run_tree
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log, server_lateness_ms

@@ -38,27 +38,38 @@ class Job:
 class Peer:
     """One client: `kind` selects its command line and report reader, `package` is the distribution it is installed by.
 
-    `venv` is its folder below PEERS_DIR, None for the Python of this kit. `slow` clients take long to start, so they
-    run in the first round only.
+    `first_token` is the event that ends its TTFT. `venv` is its folder below PEERS_DIR, None for the Python of this
+    kit. `slow` clients take long to start, so they run in the first round only.
     """
 
     name: str
     kind: str
     package: str
+    first_token: str
     venv: str | None = None
     slow: bool = False
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+_OFFLINE = {"HF_HUB_OFFLINE": "1"}
 # One process per core: guidellm starts up to ten by default, which is costly on a small machine.
-_GUIDELLM = {"GUIDELLM__MAX_WORKER_PROCESSES": str(os.cpu_count() or 1), "HF_HUB_OFFLINE": "1"}
+_GUIDELLM = {"GUIDELLM__MAX_WORKER_PROCESSES": str(os.cpu_count() or 1), **_OFFLINE}
+_TEXT = "first text, reasoning or answer"
+_ANSWER = "first text of the answer"
+_CHOICE = "first message with a choice, the empty role chunk too"
+_WORKERS = os.cpu_count() or 1
 ALL_CLIENTS = (
-    Peer(KIT_CLIENT, "kit", "gptoss-bench"),
-    Peer(STOCK_CLIENT, "run_stock_httpx", "httpx"),
-    Peer("aiohttp", "plain", "aiohttp", "aiohttp"),
-    Peer("vLLM-style", "vllm", "aiohttp", "aiohttp"),
-    Peer("guidellm", "guidellm", "guidellm", "guidellm", slow=True, environment=_GUIDELLM),
-    Peer("aiperf", "aiperf", "aiperf", "aiperf", slow=True),
+    Peer(KIT_CLIENT, "kit", "gptoss-bench", _TEXT),
+    Peer(STOCK_CLIENT, "run_stock_httpx", "httpx", _ANSWER),
+    Peer("aiohttp", "plain", "aiohttp", _ANSWER, "aiohttp"),
+    Peer("vLLM-style", "vllm", "aiohttp", _CHOICE, "aiohttp"),
+    Peer("vllm-rs", "vllm-rs", "vllm-rs", _CHOICE, "vllm-rs"),
+    Peer("SGLang", "sglang", "sglang", _TEXT, "sglang"),
+    Peer("guidellm", "guidellm", "guidellm", _TEXT, "guidellm", slow=True, environment=_GUIDELLM),
+    Peer("aiperf", "aiperf", "aiperf", _TEXT, "aiperf", slow=True),
+    Peer(
+        "inference-perf", "inference-perf", "inference-perf", _ANSWER, "inference-perf", slow=True, environment=_OFFLINE
+    ),
 )
 
 
@@ -71,8 +82,10 @@ def choose_peers(names: Sequence[str]) -> list[Peer]:
 
 
 def python_of(peer: Peer, peers: Path) -> Path:
-    """Return the interpreter that has the client installed."""
-    return Path(sys.executable) if peer.venv is None else peers / peer.venv / "bin" / "python"
+    """Return the interpreter that has the client installed, or the client itself if it is compiled."""
+    if peer.venv is None:
+        return Path(sys.executable)
+    return peers / peer.venv / "bin" / ("vllm-rs" if peer.kind == "vllm-rs" else "python")
 
 
 def peer_version(peer: Peer, peers: Path = PEERS_DIR) -> str:
@@ -81,25 +94,26 @@ def peer_version(peer: Peer, peers: Path = PEERS_DIR) -> str:
     if not python.exists():
         raise UsageError("not installed here (make setup-peers)")
     code = f"import importlib.metadata; print(importlib.metadata.version({peer.package!r}))"
-    done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    asked = ["--version"] if peer.kind == "vllm-rs" else ["-c", code]
+    done = subprocess.run([python, *asked], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no error message"])[-1]
         raise UsageError(f"not installed here ({last})")
-    return done.stdout.strip()
+    return done.stdout.strip().removeprefix(f"{peer.package} ")
 
 
 def peer_command(peer: Peer, job: Job, peers: Path = PEERS_DIR) -> list[str]:
     """Write the input files of one run to its folder, and return its command line."""
     python = python_of(peer, peers)
-    load = [job.url, str(job.out), *map(str, (job.streams, job.requests, job.tokens))]
-    if peer.kind == "guidellm":
-        return [str(python.with_name("guidellm")), *_guidellm(job)]
-    if peer.kind == "aiperf":
-        return [str(python.with_name("aiperf")), *_aiperf(job)]
+    if arguments_of := _ARGUMENTS.get(peer.kind):
+        return [str(python.with_name(peer.kind)), *arguments_of(job)]
     if peer.kind == "kit":
         return [str(python), "-m", "gptoss_bench", *_kit(job)]
+    load = [job.url, str(job.out), *map(str, (job.streams, job.requests, job.tokens))]
     if peer.venv is None:
         return [str(python), "-m", f"gptoss_bench.calibration.peers.clients.{peer.kind}", *load]
+    if peer.kind == "sglang":
+        return [str(python), str(_CLIENTS / "with_sglang.py"), *load]
     return [str(python), str(_CLIENTS / "with_aiohttp.py"), peer.kind, *load]
 
 
@@ -132,6 +146,35 @@ def _guidellm(job: Job) -> list[str]:
     ]
 
 
+def _vllm_rs(job: Job) -> list[str]:
+    prompts = job.folder / "prompts.jsonl"
+    prompts.write_text(f"{json.dumps({'prompt': PUBLISHED_PROMPT})}\n" * job.requests)
+    return [
+        *("bench", "serve", "--backend", "openai-chat", "--base-url", job.url, "--model", MODEL),
+        *("--tokenizer", str(tokenizer_folder(job.folder / "tokenizer")), "--dataset-name", "custom"),
+        *("--dataset-path", str(prompts), "--custom-output-len", str(job.tokens), "--disable-tqdm"),
+        *("--max-concurrency", str(job.streams), "--num-prompts", str(job.requests)),
+        *("--save-result", "--save-detailed", "--result-dir", str(job.out.parent), "--result-filename", job.out.name),
+    ]
+
+
+def _inference_perf(job: Job) -> list[str]:
+    """Write the configuration of inference-perf, with a process for each core."""
+    stage = {"num_requests": job.requests, "concurrency_level": job.streams}
+    config = {
+        "api": {"type": "chat", "streaming": True},
+        "data": {"type": "mock"},
+        "load": {"type": "concurrent", "stages": [stage], "num_workers": min(_WORKERS, job.streams)},
+        "server": {"type": "vllm", "model_name": MODEL, "base_url": job.url, "ignore_eos": False},
+        "tokenizer": {"pretrained_model_name_or_path": str(tokenizer_folder(job.folder / "tokenizer"))},
+        "report": {"request_lifecycle": {"summary": False, "per_stage": False, "per_request": True}},
+        "storage": {"local_storage": {"path": str(job.folder / "inference-perf")}},
+    }
+    path = job.folder / "config.yml"
+    path.write_text(json.dumps(config))  # JSON is YAML
+    return ["--config_file", str(path)]
+
+
 def _aiperf(job: Job) -> list[str]:
     prompts = job.folder / "prompts.jsonl"
     prompts.write_text(json.dumps({"text": PUBLISHED_PROMPT}) + "\n")
@@ -155,3 +198,7 @@ def tokenizer_folder(folder: Path) -> Path:
     kind = {"tokenizer_class": "PreTrainedTokenizerFast", "unk_token": _WORDS[0]}
     (folder / "tokenizer_config.json").write_text(json.dumps(kind))
     return folder
+
+
+# By kind: the arguments of a client that is a program beside the interpreter of its venv, of the same name.
+_ARGUMENTS = {"aiperf": _aiperf, "guidellm": _guidellm, "inference-perf": _inference_perf, "vllm-rs": _vllm_rs}

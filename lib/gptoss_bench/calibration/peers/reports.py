@@ -1,6 +1,7 @@
 """Read the reports of the clients, and compute their errors against the send log of the reference server."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ import numpy as np
 import pandas as pd
 
 from gptoss_bench.calibration.accuracy import match_events, stream_numbers, ttft_errors_s
+from gptoss_bench.calibration.certification.truth import match_by_time, true_streams
 from gptoss_bench.calibration.peers.registry import Job, Peer
+from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.runs import Run
 from gptoss_bench.stats import non_null, percentile
 from gptoss_client import NS_PER_S, RunFailed
@@ -24,13 +27,14 @@ class PeerReport:
     """The numbers that a client reports.
 
     `requests` has request_id and ttft_s; `streams` is the server's stream number by request_id, from the ids of the
-    replies. Either `events` (EVENT_COLUMNS) is given or, if a client keeps no gaps, `means`: mean ITL (s) by
-    request_id. `warm`: the first wave is not included. `cpu_s` is the client's own measurement, None if it has none;
-    `loading_cpu_s` is the part while requests were in flight, None if that is all of it.
+    replies, or None: then `requests` has sent_ns, and the requests are matched in the order of their sending. Either
+    `events` (EVENT_COLUMNS) is given or, if a client keeps no gaps, `means`: mean ITL (s) by request_id. `warm`: the
+    first wave is not included. `cpu_s` is the client's own measurement, None if it has none; `loading_cpu_s` is the
+    part while requests were in flight, None if that is all of it.
     """
 
     requests: pd.DataFrame
-    streams: "pd.Series[int]"
+    streams: "pd.Series[int] | None"
     events: pd.DataFrame | None
     means: "pd.Series[float] | None" = None
     warm: bool = False
@@ -45,17 +49,21 @@ def read_report(peer: Peer, job: Job) -> PeerReport:
             return _aiperf(job.folder / "aiperf")
         if peer.kind == "kit":
             return _kit(job.folder / "runs")
+        if peer.kind == "inference-perf":
+            return _inference_perf(job.folder / "inference-perf")
         content = json.loads(job.out.read_bytes())
+        if peer.kind == "vllm-rs":
+            return _vllm_rs(content)
         return _guidellm(content) if peer.kind == "guidellm" else _script(content)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
         raise RunFailed(f"its report cannot be read: {error!r}") from error
 
 
 def _script(content: dict[str, Any]) -> PeerReport:
-    ids, numbers = content["streams"]
+    known = content.get("streams")
     return PeerReport(
         requests=pd.DataFrame(content["requests"]),
-        streams=_streams(dict(zip(ids, numbers, strict=True))),
+        streams=None if known is None else _streams(dict(zip(*known, strict=True))),
         events=pd.DataFrame(content["events"]),
         warm=content.get("warm", False),
         cpu_s=content["cpu_s"],
@@ -73,6 +81,38 @@ def _kit(runs: Path) -> PeerReport:
         events=events[EVENT_COLUMNS],
         loading_cpu_s=run.load_summary.client.cpu_s,
     )
+
+
+def _of_gaps(sent_s: Sequence[float], ttft_s: Sequence[float], gaps_s: Sequence[Sequence[float]]) -> PeerReport:
+    """Return a report without ids. Event 0 of a reply is the role chunk, event 1 its first token."""
+    ids = range(len(sent_s))
+    events = [
+        (request_id, event, 0, gap_s)
+        for request_id, gaps in zip(ids, gaps_s, strict=True)
+        for event, gap_s in enumerate((NAN, *gaps), start=1)
+    ]
+    sent_ns = [round(value * NS_PER_S) for value in sent_s]
+    return PeerReport(
+        requests=pd.DataFrame({"request_id": ids, "sent_ns": sent_ns, "ttft_s": ttft_s}),
+        streams=None,
+        events=pd.DataFrame(events, columns=EVENT_COLUMNS),
+    )
+
+
+def _vllm_rs(content: dict[str, Any]) -> PeerReport:
+    """Read the report of vllm-rs. Its gaps begin at the role chunk and end at the finish chunk: these two are cut."""
+    gaps_s = [gaps[1:-1] for gaps in content["itls"]]
+    return _of_gaps(content["start_times"], content["ttfts"], gaps_s)
+
+
+def _inference_perf(folder: Path) -> PeerReport:
+    """Read the times of each token of inference-perf's report per request."""
+    rows = json.loads((folder / "per_request_lifecycle_metrics.json").read_bytes())
+    rows = [row for row in rows if not row["error"] and row["info"]["output_token_times"]]
+    times = [row["info"]["output_token_times"] for row in rows]
+    starts = [row["start_time"] for row in rows]
+    ttft_s = [at[0] - start for at, start in zip(times, starts, strict=True)]
+    return _of_gaps(starts, ttft_s, [np.diff(at).tolist() for at in times])
 
 
 def _guidellm(content: dict[str, Any]) -> PeerReport:
@@ -145,7 +185,10 @@ def report_errors(reported: PeerReport, streams: int, log: pd.DataFrame) -> Erro
 
     The first `streams` requests, in the order in which they reached the server, are warm-up and left out.
     """
-    numbers = reported.streams.sort_values()
+    numbers = reported.streams
+    if numbers is None:
+        numbers = match_by_time(reported.requests, true_streams(log, ReferencePlan())).streams
+    numbers = numbers.sort_values()
     numbers = numbers if reported.warm else numbers.iloc[streams:]
     requests = reported.requests[reported.requests["request_id"].isin(numbers.index)]
     ttft = ttft_errors_s(requests, numbers, log)

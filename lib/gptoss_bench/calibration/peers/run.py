@@ -1,13 +1,8 @@
 """Run all clients in turn under the same loads, and compare each with the send log; measure CPU and memory."""
 
-import asyncio
 import contextlib
-import os
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,6 +10,7 @@ import httpx
 import pandas as pd
 
 from gptoss_bench.calibration.accuracy import KIT_CLIENT
+from gptoss_bench.calibration.contention import busy_cores
 from gptoss_bench.calibration.peers.registry import Job, Peer, peer_command, peer_environment, peer_version
 from gptoss_bench.calibration.peers.reports import (
     GAPS,
@@ -24,17 +20,16 @@ from gptoss_bench.calibration.peers.reports import (
     report_errors,
     server_itl_p50_ms,
 )
+from gptoss_bench.calibration.process_cost import run_tree
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log, server_lateness_ms
-from gptoss_bench.engines import descendants, supervisor
 from gptoss_client import RunFailed, UsageError, raise_open_file_limit
 
 TTFT_S = 0.2
 LIMIT_S = 40.0  # of one client's run, its start-up included
 REPEAT_S = 10.0  # a run that took longer is not made again in another round
 OUTPUT_CHARACTERS = 200  # of the end of a failed client's output, kept in its row
-MEMORY_POLL_S = 0.1
 NO_ERRORS = ErrorPercentiles(0, None, None, None, GAPS)
 
 
@@ -122,12 +117,14 @@ async def compare_clients(
     *,
     rounds: int,
     folder: Path,
+    contended: bool = False,
     report_progress: Callable[[str], None],
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return one row per run (PeerRow), and by absent client the reason; `folder` has the venvs of the peers.
 
     Each round runs all clients under each load, so that a disturbance affects all of them. Slow clients run in the
-    first round only, as do those whose run under a load took over REPEAT_S. `report_progress` gets a line per run.
+    first round only, as do those whose run under a load took over REPEAT_S. With `contended`, one busy process per
+    core runs beside each client and the server. `report_progress` gets a line per run.
     Raises UsageError if not enough files can be opened, RunFailed if the server writes no log.
     """
     raise_open_file_limit(2 * max(load.streams for load in loads))  # the children inherit the limit
@@ -142,10 +139,12 @@ async def compare_clients(
     once: set[tuple[str, str]] = set()
     for number in range(1, rounds + 1):
         present = [peer for peer in there if number == 1 or not peer.slow]
-        starts, _ = await _under(START, present, folder)
+        starts, _ = await _under(START, present, folder, contended)
         base_s = {ran.peer.name: ran.cpu_s for ran in starts}
         for load in loads:
-            runs, log = await _under(load, [peer for peer in present if (load.name, peer.name) not in once], folder)
+            runs, log = await _under(
+                load, [peer for peer in present if (load.name, peer.name) not in once], folder, contended
+            )
             once |= {
                 (load.name, ran.peer.name) for ran in runs if ran.wall_s > REPEAT_S and ran.peer.name != KIT_CLIENT
             }
@@ -156,7 +155,9 @@ async def compare_clients(
     return pd.DataFrame([asdict(row) for row in rows], columns=list(PeerRow.__dataclass_fields__)), absent
 
 
-async def _under(load: PeerLoad, clients: Sequence[Peer], folder: Path) -> tuple[list[_Ran], pd.DataFrame]:
+async def _under(
+    load: PeerLoad, clients: Sequence[Peer], folder: Path, contended: bool
+) -> tuple[list[_Ran], pd.DataFrame]:
     """Run each client under one load against one server; return the runs and the send log."""
     # The role chunk is sent with the first token, so that TTFT means the same for all clients.
     plan = ReferencePlan(ttft_s=TTFT_S, itl_s=load.itl_s, tokens=load.tokens, role="first")
@@ -165,7 +166,7 @@ async def _under(load: PeerLoad, clients: Sequence[Peer], folder: Path) -> tuple
         async with serve_reference(plan, where) as endpoint:
             runs = []
             for peer in clients:
-                with tempfile.TemporaryDirectory() as own:
+                with tempfile.TemporaryDirectory() as own, busy_cores() if contended else contextlib.nullcontext():
                     runs.append(await _run(peer, _job(load, endpoint.url, Path(own)), folder))
         try:
             return runs, read_send_log(where / "send_log.parquet").events
@@ -235,53 +236,3 @@ def _row(at: tuple[int, PeerLoad], ran: _Ran, version: str, base_s: float, log: 
 def _streams_so_far(url: str) -> int:
     answer = httpx.get(f"{url}/reference", trust_env=False, timeout=60)
     return int(answer.json()["streams"])
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """The cost of a command with all its processes; `code` is the exit code, None if it was stopped at its limit.
-
-    `cpu_s` is user and system time. `memory_mib` is the peak sum of resident memory, sampled ten times a second, with
-    shared pages counted once per process; None without /proc.
-    """
-
-    code: int | None
-    wall_s: float
-    cpu_s: float
-    memory_mib: float | None
-
-
-async def run_tree(command: Sequence[str], environment: Mapping[str, str], log: Path, *, limit_s: float) -> Cost:
-    """Run `command` with its output in `log` and return its cost; all its processes are stopped in any case.
-
-    The supervisor adopts orphaned processes, so its resource usage at the end includes the CPU time of all.
-    """
-    began_s, peak = time.perf_counter(), 0
-    supervised = [sys.executable, "-I", supervisor.__file__, "--", *command]
-    with log.open("wb") as output, subprocess.Popen(  # noqa: ASYNC220 - starting is quick; wait4 needs a direct child
-        supervised, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT, env=dict(environment)
-    ) as held:  # fmt: skip
-        assert held.stdin is not None
-        ended, wall_s = None, 0.0
-        try:
-            while ended is None and wall_s <= limit_s:
-                peak = max(peak, sum(map(_resident, descendants(held.pid))))
-                await asyncio.sleep(MEMORY_POLL_S)
-                ended, wall_s = _ended(held.pid, os.WNOHANG), time.perf_counter() - began_s
-        finally:
-            held.stdin.close()  # the supervisor then stops the remaining processes
-            in_time = ended is not None
-            held.returncode, cpu_s = ended if ended is not None else _ended(held.pid, 0) or (1, 0.0)
-    return Cost(held.returncode if in_time else None, wall_s, cpu_s, peak / 2**20 if peak else None)
-
-
-def _ended(process: int, options: int) -> tuple[int, float] | None:
-    """Return exit code and CPU seconds of an ended child and those it waited for; None while it runs."""
-    found, status, used = os.wait4(process, options)
-    return (os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime) if found else None
-
-
-def _resident(process: int) -> int:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return 0

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+from pydantic import Field
 
 from gptoss_bench.calibration.accuracy import KIT_CLIENT
+from gptoss_bench.calibration.peers.registry import ALL_CLIENTS
 from gptoss_bench.calibration.peers.reports import MEANS
 from gptoss_bench.calibration.peers.run import PeerLoad
 from gptoss_bench.files import replacing, writing
@@ -50,6 +52,10 @@ class PeerBenchManifest(Record):
     absent: dict[str, str]
     """The reason by client that is not installed."""
     versions: dict[str, str]
+    first_token: dict[str, str] = Field(default_factory=dict)
+    """What ends the TTFT of each client."""
+    contended: bool = False
+    """Whether one busy process per core ran beside each client."""
     loads: list[PeerLoad]
     code: CodeVersion
     machine: Machine
@@ -112,12 +118,13 @@ def peer_bench_markdown(rows: pd.DataFrame, manifest: PeerBenchManifest) -> str:
     medians = peer_medians(rows)
     parts = []
     for load in medians.index.get_level_values("load").unique():
-        parts.append(_one_load(str(load), medians.loc[load]))
+        parts.append(_one_load(str(load), medians.loc[load], manifest.first_token))
     return "\n\n".join([*parts, "\n".join(f"- {line}" for line in _notes(medians, manifest))])
 
 
-def _one_load(load: str, found: pd.DataFrame) -> str:
-    lines = [f"| {load} | {' | '.join(TABLE_COLUMNS.values())} |", "|---|" + "---|" * len(TABLE_COLUMNS)]
+def _one_load(load: str, found: pd.DataFrame, rules: Mapping[str, str]) -> str:
+    heads = [*TABLE_COLUMNS.values(), *(["what ends its TTFT"] if rules else [])]
+    lines = [f"| {load} | {' | '.join(heads)} |", "|---|" + "---|" * len(heads)]
     rows = found.reset_index().to_dict("records")
     ours = next((row for row in rows if row["client"] == KIT_CLIENT), {})
     for row in rows:
@@ -125,10 +132,12 @@ def _one_load(load: str, found: pd.DataFrame) -> str:
             cells = [_cell(row[name], None if row is ours else ours.get(name)) for name in TABLE_COLUMNS]
         else:
             cells = [_plain(row["problem"]), *[""] * (len(TABLE_COLUMNS) - 1)]
+        cells += [rules.get(row["client"], "–")] if rules else []
         lines.append(f"| {row['client']} | {' | '.join(cells)} |")
     ratios = best_peer_ratios(found)
     if any(ratio is not None for ratio in ratios.values()):
         cells = ["–" if ratio is None else f"**{short_number(ratio)} ×**" for ratio in ratios.values()]
+        cells += [""] if rules else []
         lines.append(f"| *best peer / this kit* | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -158,7 +167,10 @@ def _notes(medians: pd.DataFrame, manifest: PeerBenchManifest) -> list[str]:
         f"Medians over {rounds}; a client that is slow to start, or whose run takes long, ran in the first one only.",
         f"Machine: {machine.cpu}, {machine.cores} cores, shared by the server and the client under test.",
     ]
+    if manifest.contended:
+        notes.append("One busy process per core ran beside each client and the server.")
     rows = medians.reset_index().to_dict("records")
+    notes += _better_peers(medians)
     if loading := [
         f"{short_number(row['loading_us'])} at {row['load']}" for row in rows if pd.notna(row["loading_us"])
     ]:
@@ -185,6 +197,17 @@ def _notes(medians: pd.DataFrame, manifest: PeerBenchManifest) -> list[str]:
     return notes
 
 
+def _better_peers(medians: pd.DataFrame) -> list[str]:
+    """Return a line for each load and quantity in which a peer is better than this kit."""
+    found = []
+    for load in medians.index.get_level_values("load").unique():
+        ratios = best_peer_ratios(medians.loc[load])
+        better = [TABLE_COLUMNS[name] for name, ratio in ratios.items() if ratio is not None and ratio < 1]
+        if better:
+            found.append(f"{load}: another client is better than this kit in {'; '.join(better)}.")
+    return found
+
+
 def create_peer_bench(results: Path) -> Path:
     """Create an empty folder for a bench. Raises UsageError if it cannot be created."""
     path = results / "bench" / new_run_id("bench")
@@ -194,7 +217,13 @@ def create_peer_bench(results: Path) -> Path:
 
 
 def write_peer_bench(
-    path: Path, rows: pd.DataFrame, loads: Sequence[PeerLoad], *, rounds: int, absent: Mapping[str, str]
+    path: Path,
+    rows: pd.DataFrame,
+    loads: Sequence[PeerLoad],
+    *,
+    rounds: int,
+    absent: Mapping[str, str],
+    contended: bool = False,
 ) -> PeerBench:
     """Write rows, manifest and tables of a bench to its folder, and return it. Raises UsageError if it cannot."""
     versions = {str(row.client): str(row.version) for row in rows.drop_duplicates("client").itertuples()}
@@ -204,6 +233,8 @@ def write_peer_bench(
         rounds=rounds,
         absent=dict(absent),
         versions=versions,
+        first_token={peer.name: peer.first_token for peer in ALL_CLIENTS if peer.name in versions},
+        contended=contended,
         loads=list(loads),
         code=code_version(),
         machine=machine_facts(),
