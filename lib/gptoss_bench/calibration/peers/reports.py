@@ -108,8 +108,8 @@ def _vllm_rs(content: dict[str, Any]) -> PeerReport:
 def _inference_perf(folder: Path) -> PeerReport:
     """Read the times of each token of inference-perf's report per request."""
     rows = json.loads((folder / "per_request_lifecycle_metrics.json").read_bytes())
-    rows = [row for row in rows if not row["error"] and row["info"]["output_token_times"]]
-    times = [row["info"]["output_token_times"] for row in rows]
+    rows = [row for row in rows if not row["error"] and row["info"]["response_metrics"]["output_token_times"]]
+    times = [row["info"]["response_metrics"]["output_token_times"] for row in rows]
     starts = [row["start_time"] for row in rows]
     ttft_s = [at[0] - start for at, start in zip(times, starts, strict=True)]
     return _of_gaps(starts, ttft_s, [np.diff(at).tolist() for at in times])

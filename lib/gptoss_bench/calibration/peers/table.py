@@ -170,7 +170,7 @@ def _notes(medians: pd.DataFrame, manifest: PeerBenchManifest) -> list[str]:
     if manifest.contended:
         notes.append("One busy process per core ran beside each client and the server.")
     rows = medians.reset_index().to_dict("records")
-    notes += _better_peers(medians)
+    notes += _better_peers(medians) if manifest.first_token else []
     if loading := [
         f"{short_number(row['loading_us'])} at {row['load']}" for row in rows if pd.notna(row["loading_us"])
     ]:

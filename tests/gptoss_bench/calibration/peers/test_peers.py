@@ -114,9 +114,10 @@ def test_reports_without_ids_are_matched_in_the_order_of_sending(tmp_path):
     assert compiled.events.itl_s.dropna().to_list() == [0.021, 0.03] * 2
 
     (tmp_path / "inference-perf").mkdir()
+    times = {"output_token_times": [0.202, 0.223, 0.253]}
     rows = [
-        {"start_time": 1e-3, "error": None, "info": {"output_token_times": [0.202, 0.223, 0.253]}},
-        {"start_time": 9e-3, "error": {"error_type": "a"}, "info": {"output_token_times": []}},
+        {"start_time": 1e-3, "error": None, "info": {"response_metrics": times}},
+        {"start_time": 9e-3, "error": {"error_type": "a"}, "info": {"response_metrics": None}},
     ]
     (tmp_path / "inference-perf/per_request_lifecycle_metrics.json").write_text(json.dumps(rows))
     many = read_report(PEER["inference-perf"], job)
