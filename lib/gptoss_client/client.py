@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -12,7 +12,7 @@ import httpx
 
 from gptoss_client.errors import UsageError
 from gptoss_client.http1 import BodyTimeouts, Response, request_head, with_body
-from gptoss_client.outside import API_KEY_VARIABLE
+from gptoss_client.outside import API_KEY_VARIABLE, api_key, hide_key_in_pieces, one_line
 from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import Request, request_headers, request_path
 from gptoss_client.trace import Ending, Endpoint, Trace
@@ -83,7 +83,7 @@ class Client:
                 sent_ns=timestamps.sent_ns,
                 connect_s=timestamps.connect_ns / 1e9 if timestamps.sent_ns is not None else None,
                 status=outcome.status,
-                pieces=tuple(timestamps.pieces),
+                pieces=_without_key(timestamps.pieces),
                 lags_ns=tuple(timestamps.lags_ns),
                 done_ns=done_ns if timestamps.sent_ns is not None else None,
                 ending=outcome.ending,
@@ -115,7 +115,7 @@ class Client:
                 unusable = _unusable_reason(exchange.response)
                 return _Attempt("malformed" if unusable else "complete", unusable, status)
         except httpx.TransportError as error:
-            return _Attempt(_ending_of(error), _one_line(error), status)
+            return _Attempt(_ending_of(error), one_line(str(error)) or type(error).__name__, status)
         except TimeoutError:
             return _Attempt("timeout", f"not ended within {self._timeout_s:g} s", status)
 
@@ -139,12 +139,12 @@ def _request_url(endpoint: Endpoint) -> httpx.URL:
     """Return the URL that requests are posted to. Raises UsageError, which shows no credentials."""
     try:
         url = httpx.URL(endpoint.url + request_path(endpoint.dialect))
-    except httpx.InvalidURL as error:
-        raise UsageError(f"the URL of the server is not valid ({error}): it is like http://HOST:PORT") from None
+    except (httpx.InvalidURL, UnicodeError):  # it is not repeated: a part that looks like a port may be a password
+        raise UsageError("the URL of the server is not valid: it is like http://HOST:PORT") from None
     if url.userinfo:
         raise UsageError(f"the URL of the server contains credentials: put the key into {API_KEY_VARIABLE} instead")
     if url.scheme not in DEFAULT_PORTS or not url.host or not 0 < (url.port or 80) < 2**16:
-        raise UsageError(f"the URL of the server must be like http://HOST:PORT or https://HOST, not {endpoint.url!r}")
+        raise UsageError("the URL of the server must be like http://HOST:PORT or https://HOST")
     return url
 
 
@@ -161,11 +161,16 @@ def _unusable_reason(response: Response) -> str | None:
     headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
     coding = headers.get(b"content-encoding", "identity")
     if coding not in ("", "identity"):
-        return f"response uses Content-Encoding {coding}, but identity was requested"
+        return one_line(f"response uses Content-Encoding {coding}, but identity was requested")
     if response.status in REDIRECTS and b"location" in headers:
-        return f"redirected to {headers[b'location']}: use that address, redirects are not followed"
+        address = one_line(headers[b"location"], 200)
+        return f"redirected to {address}: use that address, redirects are not followed"
     return None
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+def _without_key(pieces: Sequence[tuple[int, bytes]]) -> tuple[tuple[int, bytes], ...]:
+    """Return the pieces of a body without the API key, which a server may repeat."""
+    if not api_key():
+        return tuple(pieces)
+    hidden = hide_key_in_pieces([data for _, data in pieces])
+    return tuple((arrival_ns, data) for (arrival_ns, _), data in zip(pieces, hidden, strict=True))

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
+from gptoss_client.outside import one_line, printable_text
+
 T = TypeVar("T")
 
 
@@ -91,8 +93,8 @@ def assemble_reply(events: Sequence[Event]) -> Reply:
         cached_tokens=_first(event.cached_tokens for event in reversed(events)),
         events=len(events),
         output_events=sum(event.is_output for event in events),
-        finish_reason=_first(event.finish_reason for event in reversed(events)),
-        error=_first(event.error for event in events),
+        finish_reason=_shown(_first(event.finish_reason for event in reversed(events))),
+        error=_shown(_first(event.error for event in events)),
         ended=any(event.ended or event.finish_reason or event.kind == "done" for event in events),
         timings=_first(event.timings for event in reversed(events)),
     )
@@ -100,6 +102,11 @@ def assemble_reply(events: Sequence[Event]) -> Reply:
 
 def _first(values: Iterable[T | None]) -> T | None:
     return next((value for value in values if value is not None), None)
+
+
+def _shown(text: str | None) -> str | None:
+    """Return a text that a table and a terminal show; None if there is none."""
+    return one_line(text) or None if text else None
 
 
 def _join_surrogates(text: str) -> str:
@@ -306,7 +313,7 @@ def _error_text(error: object) -> str:
         error = f"{text} (at {'.'.join(map(str, place))})" if isinstance(place, list) else text
     elif isinstance(error, list):
         error = "; ".join(map(_error_text, error))
-    return _join_surrogates(str(error).strip()) or "error without a message"
+    return printable_text(str(error).strip()) or "error without a message"
 
 
 def _tool_calls_text(delta: JsonObject) -> str:
@@ -335,7 +342,7 @@ def _object(value: object) -> JsonObject:
 
 
 def _name(value: object) -> str | None:
-    return _join_surrogates(value) if isinstance(value, str) and value else None
+    return one_line(value) or None if isinstance(value, str) else None
 
 
 def _count(value: object) -> int | None:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from gptoss_client.decoder import MALFORMED
 from gptoss_client.dialects import Reply
+from gptoss_client.outside import one_line
 from gptoss_client.trace import Trace
 
 Failure = Literal["connect", "timeout", "http_4xx", "http_5xx", "in_stream_error", "cut", "malformed"]
@@ -62,4 +63,4 @@ def _body_text(trace: Trace) -> str | None:
 
 def _one_line(text: str | None) -> str | None:
     """Return the text as one line of at most ERROR_CHARS characters, None if it is empty."""
-    return " ".join(text.split())[:ERROR_CHARS] or None if text else None
+    return one_line(text)[:ERROR_CHARS] or None if text else None

@@ -19,7 +19,7 @@ TEXT_LIMIT = 1_000  # characters of a name or a message
 DEPTH_LIMIT = 64  # of JSON
 _MOST = 2**63  # no whole number of a table or of a JSON document is larger
 _HIDDEN = "[hidden]"
-_USER = re.compile(r"""(?<=://)[^\s"'<>]*@|(?<![^\s"'<>(=])[^\s"'<>:@/(=]+:[^\s"'<>@]+@(?=[\w\[])""")
+_USER = re.compile(r"""(?<=://)[^\s"'<>]*@|(?<![^\s"'<>(=])[^\s"'<>:@/(=]+:(?!//)[^\s"'<>@]+@(?=[\w\[])""")
 _QUERY = re.compile(r"""(?i)([?&;][\w.-]*(?:key|token|secret|pass|pwd|auth|sig|credential)[\w.-]*=)[^\s"'<>&;#]+""")
 
 

@@ -150,7 +150,7 @@ def test_an_unload_of_ollama_says_nothing_but_that_it_is_done():
         ({"choices": [{"text": "a", "finish_reason": None}]}, Event(0, "output", answer="a")),
         (
             {"choices": [{"finish_reason": "\ud83d"}]},  # half of a surrogate pair, which no table can hold
-            Event(0, "finish", finish_reason="\ufffd", ended=True),
+            Event(0, "finish", finish_reason="\\ud83d", ended=True),
         ),
         (
             {

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from gptoss_bench.cli.compare import difference_lines
-from gptoss_bench.cli.options import FieldOption, Json, ResultsFolder, build_record, field_options, share_option
+from gptoss_bench.cli.options import (
+    CaFile,
+    FieldOption,
+    Json,
+    ResultsFolder,
+    build_record,
+    field_options,
+    share_option,
+    use_ca_file,
+)
 from gptoss_bench.cli.output import coloured
 from gptoss_client import LoadPlan, RunFailed, UsageError
 
@@ -90,6 +99,7 @@ def load(
         share_option("repeat the load until the intervals of rate, TTFT and TPOT are within this share, such as 3%"),
     ] = None,
     max_trials: Annotated[int, typer.Option(help="maximum number of loads with --until")] = 9,
+    cacert: CaFile = None,
     results: ResultsFolder = None,
     as_json: Json = False,
     **plan_values: Any,
@@ -104,6 +114,7 @@ def load(
     urls, models = url or [URL], model
     if until is not None and (repeats > 1 or len(urls) > 1):
         raise UsageError("--until decides how often one server is loaded: give it without --repeats and a second --url")
+    use_ca_file(cacert)
     if until is not None and max_trials < MIN_TREND_RUNS:
         raise UsageError(f"--max-trials {max_trials} is too few: --until makes {MIN_TREND_RUNS} runs or more")
     if len(models) not in (1, len(urls)):

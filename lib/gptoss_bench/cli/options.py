@@ -1,6 +1,7 @@
 """Options that several commands share, and options that are made from the fields of a dataclass."""
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -9,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from gptoss_client import UsageError
+from gptoss_client import CA_FILE_VARIABLE, UsageError, tls_context
 
 Record = TypeVar("Record")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -36,6 +37,18 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON instead of text")
 ResultsFolder = Annotated[
     Path | None, typer.Option(metavar="DIR", help="folder that holds runs/<run> (default: results)")
 ]
+
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--cacert", metavar="FILE", help="PEM file of the CAs that sign the server's certificate"),
+]
+
+
+def use_ca_file(file: Path | None) -> None:
+    """Trust the CAs in a PEM file in this process and in those that it starts. Raises UsageError if it holds none."""
+    if file is not None:
+        os.environ[CA_FILE_VARIABLE] = str(file.absolute())
+        tls_context()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gptoss_bench.cli.options import Json
+from gptoss_bench.cli.options import CaFile, Json, use_ca_file
 from gptoss_bench.cli.output import coloured, print_json
 from gptoss_client import UsageError
 
@@ -32,6 +32,7 @@ def run(
     results: Annotated[
         Path | None, typer.Option(metavar="DIR", help="folder that gets runs/<run> (default: results)")
     ] = None,
+    cacert: CaFile = None,
     as_json: Json = False,
 ) -> int:
     """Execute notebooks headlessly, each into a run folder with its HTML, and print the verdicts."""
@@ -41,6 +42,7 @@ def run(
     # papermill and nbconvert take a second to import: only this command pays for them.
     from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
 
+    use_ca_file(cacert)
     names = notebooks or list(SCENARIO_NOTEBOOKS)
     folder = (results or paths.RESULTS).absolute()
     given = read_profile(profile) | _pairs(pairs or [])

@@ -84,21 +84,23 @@ def is_here(host: str) -> bool:
 def clean_url(url: str) -> str:
     """Return the root of a server's URL, without a trailing slash and without the path of an API.
 
-    Raises UsageError where the scheme is not http or https, the host is missing, the port is not a number, or the
-    URL contains a user, a password (neither is repeated in the message), a query or a fragment.
+    Raises UsageError where the scheme is not http or https, the host is missing or no name, the port is not a number,
+    or the URL contains a user, a password, a query or a fragment. The message repeats nothing of the URL: in a wrong
+    one, a part that looks like a port or a path may be a password.
     """
     text = url.strip()
+    if "@" in text:
+        raise UsageError("the server's address has a user or password in it: a key goes into GPTOSS_API_KEY alone")
+    if "?" in text or "#" in text:
+        raise UsageError("the server's address has a query or fragment in it: write http://HOST:PORT alone")
     try:
         parts = urlsplit(text)
         port = parts.port
-    except ValueError as error:
-        raise UsageError(f"the server's address cannot be read ({error}): write http://HOST:PORT") from None
-    if parts.username is not None or parts.password is not None:
-        raise UsageError("the server's address has a user or password in it: a key goes into GPTOSS_API_KEY alone")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"the server's address {text!r} is none: write http://HOST:PORT or https://HOST")
-    if parts.query or parts.fragment:
-        raise UsageError("the server's address has a query or fragment in it: write http://HOST:PORT alone")
+        host = httpx.URL(text).host
+    except (ValueError, httpx.InvalidURL):
+        raise UsageError("the server's address cannot be read: write http://HOST:PORT or https://HOST") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not host or not text.isprintable():
+        raise UsageError("the server's address is none: write http://HOST:PORT or https://HOST")
     path = parts.path.rstrip("/")
     for tail in _API_PATHS:
         if path.endswith(tail):

@@ -1,7 +1,6 @@
 """Wait until a server is ready: until its model has returned a token to a real streaming request."""
 
 import asyncio
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from gptoss_client import (
     UsageError,
     assemble_reply,
     decode_body,
+    one_line,
     request_body,
     request_outcome,
 )
@@ -97,13 +97,7 @@ async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, JsonV
     ended = request_outcome(trace, said)
     failed = trace.status != 200
     words = (said.error if failed else None) or ended.error or "the reply ended without any text"
-    return _Answer(trace.status, ended.failure, _tidy(words))
-
-
-def _tidy(words: str) -> str:
-    """Return a message as one line without the API key, which a server may repeat from a request."""
-    key = os.environ.get(API_KEY_VARIABLE, "").strip()
-    return " ".join((words.replace(key, "[key]") if key else words).split())
+    return _Answer(trace.status, ended.failure, one_line(words))
 
 
 def _explain(endpoint: Endpoint, answer: _Answer) -> str:

@@ -15,12 +15,13 @@ from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbconvert import HTMLExporter
 
 from gptoss_bench import paths
+from gptoss_bench.engines import clean_url
 from gptoss_bench.files import writing
 from gptoss_bench.notebook.kernel import KernelStop
 from gptoss_bench.notebook.profiles import notebook_path
 from gptoss_bench.runs import Run, new_run_id
 from gptoss_bench.session import finish_interrupted, on_first_stop, stop_reason
-from gptoss_client import JsonValue, RunFailed, UsageError
+from gptoss_client import API_KEY_VARIABLE, JsonValue, RunFailed, UsageError, hide_key
 
 CELL_TIMEOUT_S = 3600
 # nbconvert's page loads these from a CDN; an empty address leaves them out.
@@ -45,6 +46,7 @@ def execute_notebook(
     notebook stays in the run folder with the outputs so far.
     """
     source = notebook_path(notebook)
+    _refuse_secrets(parameters)
     run_id = new_run_id(source.stem.replace("_", "-"))
     folder = results / "runs" / run_id
     target = folder / "notebook.ipynb"
@@ -76,6 +78,7 @@ def execute_notebook(
         raise failure from error
     finally:
         stop.close()
+        _hide_key(target)
     # papermill reports the cells of a killed notebook as "completed", so the status of the run decides.
     run = Run.load(folder)
     if run.manifest.status != "complete":
@@ -84,6 +87,23 @@ def execute_notebook(
         raise RunFailed(f"{reason}; see {target}")
     _make_portable(target)
     return ExecutedNotebook(run, target, _to_html(target))
+
+
+def _refuse_secrets(parameters: Mapping[str, JsonValue]) -> None:
+    """Raise UsageError for a URL with credentials, and for the API key: the notebook keeps its parameters."""
+    if url := parameters.get("url"):
+        clean_url(str(url))
+    for name, value in parameters.items():
+        if hide_key(str(value)) != str(value):
+            raise UsageError(f"the parameter {name} holds the API key: leave it in {API_KEY_VARIABLE} alone")
+
+
+def _hide_key(notebook: Path) -> None:
+    """Remove the API key from the outputs of a notebook, in which a cell may have printed it."""
+    with contextlib.suppress(OSError):
+        text = notebook.read_text(encoding="utf-8", errors="surrogateescape")
+        if (hidden := hide_key(text)) != text:
+            notebook.write_text(hidden, encoding="utf-8", errors="surrogateescape")
 
 
 def _failure(error: BaseException, source: Path, target: Path, timeout_s: int, *, stopped: bool) -> BaseException:

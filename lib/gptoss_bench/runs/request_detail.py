@@ -6,7 +6,7 @@ import pandas as pd
 
 from gptoss_bench.runs.event_tokens import count_so_far
 from gptoss_bench.runs.folder import Run
-from gptoss_client import NS_PER_S, Trace, UsageError, decode_body
+from gptoss_client import NS_PER_S, Trace, UsageError, decode_body, printable_text
 
 
 def request_events(run: Run, request_id: int) -> pd.DataFrame:
@@ -27,7 +27,9 @@ def request_events(run: Run, request_id: int) -> pd.DataFrame:
             {
                 "at_s": (trace.pieces[at][0] - start_ns) / NS_PER_S,
                 "kind": event.kind,
-                "text": event.reasoning or event.answer or event.tool or event.error or event.finish_reason or "",
+                "text": printable_text(
+                    event.reasoning or event.answer or event.tool or event.error or event.finish_reason or ""
+                ),
                 "tokens": count_so_far(event),
                 "lag_s": trace.lags_ns[at] / NS_PER_S if trace.lags_ns else None,
                 "piece": at,

@@ -18,7 +18,7 @@ from typing import Any
 from gptoss_bench.engines import ServerChoice
 from gptoss_bench.session.load_process import SCENARIO
 from gptoss_bench.session.session import serving
-from gptoss_client import LoadPlan, RunFailed, UsageError, new_event_loop
+from gptoss_client import LoadPlan, RunFailed, UsageError, hide_secrets, new_event_loop, printable_text
 
 
 async def _measure(job: dict[str, Any]) -> None:
@@ -53,7 +53,7 @@ async def _run_until_stopped(job: dict[str, Any]) -> dict[str, Any]:
     except RunFailed as error:
         return {"status": "failed", "message": str(error)}
     except Exception as error:
-        traceback.print_exc()
+        print(printable_text(hide_secrets(traceback.format_exc())), file=sys.stderr)
         return {"status": "failed", "message": f"{type(error).__name__}: {error}"}
     return {"status": "complete", "message": None}
 

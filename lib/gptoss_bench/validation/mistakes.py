@@ -12,6 +12,8 @@ from typing import Any
 from pydantic import JsonValue, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from gptoss_client import hide_secrets
+
 SHOWN_LENGTH = 60  # characters of a value in a sentence
 KEY = "[key]"  # pydantic's last step to an error in the key of a mapping
 WANTED = {
@@ -61,7 +63,7 @@ def choices_text(value: object, words: Iterable[str]) -> str:
 
 def shown_value(value: object) -> str:
     """Return a value as Python writes it, at most SHOWN_LENGTH characters of it."""
-    shown = repr(value)
+    shown = hide_secrets(repr(value))
     return shown if len(shown) <= SHOWN_LENGTH else f"{shown[: SHOWN_LENGTH - 1]}…"
 
 

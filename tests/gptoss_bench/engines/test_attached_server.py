@@ -138,7 +138,7 @@ def test_the_key_is_sent_and_never_shown(monkeypatch):
 
     text = usage_error_of(attached_to_raw(echo))
     assert all(b"\r\nAuthorization: Bearer sk-secret\r\n" in head for head in heads) and heads
-    assert text.endswith("(HTTP 400): bad header: Bearer [key]")
+    assert text.endswith("(HTTP 400): bad header: Bearer *********")
 
 
 async def attached_to_raw(connection) -> None:
