@@ -1,7 +1,10 @@
 """Shared by the tests: runs are written to a folder that goes away."""
 
+import json
 import signal
+from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -15,6 +18,12 @@ settings.load_profile("no-deadline")
 # A shell starts a background job with SIGINT ignored, and its children inherit that: these tests interrupt children.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_report_to_serializable() -> Generator[None, Any, Any]:
+    """Let a report hold half a surrogate pair: pytest-xdist sends reports between processes as UTF-8 only."""
+    return json.loads(json.dumps((yield), ensure_ascii=False).encode("utf-8", "replace"))
 
 
 @pytest.fixture
