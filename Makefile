@@ -38,7 +38,7 @@ EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(
 # With URL= a running server is used: this machine needs no checks.
 DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
 PROFILES := notebooks/profiles
-JOBS ?= 2
+JOBS ?= 3
 # Files stay whole, because their tests share servers, and keep their order: those with the longest tests come first.
 PARALLEL = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 SERIAL = $(BIN)/python -m pytest
@@ -88,7 +88,7 @@ lab: $(READY) $(TINY) ## open explore.ipynb in JupyterLab: start, watch, stop an
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
 	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/explore.ipynb $(LAB)
 
-test: $(READY) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=2 processes
+test: $(READY) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=3 processes
 	$(PARALLEL) -m 'not slow and not alone'
 	$(SERIAL) -m 'not slow and alone'
 

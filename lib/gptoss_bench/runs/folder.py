@@ -77,6 +77,7 @@ class RunFolder:
         check_run_name(run_id, scenario)
         path = results / "runs" / run_id
         taken = UsageError(f"run {run_id} exists: a run is never overwritten; leave run_id empty for a new one")
+        manifest = new_manifest(run_id, scenario, parameters, command)  # takes longest: before anything is there
         with writing(path, KEPT):
             path.mkdir(parents=True, exist_ok=True)
             try:
@@ -87,7 +88,6 @@ class RunFolder:
                 spool.close()
                 spool.remove()
                 raise taken
-            manifest = new_manifest(run_id, scenario, parameters, command)
             write_record(path / "manifest.json", manifest)
             return cls(path, manifest, spool)
 

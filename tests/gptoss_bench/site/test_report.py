@@ -111,7 +111,7 @@ def test_an_interrupted_run_is_marked_and_decides_nothing(tmp_path):
     folder = RunFolder.create(tmp_path, "load", parameters={})
     folder.add(chat(40, 10, 6))
     page = report_on(Run.load(folder.path)).markdown()
-    assert "**This run is incomplete: it was interrupted.**" in page
+    assert "**This run is incomplete: killed before its end, or still running: " in page
     assert "No claim is decided by this run alone." in page
 
 
