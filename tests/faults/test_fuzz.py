@@ -87,7 +87,7 @@ WITHOUT_WORK = sorted(COMMANDS.keys() - {"bench", "attempt", "reference-server",
 def test_any_arguments_are_one_line_and_no_traceback(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     choose = random.Random(7)
-    for _ in range(rounds(60, 3000)):
+    for _ in range(rounds(25, 1500)):
         words = choose.choices([*ODD, *OPTIONS], k=choose.randrange(4))
         words = [word for word in words if "\x00" not in word]  # the system passes none
         command = choose.choice(WITHOUT_WORK)

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = command_group().main(argv, prog_name=PROGRAM, standalone_mode=False) or 0
     except TyperException as error:
-        print(f"gptoss_bench: {_shown(usage_message(error))}", file=sys.stderr)
+        print(f"gptoss_bench: {_line(usage_message(error))}", file=sys.stderr)
         return error.exit_code
     except (Exception, KeyboardInterrupt) as error:
         return _report(error)
@@ -162,11 +162,16 @@ def _report(error: BaseException, results: Path = paths.RESULTS) -> int:
     if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed the pipe
         return 0
     log = results / "gptoss_bench.log"
-    print(f"gptoss_bench: {_shown(_one_line(error, log))}", file=sys.stderr)
+    print(f"gptoss_bench: {_line(_one_line(error, log))}", file=sys.stderr)
     with contextlib.suppress(OSError), log.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"--- {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n")
         file.write(_shown("".join(traceback.format_exception(error))))
     return 2 if isinstance(error, UsageError) else 1
+
+
+def _line(text: str) -> str:
+    """Return text as `_shown`, as one line."""
+    return _shown(text).replace("\n", "\\n")
 
 
 def _shown(text: str) -> str:
