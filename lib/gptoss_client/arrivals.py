@@ -11,7 +11,8 @@ from typing import NamedTuple
 READ_BYTES = 256 * 1024  # of one read at most; a read of so many bytes may have left some behind
 
 ONE_SEGMENT, FILLED, ENDS_WITH_EVENT, REORDERED = 1, 2, 4, 8  # bits of a mark, see Trace.read_marks
-_ALL_ONE_SEGMENT = f"{ONE_SEGMENT:x}"
+_DIGITS = "0123456789abcdef"
+_ALL_ONE_SEGMENT = _DIGITS[ONE_SEGMENT]
 
 
 # One read: kernel timestamp as read (None without one), time of the read, number of body parts after it, last time at
@@ -59,18 +60,29 @@ def exact_or_bounded(
     single += [False] * (len(reads) - len(single))
     bounds, marks = list[int](), list[str]()
     for (at, begin, end), arrival_ns in zip(body_reads(reads), arrivals_ns, strict=True):
-        (_, _, _, absent_ns, size), mark = reads[at], 0
-        not_before_ns = arrival_ns if single[at] else max(sent_ns, absent_ns)
-        if arrival_ns < not_before_ns:
-            not_before_ns, mark = arrival_ns, REORDERED
         if single[at]:
-            mark |= ONE_SEGMENT
+            bounds.append(arrival_ns)
+            marks.append(_ALL_ONE_SEGMENT)
+            continue
+        _, _, _, not_before_ns, size = reads[at]
+        part = parts[begin]
+        length = len(part)
+        # first the usual case, because it must be fast: one chunk of one event (length in hex, two times CR LF)
+        if (
+            size - length == (length.bit_length() + 3 >> 2) + 4
+            and part.find(b"\n\n") == length - 2
+            and part[:5] == b"data:"
+        ):
+            mark = ENDS_WITH_EVENT
         elif size == READ_BYTES:
-            mark |= FILLED
-        elif at and _ends_with_event(size, parts[begin:end], parts[0]):
-            mark |= ENDS_WITH_EVENT
+            mark = FILLED
+        else:
+            mark = ENDS_WITH_EVENT if at and _ends_with_event(size, parts[begin:end], parts[0]) else 0
+        not_before_ns = max(not_before_ns, sent_ns)
+        if arrival_ns < not_before_ns:
+            not_before_ns, mark = arrival_ns, mark | REORDERED
         bounds.append(not_before_ns)
-        marks.append(f"{mark:x}")
+        marks.append(_DIGITS[mark])
     return ArrivalBounds(bounds, "".join(marks))
 
 

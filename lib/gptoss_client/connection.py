@@ -104,7 +104,7 @@ class Connection:
         read_ns: int,
         data: bytes | memoryview,
         not_before_ns: int,
-        size: int | None = None,
+        size: int,
     ) -> None:
         if self._response is None:
             self.close()  # bytes without a request
@@ -175,9 +175,6 @@ class SocketConnection(Connection):
         return self._poller.take_beats()
 
     def _readable(self) -> None:
-        poller = self._poller
-        not_before_ns = self._filled_since_ns or poller.not_before_ns
-        segments = data_segments(self._sock) if poller.is_late and self._counted is not None else None
         try:
             size, ancillary, _, _ = self._read(_BUFFERS, TIMESTAMP_ANCILLARY_BYTES)
         except (BlockingIOError, InterruptedError):
@@ -189,27 +186,36 @@ class SocketConnection(Connection):
         if not size:
             self._lost(None)
             return
-        self._filled_since_ns = 0
-        if size == READ_BYTES:
-            self._filled_since_ns, self._has_filled = not_before_ns, True
-        self._received(ancillary[0][2] if ancillary else None, read_ns, _BUFFER[:size], not_before_ns)
-        if segments is not None and self._response is not None and not self.closed:
-            self._end_span(self._response, segments)
+        poller = self._poller
+        not_before_ns = poller.not_before_ns
+        if size == READ_BYTES or self._filled_since_ns:
+            not_before_ns = self._filled_since_ns or not_before_ns
+            self._filled_since_ns = not_before_ns if size == READ_BYTES else 0
+            self._has_filled = True
+        self._received(ancillary[0][2] if ancillary else None, read_ns, _BUFFER[:size], not_before_ns, size)
+        if poller.is_late and self._response is not None and not self.closed:
+            self._end_span(self._response)
 
-    def _end_span(self, response: Response, before: int | None = None) -> None:
+    def _end_span(self, response: Response) -> None:
         """Compare the growth of the segment count with the number of reads since the last span.
 
-        Each read took one segment or more, so equal numbers mean one each. In the middle of a response, `before` is the
-        count before the last read: if it has grown since, a segment may be left unread, and the span goes on.
+        Each read took one segment or more, so equal numbers mean one each. Within a response the span goes on if a
+        segment is left unread, because it may be counted.
         """
         if self._counted is None:
             return
         segments, reads = data_segments(self._sock), len(response.reads)
         count = reads - (response.spans[-1].reads if response.spans else 0) + self._without_data
-        if count and before in (None, segments):
+        if count and (response.complete or self._is_drained()):
             is_one_each = segments_between(self._counted, segments) == count and not self._has_filled
             response.spans.append(ReadSpan(reads, is_one_each))
             self._counted, self._has_filled, self._without_data = segments, False, 0
+
+    def _is_drained(self) -> bool:
+        try:
+            return not self._sock.recv(1, socket.MSG_PEEK)
+        except OSError:  # nothing is there, or the connection is lost
+            return True
 
     def _send(self, payload: bytes) -> int:
         sent_ns = time.perf_counter_ns()
@@ -261,13 +267,12 @@ class TlsConnection(SocketConnection):
         read_ns: int,
         data: bytes | memoryview,
         not_before_ns: int,
-        size: int | None = None,
+        size: int,
     ) -> None:
         plain, end = self._tls.decrypt(data)
         if plain:
             # Where a TLS record ends within a read is unknown, so its size is not that of the body with its framing.
-            filled = READ_BYTES if len(data) == READ_BYTES else -1
-            super()._received(timestamp, read_ns, plain, not_before_ns, filled)
+            super()._received(timestamp, read_ns, plain, not_before_ns, size if size == READ_BYTES else -1)
         else:
             self._without_data += 1
         if end is not None and not self.closed:
@@ -352,7 +357,7 @@ class ProtocolConnection(asyncio.Protocol, Connection):
         not_before_ns = self._previous_ns
         if len(data) < _PROTOCOL_READ_BYTES:
             self._previous_ns = read_ns
-        self._received(None, read_ns, data, not_before_ns)
+        self._received(None, read_ns, data, not_before_ns, len(data))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Handle loss of the connection, closed by either peer."""

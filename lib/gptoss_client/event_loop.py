@@ -15,8 +15,11 @@ from collections.abc import Callable
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
-from gptoss_client.heartbeat import HEARTBEAT_NS, Beat, Heartbeat
+from gptoss_client.heartbeat import Beat, Heartbeat
 
+# Between complete polls. It is worth a question how many segments the reads took that follow an idle time, so that each
+# is known by itself, or a stall. To ask after every short pause of a busy client took a fifth of its CPU time.
+SHORT_NS, LONG_NS, FEW = 2_000_000, 20_000_000, 2
 NO_EPOLL_VARIABLE = "GPTOSS_NO_EPOLL"  # set: as on a system without epoll, for tests
 
 Callback = Callable[[], None]
@@ -27,7 +30,8 @@ class SocketPoller:
 
     A poll is complete if it returned fewer sockets than it asked for: then every other socket was empty. While the
     callbacks of a poll run, `not_before_ns` is the time immediately before the last complete poll that precedes it: the
-    data that made a socket readable was not there yet. `is_late` says that this was longer ago than a heartbeat, which
+    data that made a socket readable was not there yet. `is_late` says that this was long ago: more than
+    LONG_NS, or, where few sockets are ready, more than SHORT_NS. A heartbeat
     polls while requests are in flight (`begin`, `end`) and nothing arrives.
     """
 
@@ -103,7 +107,8 @@ class SocketPoller:
         polled_ns, asked = time.perf_counter_ns(), len(self._callbacks) + 1
         ready = self._epoll.poll(0, asked)
         self.not_before_ns = self._complete_ns
-        self.is_late = polled_ns - self._complete_ns > HEARTBEAT_NS
+        gap_ns = polled_ns - self._complete_ns
+        self.is_late = gap_ns > SHORT_NS and (len(ready) <= FEW or gap_ns > LONG_NS)
         if len(ready) < asked:
             self._complete_ns = polled_ns  # for the polls that follow
         for descriptor, _ in ready:

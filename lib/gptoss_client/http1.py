@@ -72,8 +72,8 @@ class Response:
         timestamp: bytes | None,
         read_ns: int,
         data: bytes | memoryview,
-        not_before_ns: int = 0,
-        size: int | None = None,
+        not_before_ns: int,
+        size: int,
     ) -> bool:
         """Parse one read; return whether it brought the head, the first body bytes, the end or a failure.
 
@@ -82,7 +82,7 @@ class Response:
             read_ns: Time of the read.
             data: Its bytes.
             not_before_ns: The last time at which they were known to be absent.
-            size: Number of bytes that were read, where it is not that of `data` (TLS).
+            size: Number of bytes that were read; with TLS not that of `data`.
         """
         if self.complete or self.failure:
             self.reusable = False  # bytes behind the end of the response
@@ -103,7 +103,7 @@ class Response:
                 self._fail(str(error.__context__ or error))
         if self._part_count is not None:
             del self.parts[self._part_count :]
-        self.reads.append((timestamp, read_ns, len(self.parts), not_before_ns, len(data) if size is None else size))
+        self.reads.append((timestamp, read_ns, len(self.parts), not_before_ns, size))
         if had_head:
             return self.complete or self.failure is not None or not had_body
         if not self.has_head:

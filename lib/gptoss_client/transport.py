@@ -7,8 +7,9 @@ of this transport without httpx's client around it.
 
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
+from operator import sub
 
 import httpx
 
@@ -203,33 +204,35 @@ class Exchange(httpx.AsyncByteStream):
 def _fill(timestamps: ExchangeTimestamps, response: Response, source: str) -> None:
     """Convert the reads of a response to pieces on one clock: kernel timestamps if all reads have one."""
     WALL_CLOCK.remeasure()
-    offset_ns = WALL_CLOCK.offset_ns
     reads, parts, sent_ns = response.reads, response.parts, timestamps.sent_ns or 0
     with_body = body_reads(reads)
     bodies = [parts[begin] if end == begin + 1 else b"".join(parts[begin:end]) for _, begin, end in with_body]
-    read_ns = [reads[at][1] for at, _, _ in with_body]
+    times_ns = [reads[at][1] for at, _, _ in with_body]
     timestamps.answered = bool(reads)
-    timestamps.source = source
-    timestamps.pieces = list(zip(read_ns, bodies, strict=True))
+    timestamps.source = "read" if source == "kernel" and reads else source
+    if source == "kernel" and reads and sent_ns >= WALL_CLOCK.stepped_ns:
+        raw = [reads[at][0] for at, _, _ in with_body]
+        arrivals = _arrivals([*raw, reads[-1][0]], [*times_ns, reads[-1][1]])
+        if arrivals is not None:
+            timestamps.source = "kernel"
+            last_ns = arrivals.pop()
+            timestamps.pieces = list(zip(arrivals, bodies, strict=True))
+            timestamps.lags_ns = list(map(sub, times_ns, arrivals))
+            bounds = exact_or_bounded(reads, parts, response.spans, arrivals, sent_ns)
+            timestamps.not_before_ns, timestamps.read_marks = bounds
+            timestamps.done_ns = last_ns if response.complete else None
+            return
+    timestamps.pieces = list(zip(times_ns, bodies, strict=True))
     timestamps.not_before_ns, timestamps.read_marks = bounded(reads, sent_ns)
-    if response.complete:
-        timestamps.done_ns = reads[-1][1]
-    if source != "kernel" or not reads:
-        return
-    timestamps.source = "read"
-    raw = [
-        timestamp for timestamp in [*[reads[at][0] for at, _, _ in with_body], reads[-1][0]] if timestamp is not None
-    ]
-    if len(raw) <= len(bodies) or sent_ns < WALL_CLOCK.stepped_ns:
-        return
-    *arrivals, last_ns = [seconds * 10**9 + ns - offset_ns for seconds, ns in TIMESPEC.iter_unpack(b"".join(raw))]
-    lags = [at_ns - arrival_ns for at_ns, arrival_ns in zip(read_ns, arrivals, strict=True)]
-    if all(0 <= lag < MAX_LAG_NS for lag in lags):
-        timestamps.source = "kernel"
-        timestamps.pieces = list(zip(arrivals, bodies, strict=True))
-        timestamps.lags_ns = lags
-        timestamps.not_before_ns, timestamps.read_marks = exact_or_bounded(
-            reads, parts, response.spans, arrivals, sent_ns
-        )
-        if response.complete:
-            timestamps.done_ns = last_ns
+    timestamps.done_ns = reads[-1][1] if response.complete else None
+
+
+def _arrivals(raw: Sequence[bytes | None], read_ns: Sequence[int]) -> list[int] | None:
+    """Return kernel timestamps (ns, monotonic) as read; None if one is missing or the wall clock was set."""
+    some = [timestamp for timestamp in raw if timestamp is not None]
+    if len(some) < len(raw):
+        return None
+    offset_ns = WALL_CLOCK.offset_ns
+    found = [seconds * 10**9 + ns - offset_ns for seconds, ns in TIMESPEC.iter_unpack(b"".join(some))]
+    lags_ns = list(map(sub, read_ns, found))
+    return found if min(lags_ns) >= 0 and max(lags_ns) < MAX_LAG_NS else None

@@ -51,7 +51,7 @@ def wires(draw: st.DrawFn) -> Wire:
         at += draw(st.integers(1, 50))
         arrived.append(at)
     response = Response()
-    response.feed(b"", SENT_NS, HEAD, SENT_NS)
+    response.feed(b"", SENT_NS, HEAD, SENT_NS, len(HEAD))
     response.spans.append(ReadSpan(1, True))
     done, arrivals, firsts = 0, [], []
     while done < len(segments):
@@ -59,7 +59,7 @@ def wires(draw: st.DrawFn) -> Wire:
         not_before_ns = draw(st.integers(arrived[done - 1] if done else 0, arrived[done]))
         had = len(response.parts)
         data = b"".join(segments[done : last + 1])
-        response.feed(b"", arrived[last] + 1, data, not_before_ns)
+        response.feed(b"", arrived[last] + 1, data, not_before_ns, len(data))
         response.spans.append(ReadSpan(len(response.reads), last == done))
         if len(response.parts) > had:
             arrivals.append(arrived[last])
@@ -101,9 +101,9 @@ def test_times_of_reads_are_never_exact(wire: Wire) -> None:
 def piece(*reads: tuple[bytes, int, int], spans: list[ReadSpan] | None = None) -> tuple[list[int], str]:
     """Return the bounds of pieces read as (bytes, known to be absent at, arrived at)."""
     response = Response()
-    response.feed(None, 0, HEAD)
+    response.feed(None, 0, HEAD, 0, len(HEAD))
     for data, not_before_ns, _ in reads:
-        response.feed(None, 10**9, data, not_before_ns)
+        response.feed(None, 10**9, data, not_before_ns, len(data))
     arrivals = [arrival_ns for _, _, arrival_ns in reads]
     return exact_or_bounded(response.reads, response.parts, spans or [], arrivals, SENT_NS)
 
@@ -135,7 +135,6 @@ def test_a_line_of_json_is_an_event() -> None:
 
 def test_a_read_that_filled_its_buffer_is_marked() -> None:
     response = Response()
-    response.feed(None, 0, HEAD)
-    response.feed(None, 1, b"%x\r\n" % (READ_BYTES + 9) + b"x" * (READ_BYTES - 7))
-    assert response.reads[-1][-1] == READ_BYTES
+    response.feed(None, 0, HEAD, 0, len(HEAD))
+    response.feed(None, 1, b"%x\r\n" % (READ_BYTES + 9) + b"x" * (READ_BYTES - 7), 0, READ_BYTES)
     assert exact_or_bounded(response.reads, response.parts, [], [9000], SENT_NS).marks == f"{FILLED:x}"

@@ -23,7 +23,7 @@ interim = st.sampled_from([b"", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 103
 def fed(*reads: bytes, method: str = "POST") -> Response:
     response = Response(method)
     for at, read in enumerate(reads):
-        response.feed(None, at, read)
+        response.feed(None, at, read, 0, len(read))
     return response
 
 
@@ -43,7 +43,7 @@ def test_any_split_of_a_chunked_response_gives_the_same_body(events, extension, 
     *but_the_last, last = split(wire, cuts)
     response = fed(*but_the_last)
     assert (response.complete, response.failure) == (False, None)
-    assert response.feed(None, len(but_the_last), last) is True
+    assert response.feed(None, len(but_the_last), last, 0, len(last)) is True
     assert (response.status, response.complete, response.reusable, response.failure) == (200, True, True, None)
     assert body_of(response) == b"".join(events)
     timestamps = [read_ns for _, read_ns, *_ in response.reads]
@@ -159,7 +159,7 @@ def test_a_response_longer_than_its_limit_fails_and_keeps_no_more_than_that(cuts
     body = b"200000\r\n" + b"x" * (2 << 20) if head is CHUNKED else b"x" * (2 << 20)
     response = Response(limit_mib=1)
     for at, read in enumerate(split(head + body, cuts)):
-        response.feed(None, at, read)
+        response.feed(None, at, read, 0, len(read))
     response.end()
     assert (str(response.failure), response.complete) == ("the response is longer than 1 MiB", False)
     assert len(body_of(response)) <= 1 << 20
