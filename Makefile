@@ -72,8 +72,8 @@ run-endpoint: $(READY) ## measure any OpenAI-compatible server: URL=https://HOST
 run-bf16: $(READY) ## load gpt-oss-20b in BF16 into the memory of an A10
 	$(EXECUTE) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
 
-calibrate: $(READY) ## measure the client's timing errors on this machine, beside stock httpx
-	$(EXECUTE) --profile $(PROFILES)/local.yaml calibration
+calibrate: $(READY) ## measure the client's timing errors on this machine, idle and contended (10 minutes)
+	$(BIN)/python -m gptoss_bench calibrate
 
 method-trial: $(READY) ## run the published method where the time of the first token is known
 	$(EXECUTE) --profile $(PROFILES)/local.yaml method_trial

@@ -3,9 +3,11 @@ from .accuracy import (
     STOCK_CLIENT,
     TRUSTED_ERROR_SHARE,
     ClientTables,
+    LevelSample,
     compare_with_log,
     levels_table,
     measured_tables,
+    summarise_level,
     trust_limit_text,
     trusted_up_to_events_s,
 )
@@ -18,7 +20,9 @@ from .certification.run import (
     certificate_text,
     certify,
 )
-from .measure import calibration_plans, measure_levels
+from .contention import busy_cores
+from .loads import CalibrationLoad, calibration_loads
+from .measure import measure_levels, skipped_kinds
 from .method_trial import TrialCase, trial_cases, trial_table, trial_text, try_published_method
 from .peers.registry import PEERS_DIR, choose_peers
 from .peers.run import PEER_LOADS, compare_clients
@@ -36,17 +40,20 @@ __all__ = [
     "REFERENCE_PLAN_CHOICES",
     "STOCK_CLIENT",
     "TRUSTED_ERROR_SHARE",
+    "CalibrationLoad",
     "Certificate",
     "CertifiedError",
     "CertifiedLevel",
     "CertifiedTool",
     "ClientTables",
+    "LevelSample",
     "PeerBench",
     "PeerBenchManifest",
     "ReferencePlan",
     "ReferenceServer",
     "TrialCase",
-    "calibration_plans",
+    "busy_cores",
+    "calibration_loads",
     "certificate_text",
     "certify",
     "choose_peers",
@@ -61,6 +68,8 @@ __all__ = [
     "send_log_table",
     "serve_reference",
     "server_lateness_ms",
+    "skipped_kinds",
+    "summarise_level",
     "trial_cases",
     "trial_table",
     "trial_text",

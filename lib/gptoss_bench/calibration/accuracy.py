@@ -4,20 +4,29 @@ The tables are those of a run. Used are `request_id`, `sent_ns`, `ttft_s` of the
 `arrival_ns`, `itl_s` and, if the client records it, `lag_ns` of the events.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
+from gptoss_bench.calibration.loads import CalibrationLoad
 from gptoss_bench.calibration.reference.stream import STREAM_ID
-from gptoss_bench.runs import CalibrationLevel, ClientLoad, ErrorSpread, Percentiles, Run
-from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE, client_bound_reasons, non_null, percentile
+from gptoss_bench.runs import CalibrationLevel, ClientLoad, Condition, ErrorSpread, Percentiles, Run
+from gptoss_bench.stats import (
+    CLIENT_BOUND_CPU_SHARE,
+    MIN_SAMPLES_BEYOND,
+    client_bound_reasons,
+    non_null,
+    percentile,
+)
 from gptoss_client import NS_PER_S, Trace
 
 KIT_CLIENT, STOCK_CLIENT = "gptoss_bench", "stock httpx"  # values of CalibrationLevel.client
 TRUSTED_ERROR_SHARE = 0.05  # of the median ITL
+MOMENT_NS = 1e6  # errors within this time have one cause
+OUTSIDE_SLACK_NS = 1_000_000  # by which the kernel may deliver after the send has returned
 
 
 class ClientTables(NamedTuple):
@@ -28,6 +37,15 @@ class ClientTables(NamedTuple):
     streams: "pd.Series[int]"
 
 
+class LevelSample(NamedTuple):
+    """One repeat of a load: the request table, the result of `match_events`, TTFT errors in s, share of one core."""
+
+    requests: pd.DataFrame
+    matched: pd.DataFrame
+    ttft_errors: "pd.Series[float]"
+    cpu_share: float
+
+
 def measured_tables(run: Run) -> ClientTables:
     """Return the tables of the measured phase of a run against a reference server."""
     requests, events = (table[table["phase"] == "measure"] for table in (run.requests, run.events))
@@ -35,27 +53,14 @@ def measured_tables(run: Run) -> ClientTables:
     return ClientTables(requests, events, streams[streams.index.isin(requests["request_id"])])
 
 
-def compare_with_log(
-    client: str, planned: tuple[int, float], tables: ClientTables, log: pd.DataFrame, cpu_share: float
-) -> CalibrationLevel:
-    """Return the errors of one client under one load.
+def compare_with_log(tables: ClientTables, log: pd.DataFrame, cpu_share: float) -> LevelSample:
+    """Return what one repeat of a load shows: tables of the client joined with the send log of the reference server.
 
-    Args:
-        client: Name of the client.
-        planned: Number of streams and tokens/s of each.
-        tables: The client's tables.
-        log: Send log of the reference server (SEND_LOG_COLUMNS).
-        cpu_share: Share of one core that the client used.
+    `cpu_share` is the share of one core that the client used.
     """
     requests, events, streams = tables
-    return summarise_level(
-        client,
-        planned,
-        requests,
-        matched=match_events(events, streams, log),
-        ttft_errors=ttft_errors_s(requests, streams, log),
-        cpu_share=cpu_share,
-    )
+    matched, ttft_errors = match_events(events, streams, log), ttft_errors_s(requests, streams, log)
+    return LevelSample(requests, matched, ttft_errors, cpu_share)
 
 
 def stream_numbers(traces: Iterable[Trace]) -> pd.Series:
@@ -73,7 +78,8 @@ def match_events(events: pd.DataFrame, streams: pd.Series, log: pd.DataFrame) ->
     `_merge` is "both" if both sides have the event. Added columns: `arrival_error_s` (arrival minus send),
     `itl_error_s` (the client's gap minus the gap between sends; NaN if there is no gap) and `late_s` (send minus due).
     """
-    received = events[["request_id", "event", "arrival_ns", "itl_s", *(["lag_ns"] if "lag_ns" in events else [])]]
+    optional = [name for name in ("lag_ns", "not_before_ns") if name in events]
+    received = events[["request_id", "event", "arrival_ns", "itl_s", *optional]]
     received = received.assign(stream=received["request_id"].map(streams).astype("Int64"))
     sent = log[log["stream"].isin(streams) & (log["kind"] != "refused")]
     found = sent.merge(received, on=["stream", "event"], how="outer", indicator=True).sort_values(["stream", "event"])
@@ -102,31 +108,34 @@ def ttft_errors_s(requests: pd.DataFrame, streams: pd.Series, log: pd.DataFrame)
 
 def summarise_level(
     client: str,
-    planned: tuple[int, float],
-    requests: pd.DataFrame,
+    load: CalibrationLoad,
+    samples: Sequence[LevelSample],
     *,
-    matched: pd.DataFrame,
-    ttft_errors: pd.Series,
-    cpu_share: float,
+    condition: Condition = "idle",
+    quick: bool = False,
 ) -> CalibrationLevel:
-    """Summarise one load of one client.
+    """Summarise one load of one client over its repeats; the errors of all repeats are pooled.
 
     Args:
         client: Name of the client.
-        planned: Number of streams and tokens/s of each.
-        requests: Request table of the client.
-        matched: Result of `match_events`.
-        ttft_errors: Result of `ttft_errors_s`, in s.
-        cpu_share: Share of one core that the client used.
+        load: The load.
+        samples: One per repeat.
+        condition: Of the CPUs.
+        quick: Whether the percentiles beyond the median are left out: one short repeat says too little about them.
     """
-    both = matched[matched["_merge"] == "both"]
-    span_s = (both["arrival_ns"].max() - requests["sent_ns"].min()) / NS_PER_S if len(both) else 0.0
+    found = pd.concat([sample.matched for sample in samples], keys=range(len(samples)), names=["repeat", None])
+    both = found[found["_merge"] == "both"]
     outputs = both[both["output"].eq(True)]
     itl_p50 = percentile(both["itl_s"], 50).value
-    lag = both["lag_ns"] / NS_PER_S if "lag_ns" in both else pd.Series(dtype="float64")
-    errors = _spread(ttft_errors), _spread(both["itl_error_s"]), _spread(outputs["arrival_error_s"])
-    worst = [spread.p99 for spread in errors if spread.p99 is not None]
-    accurate = itl_p50 is not None and bool(worst) and max(worst) <= TRUSTED_ERROR_SHARE * itl_p50 * 1e3
+    lag = both["lag_ns"] / NS_PER_S if "lag_ns" in both else pd.Series(dtype="float64", index=both.index[:0])
+    arrivals, known = both["arrival_ns"], both
+    spread = partial(_spread, quick=quick)
+    errors = (
+        _ttft_spread(samples, quick),
+        spread(both["itl_error_s"], arrivals),
+        spread(outputs["arrival_error_s"], outputs["arrival_ns"]),
+    )
+    cpu_share = float(np.mean([sample.cpu_share for sample in samples]))
     lag_p99_s = percentile(lag, 99).value
     gaps = non_null(both["itl_s"])
     client_load = ClientLoad(
@@ -134,32 +143,94 @@ def summarise_level(
         cpu_share=cpu_share,
         shared_read_share=float((gaps == 0).mean()) if len(gaps) else None,
     )
+    if "not_before_ns" in both:
+        known = both[both["not_before_ns"].notna()]
+    rates = [rate for sample in samples if (rate := _events_s(sample))]
     return CalibrationLevel(
         client=client,
-        streams=planned[0],
-        tokens_s=planned[1],
+        kind=load.kind,
+        condition=condition,
+        streams=load.streams,
+        tokens_s=load.tokens_s,
+        repeats=len(samples),
         events=len(both),
-        offered_events_s=planned[0] * planned[1],
-        unmatched=len(matched) - len(both),
-        events_s=float(len(both) / span_s) if span_s else 0.0,
+        offered_events_s=load.streams * load.tokens_s,
+        unmatched=len(found) - len(both),
+        events_s=float(np.mean(rates)) if rates else 0.0,
         cpu_share=cpu_share,
         itl_p50_ms=None if itl_p50 is None else itl_p50 * 1e3,
         ttft_error=errors[0],
         itl_error=errors[1],
         arrival_error=errors[2],
-        lag=_spread(lag),
-        server_late=_spread(both["late_s"]),
-        trusted=accurate and cpu_share <= CLIENT_BOUND_CPU_SHARE,
+        lag=spread(lag, arrivals.reindex(lag.index)),
+        server_late=spread(both["late_s"], both["sent_ns"]),
+        exact_share=_share(known, lambda rows: rows["not_before_ns"] == rows["arrival_ns"]),
+        outside_share=_share(known, lambda rows: rows["sent_after_ns"] + OUTSIDE_SLACK_NS < rows["not_before_ns"]),
+        trusted=_trusted(errors, itl_p50, cpu_share),
         client_bound=None if lag_p99_s is None else bool(client_bound_reasons(client_load, itl_p50)),
     )
 
 
-def _spread(values_s: pd.Series) -> ErrorSpread:
-    magnitudes: npt.NDArray[np.float64] = np.abs(non_null(values_s)) * 1e3
-    if not len(magnitudes):
-        return ErrorSpread(p50=None, p99=None, max=None)
-    p50, p99 = (percentile(magnitudes, p).value for p in (50, 99))
-    return ErrorSpread(p50=p50, p99=p99, max=float(magnitudes.max()))
+def _trusted(errors: Sequence[ErrorSpread], itl_p50_s: float | None, cpu_share: float) -> bool | None:
+    """Return whether each p99 is small enough and the client was not busy; None if a p99 is not resolved."""
+    if cpu_share > CLIENT_BOUND_CPU_SHARE or itl_p50_s is None:
+        return False
+    worst = [spread.p99 for spread in errors]
+    allowed_ms = TRUSTED_ERROR_SHARE * itl_p50_s * 1e3
+    if any(ms is not None and ms > allowed_ms for ms in worst):
+        return False
+    return None if None in worst else True
+
+
+def _share(rows: pd.DataFrame, holds: Callable[[pd.DataFrame], "pd.Series[bool]"]) -> float | None:
+    return float(holds(rows).mean()) if len(rows) and "not_before_ns" in rows else None
+
+
+def _events_s(sample: LevelSample) -> float:
+    both = sample.matched[sample.matched["_merge"] == "both"]
+    span_s = (both["arrival_ns"].max() - sample.requests["sent_ns"].min()) / NS_PER_S if len(both) else 0.0
+    return float(len(both) / span_s) if span_s else 0.0
+
+
+def _ttft_spread(samples: Sequence[LevelSample], quick: bool) -> ErrorSpread:
+    errors, at = [], []
+    for sample in samples:
+        rows = sample.requests.set_index("request_id")
+        errors.append(sample.ttft_errors)
+        at.append((rows["sent_ns"] + rows["ttft_s"] * NS_PER_S).reindex(sample.ttft_errors.index))
+    keyed = partial(pd.concat, keys=range(len(samples)))
+    return _spread(keyed(errors), keyed(at), quick=quick)
+
+
+def _spread(values_s: "pd.Series[float]", at_ns: "pd.Series[float]", *, quick: bool = False) -> ErrorSpread:
+    """Return the percentiles of the absolute values; `at_ns` is when each was measured, the first level the repeat.
+
+    A percentile is resolved if 10 values lie beyond it, those beyond p99 from 10 moments; values within 1 ms are one
+    moment, because one delay makes all of them wrong.
+    """
+    there = values_s.notna()
+    errors_ms, moments_ns = values_s[there].abs().astype("float64") * 1e3, at_ns[there]
+    n = len(errors_ms)
+    if not n:
+        return ErrorSpread(p50=None, p99=None, max=None, n=0, reason="nothing was measured")
+    spread = ErrorSpread(p50=None, p99=None, max=float(errors_ms.max()), n=n)
+    missing = []
+    for name, p in (("p50", 50), ("p99", 99)):
+        found = percentile(errors_ms, p)
+        assert found.value is not None
+        beyond = np.sort(moments_ns[errors_ms >= found.value].to_numpy("float64"))
+        moments = 1 + int((np.diff(beyond) > MOMENT_NS).sum())
+        if p > 50 and quick:
+            missing.append(f"{name}: a quick calibration has the median only")
+        elif not found.resolved:
+            missing.append(f"{name}: {n} values, {MIN_SAMPLES_BEYOND * 100 // (100 - p)} are needed")
+        elif p > 50 and moments < MIN_SAMPLES_BEYOND:
+            missing.append(f"{name}: the values beyond it are from {moments} moments, {MIN_SAMPLES_BEYOND} are needed")
+        else:
+            setattr(spread, name, found.value)
+    spread.reason = "; ".join(missing) or None
+    spread.repeat_p50 = [float(value) for value in errors_ms.groupby(level=0).median()]
+    return spread
 
 
 def levels_table(levels: Sequence[CalibrationLevel]) -> pd.DataFrame:
@@ -168,23 +239,26 @@ def levels_table(levels: Sequence[CalibrationLevel]) -> pd.DataFrame:
     for level in levels:
         row: dict[str, Any] = {}
         for name, value in level.model_dump().items():
-            row |= {f"{name}_{at}_ms": ms for at, ms in value.items()} if isinstance(value, dict) else {name: value}
+            if isinstance(value, dict):
+                row |= {f"{name}_{at}_ms": value[at] for at in ("p50", "p99", "max")} | {f"{name}_n": value["n"]}
+            else:
+                row[name] = value
         rows.append(row)
-    return pd.DataFrame(rows).sort_values(["client", "offered_events_s"], ignore_index=True)
+    return pd.DataFrame(rows).sort_values(["client", "condition", "kind", "offered_events_s"], ignore_index=True)
 
 
 def trusted_up_to_events_s(levels: Sequence[CalibrationLevel]) -> float | None:
-    """Return the events/s of one client's highest load below which no level failed; None if the lowest one failed."""
+    """Return the events/s of one client's highest trusted level below which none failed; None if there is none."""
     best = None
     for one in sorted(levels, key=lambda one: one.offered_events_s):
-        if not one.trusted:
+        if one.trusted is False:
             break
-        best = one.events_s
+        best = one.events_s if one.trusted else best
     return best
 
 
 def trust_limit_text(client: str, limit: float | None) -> str:
     """Return the limit of `trusted_up_to_events_s` as a sentence."""
     if limit is None:
-        return f"{client}: not trusted even at the lowest load that was tried."
+        return f"{client}: not trusted at the lowest loads that were tried."
     return f"{client}: trusted up to {limit:,.0f} events/s, of the loads that were tried."

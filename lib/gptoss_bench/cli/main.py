@@ -38,6 +38,7 @@ COMMANDS = {
     "run": (MEASURE, "execute notebooks with a profile's parameters and print the verdicts"),
     "method-trial": (MEASURE, "run the published method where the time of the first token is known"),
     "certify": (MEASURE, "run any load tool where the truth is known, and print what its numbers are worth"),
+    "calibrate": (MEASURE, "measure the client's own timing errors on this machine, idle and with busy CPUs"),
     "lint": (VERDICTS, "check what makes a result untrustworthy; exit code 3 for an error"),
     "compare": (VERDICTS, "compare two results: same, faster, slower or cannot tell"),
     "report": (VERDICTS, "write one page on a run: result block, error bar, findings, verdicts, cost and energy"),

@@ -1,5 +1,6 @@
 """`gptoss-bench reference-server`: serve paced tokens and log when each was sent."""
 
+import ssl
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -36,14 +37,21 @@ def reference_server(
     log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Parquet file for the log, written at the end")
     ] = None,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="PEM file of a certificate and its key: serve https as well")
+    ] = None,
     **plan_values: Any,
 ) -> int:
     """Send each token when it is due, on 127.0.0.1, and log when it was sent."""
     from gptoss_bench.calibration import ReferenceServer, send_log_table, server_lateness_ms, write_send_log
 
     plan = build_record(ReferencePlan, PLAN_OPTIONS, plan_values)
+    if certificate is not None and not certificate.is_file():
+        raise UsageError(f"--certificate {certificate} is not a file: give a PEM file of a certificate and its key")
     try:
-        server = ReferenceServer(plan, port)
+        server = ReferenceServer(plan, port, certificate)
+    except ssl.SSLError as error:
+        raise UsageError(f"--certificate {certificate} holds no certificate with its key ({error.reason})") from None
     except (OSError, OverflowError) as error:
         raise UsageError(f"port {port} on 127.0.0.1 is not free ({error}): choose another --port, or 0") from None
     print(f"http://127.0.0.1:{server.port}", flush=True)

@@ -55,7 +55,8 @@ def run(
     for number, name in enumerate(names, start=1):
         print(f"[{number}/{len(names)}] {name} ...", flush=True, file=sys.stderr if as_json else sys.stdout)
         mine = {key: value for key, value in parameters.items() if key in declared[name]}
-        done.append(execute_notebook(name, mine, folder))
+        progress = sys.stderr if name == "calibration" else None
+        done.append(execute_notebook(name, mine, folder, output=progress))
     verdicts = [
         verdicts_from_table(executed.run.table("verdicts")) for executed in done if executed.run.scenario == "verdicts"
     ]

@@ -1,4 +1,4 @@
-from .calibration import CALIBRATION_COLUMNS, cpu_by_load, error_by_load
+from .calibration import CALIBRATION_COLUMNS, cpu_by_load, error_by_kind, error_by_load
 from .capacity import headroom_map, need_against_budget
 from .certificate import certificate_figure
 from .comparison import overlay_labels, request_timeline, runs_overlaid
@@ -27,6 +27,7 @@ __all__ = [
     "cold_and_warm",
     "cpu_by_load",
     "decode_rates_by_source",
+    "error_by_kind",
     "error_by_load",
     "gap_distribution",
     "headroom_map",

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import nbformat
 import papermill
@@ -38,12 +39,18 @@ class ExecutedNotebook:
 
 
 def execute_notebook(
-    notebook: str, parameters: Mapping[str, JsonValue], results: Path, *, timeout_s: int = CELL_TIMEOUT_S
+    notebook: str,
+    parameters: Mapping[str, JsonValue],
+    results: Path,
+    *,
+    timeout_s: int = CELL_TIMEOUT_S,
+    output: TextIO | None = None,
 ) -> ExecutedNotebook:
     """Execute one notebook and return its run; a run is complete if every cell ran and the last one wrote its result.
 
-    `timeout_s` limits each cell. Raises UsageError if a cell raised one, and RunFailed for every other failure; the
-    notebook stays in the run folder with the outputs so far.
+    `timeout_s` limits each cell; what the cells print is also written to `output` at once, if given.
+    Raises UsageError if a cell raised one, and RunFailed for every other failure; the notebook stays in the run folder
+    with the outputs so far.
     """
     source = notebook_path(notebook)
     _refuse_secrets(parameters)
@@ -62,6 +69,7 @@ def execute_notebook(
                 cwd=paths.ROOT,
                 progress_bar=False,
                 log_output=False,
+                stdout_file=output,
                 autosave_cell_every=10,
                 start_timeout=120,
                 # At other levels it warns that loopback is not encrypted, and logs its own shutdown as an error.

@@ -10,7 +10,9 @@ from matplotlib.text import Text
 
 from folders import TESTS
 from gptoss_bench import paths
+from gptoss_bench.calibration.accuracy import levels_table
 from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.figures.calibration import CALIBRATION_COLUMNS, cpu_by_load, error_by_kind, error_by_load
 from gptoss_bench.figures.comparison import shared_manifest
 from gptoss_bench.figures.load import gap_distribution, published_and_measured
 from gptoss_bench.figures.machine import machine_timeline, phase_names
@@ -20,6 +22,7 @@ from gptoss_bench.lint.check import check_result
 from gptoss_bench.lint.results import read_results
 from gptoss_bench.memory.architecture import architectures
 from gptoss_bench.memory.gpus import gpu_catalogue
+from gptoss_bench.runs.calibration import CalibrationLevel, ErrorSpread
 from gptoss_bench.runs.manifest import ClientLimits, Manifest
 from gptoss_bench.runs.phases import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, PHASE_LOADING
 from gptoss_bench.runs.request_table import derive_tables
@@ -149,3 +152,26 @@ def test_the_published_block_is_the_one_of_the_claims_and_trips_the_first_rule()
     assert block.summary.wall_s == printed["wall"]
     assert {f.rule for f in check_result(block).findings if f.severity == "error"} == {"ttft-is-a-fraction-of-latency"}
     assert paths.PUBLISHED_BLOCK.read_bytes() == (TESTS / "imported" / "write-up.txt").read_bytes()
+
+
+@pytest.mark.parametrize("resolved", [True, False])
+def test_the_errors_of_a_calibration_are_drawn_by_condition_and_kind_where_they_are_resolved(resolved: bool) -> None:
+    spread = ErrorSpread(p50=0.01, p99=0.2 if resolved else None, max=1.0, n=2000)
+    levels = [
+        CalibrationLevel(
+            client="gptoss_bench", kind=kind, condition=condition, streams=streams, tokens_s=40.0, events=2000,
+            offered_events_s=streams * 40.0, unmatched=0, events_s=streams * 39.0, cpu_share=0.1, itl_p50_ms=25.0,
+            ttft_error=spread, itl_error=spread, arrival_error=spread, lag=spread, server_late=spread,
+            trusted=True, client_bound=False,
+        )
+        for condition in ("idle", "contended")
+        for kind, streams in (("plain", 16), ("plain", 64), ("tls", 64))
+    ]  # fmt: skip
+    table = levels_table(levels)
+    assert set(CALIBRATION_COLUMNS) <= set(table)
+    by_load = words(error_by_load(table, Manifest()))
+    assert {"gptoss_bench, idle, p50", "gptoss_bench, contended, p50"} <= set(by_load)
+    assert ("gptoss_bench, contended, p99" in by_load) == resolved
+    by_kind = words(error_by_kind(table, Manifest()))
+    assert {"plain", "tls", "contended, p50"} <= set(by_kind) and ("idle, p99" in by_kind) == resolved
+    assert "CPU cost of the measurement" in words(cpu_by_load(table, Manifest()))

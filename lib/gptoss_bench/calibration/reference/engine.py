@@ -15,11 +15,12 @@ from gptoss_client import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class ReferenceEngine:
-    """The reference server with `plan`; its log is send_log.parquet in `log_dir`."""
+    """The reference server with `plan`; its log is send_log.parquet in `log_dir`. With `certificate` also over TLS."""
 
     plan: ReferencePlan
     log_dir: Path
     dialect: str = "openai"
+    certificate: Path | None = None
     log_name: str = "reference-server.log"
     cwd: Path | None = None
 
@@ -30,7 +31,8 @@ class ReferenceEngine:
     def command(self, port: int) -> list[str]:
         """Return the command line, with the interpreter of this process."""
         files = [f"--port={port}", f"--log={self.log_dir / 'send_log.parquet'}"]
-        return [sys.executable, "-m", "gptoss_bench", "reference-server", *files, *reference_options(self.plan)]
+        tls = [] if self.certificate is None else [f"--certificate={self.certificate}"]
+        return [sys.executable, "-m", "gptoss_bench", "reference-server", *files, *tls, *reference_options(self.plan)]
 
     def environment(self, port: int) -> dict[str, str]:
         """Return no additional environment variables."""
@@ -42,13 +44,20 @@ class ReferenceEngine:
 
 
 def serve_reference(
-    plan: ReferencePlan, log_dir: Path, *, dialect: str = "openai", port: int = 0, timeout_s: float = 60.0
+    plan: ReferencePlan,
+    log_dir: Path,
+    *,
+    dialect: str = "openai",
+    port: int = 0,
+    timeout_s: float = 60.0,
+    certificate: Path | None = None,
 ) -> AbstractAsyncContextManager[Endpoint]:
     """Serve `plan` until the end of the block, which writes send_log.parquet to `log_dir`.
 
-    Stream 0 is the readiness check. Raises UsageError if the port is in use or no token is received.
+    Stream 0 is the readiness check. With a certificate (PEM, with its key) the port serves https as well. Raises
+    UsageError if the port is in use or no token is received.
     """
-    return launched(ReferenceEngine(plan, log_dir, dialect), log_dir, port=port, timeout_s=timeout_s)
+    return launched(ReferenceEngine(plan, log_dir, dialect, certificate), log_dir, port=port, timeout_s=timeout_s)
 
 
 def reference_options(plan: ReferencePlan) -> list[str]:

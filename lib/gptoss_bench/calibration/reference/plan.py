@@ -32,6 +32,7 @@ class ReferencePlan:
     tokens: int = _option(64, "tokens of a reply, unless the request has a lower limit")
     prompt_tokens: int = _option(7, "tokens of any prompt, as the usage reports them")
     tokens_per_event: int = _option(1, "tokens in one event; the time between events grows with them")
+    events_per_write: int = _option(1, "events that are sent together, when the last of them is due")
     role: str = _option("early", "send the role chunk at once, with the first token, or never")
     reasoning: str = _option("none", "field of the reasoning text (in Ollama's API always `thinking`)")
     reasoning_share: float = _option(

@@ -11,9 +11,12 @@ import select
 import selectors
 import signal
 import socket
+import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
 
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.requests import (
@@ -28,6 +31,7 @@ from gptoss_client import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps
 LOOPBACK = "127.0.0.1"
 WRITES_PER_TURN = 16  # due writes sent before the sockets are polled again
 _READ_BYTES = 65536
+_TLS_HANDSHAKE = b"\x16"  # first byte of a connection with TLS, and of no HTTP request
 
 
 class _Connection:
@@ -37,9 +41,46 @@ class _Connection:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.send = sock.send
+        self.send: Callable[[bytes], int] = sock.send
         self.buffer = b""
         self.busy = False
+
+    def received(self, data: bytes) -> None:
+        """Keep bytes that were read from the socket. Raises OSError if they are not what the connection carries."""
+        self.buffer += data
+
+
+class _TlsConnection(_Connection):
+    """A connection with TLS: what is read and sent is decrypted and encrypted in memory."""
+
+    __slots__ = ("_incoming", "_outgoing", "_tls")
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
+        super().__init__(sock)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.send = self._send
+
+    def received(self, data: bytes) -> None:
+        self._incoming.write(data)
+        try:
+            while plain := self._tls.read(_READ_BYTES):
+                self.buffer += plain
+        except ssl.SSLWantReadError:
+            pass
+        self._flush()
+
+    def _send(self, data: bytes) -> int:
+        self._tls.write(data)
+        self._flush()
+        return len(data)
+
+    def _flush(self) -> None:
+        """Send all encrypted bytes; wait where the socket is full, which a reply of this server is too short for."""
+        while encrypted := self._outgoing.read():
+            while encrypted:
+                select.select([], [self.sock], [])
+                encrypted = encrypted[self.sock.send(encrypted) :]
 
 
 class _Stream:
@@ -59,9 +100,16 @@ class _Stream:
 class ReferenceServer:
     """A server that listens from its creation on; `serve` runs until `stop` or a signal, `streams` is what was sent."""
 
-    def __init__(self, plan: ReferencePlan, port: int = 0) -> None:
-        """Listen on 127.0.0.1. Raises OSError if the port is in use."""
+    def __init__(self, plan: ReferencePlan, port: int = 0, certificate: Path | None = None) -> None:
+        """Listen on 127.0.0.1; with a certificate (PEM, with its key) serve TLS as well, on the same port.
+
+        Raises OSError if the port is in use or the certificate cannot be read.
+        """
         self.plan = plan
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
         self.streams: list[SentStream] = []
         self._selector = selectors.DefaultSelector()
         self._heap: list[tuple[int, int, _Stream]] = []
@@ -210,9 +258,17 @@ class ReferenceServer:
         if not data:  # a stream in progress notices it at its next send
             self._close(connection)
             return
-        connection.buffer += data
+        asked_ns = arrival_ns(ancillary)
+        if self._tls is not None and type(connection) is _Connection and data[:1] == _TLS_HANDSHAKE:
+            connection = _TlsConnection(connection.sock, self._tls)
+            self._selector.modify(connection.sock, selectors.EVENT_READ, connection)
+        try:
+            connection.received(data)
+        except OSError:  # ssl.SSLError is one
+            self._close(connection)
+            return
         if not connection.busy:
-            self._handle(connection, arrival_ns(ancillary))
+            self._handle(connection, asked_ns)
 
     def _handle(self, connection: _Connection, asked_ns: int) -> None:
         """Handle the request in the buffer, if it is complete."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
+from itertools import accumulate
 from typing import Any
 
 from gptoss_bench.calibration.reference.plan import ReferencePlan, due_ns, fault, fault_after, split_points
@@ -70,6 +71,21 @@ def reply_writes(
     plan: ReferencePlan, wanted: StreamRequest, fault: str | None = None, after: int = 0
 ) -> tuple[Write, ...]:
     """Return the writes of one reply. `fault` is one of plan.FAULTS or None; it occurs after `after` output events."""
+    writes = _writes(plan, wanted, fault, after)
+    begun = sum(write.step < 0 for write in writes)
+    paced = [writes[at : at + plan.events_per_write] for at in range(begun, len(writes), plan.events_per_write)]
+    return (*writes[:begun], *map(_joined, paced))
+
+
+def _joined(writes: Sequence[Write]) -> Write:
+    """Return one write of all their bytes, due with the last of them."""
+    starts = accumulate((len(write.data) for write in writes), initial=0)
+    readable_at = tuple(start + end for start, write in zip(starts, writes, strict=False) for end in write.readable_at)
+    events = tuple(event for write in writes for event in write.events)
+    return Write(writes[-1].step, b"".join(write.data for write in writes), events, readable_at)
+
+
+def _writes(plan: ReferencePlan, wanted: StreamRequest, fault: str | None, after: int) -> tuple[Write, ...]:
     if fault == "http":
         return (_refusal(plan, wanted, plan.http_status, "refused, as planned"),)
     tokens = plan.tokens if wanted.limit is None else min(plan.tokens, wanted.limit)

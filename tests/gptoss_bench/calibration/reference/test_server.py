@@ -112,6 +112,8 @@ WIRES = [
     {"lockstep": True, "itl_s": 0.002},
     {"lockstep": True, "jitter_s": 0.001},
     {"accept_s": 0.05},
+    {"events_per_write": 5},
+    {"events_per_write": 3, "torn": 4},
 ]
 
 
