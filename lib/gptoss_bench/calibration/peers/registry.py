@@ -159,12 +159,15 @@ def _vllm_rs(job: Job) -> list[str]:
 
 
 def _inference_perf(job: Job) -> list[str]:
-    """Write the configuration of inference-perf, with a process for each core."""
-    prompt = {"num_groups": 1, "num_prompts_per_group": job.requests, "system_prompt_len": 4, "question_len": 4}
+    """Write the configuration of inference-perf, with a process for each core.
+
+    With prompts of its own (mock) it requests at most 30 tokens, which cannot be changed; its other sources of prompts
+    need a dataset or do not use the chat API.
+    """
     stage = {"num_requests": job.requests, "concurrency_level": job.streams}
     config = {
         "api": {"type": "chat", "streaming": True},
-        "data": {"type": "shared_prefix", "shared_prefix": prompt | {"output_len": job.tokens}},
+        "data": {"type": "mock"},
         "load": {"type": "concurrent", "stages": [stage], "num_workers": min(_WORKERS, job.streams)},
         "server": {"type": "vllm", "model_name": MODEL, "base_url": job.url, "ignore_eos": False},
         "tokenizer": {"pretrained_model_name_or_path": str(tokenizer_folder(job.folder / "tokenizer"))},

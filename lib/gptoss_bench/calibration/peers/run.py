@@ -160,6 +160,7 @@ async def _under(
 ) -> tuple[list[_Ran], pd.DataFrame]:
     """Run each client under one load against one server; return the runs and the send log."""
     # The role chunk is sent with the first token, so that TTFT means the same for all clients.
+    limit_s = 3 * LIMIT_S if contended else LIMIT_S
     plan = ReferencePlan(ttft_s=TTFT_S, itl_s=load.itl_s, tokens=load.tokens, role="first")
     with tempfile.TemporaryDirectory() as scratch:
         where = Path(scratch)
@@ -167,7 +168,7 @@ async def _under(
             runs = []
             for peer in clients:
                 with tempfile.TemporaryDirectory() as own, busy_cores() if contended else contextlib.nullcontext():
-                    runs.append(await _run(peer, _job(load, endpoint.url, Path(own)), folder))
+                    runs.append(await _run(peer, _job(load, endpoint.url, Path(own)), folder, limit_s))
         try:
             return runs, read_send_log(where / "send_log.parquet").events
         except UsageError as error:
@@ -180,16 +181,16 @@ def _job(load: PeerLoad, url: str, folder: Path) -> Job:
     return Job(url, load.streams, load.requests, load.tokens, folder)
 
 
-async def _run(peer: Peer, job: Job, folder: Path) -> _Ran:
+async def _run(peer: Peer, job: Job, folder: Path, limit_s: float) -> _Ran:
     command = peer_command(peer, job, folder)
     first = _streams_so_far(job.url)
     log = job.folder / "output.log"
-    cost = await run_tree(command, peer_environment(peer), log, limit_s=LIMIT_S)
+    cost = await run_tree(command, peer_environment(peer), log, limit_s=limit_s)
     end = _streams_so_far(job.url)
     reported, problem = None, None
     try:
         if cost.code is None:
-            raise RunFailed(f"did not end within {LIMIT_S:.0f} s")
+            raise RunFailed(f"did not end within {limit_s:.0f} s")
         if cost.code:
             raise RunFailed(
                 f"exit code {cost.code}: {' '.join(log.read_text(errors='replace').split())[-OUTPUT_CHARACTERS:]}"
