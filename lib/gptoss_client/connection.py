@@ -64,8 +64,9 @@ class Connection:
         while not (response.complete or response.failure or (head and response.has_head)):
             left_s = timeouts.left_s(response, self._sent_ns)
             if left_s is not None and left_s <= 0:
-                what = "no data arrived" if response.parts else "no first token arrived"
-                limit_s = timeouts.idle_s if response.parts else timeouts.first_s
+                begun = timeouts.begun_ns(response) is not None
+                what = "no data arrived" if begun else "no first token arrived"
+                limit_s = timeouts.idle_s if begun else timeouts.first_s
                 raise httpx.ReadTimeout(f"{what} within {limit_s:g} s")
             waiter = self._waiter = self._loop.create_future()
             try:

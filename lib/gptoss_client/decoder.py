@@ -17,6 +17,8 @@ _FIELDS = (b"data", b"event", b"id", b"retry")  # of SSE, in the WHATWG HTML sta
 _BOM = b"\xef\xbb\xbf"
 # where the json module reports an error in truncated JSON: at the end, or at a partial word, number or \\u escape
 _CUT = re.compile(r"\s*(t|tr|tru|f|fa|fal|fals|n|nu|nul|-|[.eE][-+]?|(?<=\\)u[0-9a-fA-F]{0,4})?\s*")
+_COMMENTS = re.compile(rb"(?<=\n):[^\n]*\n")
+_BLANK_LINES = re.compile(rb"\n{3,}")
 _EXCERPT_BYTES = 120  # of unexpected text, quoted in an error
 _TEXT_BYTES = 4096  # of unexpected text, kept to describe it
 
@@ -62,6 +64,8 @@ class Decoder:
         if b"\n" not in data:
             self._tail += data
             return []
+        if self._format != "text":
+            data = self._without_fill(data)
         lines = data.split(b"\n")
         if self._tail:
             lines[0] = bytes(self._tail) + lines[0]
@@ -70,6 +74,19 @@ class Decoder:
         for line in lines:
             self._line(line, events)
         return events
+
+    def _without_fill(self, data: bytes) -> bytes:
+        """Return the data without comments of SSE and with at most two line breaks in a row: these may be millions."""
+        comments = b"\n:" in data or (data.startswith(b":") and not self._tail)
+        if not comments and b"\n\n\n" not in data:
+            return data
+        line = (bytes(self._tail[:_EXCERPT_BYTES]) + data).lstrip(_BOM + b"\n")[:_EXCERPT_BYTES].partition(b"\n")[0]
+        found = self._format or _format_of(line)
+        if comments and found == "sse":
+            self._format = found  # the line that shows it may be a comment
+            first = b"" if self._tail else b"\n"
+            data = _COMMENTS.sub(b"", first + data)[len(first) :]
+        return data if found == "text" else _BLANK_LINES.sub(b"\n\n", data)
 
     def close(self) -> list[Event]:
         """Return the events that the end of the body completes; drop a truncated message without an error."""

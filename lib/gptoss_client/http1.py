@@ -7,6 +7,7 @@ import httptools
 import httpx
 
 from gptoss_client.arrivals import Read, ReadSpan
+from gptoss_client.last_event import LastEvent
 from gptoss_client.plan import RESPONSE_LIMIT_MIB
 
 HEAD_LIMIT = 64 * 1024  # bytes of a response head, including interim responses and trailers
@@ -48,7 +49,7 @@ class Response:
 
     __slots__ = (
         "_bodiless", "_bytes_left", "_feed", "_limit_mib", "_parser", "_part_count", "_size", "complete", "failure",
-        "has_head", "headers", "on_body", "parts", "reads", "reusable", "spans", "status",
+        "has_head", "headers", "last_event", "on_body", "parts", "reads", "reusable", "spans", "status",
     )  # fmt: skip
 
     def __init__(self, method: str = "POST", limit_mib: int = RESPONSE_LIMIT_MIB) -> None:
@@ -60,6 +61,7 @@ class Response:
         self.has_head = self.complete = self.reusable = False
         self.failure: httpx.TransportError | None = None
         self.on_body = self.parts.append
+        self.last_event = LastEvent()
         self._bodiless = method == "HEAD"  # its response has no body, whatever its headers announce
         self._size = 0
         self._limit_mib, self._bytes_left = limit_mib, limit_mib << 20
@@ -177,12 +179,35 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class BodyTimeouts:
-    """Limits (s) of the wait for the first bytes of a response body and of each later wait; None: no limit."""
+    """Limits (s) of the wait for the first event of a response and of each later wait for one; None: no limit.
+
+    Without `by_events` they limit the waits for bytes of the body, as httpx does.
+    """
 
     first_s: float | None = None
     idle_s: float | None = None
+    by_events: bool = True
 
     def left_s(self, response: Response, sent_ns: int) -> float | None:
-        """Return the time left of the current wait (negative if exceeded), None without a limit."""
-        limit_s, since_ns = (self.idle_s, response.reads[-1][1]) if response.parts else (self.first_s, sent_ns)
+        """Return the time left of the current wait (negative if exceeded), None without a limit.
+
+        The bytes since the last event are scanned only where that wait is over.
+        """
+        left_s = self._left_s(response, sent_ns)
+        if self.by_events and response.parts and (left_s is None or left_s <= 0):
+            response.last_event.look(response.parts, response.reads)
+            left_s = self._left_s(response, sent_ns)
+            if left_s is None and self.begun_ns(response) is None:
+                return self.idle_s  # look again then: the first event does not end the wait
+        return left_s
+
+    def begun_ns(self, response: Response) -> int | None:
+        """Return when the current wait between two events began, None before the first."""
+        if self.by_events:
+            return response.last_event.read_ns
+        return response.reads[-1][1] if response.parts else None
+
+    def _left_s(self, response: Response, sent_ns: int) -> float | None:
+        begun_ns = self.begun_ns(response)
+        limit_s, since_ns = (self.first_s, sent_ns) if begun_ns is None else (self.idle_s, begun_ns)
         return None if limit_s is None else limit_s - (time.perf_counter_ns() - since_ns) / 1e9

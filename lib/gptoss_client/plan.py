@@ -43,7 +43,8 @@ class LoadPlan:
     server. `options` are additional fields of the request body.
 
     `timeout_s` limits a request from sending to its end, `connect_timeout_s` the opening of its connection,
-    `first_timeout_s` the wait for the first bytes of the body, `idle_timeout_s` each wait after these. None: no limit.
+    `first_timeout_s` the wait for the first event, `idle_timeout_s` each wait for a later one; comments and blank lines
+    are no events. None: no limit.
 
     A response that is longer than `response_limit_mib` MiB fails, and the rest of it is not read.
 

@@ -90,7 +90,7 @@ class TimestampingTransport(httpx.AsyncBaseTransport):
             self.origin(request.url),
             request_bytes(request),
             timestamps,
-            BodyTimeouts(read_s, read_s),
+            BodyTimeouts(read_s, read_s, by_events=False),
             method=request.method,
             connect_timeout_s=timeouts.get("connect"),
         )
