@@ -35,7 +35,10 @@ RENAMED_VALUES: dict[str, str] = {
     "stamps-out-of-order": "timestamps-out-of-order",
 }
 
-INTERVALS = {"p50_interval", "interval", "intervals", "why", "p50_why"}
+# Decided by other rules since then, with tests of their own: intervals (test_bootstrap.py), allowance and power of an
+# agreement row (test_agreement.py).
+OTHER_RULES = {"p50_interval", "interval", "intervals", "why", "p50_why"}
+OTHER_RULES |= {"error", "agrees", "power", "word", "allowance"}
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 RUNS = GOLDEN / "runs"
@@ -64,14 +67,11 @@ def as_now(old: Any, path: str = "") -> Any:
     return word_now(old) if isinstance(old, str) else old
 
 
-def without_intervals(document: Any) -> Any:
-    """A summary without its intervals and the reasons why there is none.
-
-    The golden ones were of requests as if these were independent; tests/gptoss_bench/stats/test_bootstrap.py has ours.
-    """
+def under_same_rules(document: Any) -> Any:
+    """A summary without what OTHER_RULES decide."""
     if isinstance(document, Mapping):
-        return {key: without_intervals(value) for key, value in document.items() if key not in INTERVALS}
-    return [without_intervals(value) for value in document] if isinstance(document, list) else document
+        return {key: under_same_rules(value) for key, value in document.items() if key not in OTHER_RULES}
+    return [under_same_rules(value) for value in document] if isinstance(document, list) else document
 
 
 def differences(golden: Any, found: Any, path: str = "") -> Iterator[str]:
@@ -150,7 +150,7 @@ def rebuilt(golden_run: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_summary(golden_run, rebuilt):
     golden = as_now(read(golden_run, "summary.json"))
     found = json.loads((rebuilt / name_now("summary.json")).read_bytes())
-    assert_no_difference(without_intervals(golden), without_intervals(found))
+    assert_no_difference(under_same_rules(golden), under_same_rules(found))
     assert {name: interval for name, interval in found["intervals"].items() if name in RATES} == dict.fromkeys(RATES)
     assert "waves: repeat the run (--repeats 3)" in found["done_s"]["intervals"]["p50"]["why"]
 

@@ -133,7 +133,7 @@ def coverage_table() -> str:
         cells = []
         for one in coverage(load, REPETITIONS):
             few = one.given < 0.995
-            cells.append("–" if not one.given else f"{one.covered:.1%}" + (f" of {one.given:.0%}" if few else ""))
+            cells.append("–" if one.given < 0.005 else f"{one.covered:.1%}" + (f" of {one.given:.0%}" if few else ""))
         start = "aligned" if load.aligned else "half off"
         shown = (load.concurrency, load.waves, f"{load.successive:g}", f"{load.icc:g}", start, *cells)
         lines.append(f"| {' | '.join(map(str, shown))} |")
@@ -151,8 +151,9 @@ def false_alarm_table() -> str:
 
 def main() -> None:
     """Write both tables into docs/metrics.md, between their markers."""
+    tables = {"coverage": coverage_table(), "false-alarms": false_alarm_table()}
     text = DOCUMENT.read_text(encoding="utf-8")
-    for name, table in (("coverage", coverage_table()), ("false-alarms", false_alarm_table())):
+    for name, table in tables.items():
         before, begin, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"\n<!-- end of {name} -->")
         assert begin and end, f"{DOCUMENT} has no place for the table of {name}"

@@ -4,7 +4,7 @@ import glob
 from pathlib import Path
 
 from gptoss_bench import paths
-from gptoss_bench.runs import nearest_run_ids, repeated_runs
+from gptoss_bench.runs import nearest_run_ids
 from gptoss_client import UsageError
 
 NEWEST = 5
@@ -28,6 +28,8 @@ def find_side(text: str, results: Path | None = None) -> list[Path]:
 
     Raises UsageError with the nearest ids if there is none of them.
     """
+    from gptoss_bench.runs import repeated_runs  # it imports pandas
+
     names = [text] if Path(text).exists() else text.split(",")
     return [
         path for name in names for path in repeated_runs(results or paths.RESULTS, name) or [find_run(name, results)]

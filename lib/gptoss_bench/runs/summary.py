@@ -194,7 +194,9 @@ class AgreementRow(Record):
     """One quantity as client and server measured it, in `unit`.
 
     `apart` is the client's value minus the nearest end of the server's range, `error` the largest difference that
-    agrees. `agrees` is None where the two did not measure the same requests.
+    agrees, and `power` the smallest one that this row could have seen (None: none, however large). `word` is "agrees",
+    "disagrees", "no power" or "other requests"; `agrees` is None for the last two. `allowance` says where the error
+    comes from.
     """
 
     quantity: str
@@ -209,6 +211,9 @@ class AgreementRow(Record):
     client_n: int
     server_n: int
     basis: str
+    power: float | None = None
+    word: str = ""
+    allowance: str = ""
 
 
 class TailIntervals(Record):

@@ -81,7 +81,7 @@ def evaluate(
         client.heartbeat_late_s = heartbeat_lateness(pauses, requests)
     client.error_bar = client_error_bar(client, manifest)
     client.bound, client.bound_unknown = client_bound(found)
-    found.agreement = client_server_agreement(requests, found.server_metrics)
+    found.agreement = client_server_agreement(requests, found.server_metrics, client.error_bar)
     found.power_w, found.energy_j_per_tok = energy_summary(found)
     if rows := sweep_rows(requests, events, sweep_cpu_shares or {}):
         found.sweep = rows

@@ -1,23 +1,26 @@
 """Compare what client and server measured for the same requests: times, counts and decode rates. Pure.
 
-A client's times include the network path, so they may be longer than the server's by that much, but never shorter. The
+A client's times include the network path and the server's own HTTP layer, so they may be longer than the server's. The
 mean of a server's histogram is exact, its percentiles are known only to a bucket. Timings that came with each response
-are compared request by request.
+are compared request by request. Each row states its power: the smallest difference that it could have seen.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from gptoss_bench.runs import AgreementRow, HistogramTimes, ServerMetrics
+from gptoss_bench.runs import AgreementRow, ErrorBar, HistogramTimes, ServerMetrics
 from gptoss_bench.stats.percentiles import Floats, non_null, percentile
 from gptoss_bench.stats.row_selection import completed_rows, measured_rows
 
-# Assumed difference between two correct clocks on one machine: HTTP, sockets, waiting for a core. It is printed as the
-# error of each row: a constant, plus a share of the server's time.
-PATH_ALLOWANCE_S, PATH_ALLOWANCE_SHARE = 0.005, 0.05
-CLOCK_TOLERANCE_S = 0.001  # a client's time may be shorter than the server's by this
+# Without a null run: assumed difference of two correct clocks on one machine, for HTTP, sockets, waiting for a core.
+ASSUMED_S, ASSUMED_SHARE = 0.005, 0.05
+SHORTER_S = 0.001  # then a client's time may be shorter than the server's by this
+NULL_RUN_SHARE = 0.01  # a difference of less than 1 % of a time changes no figure
+AGREES, DISAGREES, NO_POWER, OTHER_REQUESTS = "agrees", "disagrees", "no power", "other requests"
+JUDGED = {AGREES: True, DISAGREES: False}
 
 FIRST_EVENT = "first event of any kind"  # the quantity of TTFT rows
 STATISTICS = ("mean", "p50", "p90", "p99")
@@ -28,27 +31,68 @@ CLIENT_RATE_MIN = "client, at least: (events - 1) / (last - first)"
 CLIENT_RATE_MAX = "client, at most: (tokens - 1) / (last - first)"
 
 
-def client_server_agreement(requests: pd.DataFrame, metrics: ServerMetrics | None) -> list[AgreementRow]:
+@dataclass(frozen=True, slots=True)
+class _Allowance:
+    """The difference that two correct clocks may have: of a time from a send, of a time between two events (s).
+
+    A `share` of the server's time is added. `shorter_s` is by how much a client's time may be shorter than the
+    server's, None for as much as it may be longer.
+    """
+
+    from_send_s: float
+    between_events_s: float
+    share: float
+    shorter_s: float | None
+    text: str
+
+
+def _allowance(error_bar: ErrorBar | None) -> _Allowance:
+    """Return the client's errors (p99) against the reference server, which are a null run: both clocks were right.
+
+    They are the worse of those with idle and with contended CPUs.
+    """
+    bar = error_bar or ErrorBar()
+    ttft_s, itl_s = (
+        max((one.p99 for one in idle_and_contended if one and one.p99 is not None), default=None)
+        for idle_and_contended in ((bar.ttft_s, bar.contended_ttft_s), (bar.itl_s, bar.contended_itl_s))
+    )
+    if ttft_s is not None and itl_s is not None:
+        text = f"null run {bar.calibration}, and {NULL_RUN_SHARE:.0%}"
+        return _Allowance(ttft_s, itl_s, NULL_RUN_SHARE, None, text)
+    text = f"assumed, there is no null run for this load: {ASSUMED_S * 1e3:g} ms and {ASSUMED_SHARE:.0%}"
+    return _Allowance(ASSUMED_S, ASSUMED_S, ASSUMED_SHARE, SHORTER_S, text)
+
+
+def client_server_agreement(
+    requests: pd.DataFrame, metrics: ServerMetrics | None, error_bar: ErrorBar | None = None
+) -> list[AgreementRow]:
     """Return one row per quantity that both measured; no rows if the server reported nothing.
 
-    `requests` is the whole request table, `metrics` how the server's metrics changed meanwhile, or None.
+    Args:
+        requests: The whole request table.
+        metrics: How the server's metrics changed meanwhile, or None.
+        error_bar: The client's errors in this run, from a calibration: the allowance of each row.
     """
+    allowance = _allowance(error_bar)
     asked = measured_rows(requests)
     completed = asked[asked["outcome"] == "completed"]
     if completed.empty:
         return []
-    rows = [*_response_timings(completed)]
+    rows = [*_response_timings(completed, allowance)]
     if metrics is not None:
         rows += [
-            *_histograms(completed, metrics),
+            *_histograms(completed, metrics, allowance),
             *_counts(completed, metrics, all_completed=len(completed) == len(asked)),
         ]
     return rows
 
 
 def agreement_table(rows: Sequence[AgreementRow]) -> pd.DataFrame:
-    """Return the rows for display, with the server's value as a number or as its histogram bucket."""
-    columns = ["quantity", "statistic", "unit", "client", "server", "apart", "error", "agrees", "basis"]
+    """Return the rows for display, with the server's value as a number or as its histogram bucket.
+
+    `power` is the smallest difference that a row could have seen.
+    """
+    columns = ["quantity", "statistic", "unit", "client", "server", "apart", "power", "word", "basis", "allowance"]
     return pd.DataFrame([{"server": server_range_text(row), **dict(row)} for row in rows], columns=columns)
 
 
@@ -78,7 +122,7 @@ def decode_rates(requests: pd.DataFrame) -> pd.DataFrame:
     return table.dropna(ignore_index=True)
 
 
-def _histograms(completed: pd.DataFrame, metrics: ServerMetrics) -> Iterator[AgreementRow]:
+def _histograms(completed: pd.DataFrame, metrics: ServerMetrics, allowance: _Allowance) -> Iterator[AgreementRow]:
     """Yield rows from vLLM's histograms. Its first token is a harmony marker without text, sent as a role event."""
     decode_s = completed["done_s"] - completed["ttfc_s"]
     gaps = (completed["completion_tokens"].astype("Float64") - 1).where(lambda left: left > 0)
@@ -94,18 +138,28 @@ def _histograms(completed: pd.DataFrame, metrics: ServerMetrics) -> Iterator[Agr
             for statistic in STATISTICS:
                 basis = f"{metrics.names[name]}: " + ("exact sum" if statistic == "mean" else "its bucket")
                 # The client's decode time begins with its first event; if that is late, the time is shorter.
-                per_token_s = PATH_ALLOWANCE_S / float(gaps.mean()) if name == "tpot_s" else PATH_ALLOWANCE_S
-                shorter = name in ("decode_s", "tpot_s")
-                yield _row(quantity, statistic, client, server, basis, way_s=per_token_s, shorter=shorter)
+                between_events = name in ("decode_s", "tpot_s")
+                way_s = allowance.between_events_s if between_events else allowance.from_send_s
+                way_s /= float(gaps.mean()) if name == "tpot_s" else 1.0
+                yield _row(
+                    quantity,
+                    statistic,
+                    client,
+                    server,
+                    basis,
+                    allowance=allowance,
+                    way_s=way_s,
+                    shorter=between_events,
+                )
     if (server := metrics.times.get("itl_s")) and server.n and gaps.notna().any():
         # One gap per token, unless an engine step returns several: then the counts differ and `agrees` is None.
         count = int(gaps.sum())
         pooled = np.full(count, decode_s[gaps.notna()].sum() / count)
-        basis, way_s = f"{metrics.names['itl_s']}: exact sum", PATH_ALLOWANCE_S / float(gaps.mean())
-        yield _row("gap between tokens", "mean", pooled, server, basis, way_s=way_s, shorter=True)
+        basis, way_s = f"{metrics.names['itl_s']}: exact sum", allowance.between_events_s / float(gaps.mean())
+        yield _row("gap between tokens", "mean", pooled, server, basis, allowance=allowance, way_s=way_s, shorter=True)
 
 
-def _response_timings(completed: pd.DataFrame) -> Iterator[AgreementRow]:
+def _response_timings(completed: pd.DataFrame, allowance: _Allowance) -> Iterator[AgreementRow]:
     """Yield rows from the timings that Ollama or llama.cpp sent with each response: the median request of each side.
 
     gpt-oss's channel markers are tokens without text, so the client receives its first event later.
@@ -118,17 +172,21 @@ def _response_timings(completed: pd.DataFrame) -> Iterator[AgreementRow]:
     tokens = reported["server_eval_tokens"].astype("float64")
     textless_s = (tokens - reported["output_events"]).clip(lower=0) * server_s / tokens.where(tokens > 0)
     slack_s = float(textless_s.median()) if textless_s.notna().any() else 0.0
+    decode_s, total_s = reported["done_s"] - reported["ttfc_s"], reported["server_total_s"].astype("float64")
     pairs = {
-        "decode: first event to end": (reported["done_s"] - reported["ttfc_s"], server_s, slack_s),
-        "whole request": (reported["done_s"], reported["server_total_s"].astype("float64"), 0.0),
+        "decode: first event to end": (decode_s, server_s, slack_s, allowance.between_events_s),
+        "whole request": (reported["done_s"], total_s, 0.0, allowance.from_send_s),
     }
-    for quantity, (client, server, slack) in pairs.items():
+    for quantity, (client, server, slack, way_s) in pairs.items():
         both = client.notna() & server.notna()
         if both.any():
             apart = (client - server)[both]
             middle = float(server[both].median())
-            error = PATH_ALLOWANCE_S + PATH_ALLOWANCE_SHARE * middle
-            within = bool(-CLOCK_TOLERANCE_S - slack <= apart.median() <= error)
+            error = way_s + allowance.share * middle
+            shorter_s = error if allowance.shorter_s is None else allowance.shorter_s
+            within = bool(-shorter_s - slack <= apart.median() <= error)
+            power = error + slack
+            word = DISAGREES if not within else AGREES if power <= middle else NO_POWER
             basis = f"{source} timings, request by request"
             if slack:
                 basis += f"; {slack * 1e3:.3g} ms of its time is for tokens without text"
@@ -142,10 +200,13 @@ def _response_timings(completed: pd.DataFrame) -> Iterator[AgreementRow]:
                 server_high=middle,
                 apart=float(apart.median()),
                 error=error,
-                agrees=within,
+                agrees=JUDGED.get(word),
                 client_n=n,
                 server_n=n,
                 basis=basis,
+                power=power,
+                word=word,
+                allowance=allowance.text,
             )
 
 
@@ -177,6 +238,8 @@ def _counts(completed: pd.DataFrame, metrics: ServerMetrics, *, all_completed: b
                 client_n=len(completed),
                 server_n=server_n,
                 basis="counters: exact" if all_completed else "counters; not all completed",
+                power=1.0,
+                word=OTHER_REQUESTS if agrees is None else AGREES if agrees else DISAGREES,
             )
 
 
@@ -187,6 +250,7 @@ def _row(
     server: HistogramTimes,
     basis: str,
     *,
+    allowance: _Allowance,
     way_s: float,
     shorter: bool,
 ) -> AgreementRow:
@@ -195,8 +259,15 @@ def _row(
     value = float(client.mean()) if statistic == "mean" else percentile(client, float(statistic[1:])).value
     assert value is not None and low is not None  # the caller has checked that there are samples
     apart = value - low if value < low else value - high if high is not None and value > high else 0.0
-    error = way_s + PATH_ALLOWANCE_SHARE * (low if high is None else high)
-    agrees = bool(-(error if shorter else CLOCK_TOLERANCE_S) <= apart <= error) if len(client) == server.n else None
+    error = way_s + allowance.share * (low if high is None else high)
+    shorter_s = error if shorter or allowance.shorter_s is None else allowance.shorter_s
+    power = None if high is None else high - low + error
+    if len(client) != server.n:
+        word = OTHER_REQUESTS
+    elif not -shorter_s <= apart <= error:
+        word = DISAGREES
+    else:  # a row that would not have seen a difference as large as the value itself has no power
+        word = NO_POWER if power is None or power > value else AGREES
     return AgreementRow(
         quantity=quantity,
         statistic=statistic,
@@ -206,10 +277,13 @@ def _row(
         server_high=high,
         apart=apart,
         error=error,
-        agrees=agrees,
+        agrees=JUDGED.get(word),
         client_n=len(client),
         server_n=server.n,
         basis=basis,
+        power=power,
+        word=word,
+        allowance=allowance.text,
     )
 
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, generate_la
 
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.runs.summary import HistogramTimes, ServerMetrics
+from gptoss_bench.runs.summary import ErrorBar, ErrorMedianAndTail, HistogramTimes, ServerMetrics
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.agreement import FIRST_EVENT, agreement_table, client_server_agreement
 from gptoss_client.plan import LoadPlan
@@ -35,11 +35,11 @@ def window(counts=(), **times):
 @pytest.mark.parametrize(
     ("mean", "bounds", "of_mean", "of_bucket"),
     [
-        pytest.param(0.009, (0.005, 0.010), True, True, id="the client is longer by the way"),
-        pytest.param(0.010, (0.010, 0.020), True, True, id="the same"),
+        pytest.param(0.009, (0.005, 0.010), True, None, id="the client is longer by the way"),
+        pytest.param(0.010, (0.0095, 0.011), True, True, id="the same"),
         pytest.param(0.004, (0.001, 0.004), False, False, id="the client waited for something else"),
         pytest.param(0.014, (0.012, 0.020), False, False, id="the client cannot be the shorter one"),
-        pytest.param(0.010, (0.005, None), True, True, id="beyond the last bucket"),
+        pytest.param(0.010, (0.005, None), True, None, id="beyond the last bucket"),
     ],
 )
 def test_a_first_token_is_held_to_the_servers_span_and_the_stated_error(mean, bounds, of_mean, of_bucket):
@@ -48,6 +48,35 @@ def test_a_first_token_is_held_to_the_servers_span_and_the_stated_error(mean, bo
     assert found[FIRST_EVENT, "mean"].agrees is of_mean
     assert found[FIRST_EVENT, "p50"].agrees is of_bucket
     assert found[FIRST_EVENT, "p50"].error >= 0.005
+
+
+def test_a_row_states_the_smallest_difference_that_it_could_have_seen():
+    found = rows(REPLIES, window(ttft_s=histogram(0.010, 0.010, 0.020)))
+    assert found[FIRST_EVENT, "mean"].power == pytest.approx(0.0055)  # 5 ms and 5 %
+    assert found[FIRST_EVENT, "mean"].word == "agrees"
+    assert found[FIRST_EVENT, "p50"].power == pytest.approx(0.016)  # and the width of the bucket
+    assert (found[FIRST_EVENT, "p50"].word, found[FIRST_EVENT, "p50"].agrees) == ("no power", None)
+    assert found[FIRST_EVENT, "p50"].allowance.startswith("assumed")
+
+
+def test_a_difference_far_outside_of_a_wide_bucket_is_seen():
+    found = rows(REPLIES, window(ttft_s=histogram(0.5, 0.2, 0.8)))[FIRST_EVENT, "p50"]
+    assert (found.word, found.agrees) == ("disagrees", False)
+
+
+@pytest.mark.parametrize(("server_s", "word"), [(0.0098, "agrees"), (0.0095, "disagrees"), (0.0105, "disagrees")])
+def test_the_allowance_comes_from_a_null_run(server_s, word):
+    errors = ErrorMedianAndTail(p50=0.00001, p99=0.0002)
+    bar = ErrorBar(
+        calibration="20261124T090000Z-calibration-0a1b2c",
+        ttft_s=errors,
+        itl_s=errors,
+        contended_ttft_s=ErrorMedianAndTail(p99=0.0001),
+    )
+    requests, _ = derive_tables(REPLIES)
+    first, *_ = client_server_agreement(requests, window(ttft_s=histogram(server_s, 0.0095, 0.011)), bar)
+    assert first.error == pytest.approx(0.0002 + 0.01 * server_s)
+    assert (first.word, first.allowance) == (word, f"null run {bar.calibration}, and 1%")
 
 
 def test_what_counted_other_requests_is_not_judged():
