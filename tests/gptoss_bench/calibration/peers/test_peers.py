@@ -291,7 +291,9 @@ def test_a_client_that_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_p
     broken = replace(PEER["guidellm"], package="httpx")
     small = PeerLoad("small", 1, 0.0, 2, waves=2)
     rows, _ = asyncio.run(
-        compare_clients([PEER[KIT_CLIENT], broken], [small], rounds=1, folder=tmp_path, report_progress=print)
+        compare_clients(
+            [PEER[KIT_CLIENT], broken], [small], rounds=1, folder=tmp_path, contended=True, report_progress=print
+        )
     )
     assert rows.problem.isna().to_list() == [True, False] and rows.problem[1] == "exit code 3: it cannot"
     assert pd.isna(rows.cpu_s[1]) and rows.lost.to_list() == [0, 1]
