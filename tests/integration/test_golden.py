@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from gptoss_bench.claims.model import RunRecord
-from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.claims.schema import load_write_up
 from gptoss_bench.claims.verdicts import decide_claims
+from gptoss_bench.runs.evidence import ChosenRun
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.runs.summary import RATES
 from gptoss_bench.session.evaluate import rebuild_run
@@ -177,14 +178,13 @@ def test_the_tables(golden_run, rebuilt):
 def test_the_verdicts(golden):
     """All claims, with these runs as the evidence."""
     runs = [Run.load(RUNS / word_now(run_id)) for run_id in golden["runs"]]
-    evidence = [RunRecord(run.run_id, run.scenario, run.manifest, run.summary) for run in runs]
-    verdicts = decide_claims(load_claims(), evidence)
-    fields = ("verdict", "measured", "interval", "run_id")
-    found = {
-        getattr(verdict, name_now("claim_id")): {name_now(field): getattr(verdict, name_now(field)) for field in fields}
-        for verdict in verdicts
+    evidence = [RunRecord.of(ChosenRun(run, run.scenario, "named")) for run in runs]
+    verdicts = decide_claims(load_write_up(), evidence)
+    fields = ("basis", "verdict", "measured", "interval", "run_id")
+    found = {verdict.claim_id: {field: getattr(verdict, field) for field in fields} for verdict in verdicts}
+    expected = golden["verdicts"]
+    words = ("basis", "verdict")
+    assert {at: [one[w] for w in words] for at, one in found.items()} == {
+        at: [one[w] for w in words] for at, one in expected.items()
     }
-    expected = as_now(golden["verdicts"])
-    words = name_now("verdict")
-    assert {at: one[words] for at, one in found.items()} == {at: one[words] for at, one in expected.items()}
     assert_no_difference(expected, found)

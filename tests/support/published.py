@@ -17,6 +17,5 @@ def folders() -> list[Path]:
 
 
 def folder(scenario: str) -> Path:
-    """Return the folder of the published run of a scenario."""
-    [found] = [path for path in folders() if f"-{scenario}-" in path.name]
-    return found
+    """Return the folder of the newest published run of a scenario."""
+    return max(path for path in folders() if f"-{scenario}-" in path.name)

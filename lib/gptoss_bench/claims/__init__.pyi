@@ -1,8 +1,13 @@
-from .model import Claim, RunRecord, Verdict
-from .schema import load_claims
-from .verdict_words import FASTER, NOT_COMPARABLE, NOT_TESTABLE, OPINION, OUTDATED, REFUTED, REPRODUCED, SLOWER
+from .model import Claim, RunRecord, Source, Verdict, WithdrawnRun, WriteUp
+from .schema import load_write_up
+from .verdict_words import BASES, MEASURED, NO_BASIS, VERDICTS, WORDS_BY_BASIS
 from .verdicts import (
+    basis_counts,
+    counts_text,
     decide_claims,
+    derived_page,
+    evidence_for,
+    headline,
     verdict_counts,
     verdict_page,
     verdict_text,
@@ -11,19 +16,24 @@ from .verdicts import (
 )
 
 __all__ = [
-    "FASTER",
-    "NOT_COMPARABLE",
-    "NOT_TESTABLE",
-    "OPINION",
-    "OUTDATED",
-    "REFUTED",
-    "REPRODUCED",
-    "SLOWER",
+    "BASES",
+    "MEASURED",
+    "NO_BASIS",
+    "VERDICTS",
+    "WORDS_BY_BASIS",
     "Claim",
     "RunRecord",
+    "Source",
     "Verdict",
+    "WithdrawnRun",
+    "WriteUp",
+    "basis_counts",
+    "counts_text",
     "decide_claims",
-    "load_claims",
+    "derived_page",
+    "evidence_for",
+    "headline",
+    "load_write_up",
     "verdict_counts",
     "verdict_page",
     "verdict_text",

@@ -7,8 +7,18 @@ from typing import Annotated
 
 from pydantic import Field, Strict
 
-from gptoss_bench.claims.model import ClaimsRecord, Evidence, Number, RunRecord, Text
-from gptoss_bench.runs import CPU_LABEL, NO_GPU_LABEL, PARTIAL_LABEL, REMOTE_LABEL, no_gpt_oss_labels, number_at
+from gptoss_bench.claims.model import ClaimsRecord, Number, RunRecord, Text
+from gptoss_bench.claims.verdict_words import (
+    CONTRADICTED,
+    MEASURED,
+    MEASURED_ELSEWHERE,
+    NOT_REPRODUCED,
+    RANDOM_WEIGHTS,
+    REPRODUCED,
+    SEEN,
+    STAND_IN,
+)
+from gptoss_bench.runs import CPU_LABEL, NO_GPU_LABEL, PARTIAL_LABEL, RANDOM_LABEL, REMOTE_LABEL, number_at
 from gptoss_bench.validation import OneOf, Wanted
 from gptoss_client import LoadPlan
 
@@ -41,9 +51,33 @@ class PublishedConditions(ClaimsRecord):
 
 
 def why_not_evidence(run: RunRecord) -> str:
-    """Return why a run measured no gpt-oss model, "" where it did."""
+    """Return why a run measured no gpt-oss tensors, "" where it did."""
     incomplete = [] if run.manifest.status == "complete" else ["it is incomplete"]
-    return "; ".join([*no_gpt_oss_labels(run.manifest.labels), *incomplete])
+    return "; ".join([*filter(None, [run.stand_in]), *incomplete])
+
+
+def basis_of(run: RunRecord, gpu: str, model: str) -> tuple[str, str]:
+    """Return the basis of what a run shows of a published GPU and model, and what it was measured on."""
+    software = " ".join(filter(None, (run.engine, run.version)))
+    if run.stand_in:
+        return STAND_IN, f"{run.label or run.stand_in}: {software}"
+    if run.random_weights:
+        return RANDOM_WEIGHTS, f"{run.gpus}: {software}"
+    same = on_gpu(run, gpu) and plain_name(model) in plain_name(str(run.manifest.server.model))
+    return (MEASURED if same else MEASURED_ELSEWHERE), f"{run.gpus}: {software}"
+
+
+def behaviour_word(basis: str, *, holds: bool) -> str:
+    """Return the verdict on a behaviour that a run of this basis showed or contradicted."""
+    if basis == MEASURED:
+        return REPRODUCED if holds else NOT_REPRODUCED
+    return SEEN if holds else CONTRADICTED
+
+
+def on_gpu(run: RunRecord, gpu: str) -> bool:
+    """Return whether a run used this GPU: its name as a whole word, since an A10 is neither an A100 nor an A10G."""
+    known = REMOTE_LABEL not in run.manifest.labels
+    return known and any(re.search(rf"\b{re.escape(gpu)}\b", one.name) for one in run.manifest.gpus or [])
 
 
 def differing_conditions(run: RunRecord, published: PublishedConditions) -> list[str]:
@@ -66,13 +100,13 @@ def differing_conditions(run: RunRecord, published: PublishedConditions) -> list
 
 
 def _hardware(run: RunRecord, gpu: str) -> list[str]:
-    reported = [LABEL_CONDITIONS.get(label, f"label: {label}") for label in run.manifest.labels]
+    reported = [
+        LABEL_CONDITIONS.get(label, f"label: {label}") for label in run.manifest.labels if label != RANDOM_LABEL
+    ]
     if REMOTE_LABEL in run.manifest.labels:
         return reported
-    names = [gpu.name for gpu in run.manifest.gpus or []]
-    # Match the whole word: A10 is neither A100 nor A10G.
-    if not any(re.search(rf"\b{re.escape(gpu)}\b", name) for name in names):
-        return [*reported, f"hardware: {', '.join(names) or 'no GPU'}, not {gpu}"]
+    if not on_gpu(run, gpu):
+        return [*reported, f"hardware: {run.gpus}, not {gpu}"]
     cards = number_at(run.manifest.server.facts, "tensor_parallel") or 1
     return [*reported, f"hardware: {cards:g} GPUs, not one"] if cards > 1 else reported
 
@@ -90,30 +124,6 @@ def _prompt_tokens(run: RunRecord, allowed: tuple[float, float] | None) -> str:
         return ""
     had = f"{least:g}" if least == most else f"{least:g} to {most:g}"
     return f"prompt tokens: {had}, not {allowed[0]:g} to {allowed[1]:g}"
-
-
-def condition_of_newest_run(evidence: Evidence, scenario: str, path: str, published: float) -> str:
-    """Return whether the newest run of a real model had a published condition, "" where there is no such run.
-
-    `path` is a dotted path of its manifest ("parameters.requests") or of its summary.
-    """
-    runs = [run for run in evidence.newest_first(scenario) if not why_not_evidence(run)]
-    if not runs:
-        return ""
-    run = runs[0]
-    had = next((n for n in (number_at(run.manifest, path), run.number(path)) if n is not None), None)
-    if had is None:
-        return f"run {run.run_id} does not report its value"
-    return f"run {run.run_id} had {'the same' if had == published else f'{had:g}, not {published:g}'}"
-
-
-def gpus_of_newest_run(evidence: Evidence, scenario: str) -> str:
-    """Return the GPUs of the newest run of a real model in a scenario, "" where there is no such run."""
-    runs = [run for run in evidence.newest_first(scenario) if not why_not_evidence(run)]
-    if not runs or REMOTE_LABEL in runs[0].manifest.labels:
-        return ""
-    reported = [f"{gpu.name}, {gpu.memory_mib or 0:,} MiB" for gpu in runs[0].manifest.gpus or []]
-    return f"run {runs[0].run_id} was made on {'; '.join(reported) or 'no GPU'}, not on the write-up's"
 
 
 def plain_name(name: str) -> str:

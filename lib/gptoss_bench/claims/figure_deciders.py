@@ -1,118 +1,194 @@
-"""Decide a published figure by the figure of a run of a real model under the published conditions."""
+"""Decide a published figure by the figures of runs of gpt-oss under the published conditions."""
 
-from collections.abc import Mapping
+from statistics import mean
 from typing import Literal
 
 from pydantic import Field
 
 from gptoss_bench.claims.conditions import PublishedConditions, differing_conditions, version_key, why_not_evidence
-from gptoss_bench.claims.model import Claim, Decider, Evidence, RunRecord, Text, Verdict, format_number, unknown_path
-from gptoss_bench.claims.verdict_words import FASTER, NOT_COMPARABLE, NOT_TESTABLE, REFUTED, REPRODUCED, SLOWER
-from gptoss_bench.runs import LoadSummary
-from gptoss_bench.stats import error_bar_text
+from gptoss_bench.claims.gate import interval_text, known_interval, refusals, too_uncertain
+from gptoss_bench.claims.model import (
+    Claim,
+    Decider,
+    Evidence,
+    RunRecord,
+    Text,
+    Verdict,
+    WriteUp,
+    format_number,
+    unknown_name,
+    unknown_path,
+)
+from gptoss_bench.claims.verdict_words import (
+    CONTRADICTED,
+    ELSEWHERE,
+    FASTER,
+    MEASURED,
+    MEASURED_ELSEWHERE,
+    NO_BASIS,
+    NOT_A_MEASUREMENT,
+    NOT_COMPARABLE,
+    NOT_MEASURED,
+    NOT_REPRODUCED,
+    RANDOM_WEIGHTS,
+    REPRODUCED,
+    SLOWER,
+    TEXT,
+)
+from gptoss_bench.stats import interval_over_runs
 from gptoss_bench.validation import Mistake
 
 COUNTED = ("completed", "failed")  # counts are exact and have no interval
+MIN_RUNS = 3  # an interval over runs needs as many
 
 
 class Measured(PublishedConditions, Decider):
-    """Compare a number of the newest run under the published conditions with the published figure.
+    """Compare a number of the runs under the published conditions with the published figure.
 
-    Where every run of a real model was made under other conditions, the newest is reported with what differs.
+    A figure that the quality gate refuses decides nothing. Runs on other hardware or with random weights are reported
+    as measured elsewhere, runs under other conditions as not comparable.
     """
 
     scenario: Text
     """The scenario whose runs count."""
     path: Text
     """Dotted path of the number in the run's summary."""
-    interval: str = ""
-    """Dotted path of the number's interval, "" where it has none."""
     beside: dict[str, Text] = Field(default_factory=dict)
     """Other numbers to report, by text: dotted path."""
     better: Literal["lower", "higher", ""] = ""
     """Which direction is better, "" where neither is."""
+    not_measured_by: str = ""
+    """The claim whose contradiction means that the published figure is no measurement."""
 
-    def mistakes(self, claims: Mapping[str, Claim]) -> list[Mistake]:
-        """Return the paths that no summary has."""
+    def mistakes(self, write_up: WriteUp) -> list[Mistake]:
+        """Return the paths that no summary has, and an unknown claim."""
         return [
             *unknown_path(self.path, "path"),
-            *(unknown_path(self.interval, "interval") if self.interval else ()),
             *(mistake for text, path in self.beside.items() for mistake in unknown_path(path, "beside", text)),
+            *(unknown_name("not_measured_by", self.not_measured_by, write_up.by_id) if self.not_measured_by else ()),
         ]
 
     def decide(self, claim: Claim, evidence: Evidence) -> Verdict:
-        """Return the verdict by the newest run that counts."""
-        rejected: list[str] = []
-        other_conditions: list[Verdict] = []
+        """Return the verdict by the runs that count."""
+        if self.not_measured_by:
+            other = evidence.verdict_on(self.not_measured_by)
+            if other.verdict == CONTRADICTED:
+                text = f"{other.number}, “{other.says}”: contradicted"
+                return claim.verdict(TEXT, NOT_A_MEASUREMENT, text, detail=f" (see {other.number})")
+        rejected: list[str] = []  # other runs than of the published model
+        refused: list[str] = []  # by the quality gate
+        same: list[RunRecord] = []
+        elsewhere: list[RunRecord] = []
+        other_conditions: list[tuple[RunRecord, list[str]]] = []
         for run in evidence.newest_first(self.scenario):
-            value = run.number(self.path)
             if reason := why_not_evidence(run):
                 rejected.append(f"run {run.run_id} does not count: {reason}")
-            elif value is None:
+            elif run.number(self.path) is None:
                 rejected.append(f"run {run.run_id} has no {self.path}")
-            elif differences := differing_conditions(run, self):
-                text = f"{'; '.join(differences)}; measured there: {_in_unit(claim, value)}"
-                interval = run.interval(self.interval)
-                other_conditions.append(claim.verdict(NOT_COMPARABLE, text, run=run, measured=value, interval=interval))
+            elif reasons := refusals(run, self.path):
+                refused.append(f"run {run.run_id} is refused by the quality gate: {'; '.join(reasons)}")
+            elif not (differences := differing_conditions(run, self)) and not run.random_weights:
+                same.append(run)
+            elif all(one.startswith("hardware") for one in differences) and self.path not in COUNTED:
+                elsewhere.append(run)
             else:
-                return self._compared(claim, run, value)
+                other_conditions.append((run, differences))
+        if same:
+            return self._compared(claim, same, refused)
+        if elsewhere:
+            return self._elsewhere(claim, elsewhere[0], refused)
         if other_conditions:
-            return other_conditions[0]
-        text = "; ".join(rejected) or f"no {self.scenario} run among the evidence"
-        return claim.verdict(NOT_TESTABLE, text, needs=claim.needs)
+            run, differences = other_conditions[0]
+            return self._not_comparable(claim, run, differences, refused)
+        text = "; ".join([*refused, *rejected]) or f"no run of {self.scenario} among the evidence"
+        return claim.verdict(NO_BASIS, NOT_MEASURED, text, needs=claim.needs)
 
-    def _compared(self, claim: Claim, run: RunRecord, value: float) -> Verdict:
-        """Decide by the interval: where it crosses an edge of the tolerance, more requests are needed."""
-        interval = run.interval(self.interval)
-        text = [_in_unit(claim, value)]
+    def _compared(self, claim: Claim, runs: list[RunRecord], refused: list[str]) -> Verdict:
+        """Decide by the interval: where it is unknown, too wide or crosses an edge of the tolerance, nothing."""
+        run, others = runs[0], [one for one in runs if one.version == runs[0].version]
+        values = [one.number(self.path) or 0.0 for one in others]
+        interval: tuple[float, float] | None
+        if self.path in COUNTED:
+            value, interval, why = values[0], (values[0], values[0]), ""
+        elif len(values) >= MIN_RUNS:
+            found = interval_over_runs(values)
+            value, interval, why = mean(values), (found.low or 0.0, found.high or 0.0), ""
+        else:
+            value = values[0]
+            interval, why = known_interval(run, self.path)
+        shown = _in_unit(claim, value) + (
+            f" {interval_text(interval)}" if interval and self.path not in COUNTED else ""
+        )
+        text = [shown]
+        if len(values) >= MIN_RUNS:
+            text.append(f"mean of {len(values)} runs")
         if reference := claim.published.nearest(value):
             difference = value / reference - 1
             words = {"": ("", ""), "lower": (", slower", ", faster"), "higher": (", faster", ", slower")}[self.better]
             text.append(
                 f"{abs(difference):.0%} {'above' if difference > 0 else 'below'} {reference:g}{words[difference < 0]}"
             )
-        side, needs = _side_of_interval(claim, interval or (value, value))
-        if interval is None and self.path not in COUNTED:
-            text.append("decided by the value alone, its interval is unknown")
+        side, needs = claim.side_of_tolerance(value), _undecided(claim, interval, why)
         if side and self.better:
             text.append(f"{run.engine} {run.version or 'of unknown version'}, {_published_with(claim)}")
+        text += [*self._beside(run), *refused]
+        if needs:
+            return claim.verdict(NO_BASIS, NOT_MEASURED, "; ".join(text), needs=needs, run=run, measured=value)
+        word = REPRODUCED if side == 0 else _word_outside(claim, run, side, self.better)
+        where = f"{run.gpus}: {run.engine} {run.version or 'of unknown version'}"
+        return claim.verdict(MEASURED, word, "; ".join(text), where=where, run=run, measured=value, interval=interval)
+
+    def _elsewhere(self, claim: Claim, run: RunRecord, refused: list[str]) -> Verdict:
+        value = run.number(self.path) or 0.0
+        interval, why = known_interval(run, self.path)
+        shown = interval_text(interval) if interval else f"[no interval: {why}]"
+        text = [*differing_conditions(run, self), *self._beside(run), *refused]
+        return claim.verdict(
+            RANDOM_WEIGHTS if run.random_weights else MEASURED_ELSEWHERE,
+            ELSEWHERE,
+            "; ".join([f"run {run.run_id}", *text]),
+            detail=f": {_in_unit(claim, value)} {shown}",
+            where=f"{run.gpus}: {run.engine} {run.version or 'of unknown version'}",
+            run=run,
+            measured=value,
+            interval=interval,
+        )
+
+    def _not_comparable(self, claim: Claim, run: RunRecord, differences: list[str], refused: list[str]) -> Verdict:
+        value = run.number(self.path) or 0.0
+        text = "; ".join([*differences, f"measured there: {_in_unit(claim, value)}", *refused])
+        kinds = ", ".join(dict.fromkeys(one.partition(":")[0] for one in differences)) or "weights"
+        basis = RANDOM_WEIGHTS if run.random_weights else MEASURED_ELSEWHERE
+        return claim.verdict(
+            basis, NOT_COMPARABLE, text, detail=f" (differs in {kinds})", where=run.gpus, run=run, measured=value
+        )
+
+    def _beside(self, run: RunRecord) -> list[str]:
         others = ((words, run.number(path)) for words, path in self.beside.items())
-        text += [f"{words} {format_number(other)}" for words, other in others if other is not None]
-        text += client_error_text(run)
-        word = NOT_TESTABLE if needs else REPRODUCED if side == 0 else _word_outside(claim, run, side, self.better)
-        return claim.verdict(word, "; ".join(text), run=run, needs=needs, measured=value, interval=interval)
+        return [f"{words} {format_number(other)}" for words, other in others if other is not None]
 
 
 def _in_unit(claim: Claim, value: float) -> str:
     return f"{format_number(value)} {claim.published.unit}".strip()
 
 
-def _side_of_interval(claim: Claim, interval: tuple[float, float]) -> tuple[int, str | None]:
-    """Return the side of the tolerance on which an interval lies, and what is needed where it crosses an edge."""
-    low, high = (claim.side_of_tolerance(end) for end in interval)
-    if low == high:
-        return low, None
-    shown = f"[{format_number(interval[0])}, {format_number(interval[1])}]"
-    return 0, f"more requests: the interval {shown} crosses the edge of the tolerance"
+def _undecided(claim: Claim, interval: tuple[float, float] | None, why: str) -> str:
+    """Return why an interval decides nothing: it is unknown, wider than the tolerance, or crosses an edge of it."""
+    if reason := too_uncertain(claim, interval, why):
+        return f"more requests or runs: {reason}"
+    if interval and claim.side_of_tolerance(interval[0]) != claim.side_of_tolerance(interval[1]):
+        return f"more requests or runs: the interval {interval_text(interval)} crosses the edge of the tolerance"
+    return ""
 
 
 def _word_outside(claim: Claim, run: RunRecord, side: int, better: str) -> str:
-    """Refute a figure of the published version; with another or an unknown version the engine is faster or slower."""
+    """Name a difference: with another or an unknown version the engine is faster or slower now."""
     published = claim.published.version
     if not better or (published and run.version and version_key(published) == version_key(run.version)):
-        return REFUTED
+        return NOT_REPRODUCED
     return FASTER if (side > 0) == (better == "higher") else SLOWER
 
 
 def _published_with(claim: Claim) -> str:
     version = claim.published.version
     return f"published of {version}" if version else "the published version is unknown"
-
-
-def client_error_text(run: RunRecord) -> list[str]:
-    """Return the client's error bar in a run, and whether the run is client-bound; empty where both are unknown."""
-    client = run.summary.client if isinstance(run.summary, LoadSummary) else None
-    if client is None or client.error_bar is None:
-        return []
-    bound = [f"CLIENT-BOUND: {'; '.join(client.bound)}"] if client.bound else []
-    return [error_bar_text(client.error_bar), *bound]

@@ -1,17 +1,33 @@
 """Define claims, evidence and verdicts: a claim as published, a run as measured, and the verdict between them."""
 
+import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin
+from math import inf, nextafter
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, model_validator
 
+from gptoss_bench.claims.verdict_words import WORDS_BY_BASIS
 from gptoss_bench.memory import Architecture, Gpu
-from gptoss_bench.runs import LoadSummary, Manifest, Record, Summary, number_at, value_at
-from gptoss_bench.stats import PrintedFigure
+from gptoss_bench.runs import (
+    RANDOM_LABEL,
+    ChosenRun,
+    Finding,
+    LoadSummary,
+    Manifest,
+    Record,
+    Run,
+    Summary,
+    no_gpt_oss_labels,
+    number_at,
+    unknown_parts,
+    value_at,
+)
+from gptoss_bench.stats import CONSISTENCY_CHECKS, PrintedFigure
 from gptoss_bench.validation import Mistake, OneOf, choices_text
 from gptoss_client import UsageError
 
@@ -22,7 +38,8 @@ NEEDS = {
     "vllm": "a vLLM server",
     "ollama": "Ollama with gpt-oss:20b",
     "a10": "an A10 with Ollama",
-    "h100": "an H100 with vLLM",
+    "h100": "an H100 NVL with vLLM",
+    "script": "the published script, run as it is printed",
     "suites": "the benchmark suites and both models",
     "pictures": "the numbers inside the pictures",
     "azure": "the Azure VM itself",
@@ -96,12 +113,24 @@ class Tolerance(ClaimsRecord):
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as evidence: its manifest and its summary as on disk."""
+    """A run as evidence: its manifest, its summary and its findings as on disk.
+
+    `scenario` is the one that the run counts as. `findings` are None where the run was not linted, `run` is None where
+    it is not on disk.
+    """
 
     run_id: str
     scenario: str
     manifest: Manifest
     summary: Summary
+    findings: Sequence[Finding] | None = None
+    run: Run | None = None
+
+    @classmethod
+    def of(cls, chosen: ChosenRun) -> Self:
+        """Return a chosen run as evidence."""
+        run = chosen.run
+        return cls(run.run_id, chosen.scenario, run.manifest, run.summary, run.findings, run)
 
     @property
     def label(self) -> str | None:
@@ -117,6 +146,22 @@ class RunRecord:
     def version(self) -> str | None:
         """Return the version of the engine, None where it is unknown."""
         return self.manifest.server.version
+
+    @property
+    def gpus(self) -> str:
+        """Return the names of the GPUs, "no GPU" without one."""
+        return ", ".join(gpu.name for gpu in self.manifest.gpus or []) or "no GPU"
+
+    @property
+    def stand_in(self) -> str:
+        """Return why this run measured a stand-in of gpt-oss, "" where it measured gpt-oss."""
+        labels = [label for label in no_gpt_oss_labels(self.manifest.labels) if label != RANDOM_LABEL]
+        return ", ".join([*labels, *unknown_parts(self.manifest)])
+
+    @property
+    def random_weights(self) -> bool:
+        """Return whether the model had the true tensors with random values."""
+        return RANDOM_LABEL in self.manifest.labels
 
     def used(self, engine: str) -> bool:
         """Return whether the run used this engine; upper and lower case are the same."""
@@ -138,22 +183,28 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The verdict on one claim.
+    """The verdict on one claim, and the basis that it rests on.
 
-    `measured` and `interval` are in the published unit. `needs` is what a test would need, None where the claim was
-    decided. `label` is the run's.
+    `where` names the hardware, the stand-in or the software of the basis, "" where there is none. `detail` completes
+    the verdict, such as the condition that differs. `needs` is what a measurement would need, None where one was made
+    or none is possible. `measured` and `interval` are in the published unit. `run_id` and `label` are those of the run
+    that the verdict rests on; a verdict by sources, text or arithmetic has neither.
     """
 
     claim_id: str
+    kind: str
+    lines: str
+    says: str
+    published: str
+    basis: str
+    where: str
     verdict: str
+    detail: str
     needs: str | None
     evidence: str
-    run_id: str | None
     measured: float | None
-    published: str
     interval: tuple[float, float] | None
-    says: str
-    kind: str
+    run_id: str | None
     label: str | None
 
     @property
@@ -163,8 +214,13 @@ class Verdict:
 
     @property
     def text(self) -> str:
-        """Return the verdict, with what a test would need where it is not testable here."""
-        return f"{self.verdict} (needs {self.needs})" if self.needs else self.verdict
+        """Return the verdict with its detail and with what a measurement would need."""
+        return f"{self.verdict}{self.detail}" + (f" (needs {self.needs})" if self.needs else "")
+
+    @property
+    def basis_text(self) -> str:
+        """Return the basis with what it names."""
+        return f"{self.basis} ({self.where})" if self.where else self.basis
 
 
 class Decider(ClaimsRecord, ABC):
@@ -178,8 +234,8 @@ class Decider(ClaimsRecord, ABC):
     def decide(self, claim: "Claim", evidence: "Evidence") -> "Verdict":
         """Return the verdict on a claim that names this decider."""
 
-    def mistakes(self, claims: Mapping[str, "Claim"]) -> list[Mistake]:
-        """Return what is wrong with the arguments beside the other claims (by id) and the tables of this kit."""
+    def mistakes(self, write_up: "WriteUp") -> list[Mistake]:
+        """Return what is wrong with the arguments beside the other claims and the tables of this kit."""
         return []
 
 
@@ -189,8 +245,13 @@ class Claim(ClaimsRecord):
     claim_id: Annotated[
         str, Field(alias="id", pattern="^C[0-9]{2}-[a-z0-9-]+$", json_schema_extra={"examples": ["C07-short-name"]})
     ]
-    kind: Literal["figure", "statement", "opinion"]
+    kind: Literal["performance", "figure", "statement", "opinion"]
+    """A performance figure is a time or a rate that the write-up measured."""
     section: Text
+    lines: Annotated[
+        str, Field(pattern=r"^[0-9]+(-[0-9]+)?(, [0-9]+(-[0-9]+)?)*$", json_schema_extra={"examples": ["126-130, 343"]})
+    ]
+    """The lines of the write-up that say it, such as "126-130"."""
     says: Text
     """The claim in one sentence; words in “” are quoted."""
     published: Published = Published()
@@ -218,51 +279,151 @@ class Claim(ClaimsRecord):
 
     def side_of_tolerance(self, measured: float) -> int:
         """Compare a number with the published figure and its tolerance: -1 below, 0 within, 1 above."""
-        published = self.published
-        if published.low is not None and published.high is not None:
-            return (measured > published.high) - (measured < published.low)
+        least, most = self.accepted
+        return (measured > most) - (measured < least)
+
+    @property
+    def accepted(self) -> tuple[float, float]:
+        """Return the least and the most that count as the published figure."""
+        published, tolerance = self.published, self.tolerance
         if published.below is not None:
-            return int(measured >= published.below)
+            return -inf, nextafter(published.below, -inf)
         if published.at_least is not None:
-            return -int(measured < published.at_least)
-        allowed = max(self.tolerance.absolute, self.tolerance.relative * abs(self.printed.value))
-        difference = measured - self.printed.value
-        return (difference > allowed) - (difference < -allowed)
+            return published.at_least, inf
+        if published.low is not None and published.high is not None:
+            low, high = published.low, published.high
+        else:
+            low = high = self.printed.value
+        allowed = [max(tolerance.absolute, tolerance.relative * abs(end)) for end in (low, high)]
+        return low - allowed[0], high + allowed[1]
 
     def verdict(
         self,
+        basis: str,
         word: str,
         evidence: str,
         *,
+        detail: str = "",
+        where: str = "",
         run: RunRecord | None = None,
         needs: str | None = None,
         measured: float | None = None,
         interval: tuple[float, float] | None = None,
     ) -> Verdict:
-        """Return the verdict on this claim: `word` is one of VERDICTS, `needs` a key of NEEDS or any other text."""
+        """Return the verdict on this claim.
+
+        `word` is one of `WORDS_BY_BASIS[basis]`, `needs` a key of NEEDS or any other text. Raises ValueError where the
+        word does not belong to the basis, so that no measurement elsewhere is called a reproduction.
+        """
+        if word not in WORDS_BY_BASIS[basis]:
+            raise ValueError(f"claim {self.claim_id}: {word!r} is no verdict for the basis {basis!r}")
         return Verdict(
             claim_id=self.claim_id,
+            kind=self.kind,
+            lines=self.lines,
+            says=self.says,
+            published=self.published.text,
+            basis=basis,
+            where=where,
             verdict=word,
+            detail=detail,
             needs=NEEDS.get(needs, needs) if needs else None,
             evidence=evidence,
-            run_id=run.run_id if run else None,
             measured=measured,
-            published=self.published.text,
             interval=interval,
-            says=self.says,
-            kind=self.kind,
+            run_id=run.run_id if run else None,
             label=run.label if run else None,
         )
 
 
+class Derived(ClaimsRecord):
+    """A number that the kit derives from published figures. It is no claim of the write-up, but checks may use it."""
+
+    derived_id: Annotated[str, Field(alias="id", pattern="^C[0-9]{2}-[a-z0-9-]+$")]
+    says: Text
+    value: Number
+    step: Annotated[Number, Field(ge=0)] = 0.0
+    """The last known place of `value`, 0 for an exact value."""
+    unit: Annotated[str, OneOf(UNITS)]
+    check: Annotated[str, OneOf(CONSISTENCY_CHECKS)]
+    """The check that derives it."""
+    inputs: dict[str, str]
+    """The id of the claim, or of this number, from which each argument of the check comes."""
+    beside: str = ""
+    """What else is known about it, with its source."""
+
+    @property
+    def printed(self) -> PrintedFigure:
+        """Return the value with its rounding."""
+        return PrintedFigure(self.value, self.step)
+
+
+class Source(ClaimsRecord):
+    """The write-up whose claims these are."""
+
+    title: Text
+    url: Annotated[str, Field(pattern="^https://")]
+    author: Text
+    """The handle of the author where it was published."""
+    written: datetime.date
+    commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+    """A revision of the text at `url`."""
+    note: str = ""
+    """How the text that was read differs from that revision."""
+    read: datetime.date
+    """The day of every version that the file calls the newest."""
+
+
+class NamedRun(ClaimsRecord):
+    """A run that is evidence because the claims file names it."""
+
+    run: Text
+    scenario: str = ""
+    """The scenario that it counts as, "" for its own."""
+    because: Text
+
+
+class WithdrawnRun(ClaimsRecord):
+    """A run that was published as evidence and no longer is."""
+
+    run: Text
+    because: Text
+
+
+class WriteUp(ClaimsRecord):
+    """All checkable claims of one write-up, the numbers derived from them, and the named evidence."""
+
+    version: Literal[2] = Field(alias="schema")
+    source: Source
+    evidence: list[NamedRun] = Field(default_factory=list)
+    withdrawn: list[WithdrawnRun] = Field(default_factory=list)
+    derived: list[Derived] = Field(default_factory=list)
+    claims: list[Claim]
+
+    @property
+    def by_id(self) -> dict[str, Claim]:
+        """Return the claims by id."""
+        return {claim.claim_id: claim for claim in self.claims}
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """All that a decider can use: the claims by id, the runs, the architectures and the GPU catalogue."""
+    """What a decider can use: the write-up, its claims by id, the runs, the architectures and the GPU catalogue."""
 
-    claims: Mapping[str, Claim]
+    write_up: WriteUp
     runs: Sequence[RunRecord]
     architectures: Mapping[str, Architecture]
     gpus: Mapping[str, Gpu]
+
+    def printed(self, figure_id: str) -> PrintedFigure:
+        """Return the published or derived figure of this id with its rounding."""
+        derived = {one.derived_id: one.printed for one in self.write_up.derived}
+        return derived[figure_id] if figure_id in derived else self.write_up.by_id[figure_id].printed
+
+    def verdict_on(self, claim_id: str) -> Verdict:
+        """Return the verdict on another claim."""
+        claim = self.write_up.by_id[claim_id]
+        return claim.arguments.decide(claim, self)
 
     def newest_first(self, scenario: str = "") -> list[RunRecord]:
         """Return the runs of a scenario, or all runs, the newest first: a run id begins with the time."""
@@ -270,11 +431,11 @@ class Evidence:
         return sorted(runs, key=lambda run: run.run_id, reverse=True)
 
     def figure_arguments(self, name: str) -> list[str]:
-        """Return the argument of this name of every claim of kind figure that has it, in the order of the claims."""
+        """Return the argument of this name of every performance figure that has it, in the order of the claims."""
         return [
             str(getattr(claim.arguments, name))
-            for claim in self.claims.values()
-            if claim.kind == "figure" and name in claim.arguments.model_fields_set
+            for claim in self.write_up.claims
+            if claim.kind == "performance" and name in claim.arguments.model_fields_set
         ]
 
 

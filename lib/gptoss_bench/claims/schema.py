@@ -1,6 +1,5 @@
-"""Read and validate a claims file: YAML in, `Claim`s out, or a line for each mistake that names claim and field."""
+"""Read and validate a claims file: YAML in, a `WriteUp` out, or a line for each mistake that names claim and field."""
 
-import datetime
 from collections import Counter
 from functools import reduce
 from operator import or_
@@ -11,28 +10,12 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, create_model
 
 from gptoss_bench import paths
+from gptoss_bench.claims.arithmetic_deciders import wrong_inputs
 from gptoss_bench.claims.deciders import DECIDERS
-from gptoss_bench.claims.model import Claim, ClaimsRecord, Decider, Text
+from gptoss_bench.claims.model import Claim, Decider, WriteUp
 from gptoss_bench.files import write_json
 from gptoss_bench.validation import Mistake, find_mistakes, shown_name
 from gptoss_client import UsageError
-
-
-class Source(ClaimsRecord):
-    """The write-up whose claims these are."""
-
-    title: Text
-    written: datetime.date
-    read: datetime.date
-    """The day of every version that the file calls the newest."""
-
-
-class ClaimsFile(ClaimsRecord):
-    """All checkable claims of one write-up; the file contains no verdict."""
-
-    version: Literal[1] = Field(alias="schema")
-    source: Source
-    claims: list[Claim]
 
 
 def _claim_model(name: str, decider: type[Decider]) -> type[Claim]:
@@ -43,18 +26,18 @@ def _claim_model(name: str, decider: type[Decider]) -> type[Claim]:
     return create_model(f"Claim_{name}", __base__=Claim, __doc__=f"A claim with the decider {name}.", **fields)
 
 
-def _file_model() -> type[ClaimsFile]:
+def _file_model() -> type[WriteUp]:
     """Return the model of a claims file, whose claims have different arguments by their decider."""
     claim: Any = reduce(or_, (_claim_model(name, decider) for name, decider in DECIDERS.items()))
     claims: Any = list[Annotated[claim, Field(discriminator="decider")]]
     fields: dict[str, Any] = {"claims": (Annotated[claims, Field(min_length=1)], ...)}
-    return create_model("ClaimsFile", __base__=ClaimsFile, __doc__=ClaimsFile.__doc__, **fields)
+    return create_model("WriteUp", __base__=WriteUp, __doc__=WriteUp.__doc__, **fields)
 
 
 _FILE = TypeAdapter(_file_model())
 
 
-def load_claims(path: Path = paths.CLAIMS) -> list[Claim]:
+def load_write_up(path: Path = paths.CLAIMS) -> WriteUp:
     """Read and validate a claims file.
 
     Raises UsageError with one line for each mistake, which names file, claim, field and value.
@@ -67,28 +50,31 @@ def load_claims(path: Path = paths.CLAIMS) -> list[Claim]:
         raise UsageError(f"{path.name}{where}: {error.problem or error.context}; correct the YAML there") from error
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {path.name}: {' '.join(str(error).split())}") from error
-    return parse_claims(content, path.name)
+    return parse_write_up(content, path.name)
 
 
-def parse_claims(content: object, name: str = "claims.yaml") -> list[Claim]:
-    """Validate the claims of a file that was read as YAML. Raises UsageError as `load_claims` does."""
+def parse_write_up(content: object, name: str = "claims.yaml") -> WriteUp:
+    """Validate a claims file that was read as YAML. Raises UsageError as `load_write_up` does."""
     try:
-        claims = _FILE.validate_python(content).claims
+        found = _FILE.validate_python(content)
     except ValidationError as error:
         mistakes = find_mistakes(error, _FILE)
         raise UsageError("\n".join(f"{name}: {_located(mistake, content)}" for mistake in mistakes)) from error
-    by_id = {claim.claim_id: claim for claim in claims}
+    ids = [*(claim.claim_id for claim in found.claims), *(one.derived_id for one in found.derived)]
     lines = [
         f"claim {claim_id}: id is used {count} times; give each claim its own"
-        for claim_id, count in Counter(claim.claim_id for claim in claims).items()
+        for claim_id, count in Counter(ids).items()
         if count > 1
     ]
-    for claim in claims:
-        found = claim.arguments.mistakes(by_id)
-        lines += [f"claim {claim.claim_id}: {Mistake(('with', *one.path), one.text).sentence()}" for one in found]
+    for claim in found.claims:
+        wrong = claim.arguments.mistakes(found)
+        lines += [f"claim {claim.claim_id}: {Mistake(('with', *one.path), one.text).sentence()}" for one in wrong]
+    for derived in found.derived:
+        wrong = wrong_inputs(derived.inputs, found)
+        lines += [f"derived {derived.derived_id}: {Mistake(one.path, one.text).sentence()}" for one in wrong]
     if lines:
         raise UsageError("\n".join(f"{name}: {line}" for line in lines))
-    return claims
+    return found
 
 
 def _located(mistake: Mistake, content: object) -> str:

@@ -9,10 +9,14 @@ from typing import Any
 import typer
 
 COLOURS = {
-    **dict.fromkeys(("error", "fail", "refuted", "slower", "slower now"), "red"),
-    **dict.fromkeys(("warning", "outdated", "these two runs differ", "these runs differ", "repeat the run"), "yellow"),
-    **dict.fromkeys(("ok", "reproduced", "faster", "faster now", "same"), "green"),
-    **dict.fromkeys(("note", "not comparable", "not testable here", "opinion"), "cyan"),
+    **dict.fromkeys(("error", "fail", "contradicted", "inconsistent", "slower", "slower now"), "red"),
+    **dict.fromkeys(("not reproduced", "not delivered", "not a measurement"), "red"),
+    **dict.fromkeys(("warning", "outdated", "imprecise"), "yellow"),
+    **dict.fromkeys(("these two runs differ", "these runs differ", "repeat the run"), "yellow"),
+    **dict.fromkeys(("ok", "reproduced", "faster", "faster now", "same", "seen", "consistent"), "green"),
+    **dict.fromkeys(("confirmed in sources",), "green"),
+    **dict.fromkeys(("note", "fits", "does not fit", "fits narrowly, not decided", "measured elsewhere"), "cyan"),
+    **dict.fromkeys(("not comparable", "not re-measured", "unreadable", "out of scope", "opinion"), "cyan"),
 }
 
 

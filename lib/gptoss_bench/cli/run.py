@@ -5,13 +5,16 @@ import shutil
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from gptoss_bench.cli.options import CaFile, Json, use_ca_file
 from gptoss_bench.cli.output import coloured, print_json
 from gptoss_client import UsageError
+
+if TYPE_CHECKING:
+    from gptoss_bench.runs import VerdictsSummary
 
 SCENARIO_NOTEBOOKS = ("calibration", "method_trial", "ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
 
@@ -41,6 +44,7 @@ def run(
 
     # papermill and nbconvert take a second to import: only this command pays for them.
     from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
+    from gptoss_bench.runs import VerdictsSummary
 
     use_ca_file(cacert)
     names = notebooks or list(SCENARIO_NOTEBOOKS)
@@ -56,7 +60,7 @@ def run(
         print(f"[{number}/{len(names)}] {name} ...", flush=True, file=sys.stderr if as_json else sys.stdout)
         mine = {key: value for key, value in parameters.items() if key in declared[name]}
         progress = sys.stderr if name == "calibration" else None
-        done.append(execute_notebook(name, mine, folder, output=progress))
+        done.append(execute_notebook(name, mine, folder, profile=_profile_name(profile), output=progress))
     verdicts = [
         verdicts_from_table(executed.run.table("verdicts")) for executed in done if executed.run.scenario == "verdicts"
     ]
@@ -70,15 +74,33 @@ def run(
     width = min(shutil.get_terminal_size((120, 24)).columns, 140)
     for some in verdicts:
         print("\n" + coloured_verdicts(verdict_text(some, width=width)))
+    for executed in done:
+        if isinstance(executed.run.summary, VerdictsSummary):
+            print("\n" + _evidence_text(executed.run.summary))
     print()
     for executed in done:
         print(f"{executed.run.scenario}:\n  {_shown(executed.notebook)}\n  {_shown(executed.html)}")
     return 0
 
 
+def _evidence_text(summary: "VerdictsSummary") -> str:
+    """Return which runs decided, and which did not and why."""
+    lines = ["Evidence:", *(f"  {run_id}: {because}" for run_id, because in summary.chosen.items())]
+    if summary.refused:
+        lines += ["No evidence:", *(f"  {run_id}: {reason}" for run_id, reason in summary.refused.items())]
+    return "\n".join(lines)
+
+
+def _profile_name(profile: Path) -> str:
+    """Return the name of a profile of notebooks/profiles, and the path of another one, whose runs are ad hoc."""
+    from gptoss_bench import paths
+
+    return profile.stem if profile.resolve().parent == paths.PROFILES.resolve() else str(profile.name)
+
+
 def coloured_verdicts(text: str) -> str:
     """Colour the second column, the verdict, of each line that begins with the number of a claim."""
-    return re.sub(r"(?m)^(\S+ +)(\S+(?: \S+)*)(?=  )", lambda match: match[1] + coloured(match[2]), text)
+    return re.sub(r"(?m)^(C\d\d +)(\S+(?: \S+)*)(?=  )", lambda match: match[1] + coloured(match[2]), text)
 
 
 def _pairs(pairs: list[str]) -> dict[str, Any]:

@@ -43,11 +43,11 @@ def site(
 
 
 def _chosen(results: Path, run_ids: list[str]) -> list["Run"]:
-    from gptoss_bench.runs import latest_runs
+    from gptoss_bench.runs import named_runs, newest_run
 
     if run_ids:
-        return latest_runs(results, [find_run(run_id, results).name for run_id in run_ids])
-    verdicts = [run for run in latest_runs(results) if run.scenario == "verdicts"]
-    if not verdicts:
+        return named_runs(results, [find_run(run_id, results).name for run_id in run_ids])
+    verdicts = newest_run(results, "verdicts")
+    if verdicts is None:
         raise UsageError(f"there is no run of verdicts in {results / 'runs'}: run `make run`, or name the runs")
-    return verdicts
+    return [verdicts]

@@ -12,16 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from gptoss_bench.claims import (
-    FASTER,
-    NOT_COMPARABLE,
-    NOT_TESTABLE,
-    OPINION,
-    OUTDATED,
-    REFUTED,
-    REPRODUCED,
-    SLOWER,
-)
+from gptoss_bench.claims import BASES
 from gptoss_bench.runs import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, ClientLimits, Manifest, run_caption
 
 PALETTE = "colorblind"
@@ -48,15 +39,13 @@ EVENT_MARKS = {"output": "o", "role": "|", "finish": "x", "usage": "+", "done": 
 STALL_COLOUR = "0.88"
 AGREEMENT_MARKS = {True: ("o", "tab:green"), False: ("X", "tab:red"), None: ("D", "tab:gray")}
 PHASE_COLOURS = {PHASE_BEFORE: "0.55", PHASE_AFTER: "tab:blue", PHASE_INFERENCE: "tab:orange"}
-VERDICT_LOOKS = {  # index in the palette, hatch
-    REPRODUCED: (2, ""),
-    REFUTED: (3, "xx"),
-    FASTER: (0, "++"),
-    SLOWER: (4, "--"),
-    OUTDATED: (1, "//"),
-    NOT_COMPARABLE: (8, "oo"),
-    NOT_TESTABLE: (7, ".."),
-    OPINION: (9, "\\\\"),
+BASIS_LOOKS = {  # index in the palette, hatch
+    basis: look
+    for basis, look in zip(
+        BASES,
+        ((2, ""), (0, "++"), (8, "oo"), (1, "//"), (9, "\\\\"), (4, "--"), (0, "..."), (3, "xx"), (7, "..")),
+        strict=True,
+    )
 }
 ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the box behind a text that crosses lines
 VISIBLE_SHARE = 0.01  # of a value: a smaller uncertainty of the client is not drawn

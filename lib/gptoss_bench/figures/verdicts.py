@@ -6,33 +6,39 @@ from collections.abc import Mapping, Sequence
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from gptoss_bench.claims import Verdict, verdict_counts
-from gptoss_bench.figures.style import EDGE, GUIDE, PALETTE, VERDICT_LOOKS, finish_figure, new_figure
+from gptoss_bench.claims import BASES, Verdict, headline
+from gptoss_bench.figures.style import BASIS_LOOKS, EDGE, GUIDE, PALETTE, finish_figure, new_figure
 from gptoss_bench.runs import Manifest
 
 
 def verdict_overview(verdicts: Sequence[Verdict], manifest: Manifest) -> Figure:
-    """Draw how many claims got each verdict, with the numbers of the claims.
-
-    A + marks evidence from a labelled run.
-    """
-    figure, axes = new_figure(height=4.6)
+    """Draw how many claims rest on each basis, with their verdicts and numbers."""
+    rows = {basis: [v for v in verdicts if v.basis == basis] for basis in BASES}
+    texts = {
+        basis: textwrap.fill("   ".join(f"{word}: {numbers}" for word, numbers in _by_verdict(found)), 78)
+        for basis, found in rows.items()
+    }
+    names = {basis: textwrap.fill(basis, 30) for basis in BASES}
+    heights = [1.4 + max(texts[basis].count("\n"), names[basis].count("\n")) for basis in BASES]
+    figure, axes = new_figure(height=1.6 + 0.24 * sum(heights))
     colours = sns.color_palette(PALETTE)
-    counts = verdict_counts(verdicts)
-    longest = max(counts.values())
-    for row, (word, count) in enumerate(counts.items()):
-        colour, hatch = VERDICT_LOOKS[word]
-        axes.barh(row, count, color=colours[colour], hatch=hatch, edgecolor=EDGE, height=0.66)
-        ids = [v.number + ("+" if v.label else "") for v in verdicts if v.verdict == word]
-        text = f"{count}   " + " ".join(ids)
-        axes.text(count + longest * 0.02, row, textwrap.fill(text, 52), fontsize=9, va="center")
-    axes.set(title="Verdicts on the published claims", xlabel="claims", ylabel="", xlim=(0, longest * 2.6))
-    axes.set_yticks(range(len(counts)), list(counts))
-    axes.set_xticks(range(0, longest + 1, 5))
+    longest = max(len(found) for found in rows.values())
+    places = [sum(heights[:row]) + heights[row] / 2 for row in range(len(BASES))]
+    for place, (basis, found) in zip(places, rows.items(), strict=True):
+        colour, hatch = BASIS_LOOKS[basis]
+        axes.barh(place, len(found), color=colours[colour], hatch=hatch, edgecolor=EDGE, height=0.7)
+        axes.text(len(found) + longest * 0.03, place, f"{len(found)}   {texts[basis]}", fontsize=8.5, va="center")
+    axes.set(title=headline(verdicts), xlabel="claims", ylabel="", xlim=(0, longest * 5))
+    axes.set_yticks(places, list(names.values()), fontsize=9.5)
+    axes.set_xticks(range(0, longest + 1, 10))
     axes.invert_yaxis()
-    axes.grid(visible=False, axis="y")
-    labels = sorted({verdict.label for verdict in verdicts if verdict.label})
-    return finish_figure(figure, manifest, f"+ evidence from a run labelled {', '.join(labels)}" if labels else "")
+    axes.grid(visible=False)
+    return finish_figure(figure, manifest)
+
+
+def _by_verdict(verdicts: Sequence[Verdict]) -> list[tuple[str, str]]:
+    words = dict.fromkeys(verdict.verdict for verdict in verdicts)
+    return [(word, " ".join(v.number for v in verdicts if v.verdict == word)) for word in words]
 
 
 def ttft_over_latency(

@@ -28,7 +28,7 @@ from .sink_support import SinkBackend, parse_compute_capability, sink_backends
 from .sinks import SinkEffect, measure_sink_effect
 from .tensor_allocation import attempt_allocation
 from .transformers_loader import LOADER_LIMIT_BY_DEVICE, attempt_checkpoint_load, loading_order
-from .transformers_mxfp4 import installed_setup, predict_mxfp4_decision, with_required_packages
+from .transformers_mxfp4 import TransformersSetup, installed_setup, predict_mxfp4_decision, with_required_packages
 
 __all__ = [
     "GIB",
@@ -43,6 +43,7 @@ __all__ = [
     "Gpu",
     "SinkBackend",
     "SinkEffect",
+    "TransformersSetup",
     "architecture_summary",
     "architectures",
     "attempt_allocation",

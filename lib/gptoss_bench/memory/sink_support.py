@@ -7,12 +7,15 @@ from dataclasses import dataclass, fields
 from gptoss_bench import paths
 from gptoss_client import UsageError
 
-ANSWERS = ("yes", "no", "dropped", "with TRTLLM")
+ANSWERS = ("yes", "no", "dropped", "with TRTLLM", "on request")
 
 
 @dataclass(frozen=True, slots=True)
 class SinkBackend:
-    """One backend of one version. `sinks` "dropped": it runs without the sinks, which changes the output."""
+    """One backend of one version.
+
+    `sinks` "dropped": it runs without the sinks, which changes the output; "on request": it has to be chosen by hand.
+    """
 
     stack: str
     version: str
@@ -22,7 +25,14 @@ class SinkBackend:
     capability_below: tuple[int, int] | None
     sinks: str
     source: str
+    read: str  # the day
     note: str
+
+    @property
+    def capabilities(self) -> str:
+        """Return the compute capabilities of the backend, such as "capability 9.0 to below 10.0"."""
+        ends = [".".join(map(str, end)) if end else "" for end in (self.capability_from, self.capability_below)]
+        return " ".join(filter(None, ("capability", ends[0] or "any", f"to below {ends[1]}" if ends[1] else "")))
 
     def runs_on(self, capability: tuple[int, int]) -> bool:
         """Return whether the backend supports a GPU of that compute capability."""
@@ -56,5 +66,5 @@ def _backend(row: dict[str, str]) -> SinkBackend:
     least, below = (
         parse_compute_capability(row[name]) if row[name] else None for name in ("capability_from", "capability_below")
     )
-    texts = {name: row[name] for name in ("stack", "version", "dated", "backend", "sinks", "source", "note")}
+    texts = {name: row[name] for name in ("stack", "version", "dated", "backend", "sinks", "source", "read", "note")}
     return SinkBackend(capability_from=least, capability_below=below, **texts)

@@ -26,6 +26,7 @@ from gptoss_bench.runs.derived_tables import (
     remove_tables,
     write_tables,
 )
+from gptoss_bench.runs.finding import Finding, read_findings
 from gptoss_bench.runs.labels import split_labels
 from gptoss_bench.runs.manifest import (
     SCHEMA_VERSION,
@@ -302,6 +303,14 @@ class Run:
             raise UsageError(f"run {self.run_id} has no table {name!r}")
         with reading(file):
             return schema_1.table(pd.read_parquet(file))
+
+    @cached_property
+    def findings(self) -> list[Finding] | None:
+        """Findings of the linter, None if the run was not linted. Raises UsageError if they are not readable."""
+        file = self.path / "lint.json"
+        if not file.exists():
+            return None
+        return read_findings(file)
 
     def traces(self) -> Iterator[Trace]:
         """Yield the traces of the requests, in the order in which they ended."""

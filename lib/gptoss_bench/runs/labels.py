@@ -11,6 +11,7 @@ CPU_LABEL = "CPU"
 REMOTE_LABEL = "REMOTE SERVER"  # what the manifest says of machine and GPUs is of the client alone
 PARTIAL_LABEL = "PARTIAL OFFLOAD"  # part of the model was in the system's memory
 NO_GPU_LABEL = "NO GPU"
+UNKNOWN_LABEL = "UNKNOWN MODEL"
 
 NO_MODEL = (TINY_LABEL, RANDOM_LABEL, REFERENCE_LABEL)  # labels of runs in which no gpt-oss answered
 TINY_PARAMETERS = 100e6  # a gpt-oss with fewer parameters than this is a toy, whoever made it

@@ -113,6 +113,13 @@ class Shard(Record):
     count: int
 
 
+class Purpose(Record):
+    """Why a run was made: `run` gave these parameters, of this profile in notebooks/profiles, to its notebook."""
+
+    profile: str
+    parameters: dict[str, JsonValue] = Field(default_factory=dict)
+
+
 class Manifest(Record):
     """How and where a run was made. Of a result of another tool only a part is known."""
 
@@ -128,6 +135,8 @@ class Manifest(Record):
     """Command line; None for a notebook."""
     parameters: dict[str, JsonValue] = Field(default_factory=dict)
     """Load plan and launch options, or the parameters of the notebook."""
+    purpose: Purpose | None = None
+    """None: an ad-hoc run, or one of an earlier kit."""
     code: CodeVersion = Field(default_factory=CodeVersion)
     machine: Machine | None = None
     gpus: list[InstalledGpu] | None = None

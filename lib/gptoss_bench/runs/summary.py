@@ -606,11 +606,18 @@ class Bf16Summary(Record):
 
 
 class VerdictsSummary(Record):
-    """How many claims got which verdict, and from which runs."""
+    """How many claims got which verdict on which basis, and from which runs."""
 
     claims: int
+    headline: str = ""
+    """How many performance figures were measured on the published hardware, of how many."""
+    bases: dict[str, int] = Field(default_factory=dict)
     verdicts: dict[str, int]
     runs: list[str]
+    chosen: dict[str, str] = Field(default_factory=dict)
+    """By run of the evidence: why it was chosen."""
+    refused: dict[str, str] = Field(default_factory=dict)
+    """By folder that is no evidence: why not."""
 
 
 class MethodTrialRow(Record):

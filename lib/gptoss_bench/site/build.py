@@ -5,22 +5,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gptoss_bench import paths
-from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims, verdicts_from_table
+from gptoss_bench.claims import RunRecord, Verdict, WriteUp, decide_claims, load_write_up, verdicts_from_table
 from gptoss_bench.files import writing
 from gptoss_bench.lint import RULES
-from gptoss_bench.runs import Run, VerdictsSummary, latest_runs
+from gptoss_bench.runs import ChosenRun, Run, VerdictsSummary, named_runs
 from gptoss_bench.site.notebook_cells import read_notebook
 from gptoss_bench.site.render import Frame, render
+from gptoss_bench.site.report import report_page
 from gptoss_bench.site.views import (
     APPENDIX,
     FRONT,
+    LINES,
     METHOD,
     Download,
     MethodView,
     RunPage,
     appendix_view,
-    claim_number,
     front_view,
+    lines_view,
     run_view,
 )
 from gptoss_client import UsageError
@@ -35,14 +37,14 @@ def with_evidence(runs: list[Run], results: Path) -> list[Run]:
     """Return these runs and the evidence of the runs of verdicts among them, each run once."""
     ids = [run.run_id for run in runs]
     evidence = [run_id for run in runs if isinstance(run.summary, VerdictsSummary) for run_id in run.summary.runs]
-    return latest_runs(results, dict.fromkeys([*ids, *evidence]))
+    return named_runs(results, [*ids, *evidence])
 
 
 def build_site(runs: Sequence[Run], target: Path) -> Path:
     """Write the site of these runs, one page per run, and return its front page. An existing site is replaced.
 
-    The verdicts are those of the newest run of verdicts.ipynb, or are computed from the runs if there is none. Raises
-    UsageError if a run has no executed notebook, or if `target` is a non-empty folder without a site.
+    A run without a notebook gets its report as page. The verdicts are those of the newest run of verdicts.ipynb, or are
+    computed from the runs if there is none. Raises UsageError if `target` is a non-empty folder without a site.
     """
     part = target.with_name(target.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -71,11 +73,12 @@ def _order(run: Run) -> tuple[int, str]:
 
 
 def _write(runs: Sequence[Run], folder: Path) -> None:
-    verdicts = _verdicts(runs)
+    write_up = load_write_up()
+    verdicts = _verdicts(runs, write_up)
     pages = [_run_page(run, name, folder) for run, name in zip(runs, _page_names(runs), strict=True)]
     links = [(FRONT, "Verdicts"), *((page.name, _link_text(page)) for page in pages)]
-    links += [(METHOD, "Method"), (APPENDIX, "Appendix")]
-    numbers = {number: f"{FRONT}#{number}" for number in map(claim_number, verdicts)}
+    links += [(LINES, "By line"), (METHOD, "Method"), (APPENDIX, "Appendix")]
+    numbers = {number: f"{FRONT}#{number}" for number in (verdict.number for verdict in verdicts)}
     run_ids = {page.run.run_id: page.name for page in pages}
     # A rule id without a hyphen may be a common word.
     rules = {rule.id: f"{METHOD}#{rule.id}" for rule in RULES if "-" in rule.id}
@@ -83,13 +86,14 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
     def write(template: str, name: str, title: str, view: object) -> None:
         targets = numbers | run_ids | rules
         others = {word: target for word, target in targets.items() if target.partition("#")[0] != name}
-        html = render(template, view, Frame(name, title, links), others)
+        html = render(template, view, Frame(name, title, links, write_up.source), others)
         (folder / name).write_text(html, encoding="utf-8")
 
     for page in pages:
         write("run.html.j2", page.name, page.notebook.title, run_view(page, verdicts))
     calibration = next((page.name for page in pages if page.run.scenario == "calibration"), APPENDIX)
-    write("front.html.j2", FRONT, "gpt-oss, measured again", front_view(verdicts, load_claims(), pages))
+    write("front.html.j2", FRONT, "gpt-oss, measured again", front_view(verdicts, write_up, pages))
+    write("lines.html.j2", LINES, "The write-up by line", lines_view(verdicts, write_up))
     write("method.html.j2", METHOD, "The method", MethodView(calibration))
     write("appendix.html.j2", APPENDIX, "Manifests and tables", appendix_view(pages, MAX_TABLE_BYTES))
     shutil.copyfile(paths.SITE_TEMPLATES / "style.css", folder / "style.css")
@@ -97,17 +101,19 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
 
 def _run_page(run: Run, name: str, folder: Path) -> RunPage:
     origin = f"Of run {run.run_id}" + (f", {', '.join(run.manifest.labels)}." if run.manifest.labels else ".")
-    notebook = read_notebook(run.path / "notebook.ipynb", folder / "pictures", Path(name).stem, origin)
+    file = run.path / "notebook.ipynb"
+    pictures = folder / "pictures"
+    notebook = read_notebook(file, pictures, Path(name).stem, origin) if file.exists() else report_page(run)
     return RunPage(run, name, notebook, _copy_downloads(run, folder))
 
 
-def _verdicts(runs: Sequence[Run]) -> list[Verdict]:
+def _verdicts(runs: Sequence[Run], write_up: WriteUp) -> list[Verdict]:
     complete = [run for run in runs if run.manifest.status == "complete"]
     for run in sorted(complete, key=lambda run: run.run_id, reverse=True):
         if run.scenario == "verdicts":
             return verdicts_from_table(run.table("verdicts"))
-    records = [RunRecord(run.run_id, run.scenario, run.manifest, run.summary) for run in complete]
-    return decide_claims(load_claims(), records)
+    named = [ChosenRun(run, run.scenario, "named") for run in complete]
+    return decide_claims(write_up, [RunRecord.of(chosen) for chosen in named])
 
 
 def _page_names(runs: Sequence[Run]) -> list[str]:

@@ -12,6 +12,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from gptoss_bench import paths
+from gptoss_bench.claims import Source
 from gptoss_client import RunFailed
 
 LOADING_TAGS = {"script", "iframe", "object", "embed", "base", "audio", "video", "link", "meta"}
@@ -22,11 +23,12 @@ LOADING_STYLE = re.compile(r"@import|url\(", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What surrounds a page: its file name, its title, and the (address, text) of the links above it."""
+    """What surrounds a page: its file name, its title, the (address, text) of the links above it, and the write-up."""
 
     name: str
     title: str
     links: Sequence[tuple[str, str]] = ()
+    source: Source | None = None
 
 
 def render(template: str, view: object, frame: Frame, targets: Mapping[str, str] | None = None) -> str:

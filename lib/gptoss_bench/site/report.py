@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_claims
-from gptoss_bench.runs import Finding, LoadSummary, Manifest, Run, Summary, read_findings, run_caption
-from gptoss_bench.site.render import Frame, render, render_markdown
-from gptoss_bench.site.views import claim_number
+from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_write_up
+from gptoss_bench.runs import ChosenRun, Finding, LoadSummary, Manifest, Run, Summary, run_caption
+from gptoss_bench.site.notebook_cells import Cell, NotebookPage
+from gptoss_bench.site.render import Frame, markdown_html, render, render_markdown
 from gptoss_bench.stats import client_text, result_block
 
 
@@ -50,12 +50,16 @@ class Report:
 
 def report_on(run: Run, price: HourlyPrice | None = None) -> Report:
     """Return the report on a run that was read from disk, with the verdicts that this run alone decides."""
-    file = run.path / "lint.json"
-    findings = read_findings(file) if file.exists() else None
-    record = RunRecord(run.run_id, run.scenario, run.manifest, run.summary)
-    verdicts = decide_claims(load_claims(), [record]) if run.manifest.status == "complete" else []
+    record = RunRecord.of(ChosenRun(run, run.scenario, "named"))
+    verdicts = decide_claims(load_write_up(), [record]) if run.manifest.status == "complete" else []
     decided = [verdict for verdict in verdicts if verdict.run_id == run.run_id]
-    return make_report(run.manifest, run.summary, findings, decided, price)
+    return make_report(run.manifest, run.summary, run.findings, decided, price)
+
+
+def report_page(run: Run) -> NotebookPage:
+    """Return the report on a run without a notebook as the content of its page."""
+    heading, _, rest = report_on(run).markdown().partition("\n")
+    return NotebookPage(heading.lstrip("# "), markdown_html(heading), [Cell(markdown_html(rest))])
 
 
 def make_report(
@@ -96,8 +100,7 @@ def _finding(one: Finding) -> tuple[str, ...]:
 
 
 def _verdict(one: Verdict) -> tuple[str, ...]:
-    evidence = f"{one.label}: {one.evidence}" if one.label else one.evidence
-    return claim_number(one), one.says, one.published, f"**{one.verdict}**", evidence
+    return one.number, one.says, one.published, one.basis_text, f"**{one.text}**", one.evidence
 
 
 def _costs(summary: LoadSummary, price: HourlyPrice | None, label: str) -> list[tuple[str, str]]:

@@ -1,9 +1,21 @@
 """Prepare what the templates show: one typed record per page, from runs, verdicts and claims."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from gptoss_bench.claims import Claim, Verdict, verdict_counts, verdict_page
+from gptoss_bench.claims import (
+    NO_BASIS,
+    WORDS_BY_BASIS,
+    Claim,
+    Source,
+    Verdict,
+    WithdrawnRun,
+    WriteUp,
+    basis_counts,
+    derived_page,
+    headline,
+    verdict_page,
+)
 from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run, run_caption
 from gptoss_bench.site.notebook_cells import Cell, NotebookPage, Picture
@@ -15,7 +27,7 @@ from gptoss_bench.stats import (
     UNCERTAIN_SHARE,
 )
 
-FRONT, METHOD, APPENDIX = "index.html", "method.html", "appendix.html"
+FRONT, METHOD, APPENDIX, LINES = "index.html", "method.html", "appendix.html", "lines.html"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +51,11 @@ class RunPage:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """A verdict and the numbers of the claims that got it."""
+    """A basis, and the numbers of the claims that rest on it by verdict."""
 
-    verdict: str
-    numbers: Sequence[str]
+    basis: str
+    count: int
+    numbers: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,38 +78,57 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class VerdictRow:
-    """A claim on the front page: its texts, the link to its evidence, and the claim itself, which has the test."""
+    """A claim on the front page: its verdict, the link to its evidence, and the claim itself, which has the test."""
 
-    number: str
-    claim: str
-    published: str
+    verdict: Verdict
     found: str
-    verdict: str
-    needs: str
-    evidence: str
     source: Link | None
     test: Claim | None
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedRow:
+    """A number that the kit derived: no claim, so without a verdict."""
+
+    number: str
+    says: str
+    value: str
+    how: str
+    beside: str
 
 
 @dataclass(frozen=True, slots=True)
 class FrontView:
     """The front page."""
 
+    headline: str
+    source: Source
     counts: Sequence[Count]
-    labels: Sequence[str]
+    withdrawn: Sequence[WithdrawnRun]
+    hero: Picture | None
     cards: Sequence[Card]
     rows: Sequence[VerdictRow]
+    derived: Sequence[DerivedRow]
     method: str = METHOD
     appendix: str = APPENDIX
+    lines: str = LINES
 
 
 @dataclass(frozen=True, slots=True)
-class DecidedClaim:
-    """A claim on the page of the run that decides it."""
+class LineView:
+    """A line of the write-up, or several, and the claims that were read there."""
 
-    number: str
-    says: str
-    verdict: str
+    lines: str
+    verdicts: Sequence[Verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class LinesView:
+    """The write-up by line."""
+
+    source: Source
+    lines: Sequence[LineView]
+    front: str = FRONT
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +142,7 @@ class RunView:
     caption: str
     cells: Sequence[Cell]
     claims_heading: str
-    claims: Sequence[DecidedClaim]
+    claims: Sequence[Verdict]
     front: str = FRONT
     appendix: str = APPENDIX
 
@@ -126,6 +158,7 @@ class MethodView:
     late_share: str = f"{CLIENT_BOUND_LATE_SHARE:.0%}"
     cpu_share: str = f"{CLIENT_BOUND_CPU_SHARE:.0%}"
     rules: Sequence[object] = RULES
+    words: Mapping[str, Sequence[str]] = field(default_factory=lambda: WORDS_BY_BASIS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,44 +181,51 @@ class AppendixView:
     max_table_bytes: int
 
 
-def front_view(verdicts: Sequence[Verdict], claims: Iterable[Claim], pages: Sequence[RunPage]) -> FrontView:
-    """Return the front page: counts, runs, and every claim with its verdict and a link to its evidence."""
-    by_id = {claim.claim_id: claim for claim in claims}
+def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[RunPage]) -> FrontView:
+    """Return the front page: counts, runs, and every claim with its basis, its verdict and a link to its evidence."""
+    claims = write_up.by_id
     by_run = {page.run.run_id: page for page in pages}
     texts = verdict_page(verdicts).to_dict("index")
-    rows = []
-    for verdict in verdicts:
-        number = claim_number(verdict)
-        text = texts[number]
-        rows.append(
-            VerdictRow(
-                number=number,
-                claim=text["claim"],
-                published=text["published"],
-                found=text["found"],
-                verdict=verdict.verdict,
-                needs=verdict.needs or "",
-                evidence=text["evidence"],
-                source=_source(verdict, by_run),
-                test=by_id.get(verdict.claim_id),
-            )
-        )
-    counts = [
-        Count(word, [claim_number(verdict) for verdict in verdicts if verdict.verdict == word])
-        for word, count in verdict_counts(verdicts).items()
-        if count
+    rows = [
+        VerdictRow(verdict, texts[verdict.number]["found"], _source(verdict, by_run), claims.get(verdict.claim_id))
+        for verdict in verdicts
     ]
-    labels = sorted({", ".join(page.run.manifest.labels) for page in pages if page.run.manifest.labels})
-    return FrontView(counts, labels, [_card(page) for page in pages], rows)
+    own = next((page for page in pages if page.run.scenario == "verdicts"), None)
+    derived = [
+        DerivedRow(str(number), row["derived by us"], row["value"], row["how"], row["what else is known"])
+        for number, row in derived_page(write_up).iterrows()
+    ]
+    return FrontView(
+        headline=headline(verdicts),
+        source=write_up.source,
+        counts=[_count(basis, verdicts) for basis, count in basis_counts(verdicts).items() if count],
+        withdrawn=write_up.withdrawn,
+        hero=own.notebook.pictures[-1] if own and own.notebook.pictures else None,
+        cards=[_card(page) for page in pages],
+        rows=rows,
+        derived=derived,
+    )
 
 
-def claim_number(verdict: Verdict) -> str:
-    """Return the number of a claim, such as C01, which is the id of its row."""
-    return verdict.claim_id.partition("-")[0]
+def lines_view(verdicts: Iterable[Verdict], write_up: WriteUp) -> LinesView:
+    """Return the write-up by line, with the claims that were read there."""
+    by_lines: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        for lines in verdict.lines.split(", "):
+            by_lines.setdefault(lines, []).append(verdict)
+    ordered = sorted(by_lines.items(), key=lambda item: [int(end) for end in item[0].split("-")])
+    return LinesView(write_up.source, [LineView(lines, found) for lines, found in ordered])
+
+
+def _count(basis: str, verdicts: Sequence[Verdict]) -> Count:
+    found = [verdict for verdict in verdicts if verdict.basis == basis]
+    words = dict.fromkeys(verdict.verdict for verdict in found)
+    return Count(basis, len(found), {word: [v.number for v in found if v.verdict == word] for word in words})
 
 
 def _card(page: RunPage) -> Card:
-    pictures = page.notebook.pictures
+    """Return the card of a run. A run with a label shows no picture: its figures are no result of the model."""
+    pictures = [] if page.run.manifest.labels else page.notebook.pictures
     return Card(page.name, page.notebook.title, run_caption(page.run.manifest), pictures[0] if pictures else None)
 
 
@@ -193,10 +233,9 @@ def _source(verdict: Verdict, pages: Mapping[str, RunPage]) -> Link | None:
     """Return a link from a verdict to the page of its evidence: its run, or the notebook of the verdicts."""
     own = next((page for page in pages.values() if page.run.scenario == "verdicts"), None)
     page = pages.get(verdict.run_id or "") or own
-    if page is None or verdict.needs or verdict.kind == "opinion":
+    if page is None or verdict.basis == NO_BASIS:
         return None
-    computed = verdict.run_id != page.run.run_id
-    return Link(page.name, "computed in the notebook of the verdicts" if computed else "the run")
+    return Link(page.name, "the run" if verdict.run_id == page.run.run_id else "in the notebook of the verdicts")
 
 
 def run_view(page: RunPage, verdicts: Iterable[Verdict]) -> RunView:
@@ -205,9 +244,9 @@ def run_view(page: RunPage, verdicts: Iterable[Verdict]) -> RunView:
     own = run.scenario == "verdicts"
     claims = []
     for verdict in verdicts:
-        computed = own and not (verdict.run_id or verdict.needs or verdict.kind == "opinion")
+        computed = own and not verdict.run_id and verdict.basis != NO_BASIS
         if computed or verdict.run_id == run.run_id or run.run_id in verdict.evidence:
-            claims.append(DecidedClaim(claim_number(verdict), verdict.says, verdict.verdict))
+            claims.append(verdict)
     return RunView(
         run_id=run.run_id,
         heading=page.notebook.heading,
@@ -215,7 +254,7 @@ def run_view(page: RunPage, verdicts: Iterable[Verdict]) -> RunView:
         problem="" if manifest.status == "complete" else f"{manifest.status}: {manifest.reason}",
         caption=run_caption(manifest, labels=False),
         cells=page.notebook.cells,
-        claims_heading="Claims computed here" if own else "Claims decided by this run",
+        claims_heading="Claims decided here" if own else "Claims whose evidence names this run",
         claims=claims,
     )
 

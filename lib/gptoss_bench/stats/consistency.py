@@ -36,7 +36,7 @@ class ConsistencyCheck:
     """The result of a check.
 
     `computed` follows from the printed digits, `low` to `high` is its range within the rounding, all in `unit`. `steps`
-    show the calculation, one line each.
+    show the calculation, one line each. `fails` says which figures would have failed the check: its power.
     """
 
     holds: bool
@@ -45,6 +45,7 @@ class ConsistencyCheck:
     low: float
     high: float
     steps: tuple[str, ...]
+    fails: str
 
 
 def rate(*, requests: PrintedFigure, wall: PrintedFigure, printed: PrintedFigure) -> ConsistencyCheck:
@@ -52,7 +53,8 @@ def rate(*, requests: PrintedFigure, wall: PrintedFigure, printed: PrintedFigure
     low, high = requests.low / wall.high, requests.high / wall.low
     computed = requests.value / wall.value
     step = f"{requests.value:g} requests / {wall.value:g} s = {computed:.3f} a second; printed {printed.value:g}"
-    return ConsistencyCheck(printed.overlaps(low, high), "1/s", computed, low, high, (step,))
+    fails = f"a printed rate outside {low:.3f} to {high:.3f}"
+    return ConsistencyCheck(printed.overlaps(low, high), "1/s", computed, low, high, (step,), fails)
 
 
 def request_count(*, rate: PrintedFigure, wall: PrintedFigure, printed: PrintedFigure) -> ConsistencyCheck:
@@ -60,7 +62,16 @@ def request_count(*, rate: PrintedFigure, wall: PrintedFigure, printed: PrintedF
     low, high = rate.low * wall.low, rate.high * wall.high
     computed = rate.value * wall.value
     step = f"{rate.value:g} a second x {wall.value:g} s = {computed:.1f} requests; stated {printed.value:g}"
-    return ConsistencyCheck(printed.overlaps(low, high), "requests", computed, low, high, (step,))
+    fails = f"a number of requests outside {low:.1f} to {high:.1f}"
+    return ConsistencyCheck(printed.overlaps(low, high), "requests", computed, low, high, (step,), fails)
+
+
+def none_failed(*, requests: PrintedFigure, finished: PrintedFigure, printed: PrintedFigure) -> ConsistencyCheck:
+    """Check that the requests that did not finish are the printed number of failures."""
+    missing = requests.value - finished.value
+    step = f"{finished.value:g} of {requests.value:g} requests finished: {missing:g} did not; stated {printed.value:g}"
+    fails = f"a count of finished requests other than {requests.value - printed.value:g}"
+    return ConsistencyCheck(printed.overlaps(missing, missing), "requests", missing, missing, missing, (step,), fails)
 
 
 def tokens_per_request(
@@ -86,7 +97,10 @@ def tokens_per_request(
         f"all at the cap of {cap.value:g} would be {requests.value * cap.value:g} tokens; {missing:.0f} are missing",
         f"so at least {at_cap:.0%} of the answers were cut at the cap",
     )
-    return ConsistencyCheck(printed.overlaps(low, high) and low <= cap.high, "tokens", computed, low, high, steps)
+    fails = f"a mean outside {low:.2f} to {high:.2f} tokens, or above the cap of {cap.value:g}"
+    return ConsistencyCheck(
+        printed.overlaps(low, high) and low <= cap.high, "tokens", computed, low, high, steps, fails
+    )
 
 
 def token_cap(
@@ -95,7 +109,8 @@ def token_cap(
     """Check that the mean output tokens per request do not exceed the cap."""
     mean = tokens_per_request(token_rate=token_rate, wall=wall, requests=requests, cap=cap, printed=cap)
     step = f"{mean.computed:.3f} tokens a request, at most {cap.value:g} allowed"
-    return ConsistencyCheck(mean.low <= cap.high, "tokens", mean.computed, mean.low, mean.high, (step,))
+    fails = f"a cap below {math.ceil(mean.low):g}; any larger one would have passed, so {cap.value:g} is not confirmed"
+    return ConsistencyCheck(mean.low <= cap.high, "tokens", mean.computed, mean.low, mean.high, (step,), fails)
 
 
 def progress_rate(
@@ -112,7 +127,9 @@ def progress_rate(
         f"wall time {wall.value:g} s, {1 - requests.value / printed.value / wall.value:.2%} longer",
     )
     holds = shortest <= wall.high and longest >= wall.low * (1 - tolerance)
-    return ConsistencyCheck(holds, "1/s", computed, requests.low / wall.high, requests.high / wall.low, steps)
+    ends = requests.low / wall.high, requests.high / wall.low
+    fails = f"a rate below {ends[0]:.2f} or above {ends[1] / (1 - tolerance):.2f} a second"
+    return ConsistencyCheck(holds, "1/s", computed, *ends, steps, fails)
 
 
 def progress_elapsed(*, requests: PrintedFigure, bar: PrintedFigure, printed: PrintedFigure) -> ConsistencyCheck:
@@ -122,7 +139,8 @@ def progress_elapsed(*, requests: PrintedFigure, bar: PrintedFigure, printed: Pr
         f"{requests.value:g} / {bar.value:g} a second = {requests.value / bar.value:.2f} s; shown {printed.value:g} s"
     )
     holds = math.floor(low) <= printed.value <= math.floor(high)
-    return ConsistencyCheck(holds, "s", requests.value / bar.value, low, high, (step,))
+    fails = f"a time other than {math.floor(low)} to {math.floor(high)} s"
+    return ConsistencyCheck(holds, "s", requests.value / bar.value, low, high, (step,), fails)
 
 
 def little(
@@ -144,11 +162,18 @@ def little(
         f"the median {p50.value:g} s is {abs(beyond):.1%} {'above' if beyond > 0 else 'below'} the upper bound"
         + (", so a good part of the requests was clearly quicker than that" if beyond > 0 else ""),
     )
-    return ConsistencyCheck(floor <= high, "s", bound, low, high, steps)
+    least = math.ceil(floor * rate.low - concurrency.step / 2)
+    fails = (
+        f"fewer than {least} requests in flight; any larger number would have passed, so {concurrency.value:g} is not"
+        " confirmed"
+    )
+    return ConsistencyCheck(floor <= high, "s", bound, low, high, steps, fails)
 
 
 def prompt_share(
     *,
+    ttft_p50: PrintedFigure,
+    latency_p50: PrintedFigure,
     ttft_p90: PrintedFigure,
     latency_p90: PrintedFigure,
     ttft_p99: PrintedFigure,
@@ -156,16 +181,27 @@ def prompt_share(
     prompt: PrintedFigure,
     cap: PrintedFigure,
 ) -> ConsistencyCheck:
-    """Check that TTFT is the fixed share prompt / (prompt + cap) of the latency, at p90 and at p99."""
+    """Check that TTFT is the fixed share prompt / (prompt + cap) of the latency, at p90 and at p99.
+
+    At p50 some answers ended before the cap, so the share there is reported, not checked.
+    """
     share = prompt.value / (prompt.value + cap.value)
     ratios = [_ratio(ttft_p90, latency_p90), _ratio(ttft_p99, latency_p99)]
+    median = _ratio(ttft_p50, latency_p50)
     steps = (
         f"p90: {ttft_p90.value:g} / {latency_p90.value:g} = {ratios[0].value:.5f}",
         f"p99: {ttft_p99.value:g} / {latency_p99.value:g} = {ratios[1].value:.5f}",
         f"{prompt.value:g} / ({prompt.value:g} + {cap.value:g}) = {share:.5f}",
+        f"p50: {ttft_p50.value:g} / {latency_p50.value:g} = {median.value:.5f}, as if the answer had"
+        f" {prompt.value / median.value - prompt.value:.1f} tokens: an answer that ended before the cap has a larger"
+        " share, and the two medians need not be of one request",
     )
     holds = all(ratio.low <= share <= ratio.high for ratio in ratios)
-    return ConsistencyCheck(holds, "", share, max(r.low for r in ratios), min(r.high for r in ratios), steps)
+    low, high = max(r.low for r in ratios), min(r.high for r in ratios)
+    fails = "a share outside " + " or ".join(
+        f"{ratio.low:.5f} to {ratio.high:.5f} ({name})" for name, ratio in zip(("p90", "p99"), ratios, strict=True)
+    )
+    return ConsistencyCheck(holds, "", share, low, high, steps, fails)
 
 
 def prompt_tokens(
@@ -188,7 +224,8 @@ def prompt_tokens(
         f"whole numbers in both: {listed or 'none'}",
     )
     only = not possible[1:] and printed.value in possible
-    return ConsistencyCheck(only, "tokens", lengths[0].value, low, high, steps)
+    fails = "any other whole number of tokens"
+    return ConsistencyCheck(only, "tokens", lengths[0].value, low, high, steps, fails)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +250,7 @@ CONSISTENCY_CHECKS: dict[str, Callable[..., ConsistencyCheck]] = {
     for check in (
         rate,
         request_count,
+        none_failed,
         tokens_per_request,
         token_cap,
         progress_rate,

@@ -11,7 +11,7 @@ from matplotlib.text import Text
 from folders import TESTS
 from gptoss_bench import paths
 from gptoss_bench.calibration.accuracy import levels_table
-from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.claims.schema import load_write_up
 from gptoss_bench.figures.calibration import CALIBRATION_COLUMNS, cpu_by_load, error_by_kind, error_by_load
 from gptoss_bench.figures.comparison import shared_manifest
 from gptoss_bench.figures.load import gap_distribution, published_and_measured
@@ -144,7 +144,7 @@ def test_the_label_across_a_figure_is_inside_it(label, width, height) -> None:
 
 def test_the_published_block_is_the_one_of_the_claims_and_trips_the_first_rule() -> None:
     [block] = read_results(paths.PUBLISHED_BLOCK)
-    printed = {claim.name: claim.published.value for claim in load_claims()}
+    printed = {claim.name: claim.published.value for claim in load_write_up().claims}
     for at in ("p50", "p90", "p99"):
         assert block.summary.done_s.at(at) == printed[f"latency-{at}"]
         assert block.summary.ttft_s.at(at) == printed[f"ttft-{at}"]

@@ -6,7 +6,7 @@ import torch
 from matplotlib.text import Text
 
 from gptoss_bench import paths
-from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.claims.schema import load_write_up
 from gptoss_bench.figures.sinks import sink_shares, sink_support_map
 from gptoss_bench.memory.sink_support import SinkBackend, parse_compute_capability, read_sink_backends, sink_backends
 from gptoss_bench.memory.sinks import measure_sink_effect
@@ -91,23 +91,26 @@ def test_on_an_a10_vllm_had_no_backend_with_sinks_at_first_and_has_one_since():
 
 
 def test_the_claims_on_sinks_agree_with_the_table_for_each_version():
-    claims = {claim.claim_id: claim for claim in load_claims()}
+    claims = load_write_up().by_id
     versions = {each.version for each in BACKENDS if each.stack == "vLLM"}
     for name in ("C10-sinks-need-fa3", "C13-a10-choices"):
-        entries = claims[name].arguments.entries
-        assert {entry.version for entry in entries} == versions
-        for entry in entries:
-            assert entry.holds == (choices(BACKENDS, "vLLM", entry.version, A10) == ())
-    for entry in claims["C11-fa2-lacks-sinks"].arguments.entries:
-        second = [b for b in BACKENDS if (b.stack, b.version, b.backend) == ("vLLM", entry.version, "FlashAttention 2")]
-        assert [each.sinks for each in second] == ["no"] * len(second)
+        surveyed = claims[name].arguments.surveyed()
+        assert {one.version for one in surveyed} == versions
+        for one in surveyed:
+            assert one.holds == (choices(BACKENDS, "vLLM", one.version, A10) == ())
+    assert all(one.holds for one in claims["C11-fa2-lacks-sinks"].arguments.surveyed())
+    assert all(one.holds for one in claims["C12-fa3-on-ampere"].arguments.surveyed())
 
 
-def test_flash_attention_3_is_for_hopper_alone_in_every_version_as_the_claim_says():
+def test_what_has_to_be_chosen_by_hand_is_no_default():
+    [triton] = [b for b in BACKENDS if (b.version, b.backend) == ("0.10.1+gptoss", "Triton")]
+    assert (triton.sinks, triton.capabilities, triton.runs_on(A10)) == ("on request", "capability 8.0", True)
+    assert all(each.read.startswith("2026-11-2") for each in BACKENDS)
+
+
+def test_flash_attention_3_is_for_hopper_alone_in_every_version():
     third = [each for each in BACKENDS if each.backend.startswith("FlashAttention 3")]
     assert all(each.runs_on(H100) and not each.runs_on(A10) for each in third)
-    [claim] = [each for each in load_claims() if each.claim_id == "C12-fa3-on-ampere"]
-    assert all(entry.holds for entry in claim.arguments.entries)
 
 
 def test_the_installed_transformers_does_what_the_table_says_of_it():

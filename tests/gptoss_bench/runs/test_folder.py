@@ -12,10 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_bench.runs.evidence import latest_runs
 from gptoss_bench.runs.folder import Run, RunFolder
-from gptoss_bench.runs.labels import split_labels
-from gptoss_bench.runs.record import write_record
 from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
 from gptoss_bench.runs.summary import OtherSummary
 from gptoss_client.errors import UsageError
@@ -168,24 +165,6 @@ def test_what_is_no_run_of_this_kit_is_refused_in_words(tmp_path, content):
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(UsageError, match=r"not a readable run|newer kit"):
         Run.load(tmp_path)
-
-
-def test_the_newest_whole_run_of_each_scenario_is_found_and_a_measured_one_goes_first(tmp_path):
-    for run_id, scenario, status, label in (
-        ("1", "a", "complete", None),
-        ("2", "a", "complete", "TINY MODEL"),
-        ("3", "b", "complete", "TINY MODEL"),
-        ("4", "b", "incomplete", None),
-        ("5", "c", "complete", "REMOTE SERVER"),
-        ("6", "c", "complete", "TINY MODEL, CPU"),
-    ):
-        run = RunFolder.create(tmp_path, scenario, parameters={}, run_id=run_id).finish(None, status)
-        run.manifest.labels = split_labels(label)
-        write_record(run.path / "manifest.json", run.manifest)
-    assert [run.run_id for run in latest_runs(tmp_path)] == ["1", "3", "5"]
-    assert [run.run_id for run in latest_runs(tmp_path, ["4"])] == ["4"]
-    with pytest.raises(UsageError):
-        latest_runs(tmp_path, ["nowhere"])
 
 
 def test_an_unknown_run_is_refused_with_the_nearest_ids(tmp_path):

@@ -20,12 +20,12 @@ from markupsafe import escape
 
 import published
 from gptoss_bench import figures, paths
-from gptoss_bench.claims.schema import load_claims
-from gptoss_bench.claims.verdict_words import VERDICTS
+from gptoss_bench.claims.schema import load_write_up
+from gptoss_bench.claims.verdict_words import BASES, NO_BASIS, VERDICTS
 from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
 from gptoss_bench.figures.style import new_figure
-from gptoss_bench.runs.evidence import latest_runs
+from gptoss_bench.runs.evidence import named_runs
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.site.build import build_site, with_evidence
 from gptoss_bench.site.notebook_cells import figure_description, read_notebook
@@ -56,13 +56,14 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def page_of(run: Run) -> str:
-    return f"{run.scenario}.html"
+    scenarios = [folder.name.split("Z-")[1].rpartition("-")[0] for folder in published.folders()]
+    return f"{run.scenario if scenarios.count(run.scenario) == 1 else run.run_id}.html"
 
 
 def test_the_site_has_a_page_for_each_run_and_is_small_enough_to_clone(site, pages):
-    runs = with_evidence(latest_runs(paths.RESULTS, [PUBLISHED]), paths.RESULTS)
-    assert set(pages) == {"index.html", "method.html", "appendix.html", *map(page_of, runs)}
-    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 3e6
+    runs = with_evidence(named_runs(paths.RESULTS, [PUBLISHED]), paths.RESULTS)
+    assert set(pages) == {"index.html", "lines.html", "method.html", "appendix.html", *map(page_of, runs)}
+    assert sum(file.stat().st_size for file in site.rglob("*") if file.is_file()) < 4e6
 
 
 def test_the_published_site_is_that_of_the_committed_runs(site):
@@ -118,17 +119,41 @@ def test_claim_and_evidence_link_to_each_other(pages):
     verdicts = verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts"))
     front = pages["index.html"]
     for verdict in verdicts:
-        number = verdict.claim_id.partition("-")[0]
-        [row] = re.findall(rf'<tr id="{number}">.*?</tr>', front.text, re.DOTALL)
+        [row] = re.findall(rf'<tr id="{verdict.number}">.*?</tr>', front.text, re.DOTALL)
         assert f">{verdict.verdict}<" in row
-        if verdict.run_id:
-            name = page_of(Run.load(paths.RUNS / verdict.run_id))
-            assert f'href="{name}"' in row
-            assert f"index.html#{number}" in pages[name].links
-        elif not verdict.needs and verdict.kind != "opinion":
-            assert 'href="verdicts.html"' in row
-            assert f"index.html#{number}" in pages["verdicts.html"].links
+        assert verdict.basis in row
+        if verdict.basis == NO_BASIS:
+            continue
+        name = page_of(Run.load(paths.RUNS / verdict.run_id)) if verdict.run_id else "verdicts.html"
+        assert f'href="{name}"' in row
+        assert f"index.html#{verdict.number}" in pages[name].links
     assert any(verdict.run_id for verdict in verdicts)
+
+
+def test_every_verdict_is_reachable_from_its_lines_in_the_write_up(pages):
+    lines = pages["lines.html"]
+    for claim in load_write_up().claims:
+        for one in claim.lines.split(", "):
+            [row] = re.findall(rf'<tr id="L{one}">.*?</tr>', lines.text, re.DOTALL)
+            assert f'href="index.html#{claim.claim_id[:3]}"' in row
+            assert f"lines.html#L{one}" in pages["index.html"].links
+
+
+def test_the_front_page_says_first_what_was_measured_and_what_is_withdrawn(pages):
+    words = " ".join("".join(pages["index.html"].words).split())
+    assert "gpt-oss, measured again Measured on the published hardware: 0 of 11 performance figures." in words
+    [withdrawn] = load_write_up().withdrawn
+    assert f"Withdrawn: run {withdrawn.run}, because {withdrawn.because}" in words
+    cards = re.findall(r'<li class="card">.*?</li>', pages["index.html"].text, re.DOTALL)
+    assert not [card for card in cards if "<img" in card and re.search("TINY MODEL|RANDOM WEIGHTS", card)]
+
+
+def test_every_page_names_the_write_up(pages):
+    source = load_write_up().source
+    for name, page in pages.items():
+        assert source.url in page.links, name
+        footer = " ".join(re.sub("<[^>]+>", "", page.text.partition("<footer>")[2]).split())
+        assert f"{source.title} by {source.author}, {source.written}, commit {source.commit}" in footer, name
 
 
 def test_the_appendix_links_the_files_of_the_run_folders(site, pages):
@@ -290,7 +315,7 @@ def test_every_kind_of_output_is_shown(tmp_path):
 
 
 def test_every_verdict_that_there_is_has_its_meaning_in_the_method(pages):
-    for word in VERDICTS:
+    for word in (*VERDICTS, *BASES):
         assert re.search(rf"<td>{word}</td>\s*<td>\w", pages["method.html"].text), word
 
 
@@ -342,7 +367,7 @@ def test_every_figure_has_a_description(name):
 
 
 def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path):
-    runs = [run for run in latest_runs(paths.RESULTS, [PUBLISHED])]
+    runs = [run for run in named_runs(paths.RESULTS, [PUBLISHED])]
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(UsageError, match="is not empty and has no site"):
         build_site(runs, tmp_path)
@@ -355,23 +380,27 @@ def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path)
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith("site")] == ["site"]
 
 
-def test_a_run_without_a_notebook_and_a_folder_without_verdicts_give_one_line(tmp_path, folder, capsys):
+def test_a_run_without_a_notebook_gets_its_report_and_a_folder_without_verdicts_gives_one_line(
+    tmp_path, folder, capsys
+):
     run = folder.finish()
     results = str(run.path.parents[1])
     assert main(["site", "--results", results, "--out", str(tmp_path / "site")]) == 2
     assert "make run" in capsys.readouterr().err
-    assert main(["site", run.run_id, "--results", results, "--out", str(tmp_path / "site")]) == 2
-    reported = capsys.readouterr().err
-    assert "no executed notebook" in reported
+    assert main(["site", run.run_id, "--results", results, "--out", str(tmp_path / "site")]) == 0
+    assert "Findings of the linter" in (tmp_path / "site" / f"{run.scenario}.html").read_text()
+    shutil.rmtree(tmp_path / "site")
+    capsys.readouterr()
     (tmp_path / "file").write_text("mine")
     assert main(["site", PUBLISHED, "--out", str(tmp_path / "file")]) == 2
-    assert "name another folder" in capsys.readouterr().err
+    reported = capsys.readouterr().err
+    assert "name another folder" in reported
     assert len(reported.splitlines()) == 1
     assert not list(tmp_path.glob("site*"))
 
 
 def test_two_runs_of_one_scenario_get_a_page_each_and_one_that_was_interrupted_is_marked(tmp_path):
-    [scenario] = [run for run in latest_runs(paths.RESULTS, Run.load(paths.RUNS / PUBLISHED).summary.runs)
+    [scenario] = [run for run in named_runs(paths.RESULTS, Run.load(paths.RUNS / PUBLISHED).summary.runs)
                   if run.scenario == "transformers-bf16"]  # fmt: skip
     twin = tmp_path / "runs" / "20260101T000000Z-transformers-bf16-000000"
     shutil.copytree(scenario.path, twin)
@@ -380,7 +409,7 @@ def test_two_runs_of_one_scenario_get_a_page_each_and_one_that_was_interrupted_i
     (twin / "manifest.json").write_text(manifest)
     front = build_site([scenario, Run.load(twin)], tmp_path / "site")
     names = {file.stem for file in front.parent.glob("*.html")}
-    assert names == {"index", "method", "appendix", scenario.run_id, twin.name}
+    assert names == {"index", "lines", "method", "appendix", scenario.run_id, twin.name}
     assert "incomplete" in (front.parent / f"{twin.name}.html").read_text()
     assert "incomplete" not in (front.parent / f"{scenario.run_id}.html").read_text()
-    assert f"{len(load_claims())} claims" in " ".join(front.read_text().split())
+    assert f"{len(load_write_up().claims)} claims" in " ".join(front.read_text().split())

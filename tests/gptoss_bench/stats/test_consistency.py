@@ -6,25 +6,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gptoss_bench.claims.schema import load_claims
+from gptoss_bench.claims.schema import load_write_up
 from gptoss_bench.stats.consistency import CONSISTENCY_CHECKS, ConsistencyCheck, PrintedFigure
 
-CLAIMS = {claim.claim_id: claim for claim in load_claims()}
-ARITHMETIC = {claim_id: claim for claim_id, claim in CLAIMS.items() if claim.decider == "arithmetic"}
+WRITE_UP = load_write_up()
+DERIVED = {one.derived_id: one for one in WRITE_UP.derived}
+PRINTED = {c.claim_id: c.printed for c in WRITE_UP.claims if c.published.value is not None} | {
+    derived_id: one.printed for derived_id, one in DERIVED.items()
+}
+CLAIMS = WRITE_UP.by_id
+# By claim or derived number: the check and where its inputs come from.
+ARITHMETIC = {
+    claim_id: (claim.arguments.check, claim.arguments.inputs)
+    for claim_id, claim in CLAIMS.items()
+    if claim.decider == "arithmetic"
+} | {derived_id: (one.check, one.inputs) for derived_id, one in DERIVED.items()}
 
 
 def figures(claim_id: str) -> dict[str, PrintedFigure]:
-    return {name: CLAIMS[source].printed for name, source in CLAIMS[claim_id].arguments.inputs.items()}
+    return {name: PRINTED[source] for name, source in ARITHMETIC[claim_id][1].items()}
 
 
 def check(claim_id: str, **changed: float) -> ConsistencyCheck:
     """The check behind a claim, with some of the published values changed."""
     inputs = figures(claim_id)
     inputs |= {name: replace(inputs[name], value=value) for name, value in changed.items()}
-    relative = CLAIMS[claim_id].tolerance.relative
-    return CONSISTENCY_CHECKS[CLAIMS[claim_id].arguments.check](
-        **inputs, **({"tolerance": relative} if relative else {})
-    )
+    relative = CLAIMS[claim_id].tolerance.relative if claim_id in CLAIMS else 0.0
+    return CONSISTENCY_CHECKS[ARITHMETIC[claim_id][0]](**inputs, **({"tolerance": relative} if relative else {}))
 
 
 # What each check gives on the published figures, worked out by hand.
@@ -38,6 +46,7 @@ COMPUTED = {
     "C40-progress-time": 66.844920,
     "C47-ttft-was-measured": 88 / 344,
     "C48-prompt-tokens": 87.997129,
+    "C49-none-failed": 0.0,
 }
 # For each, a figure changed so that it no longer fits the others.
 BROKEN = {
@@ -50,6 +59,7 @@ BROKEN = {
     "C40-progress-time": {"printed": 67},
     "C47-ttft-was-measured": {"ttft_p99": 3.700},
     "C48-prompt-tokens": {"ttft_p90": 2.880},
+    "C49-none-failed": {"finished": 1999},
 }
 
 
@@ -68,6 +78,29 @@ def test_the_published_figures_agree_and_give_these_numbers(claim_id):
 @pytest.mark.parametrize("claim_id", BROKEN)
 def test_a_figure_that_does_not_fit_is_noticed(claim_id):
     assert not check(claim_id, **BROKEN[claim_id]).holds
+
+
+# Values at the edge of what passes, as the checks state their power.
+POWER = {
+    "C32-concurrency": ("fewer than 141 ", {"concurrency": 141}, {"concurrency": 140}),
+    "C33-max-tokens": ("below 256;", {"cap": 256}, {"cap": 255}),
+    "C31-requests": ("outside 1996.5 to 2003.5", {"printed": 2003}, {"printed": 2004}),
+    "C40-progress-time": ("other than 66 to 66", {"printed": 66}, {"printed": 65}),
+    "C49-none-failed": ("other than 2000", {"finished": 2000}, {"finished": 1999}),
+}
+
+
+@pytest.mark.parametrize("claim_id", POWER)
+def test_a_check_states_what_would_have_failed(claim_id):
+    words, passes, fails = POWER[claim_id]
+    assert words in check(claim_id).fails
+    assert check(claim_id, **passes).holds and not check(claim_id, **fails).holds
+
+
+def test_the_median_of_the_share_is_reported_and_not_checked():
+    [step] = [step for step in check("C47-ttft-was-measured").steps if step.startswith("p50")]
+    assert "0.25705" in step and "254.4 tokens" in step
+    assert check("C47-ttft-was-measured", ttft_p50=1.0).holds
 
 
 def test_the_bar_cannot_run_longer_than_the_test_that_it_is_inside_of():
@@ -115,7 +148,8 @@ def test_rounded_latencies_always_fit_the_formula_that_made_the_ttft(prompt, cap
         "latency_p99": printed(p90 * tail),
         "cap": PrintedFigure(cap),
     }
-    assert CONSISTENCY_CHECKS["prompt_share"](**inputs, prompt=PrintedFigure(prompt)).holds
+    medians = {"ttft_p50": printed(share * p90 / 2), "latency_p50": printed(p90 / 2)}
+    assert CONSISTENCY_CHECKS["prompt_share"](**inputs, **medians, prompt=PrintedFigure(prompt)).holds
     lengths = CONSISTENCY_CHECKS["prompt_tokens"](**inputs, printed=PrintedFigure(prompt))
     assert lengths.low <= prompt <= lengths.high
 
