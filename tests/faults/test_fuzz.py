@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from faults import count, rounds
 from gptoss_bench.cli.main import COMMANDS, main
-from gptoss_bench.runs.evidence import latest_runs
+from gptoss_bench.runs.catalogue import readable_runs
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.session.evaluate import finish_interrupted
 from gptoss_client.errors import UsageError
@@ -71,7 +71,7 @@ def test_any_manifest_is_a_run_or_one_line_and_stops_no_search_for_others(tmp_pa
     manifest = {"schema_version": schema, "run_id": "x", "scenario": "load", "status": "complete", **fields}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     good = RunFolder.create(results, "calibration", parameters={}, run_id="good").finish()
-    assert good.run_id in [run.run_id for run in latest_runs(results)]
+    assert good.run_id in [run.run_id for run in readable_runs(results)]
     with contextlib.suppress(UsageError):
         Run.load(folder)
     count("manifests read")
