@@ -31,8 +31,8 @@ class ExchangeTimestamps:
 
     A piece is the part of the body that one read brought. `source` is the kind of timestamp that a piece has: "kernel"
     (receive timestamp of the last segment of the read), "read" (time of the read, because kernel timestamps are missing
-    or their clock was set), "data_received" (first statement of asyncio's callback: TLS, or a loop that cannot watch
-    sockets) or "client" (there was no connection). `lags_ns` has, for each piece, the time from its arrival in the
+    or their clock was set), "data_received" (first statement of asyncio's callback: the system has
+    no epoll) or "client" (there was no connection). `lags_ns` has, for each piece, the time from its arrival in the
     kernel to its read; it is empty if that is unknown. `not_before_ns`, `read_marks` and `beats` are those of `Trace`.
     """
 
