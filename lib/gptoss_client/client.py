@@ -1,6 +1,5 @@
 """Send one request over a connection of its own and return its `Trace`, whatever happens to it."""
 
-import asyncio
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from typing import Self
 
 import httpx
 
+from gptoss_client.deadline import Deadline
 from gptoss_client.errors import UsageError
 from gptoss_client.http1 import BodyTimeouts, Response, request_head, with_body
 from gptoss_client.outside import API_KEY_VARIABLE, api_key, hide_key_in_pieces, one_line
@@ -101,7 +101,7 @@ class Client:
     async def _attempt(self, request: Request, timestamps: ExchangeTimestamps) -> "_Attempt":
         status: int | None = None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with Deadline(self._timeout_s):
                 exchange = await self._transport.exchange(
                     self._origin,
                     with_body(self._head, request.body),

@@ -293,3 +293,34 @@ def test_no_file_of_a_run_gets_the_number_of_a_closed_stream(tmp_path):
     assert asyncio.run(run()) == 0
     [folder] = (tmp_path / "runs").iterdir()
     assert Run.load(folder).summary.completed == 4
+
+
+def test_a_client_that_was_suspended_does_not_call_its_own_sleep_a_timeout(tmp_path):
+    """The responses lay in the sockets while it slept for longer than the timeout."""
+
+    async def run() -> tuple[int, Run]:
+        async def answer(exchange: Exchange) -> None:
+            await asyncio.sleep(0.3)
+            await speak(exchange)
+
+        async with scripted(answer) as server:
+            where = ("--url", server.endpoint.url, "--results", str(tmp_path))
+            process = await asyncio.create_subprocess_exec(
+                *LOAD, *where, "-n", "40", "-c", "4", "--timeout", "1", cwd=paths.ROOT, stdout=subprocess.DEVNULL
+            )
+            try:
+                await asyncio.to_thread(wait_until, lambda: len(server.requests) > 8, "requests are in flight")
+                process.send_signal(signal.SIGSTOP)
+                await asyncio.sleep(2.5)
+                process.send_signal(signal.SIGCONT)
+                code = await asyncio.wait_for(process.wait(), PATIENCE_S)
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+        [folder] = (tmp_path / "runs").iterdir()
+        return code, Run.load(folder)
+
+    code, found = asyncio.run(run())
+    assert code == 0
+    assert set(found.requests.outcome) == {"completed"}, found.requests.error.dropna().unique()
