@@ -66,6 +66,7 @@ async def launched(
     port: int = 0,
     timeout_s: float,
     options: Mapping[str, JsonValue] | None = None,
+    niceness: int = 0,
 ) -> AsyncIterator[Endpoint]:
     """Start an engine, wait for a token, yield the endpoint, and stop the server on exit.
 
@@ -75,13 +76,15 @@ async def launched(
         port: port to listen on; 0 for any free one.
         timeout_s: limit of the wait for the token.
         options: request options of the load that follows; Ollama loads the model by them.
+        niceness: added to that of this process, with the program `nice`; it is part of the recorded command.
 
     Raises:
         UsageError: `prepare` failed, the port is taken, or no token came within `timeout_s`.
     """
     draft = engine.prepare()
     with free_port(port) as chosen:
-        command, environment = engine.command(chosen), engine.environment(chosen)
+        lowered = ["nice", "-n", str(niceness)] if niceness else []
+        command, environment = [*lowered, *engine.command(chosen)], engine.environment(chosen)
         endpoint = replace(draft, url=f"http://{LOOPBACK}:{chosen}")
         process = ServerProcess(command, log_dir / engine.log_name, environment, engine.cwd)
         try:

@@ -38,6 +38,8 @@ class ServerChoice(BaseModel):
     """prefix cache; empty: the engine's default"""
     engine_flags: str = ""
     """more flags of the engine's command line, split as by a shell"""
+    engine_nice: Annotated[int, Field(ge=0, le=19)] = 0
+    """niceness of a started engine: on shared cores 10 lets the client run first"""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -67,6 +69,8 @@ class ServerChoice(BaseModel):
             shlex.split(self.engine_flags)
         except ValueError as error:
             raise UsageError(f"the engine's flags {self.engine_flags!r} cannot be read: {error}") from None
+        if self.engine_nice and not self.starts:
+            raise UsageError("engine_nice is for an engine that is started here: leave it at 0")
         if not (self.prefix_caching or self.engine_flags):
             return
         if not self.starts:

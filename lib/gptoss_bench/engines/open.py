@@ -58,7 +58,7 @@ async def open_engine(
     else:
         engine = ENGINE_SPECS[server.engine].load_class().from_choice(server, slots)
         timeout_s = timeout_s or _start_timeout_s(server.engine, server.model)
-        opened = launched(engine, log_dir, timeout_s=timeout_s, options=request_options)
+        opened = launched(engine, log_dir, timeout_s=timeout_s, options=request_options, niceness=server.engine_nice)
     async with opened as endpoint:
         yield endpoint
 
