@@ -116,7 +116,7 @@ def test_a_notebook_is_a_source(path):
     for cell in code:
         tree = compile(cell.source, cell.id, "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         assert not any(isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) for node in tree.body)
-        assert len(cell.source.splitlines()) <= 16, cell.id
+        assert len(cell.source.splitlines()) <= 16 or "parameters" in cell.metadata.get("tags", []), cell.id
         for word in ("ipywidgets", "asyncio.run", "tqdm", "!pip", "%pip"):
             assert word not in cell.source
 
