@@ -12,7 +12,7 @@ from gptoss_bench.memory import SinkBackend, SinkEffect, parse_compute_capabilit
 from gptoss_bench.runs import TINY_LABEL, Manifest
 
 COMPUTED = f"a real computation of the {TINY_LABEL} in FP32 on the CPU"
-SUPPORT_SHADES = {"yes": 1.0, "with TRTLLM": 0.5, "dropped": -1.0, "no": -0.5, "": 0.0}
+SUPPORT_SHADES = {"yes": 1.0, "with TRTLLM": 0.5, "on request": 0.5, "dropped": -1.0, "no": -0.5, "": 0.0}
 
 
 def sink_shares(reading: SinkEffect, manifest: Manifest) -> Figure:
