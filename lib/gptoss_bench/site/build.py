@@ -1,12 +1,14 @@
 """Write executed notebooks of runs as a site: a folder of pages and downloads that opens from disk."""
 
+import os
 import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from gptoss_bench import paths
 from gptoss_bench.claims import RunRecord, Verdict, WriteUp, decide_claims, load_write_up, verdicts_from_table
-from gptoss_bench.files import writing
+from gptoss_bench.files import reading, writing
 from gptoss_bench.lint import RULES
 from gptoss_bench.runs import ChosenRun, Run, VerdictsSummary, named_runs
 from gptoss_bench.site.notebook_cells import read_notebook
@@ -30,7 +32,8 @@ from gptoss_client import UsageError
 RAW_TABLE = "raw"  # stays in the run folder: it is as large as all other tables together
 CSV_TABLES = ("requests", "levels", "verdicts", "host")  # small enough to be written as CSV as well
 MAX_TABLE_BYTES = 2_000_000  # a larger table stays in the run folder
-SITE_MARK = 'content="gptoss_bench"'  # in the front page of a folder that a new site may replace
+FILE_LIST = "files.txt"  # of a site: the only files that a new site in its folder may replace or remove
+TAKEN_PAGES = {Path(name).stem for name in (FRONT, METHOD, APPENDIX)}
 
 
 def with_evidence(runs: list[Run], results: Path) -> list[Run]:
@@ -41,30 +44,52 @@ def with_evidence(runs: list[Run], results: Path) -> list[Run]:
 
 
 def build_site(runs: Sequence[Run], target: Path) -> Path:
-    """Write the site of these runs, one page per run, and return its front page. An existing site is replaced.
+    """Write the site of these runs, one page per run, and return its front page.
+
+    An existing site is replaced: of its folder, only the files that its own list names are removed.
 
     A run without a notebook gets its report as page. The verdicts are those of the newest run of verdicts.ipynb, or are
     computed from the runs if there is none. Raises UsageError if `target` is a non-empty folder without a site.
     """
-    part = target.with_name(target.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
-        with writing(target, "name another folder with --out"):
-            if target.exists() and any(target.iterdir()) and not _is_site(target):
-                raise UsageError(f"{target} is not empty and has no site: name an empty folder with --out")
-            part.mkdir(parents=True)
+    with writing(target, "name another folder with --out"):
+        former = _files_of_site(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+        try:
             _write(sorted(runs, key=_order), part)
-            if target.exists():
-                shutil.rmtree(target)
-            part.rename(target)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            made = sorted(file.relative_to(part).as_posix() for file in part.rglob("*") if file.is_file())
+            (part / FILE_LIST).write_text("".join(f"{name}\n" for name in made), encoding="utf-8")
+            for name in former:
+                (target / name).unlink()
+            for folder in sorted({parent for name in former for parent in (target / name).parents}, reverse=True):
+                if folder.is_relative_to(target) and not any(folder.iterdir()):
+                    folder.rmdir()
+            for name in (*made, FILE_LIST):
+                (target / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(part / name, target / name)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return target / FRONT
 
 
-def _is_site(target: Path) -> bool:
-    front = target / FRONT
-    return front.is_file() and SITE_MARK in front.read_text(encoding="utf-8", errors="replace")
+def _files_of_site(target: Path) -> list[str]:
+    """Return the files of the site in a folder by its list, those that are there; none for an empty folder.
+
+    Raises UsageError if the folder has other files and no list. A name that leads out of the folder, and a link, are
+    left out.
+    """
+    if not target.exists() or not any(target.iterdir()):
+        return []
+    file = target / FILE_LIST
+    if not file.is_file() or file.is_symlink():
+        raise UsageError(
+            f"{target} is not empty and has no list of the files of a site: name an empty folder with --out"
+        )
+    with reading(file):
+        names = file.read_text(encoding="utf-8").splitlines()
+    top = target.resolve()
+    inside = [name for name in dict.fromkeys((*names, FILE_LIST)) if (top / name).resolve() == top / name]
+    return [name for name in inside if (top / name).is_relative_to(top) and (top / name).is_file()]
 
 
 def _order(run: Run) -> tuple[int, str]:
@@ -117,9 +142,10 @@ def _verdicts(runs: Sequence[Run], write_up: WriteUp) -> list[Verdict]:
 
 
 def _page_names(runs: Sequence[Run]) -> list[str]:
-    """Name each page after its scenario, or after the run id if several runs have the scenario."""
+    """Name each page after its scenario, or after the run id if another page has that name."""
     scenarios = [run.scenario for run in runs]
-    return [f"{run.scenario if scenarios.count(run.scenario) == 1 else run.run_id}.html" for run in runs]
+    names = [run.scenario if scenarios.count(run.scenario) == 1 else run.run_id for run in runs]
+    return [f"run-{name}.html" if name in TAKEN_PAGES else f"{name}.html" for name in names]
 
 
 def _link_text(page: RunPage) -> str:
@@ -127,14 +153,19 @@ def _link_text(page: RunPage) -> str:
     return texts.get(Path(page.name).stem, Path(page.name).stem)
 
 
+def _is_own_file(file: Path) -> bool:
+    """Return whether a file lies in the run folder itself: a link would publish a file from elsewhere."""
+    return file.is_file() and not file.is_symlink()
+
+
 def _copy_downloads(run: Run, folder: Path) -> list[Download]:
     """Copy the documents and tables of a run, small tables also as CSV."""
     target = folder / "tables" / run.run_id
     target.mkdir(parents=True)
     for name in ("manifest.json", "summary.json", "lint.json"):
-        if (run.path / name).exists():
+        if _is_own_file(run.path / name):
             shutil.copyfile(run.path / name, target / name)
-    for file in sorted(run.path.glob("*.parquet")):
+    for file in filter(_is_own_file, sorted(run.path.glob("*.parquet"))):
         if file.stem != RAW_TABLE and file.stat().st_size <= MAX_TABLE_BYTES:
             shutil.copyfile(file, target / file.name)
         if file.stem in CSV_TABLES and file.stat().st_size <= MAX_TABLE_BYTES:

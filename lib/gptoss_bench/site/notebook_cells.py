@@ -16,6 +16,7 @@ from nbconvert.filters import Highlight2HTML, ansi2html
 from PIL import Image
 
 from gptoss_bench import figures
+from gptoss_bench.files import reading
 from gptoss_bench.site.render import markdown_html
 from gptoss_client import UsageError
 
@@ -75,8 +76,9 @@ def read_notebook(file: Path, pictures: Path, prefix: str, origin: str) -> Noteb
     has no description.
     """
     try:
-        book = nbformat.read(file, as_version=4)
-    except (OSError, ValueError) as error:
+        with reading(file):
+            book = nbformat.read(file, as_version=4)
+    except UsageError as error:
         raise UsageError(
             f"run {file.parent.name} has no executed notebook, which its page needs: leave the run out"
         ) from error

@@ -15,7 +15,10 @@ from gptoss_bench import paths
 from gptoss_bench.claims import Source
 from gptoss_client import RunFailed
 
-LOADING_TAGS = {"script", "iframe", "object", "embed", "base", "audio", "video", "link", "meta"}
+LOADING_TAGS = {
+    *("script", "iframe", "frame", "frameset", "object", "embed", "applet", "base", "audio", "video", "link", "meta"),
+    *("form", "plaintext", "xmp", "noscript", "template"),
+}
 ADDRESS = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
 LOOPBACK = re.compile(r"https?://(127\.0\.0\.1|localhost)\b")
 LOADING_STYLE = re.compile(r"@import|url\(", re.IGNORECASE)
@@ -54,7 +57,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    made.filters |= {"linked": _linked, "fragment": _fragment, "markdown": markdown_html, "cell": markdown_cell}
+    made.filters |= {
+        "linked": _linked,
+        "fragment": _fragment,
+        "markdown": markdown_html,
+        "escaped": escape_markdown,
+        "fenced": fenced,
+    }
     return made
 
 
@@ -75,9 +84,16 @@ def markdown_html(text: str) -> str:
     return str(markdown2html(str(text)))  # jinja2 passes a block as Markup, which escapes what is added to it
 
 
-def markdown_cell(text: str) -> str:
-    """Return text for a cell of a Markdown table: bars and tags are escaped, a line break becomes a space."""
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+def escape_markdown(text: str) -> str:
+    """Return text as one line of Markdown that shows it as it is, also in a cell of a table."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", line)
+
+
+def fenced(text: str) -> str:
+    """Return text as a block of Markdown that shows it as it is."""
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence}text\n{text}\n{fence}"
 
 
 def link_words(text: str, targets: Mapping[str, str]) -> Markup:

@@ -45,7 +45,7 @@ class Report:
 
     def html(self) -> str:
         """Return the report as one HTML file that opens without a network."""
-        return render("report.html.j2", self.markdown(), Frame(f"{self.run_id}.html", f"Run {self.run_id}"))
+        return render("report.html.j2", self, Frame(f"{self.run_id}.html", f"Run {self.run_id}"))
 
 
 def report_on(run: Run, price: HourlyPrice | None = None) -> Report:
@@ -96,11 +96,11 @@ def make_report(
 
 
 def _finding(one: Finding) -> tuple[str, ...]:
-    return f"**{one.severity}**", one.rule, one.evidence, one.advice
+    return one.severity, one.rule, one.evidence, one.advice
 
 
 def _verdict(one: Verdict) -> tuple[str, ...]:
-    return one.number, one.says, one.published, one.basis_text, f"**{one.text}**", one.evidence
+    return one.number, one.says, one.published, one.basis_text, one.text, one.evidence
 
 
 def _costs(summary: LoadSummary, price: HourlyPrice | None, label: str) -> list[tuple[str, str]]:

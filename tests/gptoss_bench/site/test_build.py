@@ -369,7 +369,7 @@ def test_every_figure_has_a_description(name):
 def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path):
     runs = [run for run in named_runs(paths.RESULTS, [PUBLISHED])]
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="is not empty and has no site"):
+    with pytest.raises(UsageError, match="is not empty and has no list of the files of a site"):
         build_site(runs, tmp_path)
     front = build_site(runs, tmp_path / "site")
     (front.parent / "old.html").write_text("old")
