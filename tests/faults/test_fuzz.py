@@ -81,7 +81,8 @@ ODD = ["", "-", "--", "\udcff", "x" * 5000, "../../..", "/dev/null", "nan", "inf
        "http://xn--", "http://[", "http://h:99999", "{", "\n", "\x00", "'", "%s", "--help=1", "~", "a\tb"]  # fmt: skip
 OPTIONS = ["--url", "--model", "--results", "--prompt", "--requests", "--temperature", "--timeout", "--profile", "-p",
            "--out", "--gpu", "--port", "--log", "--until", "--sweep", "--fail-if", "--engine", "--context"]  # fmt: skip
-WITHOUT_WORK = sorted(COMMANDS.keys() - {"bench", "attempt", "reference-server", "doctor", "run"})
+WORK = {"bench", "attempt", "reference-server", "doctor", "run", "calibrate", "certify", "method-trial"}
+WITHOUT_WORK = sorted(COMMANDS.keys() - WORK)
 
 
 def test_any_arguments_are_one_line_and_no_traceback(tmp_path, capsys, monkeypatch):

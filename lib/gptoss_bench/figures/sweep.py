@@ -77,9 +77,8 @@ def _draw_percentile(
     """Draw one percentile over the levels.
 
     Each of `rows` is a level of the sweep, its rate, and the times in it that are drawn. A thin bar is their interval,
-    a wide one what the client's timestamps allow, an
-    empty mark is not resolved, a number is the count of streams. A time of 0 (all tokens came in one read) is text at
-    the bottom.
+    a wide one the range that the client's timestamps allow, an empty mark is not resolved, a number is the count of
+    streams. A time of 0 (all tokens came in one read) is text at the bottom.
     """
     drawn = []
     for row, rate, times in rows:

@@ -192,10 +192,10 @@ def test_severities_have_colours_on_a_terminal_only():
 
 
 def test_verdicts_have_colours_on_a_terminal():
-    text = "C1   refuted             It is refuted  here"
+    text = "C01  contradicted        It is contradicted  here"
     code = f"from gptoss_bench.cli.run import coloured_verdicts; print(coloured_verdicts({text!r}))"
     shown = on_a_terminal(sys.executable, "-c", code)
-    assert shown.strip() == text.replace("refuted", "\x1b[31m\x1b[1mrefuted\x1b[0m", 1).encode()
+    assert shown.strip() == text.replace("contradicted", "\x1b[31m\x1b[1mcontradicted\x1b[0m", 1).encode()
 
 
 @pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=str)

@@ -280,6 +280,7 @@ def test_a_profile_that_does_not_fit_is_refused_in_one_line(tmp_path, capsys, co
     refused(kit_here(capsys, "run", "--profile", str(profile), "--results", str(tmp_path), *more), words)
 
 
+@pytest.mark.alone  # other tests need the file that it hides
 def test_a_missing_tiny_model_is_reported_with_the_command_that_makes_it(tmp_path):
     hidden = paths.TINY_MODEL.with_suffix(".hidden")
     paths.TINY_MODEL.rename(hidden)

@@ -11,10 +11,11 @@ from gptoss_bench.figures.comparison import request_timeline
 from gptoss_bench.notebook.run_browser import RunBrowser, comparison_html, open_run_browser
 from gptoss_bench.runs.catalogue import RUN_COLUMNS, filter_runs
 from gptoss_bench.runs.catalogue import runs_table as read
+from gptoss_bench.runs.finding import Finding
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.request_detail import request_events, response_body
 from gptoss_bench.runs.summary import LoadSummary
-from gptoss_bench.session.evaluate import evaluate
+from gptoss_bench.session.evaluate import evaluate, findings_document
 from gptoss_bench.stats.comparison import ComparedResult, compare_results
 from gptoss_client.errors import UsageError
 from gptoss_client.load import run_load
@@ -38,7 +39,8 @@ def results(tmp_path_factory):
                 await run_load(plan, server.endpoint, folder.add)
                 made = {"concurrency": 2, "cpu_s": None, "cpu_share": 0.1, "manifest": folder.manifest}
                 summary, _ = evaluate(LoadSummary(), folder.requests(), folder.event_columns, **made)
-                folder.write_document("lint", [{"severity": "note"}, {"severity": "error"}, {"severity": "note"}])
+                findings = [Finding("a-rule", severity, "seen", "do this") for severity in ("note", "error", "note")]
+                folder.write_document("lint", findings_document(findings))
                 folder.finish(summary)
 
     for run_id in ("20260101T000001Z-explore-aaaaaa", "20260101T000002Z-explore-bbbbbb"):

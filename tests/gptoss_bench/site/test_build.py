@@ -372,11 +372,14 @@ def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path)
     with pytest.raises(UsageError, match="is not empty and has no list of the files of a site"):
         build_site(runs, tmp_path)
     front = build_site(runs, tmp_path / "site")
-    (front.parent / "old.html").write_text("old")
-    before = {file: file.read_bytes() for file in front.parent.rglob("*") if file.is_file() and file.stem != "old"}
+    before = {file: file.read_bytes() for file in front.parent.rglob("*") if file.is_file()}
+    for name in ("old.html", "mine.html"):
+        (front.parent / name).write_text(name)
+    with (front.parent / "files.txt").open("a") as listed:
+        listed.write("old.html\n")
     build_site(runs, tmp_path / "site")
     assert before == {file: file.read_bytes() for file in before}
-    assert not (front.parent / "old.html").exists()
+    assert not (front.parent / "old.html").exists() and (front.parent / "mine.html").read_text() == "mine.html"
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith("site")] == ["site"]
 
 
