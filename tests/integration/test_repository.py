@@ -261,3 +261,19 @@ def test_the_figures_from_a_gpu_are_those_of_the_runs_and_have_their_label() -> 
     assert parts[0]["first_elsewhere"] == "model.layers.5.mlp.experts.gate_up_proj"
     assert "Tried to allocate 38.96 GiB" in parts[2]["error"]
     assert max(row.concurrency for row in sweep.summary.sweep) == 256
+
+
+def test_the_readme_says_what_the_published_method_printed() -> None:
+    section = section_of_the_readme("What this is")
+    [name] = re.findall(r"\[(2026\d+T\d+Z-method-trial-[a-z0-9]+)\]", section)
+    rows = {row.case: row for row in Run.load(paths.RUNS / name).summary.rows}
+    published_case, slow, short = (
+        rows[case] for case in ("as published", "first token after 1 s", "a prompt of 8 tokens")
+    )
+    for words in (
+        f"a TTFT of {published_case.printed_ttft_s.p50:.2f} s where the first token came after "
+        f"{published_case.first_token_s:.3f} s",
+        f"after {slow.first_token_s:.3f} s it printed {slow.printed_ttft_s.p50:.2f} s",
+        f"with a prompt of {short.prompt_tokens} tokens {short.printed_ttft_s.p50:.2f} s",
+    ):
+        assert words in section
