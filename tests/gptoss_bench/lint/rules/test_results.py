@@ -1,5 +1,6 @@
 """Each rule with a run that breaks it, and a run that breaks none."""
 
+from dataclasses import replace
 from itertools import accumulate
 from typing import Any
 
@@ -64,6 +65,7 @@ THOUGHT_ONLY = [(10.0, thought()), (140.0, finish()), (140.0, DONE)]
 MISCOUNTED = [(40.0, answer(usage=counted(1))), (140.0, answer("", timings={"predicted_n": 9})), (140.0, DONE)]
 UNCOUNTED = [(40.0, answer()), (50.0, answer()), (140.0, finish()), (140.0, usage(1)), (140.0, DONE)]
 EQUAL = [chat(40, 9, 9, n, sent_ms=114.0 * n) for n in range(10)]  # each like the next, up to its token limit
+PACED = [replace(one, not_before_ns=tuple(at_ns for at_ns, _ in one.pieces)) for one in EQUAL]  # with known arrivals
 
 BROKEN = [
     ("ttft-is-a-fraction-of-latency", "error", EQUAL, 1),
@@ -85,6 +87,7 @@ BROKEN = [
 # A result just within the limit of each rule; other rules may fire.
 WITHIN = [
     ("ttft-is-a-fraction-of-latency", EQUAL[:9], 1),  # too few to prove anything
+    ("ttft-is-a-fraction-of-latency", PACED, 1),
     ("timestamps-out-of-order", replaced(chat(1, 9, 9, 3, sent_ms=SENDS[3])), 1),
     ("littles-law", replaced(*(stopped(n, ending="cut") for n in range(40))), 1),
     ("failures", replaced(trace([], 3, status=503, sent_ms=SENDS[3])), 1),  # one in a thousand
