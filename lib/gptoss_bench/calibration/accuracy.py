@@ -17,6 +17,7 @@ from gptoss_bench.runs import CalibrationLevel, ClientLoad, Condition, ErrorSpre
 from gptoss_bench.stats import (
     CLIENT_BOUND_CPU_SHARE,
     MIN_SAMPLES_BEYOND,
+    MOMENT_NS,
     client_bound_reasons,
     non_null,
     percentile,
@@ -25,7 +26,6 @@ from gptoss_client import NS_PER_S, Trace
 
 KIT_CLIENT, STOCK_CLIENT = "gptoss_bench", "stock httpx"  # values of CalibrationLevel.client
 TRUSTED_ERROR_SHARE = 0.05  # of the median ITL
-MOMENT_NS = 1e6  # errors within this time have one cause
 OUTSIDE_SLACK_NS = 1_000_000  # by which the kernel may deliver after the send has returned
 
 

@@ -13,7 +13,7 @@ from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, clien
 from .comparison import SAME_MARGIN, ComparedResult, Difference, compare_results, comparison_table
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
-from .percentiles import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, non_null, percentile
+from .percentiles import MIN_SAMPLES_BEYOND, MOMENT_NS, REPORTED_PERCENTILES, non_null, percentile
 from .row_selection import measured_rows
 from .side_by_side import COMPARED_QUANTITIES, points_side_by_side, quantity_of_note
 from .summary import GAP_COLUMNS, ReadColumns, energy_summary, summarise
@@ -31,6 +31,7 @@ __all__ = [
     "GAP_COLUMNS",
     "MIN_SAMPLES_BEYOND",
     "MIN_TREND_RUNS",
+    "MOMENT_NS",
     "REPORTED_PERCENTILES",
     "SAME_MARGIN",
     "UNCERTAIN_SHARE",
