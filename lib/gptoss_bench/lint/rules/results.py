@@ -71,24 +71,25 @@ def _timestamps_out_of_order(result: Result) -> str | None:
     "error",
     reason="Rate × mean latency is the mean number of requests in flight: where it is not, one of them covers other"
     " requests.",
-    advice="requests are missing, or much of the time went into requests that did not complete: check both",
+    advice="rate and latency cover different requests: check both",
 )
-def _littles_law(result: Result) -> str | tuple[str, str] | None:
-    """Compare the mean number in flight by timestamps with completions per second × mean latency, over the run."""
+def _littles_law(result: Result) -> str | None:
+    """Compare the mean number in flight by timestamps with rate × mean latency, of completed requests on both sides."""
     rows, summary = measured_rows(result.requests), result.summary
     mean_s = summary.done_s.mean
     if not summary.wall_s or not summary.completed or summary.request_s is None or mean_s is None:
         return None
     if rows.empty:
         return _littles_law_of_reported(result)
-    in_flight = float((rows["done_ns"] - rows["sent_ns"]).sum()) / 1e9 / summary.wall_s
+    completed = rows[rows["outcome"] == "completed"]
+    in_flight = float((completed["done_ns"] - completed["sent_ns"]).sum()) / 1e9 / summary.wall_s
     by_law = summary.request_s * mean_s
     if abs(in_flight - by_law) <= LITTLE_ERROR * in_flight:
         return None
-    return f"{in_flight:.2f} requests in flight by their timestamps, {by_law:.2f} by rate × latency"
+    return f"{in_flight:.2f} completed requests in flight by their timestamps, {by_law:.2f} by rate × latency"
 
 
-def _littles_law_of_reported(result: Result) -> tuple[str, str] | None:
+def _littles_law_of_reported(result: Result) -> str | None:
     """Without single requests, rate × mean latency can only be checked against the concurrency as an upper bound."""
     summary = result.summary
     mean_s, planned = summary.done_s.mean, summary.concurrency_planned
@@ -97,8 +98,7 @@ def _littles_law_of_reported(result: Result) -> tuple[str, str] | None:
     in_flight = summary.request_s * mean_s
     if in_flight <= (1 + LITTLE_ERROR) * planned:
         return None
-    evidence = f"rate × mean latency is {in_flight:.2f}, with at most {planned} requests in flight"
-    return evidence, "rate and latency cover different requests: check both"
+    return f"rate × mean latency is {in_flight:.2f}, with at most {planned} requests in flight"
 
 
 @rule(
