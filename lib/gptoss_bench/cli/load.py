@@ -148,7 +148,7 @@ async def _repeat(
     from gptoss_bench.runs import new_repeat_group
     from gptoss_bench.stats import intervals_within, run_spreads
 
-    groups = [new_repeat_group() if most > 1 else "" for _ in servers]
+    groups = [new_repeat_group(most) for _ in servers]
     measured: list[list[Run]] = [[] for _ in servers]
     for number in range(most):
         # The salt makes the prompts new to every cache, as those of the first run were.

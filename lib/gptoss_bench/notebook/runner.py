@@ -20,7 +20,7 @@ from gptoss_bench.engines import clean_url
 from gptoss_bench.files import writing
 from gptoss_bench.notebook.kernel import KernelStop
 from gptoss_bench.notebook.profiles import notebook_path
-from gptoss_bench.runs import Purpose, Run, new_run_id, write_record
+from gptoss_bench.runs import Purpose, Run, new_run_id, repeated_runs, write_record
 from gptoss_bench.session import finish_interrupted, on_first_stop, stop_reason
 from gptoss_client import API_KEY_VARIABLE, JsonValue, RunFailed, UsageError, hide_key
 
@@ -49,7 +49,8 @@ def execute_notebook(
 ) -> ExecutedNotebook:
     """Execute one notebook and return its run; a run is complete if every cell ran and the last one wrote its result.
 
-    The manifest of the run states its purpose, `profile` and `parameters`, if a profile gave the parameters.
+    The manifest of the run, and of each repeat of its load, states its purpose, `profile` and `parameters`, if a
+    profile gave the parameters.
     `timeout_s` limits each cell; what the cells print is also written to `output` at once, if given.
     Raises UsageError if a cell raised one, and RunFailed for every other failure; the notebook stays in the run folder
     with the outputs so far.
@@ -97,7 +98,9 @@ def execute_notebook(
         raise RunFailed(f"{reason}; see {target}")
     if profile:
         run.manifest.purpose = Purpose(profile=profile, parameters=dict(parameters))
-        write_record(folder / "manifest.json", run.manifest)
+        for made in repeated_runs(results, run.manifest.repeat_group or "") or [folder]:
+            manifest = Run.load(made).manifest.model_copy(update={"purpose": run.manifest.purpose})
+            write_record(made / "manifest.json", manifest)
     _make_portable(target)
     return ExecutedNotebook(run, target, _to_html(target))
 

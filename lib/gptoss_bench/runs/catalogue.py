@@ -65,9 +65,11 @@ def repeated_runs(results: Path, group: str) -> list[Path]:
     return [run.path for run in runs if run.manifest.status == "complete"]
 
 
-def new_repeat_group() -> str:
-    """Return a new id for the runs of one repeated load."""
-    return new_run_id(REPEATS)
+def new_repeat_group(repeats: int) -> str:
+    """Return a new id for the `repeats` runs of one load, "" for a single run. Raises UsageError for fewer than 1."""
+    if repeats < 1:
+        raise UsageError(f"repeats must be 1 or more, not {repeats}; 3 give an interval over the runs")
+    return new_run_id(REPEATS) if repeats > 1 else ""
 
 
 def filter_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascending: bool = False) -> pd.DataFrame:

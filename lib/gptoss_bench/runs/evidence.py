@@ -70,13 +70,13 @@ def choose_evidence(
     """Return the runs of a results folder that are evidence, and why the others are not.
 
     Evidence is a complete run that is named, or one that was made with the parameters of a profile and whose model and
-    hardware are known. Of the labelled runs of one scenario and profile the newest is chosen. Runs of verdicts are
-    left out. With `only_named` the others are not read.
+    hardware are known. Of the labelled runs of one scenario and profile the newest is chosen, with the repeats of its
+    load. Runs of verdicts are left out. With `only_named` the others are not read.
     """
     names = {one.run_id: one for one in named}
     chosen: list[ChosenRun] = []
     refused: list[RefusedRun] = []
-    taken: set[tuple[str, ...]] = set()
+    taken: dict[tuple[str, ...], str | None] = {}  # the repeat group of each chosen labelled run
     for folder in reversed(_folders(results)):
         name = names.get(folder.name)
         if only_named and name is None:
@@ -100,10 +100,11 @@ def choose_evidence(
             purpose = run.manifest.purpose
             profile = purpose.profile if purpose else ""
             key = (run.scenario, profile, *run.manifest.labels)
-            if run.manifest.labels and key in taken:
+            group = run.manifest.repeat_group
+            if run.manifest.labels and key in taken and (group is None or group != taken[key]):
                 refused.append(RefusedRun(run.run_id, f"there is a newer run of {run.scenario} with profile {profile}"))
                 continue
-            taken.add(key)
+            taken[key] = group
             chosen.append(ChosenRun(run, run.scenario, f"made with the parameters of profile {profile}"))
     return EvidenceChoice(tuple(reversed(chosen)), tuple(reversed(refused)))
 

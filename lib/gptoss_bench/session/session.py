@@ -232,6 +232,23 @@ class Session:
             for timer in looks:
                 timer.cancel()
 
+    async def repeat(self, plan: LoadPlan, server: ServerChoice, repeats: int) -> list[LoadSummary]:
+        """Repeat the load until there are `repeats` runs of it, and return their summaries, that of this run first.
+
+        Call it after the block of `serving`: each repeat starts the server again, or attaches to it again, and writes a
+        run folder of its own in the repeat group of this run. It has no sweep, and distinct prompts are new ones.
+        Raises what `serving` and `load` raise.
+        """
+        summaries, group = [self.summary], self.manifest.repeat_group or ""
+        for number in range(1, repeats):
+            again = replace(plan, salt=plan.salt + number, sweep=())
+            results_dir = str(self.folder.path.parents[1])
+            opened = serving(self.manifest.scenario, server, plan=again, results_dir=results_dir, repeat_group=group)
+            async with opened as session:
+                summaries.append(await session.load(again))
+            session.finish()
+        return summaries
+
     def finish(self) -> Run:
         """Write the run and return it as read from disk. Raises RunFailed if a background task failed."""
         raise_background_errors()
@@ -264,7 +281,7 @@ async def serving(
         plan: Load plan; its options are those with which Ollama loads the model.
         results_dir: Results folder; empty: the folder `results` of the repository.
         run_id: Id of the run; empty: a new one.
-        repeat_group: Id that the runs of a repeated load have in common; empty: a single run.
+        repeat_group: Id that the runs of a repeated load have in common (`new_repeat_group`); empty: a single run.
         command: Command line for the manifest; None for a notebook.
 
     Raises:

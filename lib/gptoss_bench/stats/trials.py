@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from gptoss_bench.runs import LoadSummary, SamplingInterval, number_at
-from gptoss_bench.stats.bootstrap import interval_over_runs
+from gptoss_bench.stats.bootstrap import MIN_RUNS, interval_over_runs
 
 MIN_TREND_RUNS = 5  # to separate a trend from chance; `--until` stops at the earliest after as many
 DRIFT_P = 0.05
@@ -130,6 +130,9 @@ def spreads_text(spreads: Mapping[str, RunSpread], limit: float | None = None) -
 
     With a `limit`, a line says if the intervals of WATCHED are wider than it.
     """
+    runs = max((one.n for one in spreads.values()), default=0)
+    if runs == 1:
+        return [f"one run: an interval over runs needs {MIN_RUNS}, set repeats to {MIN_RUNS}"]
     lines = []
     for path, one in spreads.items():
         ends = one.interval.ends
@@ -140,7 +143,6 @@ def spreads_text(spreads: Mapping[str, RunSpread], limit: float | None = None) -
         if one.drifts:
             moved = f"{one.change:+.1%} from the first to the last, p = {one.drift_p:.2g}"
             lines.append(f"  DRIFT: {moved}: the machine or the server is not steady")
-    runs = max((one.n for one in spreads.values()), default=0)
     seen = [spreads[path].drift_seen for path in WATCHED if path in spreads]
     if any(one is not None for one in seen):
         least = max(one for one in seen if one is not None)
