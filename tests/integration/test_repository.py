@@ -27,7 +27,7 @@ PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
 REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
 LOCK = (paths.ROOT / "requirements.lock").read_text()
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-SCENARIOS = {"ollama_a10", "vllm_h100", "transformers_bf16", "calibration", "method_trial", "verdicts"}
+SCENARIOS = {"ollama_a10", "vllm_h100", "transformers_bf16", "calibration", "method_trial", "endpoint", "verdicts"}
 
 
 def locked() -> dict[str, set[str]]:

@@ -11,13 +11,25 @@ import pandas as pd
 
 from gptoss_bench import paths
 from gptoss_bench.claims.model import Evidence, RunRecord, Verdict, WriteUp, format_number
-from gptoss_bench.claims.verdict_words import BASES, MEASURED, NO_BASIS, VERDICTS
+from gptoss_bench.claims.verdict_words import (
+    BASES,
+    CONTRADICTED,
+    DOES_NOT_FIT,
+    INCONSISTENT,
+    MEASURED,
+    NO_BASIS,
+    NOT_A_MEASUREMENT,
+    NOT_DELIVERED,
+    OUTDATED,
+    VERDICTS,
+)
 from gptoss_bench.memory import architectures, gpu_catalogue
 from gptoss_bench.runs import EvidenceChoice, NamedEvidence, Run, choose_evidence
 from gptoss_bench.stats import CONSISTENCY_CHECKS
 from gptoss_client import UsageError
 
 BY_HAND = "named with run_ids"
+NOTABLE = (CONTRADICTED, INCONSISTENT, OUTDATED, DOES_NOT_FIT, NOT_A_MEASUREMENT, NOT_DELIVERED)
 
 
 def decide_claims(write_up: WriteUp, runs: Iterable[RunRecord] = ()) -> list[Verdict]:
@@ -131,6 +143,13 @@ def _found(verdict: Verdict) -> str:
     return format_number(verdict.measured) + (
         f" [{format_number(interval[0])}, {format_number(interval[1])}]" if interval else ""
     )
+
+
+def notable_verdicts(verdicts: Iterable[Verdict], count: int = 5) -> list[Verdict]:
+    """Return the verdicts to read first: measurements on the published hardware, then what is contradicted."""
+    found = [verdict for verdict in verdicts if verdict.basis == MEASURED or verdict.verdict in NOTABLE]
+    order = {word: place for place, word in enumerate(NOTABLE)}
+    return sorted(found, key=lambda one: (one.basis != MEASURED, order.get(one.verdict, len(order))))[:count]
 
 
 def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:

@@ -184,7 +184,7 @@ def _one_line(error: BaseException, log: Path) -> str:
     if isinstance(error, UsageError | RunFailed):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return "stopped; completed requests were saved"
+        return str(error) or "stopped; completed requests were saved"
     text = " ".join(str(error).split())
     shown = text if len(text) <= ERROR_CHARS else f"{text[:ERROR_CHARS]}…"
     if isinstance(error, OSError):

@@ -1,8 +1,11 @@
 """`gptoss-bench run`: execute notebooks with a profile's parameters and print the verdicts."""
 
+import io
 import re
 import shutil
 import sys
+import textwrap
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +17,9 @@ from gptoss_bench.cli.output import coloured, print_json
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:
-    from gptoss_bench.runs import VerdictsSummary
+    from gptoss_bench.claims import Verdict
+    from gptoss_bench.runs import Run, VerdictsSummary
+    from gptoss_bench.session import RunProgress
 
 SCENARIO_NOTEBOOKS = ("calibration", "method_trial", "ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
 
@@ -35,6 +40,7 @@ def run(
     results: Annotated[
         Path | None, typer.Option(metavar="DIR", help="folder that gets runs/<run> (default: results)")
     ] = None,
+    every: Annotated[bool, typer.Option("--all", help="print every verdict and the evidence, not only counts")] = False,
     cacert: CaFile = None,
     as_json: Json = False,
 ) -> int:
@@ -44,23 +50,36 @@ def run(
 
     # papermill and nbconvert take a second to import: only this command pays for them.
     from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
-    from gptoss_bench.runs import VerdictsSummary
+    from gptoss_bench.runs import LoadSummary, VerdictsSummary, new_run_id
+    from gptoss_bench.session import RunProgress, run_seconds, showing_progress
+    from gptoss_bench.stats import result_block
 
     use_ca_file(cacert)
     names = notebooks or list(SCENARIO_NOTEBOOKS)
     folder = (results or paths.RESULTS).absolute()
     given = read_profile(profile) | _pairs(pairs or [])
     declared = {name: notebook_parameters(name) for name in names}
-    every = [*declared.values(), *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
-    parameters = check_parameters(given, every, profile.name)
+    known = [*declared.values(), *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
+    parameters = check_parameters(given, known, profile.name)
     if results is not None:
         parameters["results_dir"] = str(folder)
-    done = []
+    began_s, done = time.monotonic(), []
+    out = sys.stderr if as_json else sys.stdout
     for number, name in enumerate(names, start=1):
-        print(f"[{number}/{len(names)}] {name} ...", flush=True, file=sys.stderr if as_json else sys.stdout)
         mine = {key: value for key, value in parameters.items() if key in declared[name]}
-        progress = sys.stderr if name == "calibration" else None
-        done.append(execute_notebook(name, mine, folder, profile=_profile_name(profile), output=progress))
+        scenario = name.replace("_", "-")
+        run_id = new_run_id(scenario)
+        step = _Step(
+            f"[{number}/{len(names)}] {name}",
+            RunProgress(folder / "runs" / run_id),
+            run_seconds(paths.RESULTS, scenario, mine),
+        )
+        print(step.begun(), flush=True, file=out)
+        with showing_progress(step.text):
+            output = step.printed if name == "calibration" else None
+            profile_name = _profile_name(profile)
+            done.append(execute_notebook(name, mine, folder, profile=profile_name, run_id=run_id, output=output))
+        print(step.ended(), flush=True, file=out)
     verdicts = [
         verdicts_from_table(executed.run.table("verdicts")) for executed in done if executed.run.scenario == "verdicts"
     ]
@@ -73,14 +92,74 @@ def run(
         return 0
     width = min(shutil.get_terminal_size((120, 24)).columns, 140)
     for some in verdicts:
-        print("\n" + coloured_verdicts(verdict_text(some, width=width)))
-    for executed in done:
+        print("\n" + coloured_verdicts(verdict_text(some, width=width) if every else _short_text(some, width)))
+    for executed in done if every else ():
         if isinstance(executed.run.summary, VerdictsSummary):
             print("\n" + _evidence_text(executed.run.summary))
-    print()
+    if not verdicts:
+        for executed in done:
+            if isinstance(executed.run.summary, LoadSummary):
+                print("\n" + result_block(executed.run.summary, title_line=_title(executed.run)))
+    print(f"\n{len(done)} notebook{'s' * (len(done) > 1)} in {clock_text(time.monotonic() - began_s)}; open:")
     for executed in done:
-        print(f"{executed.run.scenario}:\n  {_shown(executed.notebook)}\n  {_shown(executed.html)}")
+        print(f"  {executed.run.scenario:<18} {executed.html.as_uri()}")
     return 0
+
+
+class _Step:
+    """One notebook of several: what it does now, its time, and about how long it takes."""
+
+    def __init__(self, name: str, seen: "RunProgress", expected_s: float | None) -> None:
+        self._name, self._seen = name, seen
+        self._about = f" of about {clock_text(expected_s)}" if expected_s else ""
+        self._began_s = time.monotonic()
+        self.printed = _LastLine()
+
+    def begun(self) -> str:
+        return f"{self._name} ...{self._about.replace(' of', '', 1)}"
+
+    def text(self) -> str:
+        return f"{self._name} {self._elapsed()}{self._about}  {self.printed.text or self._seen.text()}"
+
+    def ended(self) -> str:
+        return f"{self._name}: done in {self._elapsed()}"
+
+    def _elapsed(self) -> str:
+        return clock_text(time.monotonic() - self._began_s)
+
+
+class _LastLine(io.StringIO):
+    """Keep the last line that a notebook printed."""
+
+    text = ""
+
+    def write(self, text: str) -> int:
+        self.text = next((line for line in reversed(text.splitlines()) if line.strip()), self.text)
+        return len(text)
+
+
+def clock_text(seconds: float) -> str:
+    """Return seconds as minutes and seconds."""
+    from gptoss_bench.session import clock
+
+    return clock(seconds)
+
+
+def _title(run: "Run") -> str:
+    """Return label, model, engine and run id of a run in one line."""
+    labels, server = ", ".join(run.manifest.labels), run.manifest.server
+    return f"{f'{labels}: ' if labels else ''}{server.model} with {server.engine}, run {run.run_id}"
+
+
+def _short_text(verdicts: "list[Verdict]", width: int) -> str:
+    """Return headline, counts, and the verdicts to read first, one line each."""
+    from gptoss_bench.claims import counts_text, headline, notable_verdicts
+
+    lines = [f"{headline(verdicts)}.", *textwrap.wrap(f"{counts_text(verdicts)}.", width), ""]
+    for verdict in notable_verdicts(verdicts):
+        line = f"{verdict.number:<5}{verdict.verdict:<18}{verdict.says}"
+        lines.append(line if len(line) <= width else f"{line[: width - 1]}…")
+    return "\n".join([*lines, "", "All verdicts are in the verdicts notebook; gptoss-bench run --all prints them."])
 
 
 def _evidence_text(summary: "VerdictsSummary") -> str:
@@ -117,8 +196,3 @@ def _pairs(pairs: list[str]) -> dict[str, Any]:
         except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise UsageError(f"-p {pair}: the value is not YAML") from error
     return parameters
-
-
-def _shown(path: Path) -> Path:
-    """Return the path relative to the working directory if it lies below, else as it is."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -6,6 +6,7 @@ from .launch_options import ServerChoice
 from .llama_cpp import serve_tiny
 from .ollama import service_url, unload
 from .open import open_engine
+from .readiness import accepts_token_counts
 from .registry import (
     ENGINE_SPECS,
     LAUNCHABLE_ENGINES,
@@ -25,6 +26,7 @@ __all__ = [
     "REFERENCE_SERVER",
     "Need",
     "ServerChoice",
+    "accepts_token_counts",
     "attach",
     "can_run",
     "clean_url",

@@ -11,7 +11,7 @@ import httpx
 from gptoss_bench.engines.readiness import first_token
 from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, REFERENCE_SERVER, understood_fields
 from gptoss_bench.engines.server_facts import add_facts, fetch, same_model
-from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, join_labels
+from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, UNKNOWN_LABEL, join_labels
 from gptoss_client import (
     API_KEY_VARIABLE,
     Endpoint,
@@ -155,7 +155,7 @@ async def describe(endpoint: Endpoint) -> Endpoint:
     """Return the endpoint with what its server reports; what it does not report stays None."""
     spec = ENGINE_SPECS.get(endpoint.engine)
     if spec is None:
-        return endpoint
+        return replace(endpoint, label=join_labels(endpoint.label, UNKNOWN_LABEL))
     async with question_client(endpoint.url) as http:
         found = await spec.describe(http, endpoint)
     return replace(found, request_fields=understood_fields(found.engine))

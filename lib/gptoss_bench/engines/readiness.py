@@ -45,6 +45,18 @@ async def first_token(endpoint: Endpoint, *, timeout_s: float, options: Mapping[
         raise UsageError(_explain(endpoint, answer))
 
 
+async def accepts_token_counts(endpoint: Endpoint, *, timeout_s: float = 60.0) -> bool:
+    """Return whether a request for running token counts gets a token from the server; one request is sent.
+
+    An engine whose request fields are known, and Ollama's own API, are not asked.
+    """
+    if endpoint.dialect == "ollama":
+        return False
+    if endpoint.request_fields is not None:
+        return "token_counts" in endpoint.request_fields
+    return (await _ask(endpoint, timeout_s, None, token_counts=True)).error is None
+
+
 async def wait_for_first_token(
     process: ServerProcess, endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, JsonValue] | None = None
 ) -> float:
@@ -86,8 +98,11 @@ def _is_final(endpoint: Endpoint, answer: _Answer) -> bool:
     return answer.status is not None and 400 <= answer.status < 500
 
 
-async def _ask(endpoint: Endpoint, timeout_s: float, options: Mapping[str, JsonValue] | None) -> _Answer:
-    asked = replace(_PROBE, timeout_s=timeout_s, options=dict(options or {}) if endpoint.dialect == "ollama" else {})
+async def _ask(
+    endpoint: Endpoint, timeout_s: float, options: Mapping[str, JsonValue] | None, *, token_counts: bool = False
+) -> _Answer:
+    asked = replace(_PROBE, timeout_s=timeout_s, token_counts=token_counts)
+    asked = replace(asked, options=dict(options or {}) if endpoint.dialect == "ollama" else {})
     async with Client(endpoint, asked) as client:
         trace = await client.send(Request(request_body(asked, endpoint, 0)))
     events = decode_body(data for _, data in trace.pieces)

@@ -22,6 +22,7 @@ from gptoss_bench.figures.style import (
     set_log_scale,
 )
 from gptoss_bench.runs import Manifest, SweepRow, SweepTimes
+from gptoss_bench.stats import has_steady_rates
 
 PANELS = {  # by name in a row: title, label of the axis, factor from seconds to its unit, percentiles drawn
     "done_s": ("Latency by throughput", "seconds, whole request", 1.0, ("p50",)),
@@ -50,7 +51,9 @@ def throughput_against_latency(
 
     `rows` are the sweep of a summary.
     """
-    with_rate = [(row, row.output_tok_s) for row in rows if row.output_tok_s is not None]
+    steady = has_steady_rates(rows)
+    rated = [(row, row.output_tok_s if steady else row.output_tok_s_total) for row in rows]
+    with_rate = [(row, rate) for row, rate in rated if rate is not None]
     figure, panels = new_figure(width=10.5, height=4.2, columns=len(PANELS))
     rates = [rate for _, rate in with_rate] + ([published.tok_s] if published else [])
     for axes, (name, (title, unit, scale, percentiles)) in zip(panels, PANELS.items(), strict=True):
@@ -83,7 +86,11 @@ def _draw_percentile(
     drawn = []
     for row, rate, times in rows:
         value = times.at(percentile)
-        if value == 0:
+        pair = _client_pair(times, percentile, scale)
+        if value is None and pair is not None:
+            axes.plot([rate, rate], pair, color=colour, linewidth=5, alpha=0.5, solid_capstyle="butt")
+            axes.annotate(f"{row.concurrency}", (rate, pair[1]), (7, -4), textcoords="offset points", fontsize=9)
+        elif value == 0:
             text, place = f"{row.concurrency}: {percentile} not resolved", axes.get_xaxis_transform()
             axes.text(rate, 0.02, text, transform=place, ha="center", fontsize=8)
         elif value is not None:
@@ -126,7 +133,10 @@ def _draw_published(axes: Axes, name: str, published: PublishedPoint) -> None:
 
 
 def _note(rows: Sequence[SweepRow]) -> str:
-    note = "a number at a point: streams; rates of the steady window, the published one of the whole run"
+    window = "steady window" if has_steady_rates(rows) else "whole level, ramp-up and drain included"
+    note = f"a number at a point: streams; rates of the {window}, the published one of the whole run"
+    if any(row.tpot_s.p50 is None and _client_pair(row.tpot_s, "p50") for row in rows):
+        note += "; a wide bar without a point: TPOT lies within it, without running token counts it has no value"
     if any(_is_uncertain(row.times(name)) for row in rows for name in PANELS):
         note += "; wide pale bar: as far as the client's timestamps allow"
     if any(not row.times(name).resolved(at) for row in rows for name, (*_, drawn) in PANELS.items() for at in drawn):

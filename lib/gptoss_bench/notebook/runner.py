@@ -44,6 +44,7 @@ def execute_notebook(
     results: Path,
     *,
     profile: str = "",
+    run_id: str = "",
     timeout_s: int = CELL_TIMEOUT_S,
     output: TextIO | None = None,
 ) -> ExecutedNotebook:
@@ -51,13 +52,14 @@ def execute_notebook(
 
     The manifest of the run, and of each repeat of its load, states its purpose, `profile` and `parameters`, if a
     profile gave the parameters.
-    `timeout_s` limits each cell; what the cells print is also written to `output` at once, if given.
+    `run_id`: empty for a new one. `timeout_s` limits each cell; what the cells print is also written to `output` at
+    once, if given.
     Raises UsageError if a cell raised one, and RunFailed for every other failure; the notebook stays in the run folder
     with the outputs so far.
     """
     source = notebook_path(notebook)
     _refuse_secrets(parameters)
-    run_id = new_run_id(source.stem.replace("_", "-"))
+    run_id = run_id or new_run_id(source.stem.replace("_", "-"))
     folder = results / "runs" / run_id
     target = folder / "notebook.ipynb"
     with writing(folder, "name another results folder"):
@@ -86,6 +88,8 @@ def execute_notebook(
         _finish_interrupted(folder, stop_reason() if isinstance(failure, KeyboardInterrupt) else str(failure))
         if failure is error:
             raise
+        if isinstance(failure, KeyboardInterrupt):
+            failure = KeyboardInterrupt(_stopped_text(source, folder))
         raise failure from error
     finally:
         stop.close()
@@ -102,6 +106,7 @@ def execute_notebook(
             manifest = Run.load(made).manifest.model_copy(update={"purpose": run.manifest.purpose})
             write_record(made / "manifest.json", manifest)
     _make_portable(target)
+    _put_findings_on_top(target)
     return ExecutedNotebook(run, target, _to_html(target))
 
 
@@ -145,6 +150,17 @@ def _finish_interrupted(folder: Path, reason: str) -> None:
             finish_interrupted(folder, reason)
 
 
+def _stopped_text(source: Path, folder: Path) -> str:
+    """Return what was stopped, what is kept, and how to read it, in one line."""
+    kept = 0
+    with contextlib.suppress(UsageError):
+        kept = int((Run.load(folder).requests["outcome"] == "completed").sum())
+    return (
+        f"stopped in {source.name}; completed requests were saved: {kept}. Read them with `gptoss-bench report "
+        f"{folder.name}`; nothing continues a stopped run: run it again"
+    )
+
+
 def _make_portable(path: Path) -> None:
     """Remove paths of this machine, and widget state, which GitHub cannot show."""
     book = nbformat.read(path, as_version=4)
@@ -152,6 +168,31 @@ def _make_portable(path: Path) -> None:
     for name in ("input_path", "output_path"):
         book.metadata.papermill[name] = Path(book.metadata.papermill[name]).name
     nbformat.write(book, path)
+
+
+def _put_findings_on_top(path: Path) -> None:
+    """Put what the cells with the tags `title` and `finding` printed into the first cell: its heading, and below it."""
+    book = nbformat.read(path, as_version=4)
+    title, finding = (_printed(book, tag) for tag in ("title", "finding"))
+    first = book.cells[0]
+    if first.cell_type != "markdown" or not (title or finding):
+        return
+    heading, _, rest = first.source.partition("\n")
+    lines = [
+        f"# {title}" if title else heading,
+        *(f"> **{line}**  " for line in finding.splitlines()),
+        rest.lstrip("\n"),
+    ]
+    first.source = "\n\n".join([lines[0], "\n".join(lines[1:-1]), lines[-1]]) if finding else "\n\n".join(lines)
+    nbformat.write(book, path)
+
+
+def _printed(book: nbformat.NotebookNode, tag: str) -> str:
+    """Return what the first cell with a tag printed, without surrounding space."""
+    for cell in book.cells:
+        if cell.cell_type == "code" and tag in cell.metadata.get("tags", []):
+            return "".join(one.text for one in cell.outputs if one.output_type == "stream").strip()
+    return ""
 
 
 def _to_html(path: Path) -> Path:

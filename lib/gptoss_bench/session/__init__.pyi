@@ -2,21 +2,27 @@ from .api import bench, bench_async, run_sync
 from .background_tasks import raise_background_errors, watch_background_tasks
 from .evaluate import findings_document, finish_interrupted, rebuild_run
 from .load_process import LoadProcess
+from .progress import ProgressDisplay, RunProgress, clock, run_seconds, showing_progress
 from .session import Session, serving
 from .stop_signals import on_first_stop, stop_on_signals, stop_reason
 
 __all__ = [
     "LoadProcess",
+    "ProgressDisplay",
+    "RunProgress",
     "Session",
     "bench",
     "bench_async",
+    "clock",
     "findings_document",
     "finish_interrupted",
     "on_first_stop",
     "raise_background_errors",
     "rebuild_run",
+    "run_seconds",
     "run_sync",
     "serving",
+    "showing_progress",
     "stop_on_signals",
     "stop_reason",
     "watch_background_tasks",

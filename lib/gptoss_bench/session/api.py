@@ -1,6 +1,7 @@
 """Measure one server from a script or a notebook cell: the load runs in a child process, its run is returned."""
 
 import asyncio
+import time
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import nest_asyncio2
 from gptoss_bench.engines import ServerChoice
 from gptoss_bench.runs import Run
 from gptoss_bench.session.load_process import LoadProcess
+from gptoss_bench.session.progress import TERMINAL_S, ProgressDisplay, RunProgress, clock
 from gptoss_client import LoadPlan, UsageError
 
 T = TypeVar("T")
@@ -18,7 +20,7 @@ T = TypeVar("T")
 def bench(url: str = "", *, model: str = "", engine: str = "", results: Path | str | None = None, **plan: Any) -> Run:
     """Load the server at `url` and return the run: `bench("http://127.0.0.1:8000", concurrency=8)`.
 
-    It works in scripts and in notebook cells, where it blocks the cell.
+    It works in scripts and in notebook cells, where it blocks the cell; it shows what the load does.
 
     Args:
         url: Server to attach to. Empty: start `engine`.
@@ -47,7 +49,19 @@ async def bench_async(
     if plan.get("duration_s") is not None:
         plan.setdefault("requests", None)
     server = ServerChoice(url=url, model=model, engine=engine)
-    return await LoadProcess(LoadPlan(**plan), server, results=Path(results) if results else None).wait()
+    load = LoadProcess(LoadPlan(**plan), server, results=Path(results) if results else None)
+    progress, display = RunProgress(load.path), ProgressDisplay()
+    waiting, began_s = asyncio.ensure_future(load.wait()), time.monotonic()
+    try:
+        while not (await asyncio.wait([waiting], timeout=TERMINAL_S))[0]:
+            display.update(f"{clock(time.monotonic() - began_s)}  {progress.text()}")
+        run = waiting.result()
+        display.update(f"{load.run_id}: complete after {clock(time.monotonic() - began_s)}")
+        return run
+    finally:
+        if not waiting.done():
+            waiting.cancel()
+        display.close()
 
 
 def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -13,9 +13,11 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from gptoss_bench.engines import ServerChoice
+from gptoss_bench.runs import Run
 from gptoss_bench.session.load_process import SCENARIO
 from gptoss_bench.session.session import serving
 from gptoss_client import LoadPlan, RunFailed, UsageError, hide_secrets, new_event_loop, printable_text
@@ -47,7 +49,7 @@ async def _run_until_stopped(job: dict[str, Any]) -> dict[str, Any]:
     try:
         await measuring
     except asyncio.CancelledError:
-        return {"status": "stopped", "message": "stopped; completed requests were saved"}
+        return {"status": "stopped", "message": _stopped_text(Path(job["results_dir"]) / "runs" / job["run_id"])}
     except UsageError as error:
         return {"status": "refused", "message": str(error)}
     except RunFailed as error:
@@ -56,6 +58,21 @@ async def _run_until_stopped(job: dict[str, Any]) -> dict[str, Any]:
         print(printable_text(hide_secrets(traceback.format_exc())), file=sys.stderr)
         return {"status": "failed", "message": f"{type(error).__name__}: {error}"}
     return {"status": "complete", "message": None}
+
+
+def _stopped_text(folder: Path) -> str:
+    """Return how many requests are kept, how many were stopped, and how many never sent, in one line."""
+    try:
+        requests = Run.load(folder).requests
+    except UsageError:
+        return "stopped; completed requests were saved"
+    sent = requests["sent_ns"].notna()
+    completed, stopped = (requests["outcome"] == name for name in ("completed", "cancelled"))
+    return (
+        f"stopped; completed requests were saved: {int(completed.sum())}; stopped on their way: "
+        f"{int((stopped & sent).sum())}; never sent: {int((~sent).sum())}. Read them with "
+        f"`gptoss-bench report {folder.name}`"
+    )
 
 
 def _call_after_next_line(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:

@@ -11,7 +11,15 @@ import pandas as pd
 from pydantic import JsonValue
 
 from gptoss_bench import paths
-from gptoss_bench.engines import METRIC_SOURCES, ServerChoice, attach, no_metrics_advice, open_engine, unload
+from gptoss_bench.engines import (
+    METRIC_SOURCES,
+    ServerChoice,
+    accepts_token_counts,
+    attach,
+    no_metrics_advice,
+    open_engine,
+    unload,
+)
 from gptoss_bench.runs import (
     PHASE_AFTER,
     PHASE_BEFORE,
@@ -102,6 +110,15 @@ class Session:
         """Probe the server for claims about it (`probe_server`), add the results to the summary and return them."""
         self.summary.probes = await probe_server(self.endpoint)
         return self.summary.probes
+
+    async def with_token_counts(self, plan: LoadPlan) -> LoadPlan:
+        """Return the plan with `token_counts` if the server accepts a request for them, else without.
+
+        One request tries it where it is not known of the engine. The manifest gets what is used.
+        """
+        plan = replace(plan, token_counts=await accepts_token_counts(self.endpoint))
+        self.manifest.parameters["token_counts"] = plan.token_counts
+        return plan
 
     async def cold(self, plan: LoadPlan) -> pd.Series:
         """Unload the model of an Ollama server, send one request, which loads it again, and return its row.

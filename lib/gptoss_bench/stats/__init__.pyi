@@ -17,8 +17,8 @@ from .percentiles import MIN_SAMPLES_BEYOND, MOMENT_NS, REPORTED_PERCENTILES, no
 from .row_selection import measured_rows
 from .side_by_side import COMPARED_QUANTITIES, points_side_by_side, quantity_of_note
 from .summary import GAP_COLUMNS, ReadColumns, energy_summary, summarise
-from .sweep import parse_sweep_levels, sweep_phase, sweep_plans, sweep_rows
-from .text_report import result_block
+from .sweep import has_steady_rates, parse_sweep_levels, sweep_phase, sweep_plans, sweep_rows
+from .text_report import headline, result_block
 from .trials import MIN_TREND_RUNS, intervals_within, run_spreads, spreads_text
 
 __all__ = [
@@ -53,6 +53,8 @@ __all__ = [
     "decode_rates",
     "energy_summary",
     "error_bar_text",
+    "has_steady_rates",
+    "headline",
     "heartbeat_lateness",
     "interval_over_runs",
     "intervals_within",

@@ -3,7 +3,7 @@
 Each level is a closed loop. Its requests have a phase of their own, so no figure of the measured load includes them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pandas as pd
@@ -39,6 +39,11 @@ def sweep_plans(plan: LoadPlan) -> list[LoadPlan]:
         )
         for level in plan.sweep
     ]
+
+
+def has_steady_rates(rows: Sequence[SweepRow]) -> bool:
+    """Return whether a level has a rate of its steady window; without one the rates of whole levels are compared."""
+    return any(row.output_tok_s is not None for row in rows)
 
 
 def parse_sweep_levels(text: str) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from gptoss_bench.runs import LoadSummary
 from gptoss_bench.stats.client_uncertainty import client_text
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
+from gptoss_bench.stats.sweep import has_steady_rates
 
 UNKNOWN = "–"
 NOT_RESOLVED = "not res."  # a gap of 0: one read brought both events
@@ -41,6 +42,10 @@ def result_block(summary: LoadSummary, *, title_line: str) -> str:
     """
     main = _percentile_rows(summary, ROWS, "inclusive")
     main.insert(3, _line("  formula / measured", [_ratio(summary, name) for name in REPORTED_PERCENTILES]))
+    tpot = summary.tpot_s
+    if tpot.n == 0 and tpot.low and tpot.high:
+        for label, side in (("  TPOT at least (ms)", tpot.low), ("  TPOT at most (ms)", tpot.high)):
+            main.append(_line(label, [_cell(side.at(at), 1e3, resolved=True) for at in REPORTED_PERCENTILES]))
     published = _percentile_rows(summary, PUBLISHED_ROWS, "exclusive")
     notes = list(NOTES)
     if any("~" in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
@@ -48,7 +53,7 @@ def result_block(summary: LoadSummary, *, title_line: str) -> str:
     if any(NOT_RESOLVED in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
         notes.append(ZERO)
     notes += [HIDDEN.format(summary.hidden_reasoning)] if summary.hidden_reasoning else []
-    notes += _tpot_bounds(summary)
+    notes += _why_no_tpot(summary)
     blocks = (
         [title_line, "=" * len(title_line)],
         _totals(summary),
@@ -60,21 +65,41 @@ def result_block(summary: LoadSummary, *, title_line: str) -> str:
     return "\n\n".join("\n".join(block) for block in blocks)
 
 
-def _tpot_bounds(summary: LoadSummary) -> list[str]:
-    """Return why requests have no TPOT, and its bounds where no request has one."""
+def headline(summary: LoadSummary) -> str:
+    """Return rate, TTFT and TPOT of a load in one sentence; what is not known is left out.
+
+    The rate is that of the steady window, else that of the whole run; a TPOT without running counts is its two bounds.
+    """
+    parts = []
+    rate = summary.output_tok_s or summary.output_tok_s_total
+    if rate is not None:
+        parts.append(f"{rate:,.1f} output tokens/s with {summary.concurrency_planned} streams")
+    if summary.ttft_s.p50:
+        parts.append(f"first token after {summary.ttft_s.p50:.3f} s (median)")
+    tpot, pair = summary.tpot_s, summary.tpot_s.client_pair("p50")
+    if tpot.n and tpot.p50:
+        parts.append(f"then a token every {tpot.p50 * 1e3:.2f} ms (TPOT, median)")
+    elif pair is not None:
+        parts.append(f"then a token every {pair[0] * 1e3:.2f} to {pair[1] * 1e3:.2f} ms (TPOT, median)")
+    parts.append(f"{summary.completed} of {summary.requests} requests completed")
+    return "; ".join(parts)
+
+
+def _why_no_tpot(summary: LoadSummary) -> list[str]:
+    """Return why requests have no TPOT."""
     reasons = [f"{reason} ({count})" for reason, count in summary.tpot_missing.items()]
-    notes = [f"No TPOT for {sum(summary.tpot_missing.values())} requests: {', '.join(reasons)}."] if reasons else []
-    pair = summary.tpot_s.client_pair("p50")
-    if summary.tpot_s.n == 0 and pair is not None:
-        notes.append(f"TPOT p50 lies between {pair[0] * 1e3:.3f} and {pair[1] * 1e3:.3f} ms.")
-    return notes
+    return [f"No TPOT for {sum(summary.tpot_missing.values())} requests: {', '.join(reasons)}."] if reasons else []
 
 
 def _totals(summary: LoadSummary) -> list[str]:
     """Return the lines without percentiles: outcomes, rates, client and GPU."""
     window = "no steady window"
     if summary.steady_window_s:
-        unknown = "" if summary.output_tok_s is not None else ": the server does not report the tokens of an event"
+        unknown = (
+            ""
+            if summary.output_tok_s is not None
+            else ": the server sends no running token counts (--token-counts asks for them)"
+        )
         window = f"steady window of {_number(summary.steady_window_s, 2)} s{unknown}"
     delivered = f"planned, {_number(summary.concurrency_delivered, 1)} delivered in the steady window"
     return [
@@ -138,16 +163,22 @@ def _sweep(summary: LoadSummary) -> list[list[str]]:
     if not rows:
         return []
     cells: list[tuple[str, ...]] = [SWEEP_HEAD]
+    steady = has_steady_rates(rows)
     for row in rows:
         ttft, itl, tpot = row.ttft_s, row.itl_s, row.tpot_s
         times = [(ttft.p50, 1.0, ttft.p50_resolved), (ttft.p99, 1.0, ttft.p99_resolved)]
         times += [(itl.p50, 1e3, itl.p50_resolved), (itl.p99, 1e3, itl.p99_resolved)]
         times += [(tpot.p50, 1e3, tpot.p50_resolved)]
         counts = map(str, (row.concurrency, row.requests, row.failed))
-        cells.append((*counts, _number(row.output_tok_s, 1), *(_cell(*each) for each in times)))
+        rate = row.output_tok_s if steady else row.output_tok_s_total
+        shown = [_cell(*each) for each in times]
+        if tpot.n == 0 and tpot.low and tpot.high and tpot.low.p50 is not None and tpot.high.p50 is not None:
+            shown[-1] = f"{tpot.low.p50 * 1e3:.3g} to {tpot.high.p50 * 1e3:.3g}"
+        cells.append((*counts, _number(rate, 1), *shown))
     lines = ["".join(f"{cell:>{width}}" for cell, width in zip(line, SWEEP_WIDTHS, strict=True)) for line in cells]
     bound = [f"CLIENT-BOUND at {row.concurrency}: {'; '.join(row.client_bound)}" for row in rows if row.client_bound]
-    return [["Sweep: one closed loop per level, after the measured load; tok/s in the steady window", *lines, *bound]]
+    window = "in the steady window" if steady else "over the whole level, ramp-up and drain included"
+    return [[f"Sweep: one closed loop per level, after the measured load; tok/s {window}", *lines, *bound]]
 
 
 def _outcomes(summary: LoadSummary) -> str:

@@ -2,6 +2,7 @@
 
 import subprocess
 
+import nbformat
 import pytest
 
 from gptoss_bench import paths
@@ -32,7 +33,7 @@ def make(*words: str, ready) -> subprocess.CompletedProcess[str]:
 def test_without_an_address_the_target_prints_what_to_type(tmp_path):
     done = make("run-endpoint", ready=tmp_path / "ready")
     assert done.returncode == 2
-    assert "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT MODEL=NAME" in done.stdout
+    assert "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT [MODEL=NAME]" in done.stdout
 
 
 @pytest.mark.parametrize("target", ["run-endpoint", "run-h100"])
@@ -41,12 +42,16 @@ def test_address_and_model_of_the_command_line_reach_the_notebook(tmp_path, targ
     assert "-p 'url=http://h:1' -p 'model=openai/gpt-oss-120b'" in done.stdout
 
 
-def test_the_notebook_measures_whatever_answers_there(tmp_path, tiny):
+def test_the_notebook_measures_whatever_answers_there(tmp_path, capsys, tiny):
     small = ["requests=6", "concurrency=2", "warmup=2", "max_tokens=64", f"url={tiny.url}"]
     pairs = [word for pair in small for word in ("-p", pair)]
-    assert main([*PROFILE, *pairs, "--results", str(tmp_path), "vllm_h100"]) == 0
+    assert main([*PROFILE, *pairs, "--results", str(tmp_path), "endpoint"]) == 0
     [folder] = (tmp_path / "runs").iterdir()
     run = Run.load(folder)
+    shown = capsys.readouterr().out
+    assert "TTFT, measured (s)" in shown and (folder / "notebook.html").as_uri() in shown and "C47" not in shown
+    first = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[0].source
+    assert first.startswith(f"# {tiny.model} at {tiny.url}\n\n> **TINY MODEL: ")
     assert run.manifest.status == "complete"
     assert (run.manifest.endpoint.engine, run.manifest.endpoint.model) == ("llama.cpp", tiny.model)
     assert run.manifest.labels == ["TINY MODEL"]

@@ -9,6 +9,7 @@ import pytest
 from answering import Exchange, answering
 from gptoss_bench.engines.attached_server import attach, clean_url
 from gptoss_bench.engines.process import LOOPBACK, free_port
+from gptoss_bench.engines.readiness import accepts_token_counts
 from gptoss_bench.runs.manifest import EndpointRecord
 from gptoss_client.errors import UsageError
 from serving import PATIENCE_S, usage_error_of
@@ -95,6 +96,7 @@ def test_a_version_that_is_no_text_is_unknown_and_the_endpoint_can_be_stored(ver
 def test_a_server_that_says_nothing_of_itself_is_compatible():
     found = asyncio.run(attached(api(200, SPOKEN, models=()), "m"))
     assert (found.engine, found.model, found.version, dict(found.facts)) == ("openai-compatible", "m", None, {})
+    assert found.label == "UNKNOWN MODEL"
 
 
 @pytest.mark.parametrize(("models", "named"), [(("a", "b"), "it lists a, b"), ((), "it lists none")])
@@ -189,3 +191,16 @@ def test_a_model_that_never_speaks_is_given_up():
         await api(200, SPOKEN)(exchange)
 
     assert "no token came from m" in usage_error_of(attached(silent, timeout_s=0.2))
+
+
+@pytest.mark.parametrize("refuses", [True, False])
+def test_running_token_counts_are_tried_once(refuses):
+    async def serve(exchange: Exchange) -> None:
+        refused = refuses and b"continuous_usage_stats" in exchange.request.body
+        await api(400 if refused else 200, {"error": {"message": "extra field"}} if refused else SPOKEN)(exchange)
+
+    async def accepted() -> bool:
+        async with answering(serve) as url:
+            return await accepts_token_counts(await attach(url, "m"))
+
+    assert asyncio.run(accepted()) is not refuses

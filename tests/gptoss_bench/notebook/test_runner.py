@@ -14,7 +14,16 @@ from gptoss_bench.runs.folder import Run
 from gptoss_client.errors import RunFailed, UsageError
 
 TINY = TESTS / "notebooks"
-SCENARIOS = ("ollama_a10", "vllm_h100", "transformers_bf16", "calibration", "method_trial", "explore", "verdicts")
+SCENARIOS = (
+    "ollama_a10",
+    "vllm_h100",
+    "transformers_bf16",
+    "calibration",
+    "method_trial",
+    "explore",
+    "endpoint",
+    "verdicts",
+)
 
 
 def prepare(source: Path, target: Path, *more: str) -> None:

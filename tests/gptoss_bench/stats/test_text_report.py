@@ -72,7 +72,10 @@ def test_the_block_of_a_run_without_a_number_is_all_there(traces: list[Trace]) -
 
 def test_a_rate_that_is_unknown_says_why() -> None:
     unreported = [trace([(40, answer()), (50, finish()), (50, DONE)], n, sent_ms=60.0 * n) for n in range(3)]
-    assert "–  tok/s, steady window of 0.13 s: the server does not report the tokens of an event" in block(unreported)
+    assert (
+        "–  tok/s, steady window of 0.13 s: the server sends no running token counts (--token-counts asks for them)"
+        in block(unreported)
+    )
 
 
 def test_failures_are_named_by_class() -> None:
