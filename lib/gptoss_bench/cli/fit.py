@@ -1,7 +1,7 @@
 """`gptoss-bench fit`: print the memory that a model needs on a GPU, and the largest load that fits."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,13 +9,19 @@ from gptoss_bench.cli.options import Json
 from gptoss_bench.cli.output import print_json
 from gptoss_client import UsageError
 
+if TYPE_CHECKING:
+    from gptoss_bench.memory import Architecture, Budget, EngineShare, Fit
+
 EXAMPLE = """examples:
   gptoss-bench fit --model gpt-oss-20b --gpu A10
   gptoss-bench fit --model gpt-oss-120b --gpu "H100 NVL" --context 32768 --concurrency 8 --json
+  gptoss-bench fit --model gpt-oss-120b --gpu "H100 SXM" --engine vllm --share 0.95
   gptoss-bench fit --model ./my-finetune --gpu 24GiB
 
-Arithmetic, not a measurement: weights and cache are exact, the rest follows from stated assumptions. The exit code is 0
-whether the model fits or not; the output and the JSON object report which."""
+Arithmetic, not a measurement: weights and cache are exact, the rest follows from stated assumptions. Without --engine
+the whole card is counted, and a line names each data type that fits it but not the share that vLLM uses by default.
+A checkpoint that is neither MXFP4 nor unquantised has a column of its own. The exit code is 0 whether the model fits or
+not; the output and the JSON object report which."""
 
 DTYPES = ("mxfp4", "fp8", "bf16", "fp32")
 
@@ -33,16 +39,25 @@ def fit(
         int | None, typer.Option(help="tokens per sequence (default: 8192, or the model's limit if lower)")
     ] = None,
     concurrency: Annotated[int, typer.Option(help="concurrent sequences")] = 1,
+    engine: Annotated[
+        str | None, typer.Option(help="count what this engine needs, in the share of the GPU that it uses: vllm")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option(help="share of the GPU for --engine, such as 0.95 (default: the engine's own)")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Compare the memory that a model needs, by part, with the memory of a GPU."""
-    from gptoss_bench.memory import describe_header_mismatch, parse_budget, read_model
+    from gptoss_bench.memory import ENGINES_WITH_SHARE, describe_header_mismatch, engine_share, parse_budget, read_model
 
+    if share is not None and engine is None:
+        raise UsageError(f"--share is of an engine: add --engine {ENGINES_WITH_SHARE[0]}")
     card = parse_budget(gpu)
     chosen = read_model(model)
     most = chosen.architecture.max_position_embeddings
     tokens = min(8192, most) if context is None else context
-    found = answer(chosen.architecture, card.name, card.bytes, context=tokens, sequences=concurrency)
+    used = engine_share(engine, card, share) if engine else None
+    found = answer(chosen.architecture, card, context=tokens, sequences=concurrency, engine=used)
     if chosen.headers:
         found["checkpoint"] = {
             "files": chosen.headers.files,
@@ -60,10 +75,15 @@ def fit(
     return 0
 
 
-def answer(architecture: Any, gpu: str, budget_bytes: int, *, context: int, sequences: int) -> dict[str, Any]:
+def answer(
+    architecture: "Architecture", card: "Budget", *, context: int, sequences: int, engine: "EngineShare | None" = None
+) -> dict[str, Any]:
     """Return the object of `fit --json`; a quantity that depends on the dtype is {dtype: value}."""
     from gptoss_bench.memory import (
+        CHECKPOINT,
+        ENGINES_WITH_SHARE,
         eager_score_bytes,
+        engine_share,
         estimate_fit,
         kv_bytes,
         largest_context,
@@ -71,18 +91,30 @@ def answer(architecture: Any, gpu: str, budget_bytes: int, *, context: int, sequ
         parameters_by_module,
     )
 
-    dtypes = [dtype for dtype in DTYPES if dtype != "mxfp4" or _packs(architecture)]
-    fits = {
-        dtype: estimate_fit(architecture, dtype, gpu, budget_bytes, context=context, sequences=sequences)
-        for dtype in dtypes
-    }
+    dtypes = [CHECKPOINT] if architecture.packing else []
+    dtypes += [dtype for dtype in DTYPES if dtype != "mxfp4" or _packs(architecture)]
+    budget_bytes = engine.budget_bytes(card) if engine else card.bytes
+
+    def fits_in(have_bytes: int, share: "EngineShare | None") -> "dict[str, Fit]":
+        load = {"context": context, "sequences": sequences}
+        return {
+            dtype: estimate_fit(architecture, dtype, card.name, have_bytes, **load, engine=share) for dtype in dtypes
+        }
+
+    fits = fits_in(budget_bytes, engine)
+    others = {} if engine else {name: engine_share(name, card) for name in ENGINES_WITH_SHARE}
+    in_engines = {name: fits_in(share.budget_bytes(card), share) for name, share in others.items()}
     return {
         "model": architecture.name,
-        "gpu": gpu,
+        "gpu": card.name,
         "context": context,
         "concurrency": sequences,
+        "engine": engine and asdict(engine),
+        "quantisation": architecture.quantisation,
         "parameters": sum(parameters_by_module(architecture).values()),
         "parameters_by_module": parameters_by_module(architecture),
+        "gpu_bytes": card.bytes,
+        "cuda_bytes": card.cuda_bytes,
         "budget_bytes": budget_bytes,
         "weights_bytes": {dtype: fit.weights_bytes for dtype, fit in fits.items()},
         "kv_bytes": sequences * kv_bytes(architecture, context),
@@ -92,16 +124,23 @@ def answer(architecture: Any, gpu: str, budget_bytes: int, *, context: int, sequ
         "need_bytes": {dtype: fit.need_bytes for dtype, fit in fits.items()},
         "headroom_bytes": {dtype: fit.headroom_bytes for dtype, fit in fits.items()},
         "fits": {dtype: fit.fits for dtype, fit in fits.items()},
+        "fits_cuda": {dtype: fit.need_bytes <= min(card.cuda_bytes, budget_bytes) for dtype, fit in fits.items()},
+        "engine_headroom_bytes": {
+            name: {dtype: fit.headroom_bytes for dtype, fit in each.items()} for name, each in in_engines.items()
+        },
+        "engine_budget_bytes": {name: share.budget_bytes(card) for name, share in others.items()},
         "largest_context": {
-            dtype: largest_context(architecture, dtype, budget_bytes, sequences=sequences) for dtype in dtypes
+            dtype: largest_context(architecture, dtype, budget_bytes, sequences=sequences, engine=engine)
+            for dtype in dtypes
         },
         "largest_concurrency": {
-            dtype: largest_sequences(architecture, dtype, budget_bytes, context=context) for dtype in dtypes
+            dtype: largest_sequences(architecture, dtype, budget_bytes, context=context, engine=engine)
+            for dtype in dtypes
         },
     }
 
 
-def _packs(architecture: Any) -> bool:
+def _packs(architecture: "Architecture") -> bool:
     """Tell whether the shapes of a model can be packed as MXFP4; if not, the other dtypes are still computed."""
     try:
         architecture.allocations("mxfp4")
@@ -124,9 +163,22 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
     also = f"; the name also matches {', '.join(found['gpus_also_meant'])}" if found["gpus_also_meant"] else ""
     sequences = f"{found['concurrency']} sequence{'s' * (found['concurrency'] > 1)} of {found['context']:,} tokens"
+    seen = (
+        f"; CUDA programs see {found['cuda_bytes'] / GIB:.2f} GiB" if found["cuda_bytes"] != found["gpu_bytes"] else ""
+    )
     lines = [
         f"{found['model']}: {found['parameters']:,} parameters by {found['source']}",
-        f"{found['gpu']}: {found['budget_bytes'] / GIB:.2f} GiB{also}",
+        f"{found['gpu']}: {found['gpu_bytes'] / GIB:.2f} GiB{seen}{also}",
+    ]
+    if engine := found["engine"]:
+        lines.append(
+            f"{engine['engine']} uses {engine['share']:g} of that: {found['budget_bytes'] / GIB:.2f} GiB; it measures "
+            f"its peak with {engine['step_tokens']:,} tokens and {engine['step_sequences']:,} sequences"
+        )
+    if "checkpoint" in dtypes:
+        basis = "bytes of its safetensors headers" if "checkpoint" in found else "counted from its config"
+        lines.append(f"CHECKPOINT: {found['quantisation']}, {basis}")
+    lines += [
         f"{sequences}; arithmetic, not measured",
         "",
         row("GiB", {dtype: dtype.upper() for dtype in dtypes}),
@@ -139,7 +191,25 @@ def _lines(found: dict[str, Any]) -> list[str]:
         row("largest context, tokens", {dtype: f"{most:,}" for dtype, most in found["largest_context"].items()}),
         row("largest number of sequences", {dtype: f"{n:,}" for dtype, n in found["largest_concurrency"].items()}),
     ]
+    lines += _lost(found)
     if checkpoint := found.get("checkpoint"):
         result = checkpoint["disagreement"] or f"{checkpoint['parameters']:,} parameters, as the config implies"
         lines += ["", f"safetensors headers ({checkpoint['files']} files, {checkpoint['bytes']:,} bytes): {result}"]
     return lines
+
+
+def _lost(found: dict[str, Any]) -> list[str]:
+    """Return a line for each limit below the whole card that turns a yes into a no."""
+    from gptoss_bench.memory import GIB
+
+    fitting = [dtype for dtype, fits in found["fits"].items() if fits]
+    lost = [dtype.upper() for dtype in fitting if not found["fits_cuda"][dtype]]
+    lines = [f"{', '.join(lost)} not in what CUDA programs see of the card"] if lost else []
+    for engine, headroom in found["engine_headroom_bytes"].items():
+        missing = [
+            f"{dtype.upper()} ({-headroom[dtype] / GIB:.2f} GiB missing)" for dtype in fitting if headroom[dtype] < 0
+        ]
+        if missing:
+            share = f"{found['engine_budget_bytes'][engine] / GIB:.2f} GiB"
+            lines.append(f"{', '.join(missing)} not in {engine} at its defaults, in {share}: see --engine {engine}")
+    return ["", *lines] if lines else []

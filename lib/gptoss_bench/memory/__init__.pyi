@@ -1,6 +1,7 @@
 from .architecture import Allocation, Architecture, architectures
 from .attempt import LIMIT_BY_DEVICE, SIGKILL_EXIT_CODE, Attempt
 from .capacity import (
+    CHECKPOINT,
     GIB,
     Fit,
     FitResult,
@@ -21,7 +22,8 @@ from .capacity import (
     weights_bytes,
 )
 from .checkpoint import checkpoint_totals, describe_header_mismatch
-from .gpus import Gpu, gpu_catalogue, parse_budget
+from .engine_share import ENGINES_WITH_SHARE, EngineShare, engine_share
+from .gpus import Budget, Gpu, gpu_catalogue, parse_budget
 from .models import meta_device_tensors, read_model
 from .random_checkpoint import write_random_checkpoint
 from .sink_support import SinkBackend, parse_compute_capability, sink_backends
@@ -31,6 +33,8 @@ from .transformers_loader import LOADER_LIMIT_BY_DEVICE, attempt_checkpoint_load
 from .transformers_mxfp4 import TransformersSetup, installed_setup, predict_mxfp4_decision, with_required_packages
 
 __all__ = [
+    "CHECKPOINT",
+    "ENGINES_WITH_SHARE",
     "GIB",
     "LIMIT_BY_DEVICE",
     "LOADER_LIMIT_BY_DEVICE",
@@ -38,6 +42,8 @@ __all__ = [
     "Allocation",
     "Architecture",
     "Attempt",
+    "Budget",
+    "EngineShare",
     "Fit",
     "FitResult",
     "Gpu",
@@ -53,6 +59,7 @@ __all__ = [
     "dequantisation_bytes",
     "describe_header_mismatch",
     "eager_score_bytes",
+    "engine_share",
     "estimate_fit",
     "first_not_to_fit",
     "fit_grid",

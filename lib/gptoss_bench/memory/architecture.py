@@ -6,7 +6,7 @@ Names, shapes and order are those of `GptOssForCausalLM` in transformers; a test
 import json
 import reprlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from math import prod
 from typing import TYPE_CHECKING, Self
@@ -14,12 +14,16 @@ from typing import TYPE_CHECKING, Self
 from gptoss_bench import paths
 from gptoss_bench.memory.catalogue import Catalogue
 from gptoss_bench.memory.dtypes import ELEMENT_BY_DTYPE, ELEMENT_BYTES, MXFP4_BLOCK_BYTES, MXFP4_BLOCK_WEIGHTS
+from gptoss_bench.memory.quantisation import Packing, read_packing
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:  # importing pydantic takes 0.1 s, and only annotations need it
     from pydantic import JsonValue
 
 SLIDING, FULL = "sliding_attention", "full_attention"
+NOT_IN_CONFIG = {"name", "quantisation", "packing"}  # fields of `Architecture` only
+# OpenAI's own config.json, original/config.json on the hub, has these names and no model_type.
+ORIGINAL_FIELDS = {"num_experts", "experts_per_token", "initial_context_length", "rope_scaling_factor"}
 # The largest accepted values: about ten times those of any published model.
 LARGEST_VALUES = {
     "vocab_size": 10_000_000,
@@ -79,19 +83,22 @@ class Architecture:
     layer_types: tuple[str, ...]
     attention_bias: bool
     tie_word_embeddings: bool
-    quantisation: str | None  # of the checkpoint: "mxfp4" or None
+    quantisation: str | None  # of the checkpoint: "mxfp4", the method of `packing`, or None
+    packing: Packing | None = None  # of a checkpoint that is neither MXFP4 nor unquantised
 
     @classmethod
-    def from_config(cls, name: str, config: "Mapping[str, JsonValue]") -> Self:
-        """Read a config.json of model_type gpt_oss; ignore other fields.
+    def from_config(cls, name: str, config: "Mapping[str, JsonValue]", stored_bytes: int | None = None) -> Self:
+        """Read a config.json of model_type gpt_oss, also nested in text_config, or OpenAI's original config.json.
 
-        Raises UsageError if a field is missing or out of range, or the quantisation is not supported.
+        Other fields are ignored. `stored_bytes` are those of the checkpoint's safetensors headers, if there are any.
+        Raises UsageError if a field is missing or out of range, or the quantisation cannot be counted.
         """
+        config = _language_model(name, config)
         if config.get("model_type") != "gpt_oss":
             raise UsageError(
                 f"{name}: model_type is {reprlib.repr(config.get('model_type'))}, only 'gpt_oss' is supported"
             )
-        needed = {field.name for field in fields(cls)} - {"name", "quantisation"}
+        needed = {field.name for field in fields(cls)} - NOT_IN_CONFIG
         if missing := sorted(needed - config.keys()):
             raise UsageError(f"{name}: the config is missing {', '.join(missing)}; pass the model's own config.json")
         sizes = {field: _size(name, field, config[field]) for field in LARGEST_VALUES}
@@ -101,14 +108,23 @@ class Architecture:
             raise UsageError(
                 f"{name}: num_attention_heads is not a multiple of num_key_value_heads; correct the config"
             )
+        packing = read_packing(name, config, stored_bytes)
+        method = packing.method if packing else "mxfp4" if config.get("quantization_config") else None
         return cls(
             name=name,
             layer_types=_layer_types(name, config["layer_types"], sizes["num_hidden_layers"]),
-            quantisation=_quantisation(name, config.get("quantization_config") or {}),
+            quantisation=method,
+            packing=packing,
             attention_bias=_flag(name, "attention_bias", config["attention_bias"]),
             tie_word_embeddings=_flag(name, "tie_word_embeddings", config["tie_word_embeddings"]),
             **sizes,
         )
+
+    def config_fields(self) -> "dict[str, JsonValue]":
+        """Return the fields that decide the size, as in config.json."""
+        return {key: value for key, value in asdict(self).items() if key not in NOT_IN_CONFIG} | {
+            "layer_types": list(self.layer_types)
+        }
 
     def allocations(self, dtype: str) -> tuple[Allocation, ...]:
         """Return every tensor of the weights in the order of loading: embedding, layers, last norm, head.
@@ -166,6 +182,33 @@ def _packed(tensor: Allocation) -> Iterator[Allocation]:
     yield Allocation(tensor.name + "_scales", *at, scales, "uint8", 0)
 
 
+def _language_model(name: str, config: "Mapping[str, JsonValue]") -> "Mapping[str, JsonValue]":
+    """Return the fields of the language model, under the names of transformers."""
+    text = config.get("text_config")
+    if config.get("model_type") != "gpt_oss" and isinstance(text, Mapping):
+        return {"quantization_config": config.get("quantization_config")} | dict(text)
+    return _original(name, config) if "model_type" not in config and config.keys() >= ORIGINAL_FIELDS else config
+
+
+def _original(name: str, config: "Mapping[str, JsonValue]") -> "Mapping[str, JsonValue]":
+    """Return OpenAI's original config.json under the names of transformers; its code and weights say the rest."""
+    depth = _size(name, "num_hidden_layers", config.get("num_hidden_layers"))
+    context = _size(name, "max_position_embeddings", config["initial_context_length"])
+    factor = config["rope_scaling_factor"]
+    if not isinstance(factor, int | float) or not 1 <= factor <= LARGEST_VALUES["max_position_embeddings"] / context:
+        raise UsageError(f"{name}: rope_scaling_factor is {reprlib.repr(factor)}, it must be a number from 1")
+    return dict(config) | {
+        "model_type": "gpt_oss",
+        "num_local_experts": config["num_experts"],
+        "num_experts_per_tok": config["experts_per_token"],
+        "max_position_embeddings": int(context * factor),
+        "layer_types": [FULL if layer % 2 else SLIDING for layer in range(depth)],
+        "attention_bias": True,
+        "tie_word_embeddings": False,
+        "quantization_config": {"quant_method": "mxfp4"},
+    }
+
+
 def _size(name: str, field: str, value: "JsonValue") -> int:
     if type(value) is not int or not 1 <= value <= LARGEST_VALUES[field]:
         most = LARGEST_VALUES[field]
@@ -187,19 +230,6 @@ def _layer_types(name: str, kinds: "JsonValue", depth: int) -> tuple[str, ...]:
             f"{name}: layer_types holds {reprlib.repr(strange[0])}; only {SLIDING} and {FULL} are supported"
         )
     return tuple(map(str, kinds))
-
-
-def _quantisation(name: str, packing: "JsonValue") -> str | None:
-    if not isinstance(packing, Mapping):
-        raise UsageError(
-            f"{name}: quantization_config is {reprlib.repr(packing)}, it must be an object with quant_method"
-        )
-    method = packing.get("quant_method")
-    if method not in (None, "mxfp4"):
-        raise UsageError(
-            f"{name}: quantisation {reprlib.repr(method)} is not supported; use a checkpoint with mxfp4 or none"
-        )
-    return method and str(method)
 
 
 @cache

@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING
 
 from gptoss_bench.memory.architecture import FULL, Allocation, Architecture
 from gptoss_bench.memory.dtypes import ELEMENT_BY_DTYPE, ELEMENT_BYTES
+from gptoss_bench.memory.engine_share import GIB, EngineShare
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.runs import ArchitectureBytes
 
-GIB = 2**30
 MAX_SEQUENCES = 1_000_000
 KV_ELEMENT_BYTES = ELEMENT_BYTES["bfloat16"]  # F16 has the same size
+CHECKPOINT = "checkpoint"  # as a dtype: as the checkpoint stores it, if that is neither MXFP4 nor one dtype for all
 ACTIVATION_ELEMENT_BYTES = ELEMENT_BYTES["bfloat16"]
 LOGIT_ELEMENT_BYTES = ELEMENT_BYTES["float32"]
 # Prompt tokens per forward pass: vLLM's default on GPUs below 70 GiB.
@@ -56,7 +57,9 @@ def bytes_by_module(architecture: Architecture, dtype: str) -> dict[str, int]:
 
 @lru_cache(maxsize=256)
 def weights_bytes(architecture: Architecture, dtype: str) -> int:
-    """Return the bytes of all weights."""
+    """Return the bytes of all weights; `dtype` may also be `CHECKPOINT` if the architecture has a packing."""
+    if dtype == CHECKPOINT and architecture.packing:
+        return architecture.packing.bytes_of(architecture.allocations("bf16"))
     return sum(allocation.bytes for allocation in architecture.allocations(dtype))
 
 
@@ -174,19 +177,18 @@ class Fit:
         return self.need_bytes <= self.have_bytes
 
 
-def activation_bytes(architecture: Architecture, context: int, sequences: int) -> int:
-    """Return the bytes of one layer's tensors for one step of `STEP_TOKENS`, and of FP32 logits for each sequence.
+def activation_bytes(architecture: Architecture, tokens: int, logit_rows: float) -> int:
+    """Return the bytes of one layer's tensors for one step of `tokens`, and of so many rows of FP32 logits.
 
     Counted are the residual stream and its norm; queries, keys, values and the output of attention; gate, up, their
     product and the down projection of each chosen expert. Assumes a fused attention kernel: see `eager_score_bytes`.
     """
-    tokens = min(context * sequences, STEP_TOKENS)
     queries = architecture.num_attention_heads * architecture.head_dim
     keys = architecture.num_key_value_heads * architecture.head_dim
     attention = 2 * architecture.hidden_size + 2 * queries + 2 * keys
     expert = 3 * architecture.intermediate_size + architecture.hidden_size
     token = (attention + architecture.num_experts_per_tok * expert) * ACTIVATION_ELEMENT_BYTES
-    return tokens * token + sequences * architecture.vocab_size * LOGIT_ELEMENT_BYTES
+    return tokens * token + int(logit_rows * architecture.vocab_size) * LOGIT_ELEMENT_BYTES
 
 
 def eager_score_bytes(architecture: Architecture, context: int) -> int:
@@ -224,38 +226,51 @@ def estimate_fit(
     *,
     context: int,
     sequences: int = 1,
+    engine: EngineShare | None = None,
 ) -> Fit:
     """Compare what one model needs with what one device has.
 
+    With an `engine`, `have_bytes` is its part of the device, weights are padded as it pads them, nothing is unpacked
+    while loading, and the activations are those of its profile run.
     Raises UsageError for an unknown dtype, an impossible context or an impossible number of sequences.
     """
     if not 1 <= sequences <= MAX_SEQUENCES:
         raise UsageError(f"{sequences} concurrent sequences are not possible; choose 1 to {MAX_SEQUENCES}")
+    if engine:
+        tokens, logit_rows = engine.step_tokens, engine.step_sequences * engine.logit_copies
+    else:
+        tokens, logit_rows = min(context * sequences, STEP_TOKENS), sequences
     parts = Parts(
-        weights=weights_bytes(architecture, dtype),
+        weights=weights_bytes(architecture, dtype) + (engine.padding_bytes(architecture, dtype) if engine else 0),
         cuda_context=CUDA_CONTEXT_BYTES,
-        dequantisation=dequantisation_bytes(architecture, dtype),
+        dequantisation=0 if engine else dequantisation_bytes(architecture, dtype),
         kv_cache=sequences * kv_bytes(architecture, context),
-        activations=activation_bytes(architecture, context, sequences),
+        activations=activation_bytes(architecture, tokens, logit_rows),
         workspace=WORKSPACE_BYTES,
     )
     return Fit(architecture.name, device, dtype, context, sequences, parts, have_bytes)
 
 
-def largest_context(architecture: Architecture, dtype: str, have_bytes: int, *, sequences: int = 1) -> int:
+def largest_context(
+    architecture: Architecture, dtype: str, have_bytes: int, *, sequences: int = 1, engine: EngineShare | None = None
+) -> int:
     """Return the longest context, up to the model's own, at which `sequences` sequences fit; 0 if none does."""
 
     def need(context: int) -> int:
-        return estimate_fit(architecture, dtype, "", have_bytes, context=context, sequences=sequences).need_bytes
+        fit = estimate_fit(architecture, dtype, "", have_bytes, context=context, sequences=sequences, engine=engine)
+        return fit.need_bytes
 
     return bisect_right(range(1, architecture.max_position_embeddings + 1), have_bytes, key=need)
 
 
-def largest_sequences(architecture: Architecture, dtype: str, have_bytes: int, *, context: int) -> int:
+def largest_sequences(
+    architecture: Architecture, dtype: str, have_bytes: int, *, context: int, engine: EngineShare | None = None
+) -> int:
     """Return how many sequences of `context` tokens fit at once, up to `MAX_SEQUENCES`."""
 
     def need(sequences: int) -> int:
-        return estimate_fit(architecture, dtype, "", have_bytes, context=context, sequences=sequences).need_bytes
+        fit = estimate_fit(architecture, dtype, "", have_bytes, context=context, sequences=sequences, engine=engine)
+        return fit.need_bytes
 
     return bisect_right(range(1, MAX_SEQUENCES + 1), have_bytes, key=need)
 

@@ -25,6 +25,7 @@ class Gpu:
     name: str
     memory_nominal_gb: int
     total_mib: int | None  # as printed by nvidia-smi; None: unknown
+    cuda_mib: int | None  # what CUDA programs see of it, as they print it; it differs slightly by driver
     bandwidth_gb_s: float | None
     compute_capability: str
     azure_sizes: str
@@ -32,8 +33,14 @@ class Gpu:
 
     @property
     def memory_bytes(self) -> int:
-        """Return the total by nvidia-smi, else the nominal GB as 10^9 bytes, which is less than real GPUs have."""
-        return self.memory_nominal_gb * 10**9 if self.total_mib is None else self.total_mib * 2**20
+        """Return the total by nvidia-smi, else what CUDA programs see, else the nominal GB as 10^9 bytes."""
+        total_mib = self.total_mib or self.cuda_mib
+        return self.memory_nominal_gb * 10**9 if total_mib is None else total_mib * 2**20
+
+    @property
+    def cuda_bytes(self) -> int:
+        """Return what CUDA programs see, else `memory_bytes`."""
+        return self.memory_bytes if self.cuda_mib is None else self.cuda_mib * 2**20
 
 
 @cache
@@ -53,6 +60,7 @@ def _gpu(row: Mapping[str, str]) -> Gpu:
             name=row["name"],
             memory_nominal_gb=int(row["memory_nominal_gb"]),
             total_mib=int(row["total_mib"]) if row["total_mib"] else None,
+            cuda_mib=int(row["cuda_mib"]) if row["cuda_mib"] else None,
             bandwidth_gb_s=float(row["bandwidth_gb_s"]) if row["bandwidth_gb_s"] else None,
             compute_capability=row["compute_capability"],
             azure_sizes=row["azure_sizes"],
@@ -70,6 +78,11 @@ class Budget:
     bytes: int
     gpu: Gpu | None = None
     others: tuple[str, ...] = ()  # further GPUs that match the same text
+
+    @property
+    def cuda_bytes(self) -> int:
+        """Return what CUDA programs see of the GPU; of an amount, all of it."""
+        return self.gpu.cuda_bytes if self.gpu else self.bytes
 
 
 def parse_budget(text: str) -> Budget:

@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,9 @@ def read_model(name: str) -> Model:
         return Model(known[plain], "the kit's architectures.json")
     path = Path(name).expanduser()
     if path.is_dir():
-        return Model(_from_file(path / "config.json"), "its config.json", path, checkpoint_totals(path))
+        headers = checkpoint_totals(path)
+        config = _from_file(path / "config.json", stored_bytes=headers and headers.bytes)
+        return Model(config, "its config.json", path, headers)
     if path.is_file():
         return Model(_from_file(path), path.name)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
@@ -52,7 +54,7 @@ def _nearest(name: str) -> str:
     return f", did you mean {close[0]!r}?" if close else ""
 
 
-def _from_file(path: Path, name: str | None = None) -> Architecture:
+def _from_file(path: Path, name: str | None = None, stored_bytes: int | None = None) -> Architecture:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise UsageError(f"{path} is too large for a config.json; pass the model's own")
@@ -62,7 +64,7 @@ def _from_file(path: Path, name: str | None = None) -> Architecture:
     except UnicodeDecodeError as error:
         raise UsageError(f"{path} is not text; pass the model's config.json") from error
     name = name or (path.parent.resolve().name if path.name == "config.json" else path.stem)
-    return Architecture.from_config(name, _json_object(str(path), text))
+    return Architecture.from_config(name, _json_object(str(path), text), stored_bytes)
 
 
 def _json_object(name: str, text: str) -> "dict[str, JsonValue]":
@@ -104,9 +106,6 @@ def meta_device_tensors(architecture: Architecture) -> tuple[tuple[str, tuple[in
     import torch  # these two imports take seconds, and only this function needs them
     from transformers import GptOssConfig, GptOssForCausalLM
 
-    config = asdict(architecture)
-    del config["name"], config["quantisation"]
-    config["layer_types"] = list(architecture.layer_types)
     with torch.device("meta"):
-        model = GptOssForCausalLM(GptOssConfig(**config))
+        model = GptOssForCausalLM(GptOssConfig(**architecture.config_fields()))
     return tuple((name, tuple(tensor.shape)) for name, tensor in model.named_parameters())

@@ -6,7 +6,6 @@ It is written as a stream, one safetensors file per stage of the model, so that 
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import asdict
 from itertools import groupby
 from math import prod
 from pathlib import Path
@@ -48,8 +47,8 @@ def write_random_checkpoint(architecture: Architecture, folder: Path, dtype: str
 
 
 def _config(architecture: Architecture, dtype: str) -> dict[str, object]:
-    config = asdict(architecture) | {"model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"]}
-    del config["name"], config["quantisation"]
+    config: dict[str, object] = {"model_type": "gpt_oss", "architectures": ["GptOssForCausalLM"]}
+    config |= architecture.config_fields()
     if dtype == "mxfp4":
         config["quantization_config"] = {"quant_method": "mxfp4", "modules_to_not_convert": UNQUANTISED_MODULES}
     return config | {"dtype": "float32" if dtype == "fp32" else "bfloat16"}

@@ -20,7 +20,9 @@ def loading_order(architecture: Architecture) -> tuple[Allocation, ...]:
 
     def key(step: Allocation) -> list[tuple[int, int, str]]:
         # A packed tensor is made when the loader reaches its "_blocks", which sort after its "_bias".
-        name = step.name + ("_blocks" if step.module == "expert weights" and architecture.quantisation else "")
+        name = step.name + (
+            "_blocks" if step.module == "expert weights" and architecture.quantisation == "mxfp4" else ""
+        )
         return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in name.split(".")]
 
     return tuple(sorted(architecture.allocations("bf16"), key=key))

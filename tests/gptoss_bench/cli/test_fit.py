@@ -114,7 +114,10 @@ def folder_with(tmp_path, text):
     [
         ({"num_local_experts": None}, "is missing num_local_experts"),
         ({"hidden_size": None, "head_dim": None}, "is missing head_dim, hidden_size"),
-        ({"quantization_config": {"quant_method": "awq"}}, "quantisation 'awq' is not supported"),
+        (
+            {"quantization_config": {"quant_method": "awq"}},
+            "quantisation 'awq' cannot be counted from this config; pass the folder with its .safetensors",
+        ),
         ({"num_hidden_layers": -24}, "num_hidden_layers is -24"),
         ({"vocab_size": 10**15}, "vocab_size is 1000000000000000"),
         ({"hidden_size": 1e308}, "hidden_size is 1e+308"),
@@ -163,9 +166,49 @@ def test_a_file_cut_short_is_reported(capsys, tmp_path):
         (["--model", "gpt-oss-20b", "--gpu", "A11"], "did you mean"),
         (["--model", "gpt-oss-20b", "--gpu", "A10", "--context", "131073"], "choose 1 to 131072"),
         (["--model", "gpt-oss-20b", "--gpu", "A10", "--concurrency", "0"], "choose 1 to"),
+        (["--model", "gpt-oss-20b", "--gpu", "A10", "--engine", "tgi"], "choose one of: vllm"),
+        (["--model", "gpt-oss-20b", "--gpu", "A10", "--engine", "vllm", "--share", "1.2"], "share 1.2 is not possible"),
+        (["--model", "gpt-oss-20b", "--gpu", "A10", "--share", "0.9"], "add --engine vllm"),
     ],
 )
 def test_a_question_without_an_answer_is_one_line_and_exit_code_2(capsys, arguments, words):
     code, out, err = fit(capsys, *arguments)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert words in err
+
+
+def test_a_yes_that_is_a_no_in_vllm_is_named_and_counted_on_request(capsys):
+    # gpt-oss-120b on one H100 of 81559 MiB: it fits the card, and vLLM does not start at its default of 0.9.
+    code, out, _ = fit(capsys, "--model", "gpt-oss-120b", "--gpu", "H100 SXM")
+    assert code == 0
+    assert "NVIDIA H100 SXM: 79.65 GiB; CUDA programs see 79.18 GiB" in out
+    assert "MXFP4 (2.35 GiB missing) not in vllm at its defaults, in 71.26 GiB: see --engine vllm" in out
+    code, out, _ = fit(capsys, "--model", "gpt-oss-120b", "--gpu", "H100 SXM", "--engine", "vllm", "--json")
+    found = json.loads(out)
+    assert (found["fits"]["mxfp4"], found["largest_context"]["mxfp4"]) == (False, 0)
+    assert found["headroom_bytes"]["mxfp4"] == found["budget_bytes"] - found["need_bytes"]["mxfp4"] < 0
+    _, out, _ = fit(capsys, "--model", "gpt-oss-20b", "--gpu", "A10", "--engine", "vllm", "--share", "0.95")
+    assert "vllm uses 0.95 of that: 21.09 GiB" in out
+    assert "not in vllm" not in out
+
+
+def test_two_long_sequences_of_the_120b_have_the_cache_of_llama_cpp(capsys):
+    # 18 full layers x 2048 bytes x 131,072 tokens x 2 are 9216 MiB, as llama-server logs it; 18 sliding ones keep 128.
+    arguments = ("--model", "gpt-oss-120b", "--gpu", "115GiB", "--context", "131072", "--concurrency", "2", "--json")
+    found = json.loads(fit(capsys, *arguments)[1])
+    assert found["kv_bytes"] == 2 * 18 * 2048 * (131_072 + 128) == 9_673_113_600
+    assert round(found["weights_bytes"]["mxfp4"] / 2**30, 2) == 60.77
+    assert found["fits"]["mxfp4"]
+
+
+def test_a_packed_checkpoint_has_a_column_by_its_config_or_by_its_headers(capsys, tmp_path):
+    quantised = CONFIG | {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128}}
+    code, out, _ = fit(capsys, "--model", folder_with(tmp_path, json.dumps(quantised)), "--gpu", "A10")
+    assert code == 0
+    assert "CHECKPOINT: GPTQ of 4 bits, counted from its config" in out
+    write_random_checkpoint(TINY, tmp_path, "bf16")
+    config = json.loads((tmp_path / "config.json").read_text()) | {"quantization_config": {"quant_method": "odd"}}
+    code, out, _ = fit(capsys, "--model", folder_with(tmp_path, json.dumps(config)), "--gpu", "1GiB", "--json")
+    found = json.loads(out)
+    assert (code, found["quantisation"]) == (0, "odd")
+    assert found["weights_bytes"]["checkpoint"] == found["checkpoint"]["bytes"] == found["weights_bytes"]["bf16"]

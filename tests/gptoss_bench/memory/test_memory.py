@@ -194,6 +194,7 @@ def test_each_row_of_the_gpu_table_agrees_with_itself_and_names_its_source() -> 
         gpu = GPUS[row["name"]]
         assert gpu.source
         assert row["memory_gib"] == (f"{gpu.memory_bytes / 2**30:.2f}" if gpu.total_mib else "")
+        assert gpu.cuda_bytes <= gpu.memory_bytes
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_each_row_of_the_gpu_table_agrees_with_itself_and_names_its_source() -> 
         ({"layer_types": [FULL, "mamba"]}, "holds 'mamba'"),
         ({"num_experts_per_tok": 33}, "larger than num_local_experts"),
         ({"num_key_value_heads": 7}, "not a multiple"),
-        ({"quantization_config": {"quant_method": "gptq"}}, "quantisation 'gptq' is not supported"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantisation 'gptq' cannot be counted from this config"),
         ({"quantization_config": "mxfp4"}, "quantization_config is 'mxfp4'"),
     ],
 )
