@@ -2,7 +2,6 @@ from .architecture import Allocation, Architecture, architectures
 from .attempt import LIMIT_BY_DEVICE, SIGKILL_EXIT_CODE, Attempt
 from .capacity import (
     CHECKPOINT,
-    GIB,
     Fit,
     FitResult,
     architecture_summary,
@@ -22,7 +21,7 @@ from .capacity import (
     weights_bytes,
 )
 from .checkpoint import checkpoint_totals, describe_header_mismatch
-from .engine_share import ENGINES_WITH_SHARE, EngineShare, engine_share
+from .engine_share import ENGINES_WITH_SHARE, GIB, EngineShare, engine_share
 from .gpus import Budget, Gpu, gpu_catalogue, parse_budget
 from .models import meta_device_tensors, read_model
 from .random_checkpoint import write_random_checkpoint

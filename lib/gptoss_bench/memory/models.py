@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gptoss_bench.memory.architecture import Architecture, architectures
 from gptoss_bench.memory.checkpoint import CheckpointTotals, checkpoint_totals
@@ -36,7 +36,7 @@ def read_model(name: str) -> Model:
     path = Path(name).expanduser()
     if path.is_dir():
         headers = checkpoint_totals(path)
-        config = _from_file(path / "config.json", stored_bytes=headers and headers.bytes)
+        config = _from_file(path / "config.json", stored_bytes=headers.bytes if headers else None)
         return Model(config, "its config.json", path, headers)
     if path.is_file():
         return Model(_from_file(path), path.name)
@@ -106,6 +106,7 @@ def meta_device_tensors(architecture: Architecture) -> tuple[tuple[str, tuple[in
     import torch  # these two imports take seconds, and only this function needs them
     from transformers import GptOssConfig, GptOssForCausalLM
 
+    config: Any = architecture.config_fields()
     with torch.device("meta"):
-        model = GptOssForCausalLM(GptOssConfig(**architecture.config_fields()))
+        model = GptOssForCausalLM(GptOssConfig(**config))
     return tuple((name, tuple(tensor.shape)) for name, tensor in model.named_parameters())
