@@ -100,6 +100,7 @@ class Client:
 
     async def _attempt(self, request: Request, timestamps: ExchangeTimestamps) -> "_Attempt":
         status: int | None = None
+        response: Response | None = None
         try:
             async with Deadline(self._timeout_s):
                 exchange = await self._transport.exchange(
@@ -110,14 +111,16 @@ class Client:
                     connect_timeout_s=self._connect_timeout_s,
                     limit_mib=self._limit_mib,
                 )
-                status = exchange.response.status
+                response = exchange.response
+                status = response.status
                 await exchange.read()
-                unusable = _unusable_reason(exchange.response)
-                return _Attempt("malformed" if unusable else "complete", unusable, status)
         except httpx.TransportError as error:
             return _Attempt(_ending_of(error), one_line(str(error)) or type(error).__name__, status)
         except TimeoutError:
-            return _Attempt("timeout", f"not ended within {self._timeout_s:g} s", status)
+            if response is None or not response.complete:  # complete: only its wake-up came too late
+                return _Attempt("timeout", f"not ended within {self._timeout_s:g} s", status)
+        unusable = _unusable_reason(response)
+        return _Attempt("malformed" if unusable else "complete", unusable, status)
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,11 +10,12 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import httpx
 
 from gptoss_client.arrivals import READ_BYTES, ReadSpan
+from gptoss_client.deadline import Deadline, sockets_polled
 from gptoss_client.event_loop import SocketPoller, WakeUpQueue
 from gptoss_client.heartbeat import Beat
 from gptoss_client.http1 import BodyTimeouts, Response
@@ -61,8 +62,14 @@ class Connection:
 
     async def wait(self, response: Response, timeouts: BodyTimeouts, *, head: bool) -> None:
         """Wait for the head of the response, or for its end. Raises its failure, and httpx.ReadTimeout."""
+        polled = False  # whether the sockets were read since the time was over
         while not (response.complete or response.failure or (head and response.has_head)):
             left_s = timeouts.left_s(response, self._sent_ns)
+            if left_s is not None and left_s <= 0 and not polled:
+                await sockets_polled()
+                polled = True
+                continue
+            polled = False
             if left_s is not None and left_s <= 0:
                 begun = timeouts.begun_ns(response) is not None
                 what = "no data arrived" if begun else "no first token arrived"
@@ -349,8 +356,7 @@ class ProtocolConnection(asyncio.Protocol, Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass
 
     def data_received(self, data: bytes) -> None:
         """Record the read time before any other work."""
@@ -380,7 +386,7 @@ async def open_connection(origin: Origin, timeout_s: float | None) -> Connection
     """Connect to the first address that accepts. Raises httpx.ConnectError and httpx.ConnectTimeout."""
     failure: OSError | None = None
     try:
-        async with asyncio.timeout(timeout_s):
+        async with Deadline(timeout_s):
             for family, kind, proto, _, address in await _addresses(origin):
                 try:
                     return await _connect(origin, socket.socket(family, kind, proto), address)
