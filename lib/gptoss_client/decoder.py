@@ -15,6 +15,7 @@ MALFORMED = "malformed:"  # prefix of the error of a message that cannot be pars
 
 _FIELDS = (b"data", b"event", b"id", b"retry")  # of SSE, in the WHATWG HTML standard
 _BOM = b"\xef\xbb\xbf"
+_BEFORE_FIRST_LINE = re.compile(rb"\A(?:[\xef\xbb\xbf]*\s*\n)*[\xef\xbb\xbf]*")
 # where the json module reports an error in truncated JSON: at the end, or at a partial word, number or \\u escape
 _CUT = re.compile(r"\s*(t|tr|tru|f|fa|fal|fals|n|nu|nul|-|[.eE][-+]?|(?<=\\)u[0-9a-fA-F]{0,4})?\s*")
 _COMMENTS = re.compile(rb"(?<=\n):[^\n]*\n")
@@ -83,6 +84,9 @@ class Decoder:
         line = (bytes(self._tail[:_EXCERPT_BYTES]) + data).lstrip(_BOM + b"\n")[:_EXCERPT_BYTES].partition(b"\n")[0]
         found = self._format or _format_of(line)
         if comments and found == "sse":
+            if not self._format:
+                data = _BEFORE_FIRST_LINE.sub(b"", bytes(self._tail) + data)
+                self._tail.clear()
             self._format = found  # the line that shows it may be a comment
             first = b"" if self._tail else b"\n"
             data = _COMMENTS.sub(b"", first + data)[len(first) :]

@@ -5,7 +5,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gptoss_bench.cli.main import main
@@ -141,6 +141,7 @@ OTHERS = [TOKEN, b"data: x\n", b"data: y", b"{}\n", b":", b"\xef\xbb\xbf", b"eve
 pieces_of = st.lists(st.sampled_from(FILL) | st.sampled_from(OTHERS), max_size=12)
 
 
+@example([b"\xef\xbb\xbf", TOKEN, b": ping\n"], [])
 @given(pieces_of, st.lists(st.integers(0, 300), max_size=6))
 def test_what_is_left_out_of_a_body_changes_no_event(parts, cuts):
     body = b"".join(parts)

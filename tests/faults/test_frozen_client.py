@@ -81,7 +81,7 @@ async def endings(frozen: Frozen, limits: dict[str, float], loop: str, environme
         pytest.param({"timeout_s": 2.0}, (HEAD, ROLE), 1.7, 0.5, id="whole response, woken just after its end"),
     ],
 )
-def test_what_lay_in_the_socket_is_no_timeout(limits, early, before_s, asleep_s, loop, environment):
+def test_what_lay_in_the_socket_is_no_timeout(limits, early, before_s, asleep_s, *, loop, environment):
     async def run() -> list[list[str]]:
         return await endings(Frozen(early, before_s, asleep_s), limits, loop, environment)
 
