@@ -80,15 +80,18 @@ calibrate: $(READY) ## measure the client's timing errors on this machine, idle 
 method-trial: $(READY) ## run the published method where the time of the first token is known
 	$(EXECUTE) --profile $(PROFILES)/local.yaml method_trial
 
-site: $(READY) ## render executed notebooks into results/site/; RUNS='…' (default: the newest verdicts)
+site: $(READY) ## render your runs into build/site/; RUNS='…' (default: the newest verdicts and their evidence)
 	$(BIN)/python -m gptoss_bench site $(RUNS)
+
+publish: $(READY) ## render the committed runs into results/site/, the site of the repository
+	$(BIN)/python -m gptoss_bench site --published
 
 report: $(READY) ## write one page on a run: RUN=…; PRICE=… (USD per hour) adds the price of tokens
 	@$(BIN)/python -m gptoss_bench report $(RUN) $(if $(PRICE),--usd-per-hour $(PRICE))
 
-lab: $(READY) $(TINY) ## open explore.ipynb in JupyterLab: start, watch, stop and compare runs
+lab: $(READY) $(TINY) ## open copies of the notebooks in JupyterLab: start, watch, stop and compare runs
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
-	$(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks/explore.ipynb $(LAB)
+	$(BIN)/python -m gptoss_bench lab -- $(LAB)
 
 test: $(READY) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=3 processes
 	$(PARALLEL) -m 'not slow and not alone'
@@ -186,4 +189,4 @@ $(CHECKPOINT)/made.json: | $(READY)
 	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers calibrate method-trial site report lab test test-all test-faults lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean

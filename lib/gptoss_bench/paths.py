@@ -26,5 +26,6 @@ RESULTS = ROOT / "results"
 RUNS = RESULTS / "runs"
 CLAIMS = RESULTS / "claims" / "openai-oss-on-azure.yaml"
 
-SITE = RESULTS / "site"  # written by `make site`
+SITE = RESULTS / "site"  # the published one, written by `make publish`
+OWN_SITE = BUILD / "site"  # written by `make site`
 REPORTS = BUILD / "reports"  # written by `make report`

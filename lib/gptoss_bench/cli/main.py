@@ -43,6 +43,7 @@ COMMANDS = {
     "compare": (VERDICTS, "compare two results: same, faster, slower or cannot tell"),
     "report": (VERDICTS, "write one page on a run: result block, error bar, findings, verdicts, cost and energy"),
     "site": (VERDICTS, "render the executed notebooks of runs into a site that needs no network"),
+    "lab": (RUNS, "open working copies of the notebooks in JupyterLab"),
     "runs": (RUNS, "list runs, newest first"),
     "draw": (RUNS, "draw results of this kit and of other tools side by side"),
     "decode": (RUNS, "print a recorded response, one JSON object per event"),

@@ -20,13 +20,16 @@ def site(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="ids of runs; the evidence of a run of verdicts is included (default: the newest run of verdicts)",
+            help="ids of runs; verdicts bring their evidence (default: the newest verdicts, else all runs)",
             autocompletion=complete_run,
         ),
     ] = None,
     *,
     results: ResultsFolder = None,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder of the site (default: results/site)")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder of the site (default: build/site)")] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="the newest run of verdicts that git knows, into results/site")
+    ] = False,
 ) -> int:
     """Render the executed notebooks of runs into a site that opens from disk and needs no network."""
     from gptoss_bench import paths
@@ -34,20 +37,42 @@ def site(
     # nbconvert takes seconds to import: only this command pays for it.
     from gptoss_bench.site import build_site, with_evidence
 
+    if published and (runs or results):
+        raise UsageError("--published takes the runs that git knows: give it without RUN and --results")
     folder = results or paths.RESULTS
-    chosen = with_evidence(_chosen(folder, runs or []), folder)
-    front = build_site(chosen, (out or paths.SITE).absolute())
+    asked = [_published_verdicts()] if published else runs or []
+    chosen = with_evidence(_chosen(folder, asked), folder)
+    front = build_site(chosen, (out or (paths.SITE if published else paths.OWN_SITE)).absolute())
     files = [file for file in front.parent.rglob("*") if file.is_file()]
     print(f"{front}\n{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
     return 0
 
 
+def _published_verdicts() -> str:
+    """Return the id of the newest run of verdicts whose manifest git knows. Raises UsageError without one."""
+    import subprocess
+
+    from gptoss_bench import paths
+
+    command = ["git", "ls-files", "results/runs/*-verdicts-*/manifest.json"]
+    try:
+        listed = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UsageError(f"git cannot list the published runs of {paths.ROOT}: run this in a checkout") from error
+    if not listed:
+        raise UsageError("git knows no run of verdicts: publish one with git add -f results/runs/RUN")
+    return max(Path(line).parent.name for line in listed.splitlines())
+
+
 def _chosen(results: Path, run_ids: list[str]) -> list["Run"]:
-    from gptoss_bench.runs import named_runs, newest_run
+    from gptoss_bench.runs import named_runs, newest_run, readable_runs
 
     if run_ids:
         return named_runs(results, [find_run(run_id, results).name for run_id in run_ids])
     verdicts = newest_run(results, "verdicts")
     if verdicts is None:
-        raise UsageError(f"there is no run of verdicts in {results / 'runs'}: run `make run`, or name the runs")
+        own = [run for run in readable_runs(results) if run.scenario != "verdicts"]
+        if not own:
+            raise UsageError(f"there is no run in {results / 'runs'}: run `make run`")
+        return own
     return [verdicts]

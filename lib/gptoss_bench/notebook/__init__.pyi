@@ -1,4 +1,5 @@
 from .fit_panel import open_fit_panel
+from .lab import keep_executed_copy, lab_command, prepare_lab
 from .live_overhead import OVERHEAD_COLUMNS, errors_agree, measure_overhead
 from .profiles import check_parameters, notebook_parameters, read_profile
 from .run_browser import open_run_browser
@@ -11,11 +12,14 @@ __all__ = [
     "check_parameters",
     "errors_agree",
     "execute_notebook",
+    "keep_executed_copy",
+    "lab_command",
     "measure_overhead",
     "notebook_parameters",
     "open_fit_panel",
     "open_run_browser",
     "open_run_panel",
+    "prepare_lab",
     "read_profile",
     "show_table",
 ]

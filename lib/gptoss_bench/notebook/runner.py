@@ -93,7 +93,7 @@ def execute_notebook(
         raise failure from error
     finally:
         stop.close()
-        _hide_key(target)
+        hide_key_in(target)
     # papermill reports the cells of a killed notebook as "completed", so the status of the run decides.
     run = Run.load(folder)
     if run.manifest.status != "complete":
@@ -106,7 +106,7 @@ def execute_notebook(
             manifest = Run.load(made).manifest.model_copy(update={"purpose": run.manifest.purpose})
             write_record(made / "manifest.json", manifest)
     _make_portable(target)
-    _put_findings_on_top(target)
+    put_findings_on_top(target)
     return ExecutedNotebook(run, target, _to_html(target))
 
 
@@ -119,8 +119,8 @@ def _refuse_secrets(parameters: Mapping[str, JsonValue]) -> None:
             raise UsageError(f"the parameter {name} holds the API key: leave it in {API_KEY_VARIABLE} alone")
 
 
-def _hide_key(notebook: Path) -> None:
-    """Remove the API key from the outputs of a notebook, in which a cell may have printed it."""
+def hide_key_in(notebook: Path) -> None:
+    """Remove the API key from the outputs of a notebook file, in which a cell may have printed it."""
     with contextlib.suppress(OSError):
         text = notebook.read_text(encoding="utf-8", errors="surrogateescape")
         if (hidden := hide_key(text)) != text:
@@ -170,7 +170,7 @@ def _make_portable(path: Path) -> None:
     nbformat.write(book, path)
 
 
-def _put_findings_on_top(path: Path) -> None:
+def put_findings_on_top(path: Path) -> None:
     """Put what the cells with the tags `title` and `finding` printed into the first cell: its heading, and below it."""
     book = nbformat.read(path, as_version=4)
     title, finding = (_printed(book, tag) for tag in ("title", "finding"))

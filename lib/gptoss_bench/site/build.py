@@ -1,5 +1,6 @@
 """Write executed notebooks of runs as a site: a folder of pages and downloads that opens from disk."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -10,7 +11,7 @@ from gptoss_bench import paths
 from gptoss_bench.claims import RunRecord, Verdict, WriteUp, decide_claims, load_write_up, verdicts_from_table
 from gptoss_bench.files import reading, writing
 from gptoss_bench.lint import RULES
-from gptoss_bench.runs import ChosenRun, Run, VerdictsSummary, named_runs
+from gptoss_bench.runs import ChosenRun, Run, VerdictsSummary
 from gptoss_bench.site.notebook_cells import read_notebook
 from gptoss_bench.site.render import Frame, render
 from gptoss_bench.site.report import report_page
@@ -37,10 +38,18 @@ TAKEN_PAGES = {Path(name).stem for name in (FRONT, METHOD, APPENDIX)}
 
 
 def with_evidence(runs: list[Run], results: Path) -> list[Run]:
-    """Return these runs and the evidence of the runs of verdicts among them, each run once."""
-    ids = [run.run_id for run in runs]
-    evidence = [run_id for run in runs if isinstance(run.summary, VerdictsSummary) for run_id in run.summary.runs]
-    return named_runs(results, [*ids, *evidence])
+    """Return these runs and the evidence of the runs of verdicts among them, each run once.
+
+    Evidence that is not there any more or cannot be read is left out, with a warning that names it.
+    """
+    found = {run.run_id: run for run in runs}
+    for run in runs:
+        for run_id in run.summary.runs if isinstance(run.summary, VerdictsSummary) else ():
+            try:
+                found.setdefault(run_id, Run.load(results / "runs" / run_id))
+            except UsageError as error:
+                logging.getLogger(__name__).warning("left out a run of the evidence: %s", error)
+    return list(found.values())
 
 
 def build_site(runs: Sequence[Run], target: Path) -> Path:

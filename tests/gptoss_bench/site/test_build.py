@@ -24,6 +24,7 @@ from gptoss_bench.claims.schema import load_write_up
 from gptoss_bench.claims.verdict_words import BASES, NO_BASIS, VERDICTS
 from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
+from gptoss_bench.cli.site import _published_verdicts
 from gptoss_bench.figures.style import new_figure
 from gptoss_bench.runs.evidence import named_runs
 from gptoss_bench.runs.folder import Run
@@ -71,7 +72,7 @@ def test_the_published_site_is_that_of_the_committed_runs(site):
     assert made == kept
     for name in made:
         if name.suffix not in (".png", ".parquet"):  # their bytes depend on the version of the library
-            assert (site / name).read_bytes() == (paths.SITE / name).read_bytes(), f"{name}: make site"
+            assert (site / name).read_bytes() == (paths.SITE / name).read_bytes(), f"{name}: make publish"
 
 
 def test_every_link_has_its_file_and_anchor(site, pages):
@@ -383,14 +384,12 @@ def test_a_folder_that_is_no_site_is_left_alone_and_a_site_is_replaced(tmp_path)
     assert [file.name for file in tmp_path.iterdir() if file.name.startswith("site")] == ["site"]
 
 
-def test_a_run_without_a_notebook_gets_its_report_and_a_folder_without_verdicts_gives_one_line(
-    tmp_path, folder, capsys
-):
-    run = folder.finish()
-    results = str(run.path.parents[1])
-    assert main(["site", "--results", results, "--out", str(tmp_path / "site")]) == 2
+def test_runs_without_a_notebook_or_verdicts_get_a_site_and_an_empty_folder_gives_one_line(tmp_path, folder, capsys):
+    results = str(folder.path.parents[1])
+    assert main(["site", "--results", str(tmp_path / "none"), "--out", str(tmp_path / "site")]) == 2
     assert "make run" in capsys.readouterr().err
-    assert main(["site", run.run_id, "--results", results, "--out", str(tmp_path / "site")]) == 0
+    run = folder.finish(None, "incomplete", "stopped before its end")
+    assert main(["site", "--results", results, "--out", str(tmp_path / "site")]) == 0
     assert "Findings of the linter" in (tmp_path / "site" / f"{run.scenario}.html").read_text()
     shutil.rmtree(tmp_path / "site")
     capsys.readouterr()
@@ -416,3 +415,17 @@ def test_two_runs_of_one_scenario_get_a_page_each_and_one_that_was_interrupted_i
     assert "incomplete" in (front.parent / f"{twin.name}.html").read_text()
     assert "incomplete" not in (front.parent / f"{scenario.run_id}.html").read_text()
     assert f"{len(load_write_up().claims)} claims" in " ".join(front.read_text().split())
+
+
+def test_evidence_that_was_deleted_is_left_out(tmp_path, caplog):
+    verdicts = Run.load(paths.RUNS / PUBLISHED)
+    shutil.copytree(verdicts.path, tmp_path / "runs" / verdicts.run_id)
+    [copied] = named_runs(tmp_path, [verdicts.run_id])
+    assert [run.run_id for run in with_evidence([copied], tmp_path)] == [verdicts.run_id]
+    assert len(caplog.records) == len(verdicts.summary.runs)
+
+
+def test_published_means_the_runs_that_git_knows(capsys):
+    assert _published_verdicts() == PUBLISHED
+    assert main(["site", "--published", PUBLISHED]) == 2
+    assert "--published takes the runs that git knows" in capsys.readouterr().err
