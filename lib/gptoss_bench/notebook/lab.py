@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -17,6 +17,7 @@ from gptoss_bench import paths
 from gptoss_bench.files import writing
 from gptoss_bench.notebook.runner import hide_key_in, put_findings_on_top
 from gptoss_bench.runs import readable_runs
+from gptoss_client import JsonValue
 
 COPIES = ".copies.json"  # by notebook: the hash of what was copied
 KEPT = "gptoss_bench_kept"  # in the metadata of a copy in a run folder
@@ -61,7 +62,7 @@ def lab_command(folder: Path, options: Sequence[str]) -> list[str]:
     return [*command, *(["--allow-root"] if is_root else []), *options]
 
 
-def keep_executed_copy(model: dict[str, object], os_path: str, **_more: object) -> None:
+def keep_executed_copy(model: Mapping[str, JsonValue], os_path: str, **_more: object) -> None:
     """Copy a saved notebook into the folder of the newest complete run of its scenario; a hook of Jupyter's server.
 
     A run that papermill executed has its notebook already, and loads of explore.ipynb have none.
