@@ -1,8 +1,10 @@
-from .detect import parse_results
-from .imported_result import ImportedResult, ImportedSummary
+from .detect import find_results, parse_results
+from .imported_result import ImportedResult, ImportedSummary, TokenRate
 
 __all__ = [
     "ImportedResult",
     "ImportedSummary",
+    "TokenRate",
+    "find_results",
     "parse_results",
 ]

@@ -1,15 +1,31 @@
-"""Read profile_export_aiperf.json (percentiles) and profile_export.jsonl (requests) of aiperf, tried with 0.13.0."""
+"""Read the percentiles (JSON, CSV) and the requests (JSON lines) of aiperf, and the percentiles of genai-perf.
 
+aiperf is the successor of genai-perf and writes the same metrics: profile_export_aiperf.json or .csv, the first ones
+without a version, profile_export_genai_perf.json or .csv, and profile_export.jsonl with the requests of aiperf.
+"""
+
+import re
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import AliasChoices, Field, JsonValue
 
-from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, distribution, of_rows, reported_only
-from gptoss_bench.importers.tool_file import Count, MaybeNumber, Number, ToolFile
-from gptoss_bench.runs import Clock, Distribution, EndpointRecord, Manifest, TokenCounts, derive_tables
+from gptoss_bench.importers.imported_result import (
+    ImportedResult,
+    ImportedRow,
+    distribution,
+    imported,
+    of_rows,
+    reported_load,
+)
+from gptoss_bench.importers.plain_text import csv_rows
+from gptoss_bench.importers.tool_file import Count, MaybeNumber, Number, Tool, ToolFile
+from gptoss_bench.runs import Clock, Distribution, EndpointRecord, Manifest
 
-TOOL = "aiperf"
+AIPERF = Tool("aiperf", "files since 2025-10 up to 0.13.0")
+GENAI_PERF = Tool("genai-perf", "files of 2025")
+_MARKS = ("request_latency", "request_throughput")
+_AIPERF_MARKS = ("aiperf_version", "was_cancelled", "error_summary")
 _TIMES = {
     "ttft_s": "time_to_first_token",
     "ttfa_s": "time_to_first_output_token",
@@ -62,17 +78,60 @@ class Models(ToolFile):
     items: list[Model] = Field(default_factory=list)
 
 
+class LoadGenerator(ToolFile):
+    """The load of aiperf before it had phases, and the stimulus of genai-perf."""
+
+    concurrency: Count | None = None
+
+
+class Endpoint(ToolFile):
+    """The server that was measured, in files of aiperf before its `models`."""
+
+    model_names: list[str] | None = None
+
+
+class PerfAnalyzer(ToolFile):
+    """The load generator below genai-perf."""
+
+    stimulus: LoadGenerator | None = None
+
+
 class InputConfig(ToolFile):
-    """What aiperf was asked to do."""
+    """What the tool was asked to do."""
 
     phases: list[Phase] | None = None
     models: Models | None = None
+    loadgen: LoadGenerator | None = None
+    endpoint: Endpoint | None = None
+    perf_analyzer: PerfAnalyzer | None = None
+    concurrency: Count | None = None
+    model_names: Annotated[list[str] | str | None, Field(validation_alias=AliasChoices("model_names", "model"))] = None
+
+    @property
+    def loads(self) -> list[Phase]:
+        """Return the phases that are no warm-up."""
+        return [phase for phase in self.phases or () if phase.kind != "warmup"]
+
+    @property
+    def planned_concurrency(self) -> int | None:
+        """Return the planned number of requests in flight, from where the version has it."""
+        analyzer = self.perf_analyzer and self.perf_analyzer.stimulus
+        places = (*self.loads[:1], self.loadgen, analyzer, self)
+        return next((place.concurrency for place in places if place and place.concurrency is not None), None)
+
+    @property
+    def model_name(self) -> str | None:
+        """Return the model that was asked for, from where the version has it."""
+        named = [one.name for one in self.models.items if one.name] if self.models else []
+        given = self.model_names or (self.endpoint and self.endpoint.model_names) or []
+        names = named or ([given] if isinstance(given, str) else given)
+        return names[0] if names else None
 
 
 class Profile(ToolFile):
     """The content of profile_export_aiperf.json."""
 
-    aiperf_version: str
+    aiperf_version: str | None = None
     input_config: InputConfig | None = None
     request_count: Metric | None = None
     error_request_count: Metric | None = None
@@ -92,16 +151,21 @@ class Profile(ToolFile):
         metric: Metric | None = getattr(self, name)
         return metric.avg if metric else None
 
-    def count(self, name: str) -> int:
-        """Return a metric that counts requests, 0 where it was not written."""
-        return round(self.value(name) or 0)
+    def count(self, name: str) -> int | None:
+        """Return a metric that counts requests, None where it was not written."""
+        value = self.value(name)
+        return None if value is None else round(value)
 
 
 class RequestMetadata(ToolFile):
-    """When a request was sent, by the monotonic clock in ns, and in which phase."""
+    """When a request was sent, by the clock of aiperf in ns, and in which phase."""
 
-    request_start_ns: Annotated[int, Field(ge=0, le=9 * 10**18)]
-    benchmark_phase: str | None = None
+    request_start_ns: Annotated[int, Field(ge=0, le=9 * 10**18)] = Field(
+        validation_alias=AliasChoices("request_start_ns", "timestamp_ns")
+    )
+    benchmark_phase: Annotated[str | None, Field(validation_alias=AliasChoices("benchmark_phase", "credit_phase"))] = (
+        None
+    )
     was_cancelled: bool | None = None
 
 
@@ -138,7 +202,9 @@ class Times(ToolFile):
 class RequestMetrics(ToolFile):
     """What aiperf measured of one request."""
 
-    time_to_first_token: Time | None = None
+    time_to_first_token: Annotated[Time | None, Field(validation_alias=AliasChoices("time_to_first_token", "ttft"))] = (
+        None
+    )
     time_to_first_output_token: Time | None = None
     request_latency: Time | None = None
     inter_chunk_latency: Times | None = None
@@ -165,45 +231,79 @@ def parse_aiperf(content: JsonValue, file: str) -> list[ImportedResult]:
 
     Raises UsageError for a wrong field.
     """
-    if not isinstance(content, dict) or "aiperf_version" not in content:
+    if not isinstance(content, dict):
         return []
-    found = Profile.read(content, file=file, tool=TOOL)
+    if "aiperf_version" not in content and not all(isinstance(content.get(name), dict) for name in _MARKS):
+        return []
+    config = content.get("input_config")
+    of_aiperf = any(mark in content for mark in _AIPERF_MARKS) or (isinstance(config, dict) and "loadgen" in config)
+    return _profile(content, AIPERF if of_aiperf else GENAI_PERF, file)
+
+
+def parse_aiperf_csv(text: str, file: str) -> list[ImportedResult]:
+    """Return the result of a file of percentiles with a line per metric; empty for another format.
+
+    Raises UsageError for a wrong number.
+    """
+    if not re.match(r'\s*"?Metric"?,', text):
+        return []
+    content: dict[str, JsonValue] = {}
+    heads, every = list[str](), set[str]()
+    for row in csv_rows(text):
+        if row and row[0] == "Metric":
+            heads = ["avg" if head == "Value" else head.lower() for head in row]
+            every.update(heads)
+        elif row and (label := re.fullmatch(r"([A-Za-z ]+?)(?: \(([a-z/ ]+)\))?", row[0].strip())):
+            values = {head: _csv_number(cell) for head, cell in zip(heads[1:], row[1:], strict=False) if cell.strip()}
+            content[label[1].lower().replace(" ", "_")] = {"unit": label[2] or "", **values}
+    if not all(name in content for name in _MARKS):
+        return []
+    return _profile(content, AIPERF if every & {"p1", "p5", "std"} else GENAI_PERF, file)
+
+
+def _csv_number(cell: str) -> JsonValue:
+    try:
+        return float(cell.replace(",", ""))
+    except ValueError:
+        return None if cell.strip() in ("N/A", "nan", "") else cell
+
+
+def _profile(content: dict[str, JsonValue], tool: Tool, file: str) -> list[ImportedResult]:
+    version = content.get("aiperf_version")
+    found = Profile.read(content, file=file, tool=tool, version=str(version) if version is not None else None)
     config = found.input_config or InputConfig()
-    phases = config.phases or []
-    measured = [phase for phase in phases if phase.kind != "warmup"]
-    concurrency = measured[0].concurrency if measured else None
-    completed, failed = found.count("request_count"), found.count("error_request_count")
-    tokens = found.value("total_output_tokens")
-    summary = reported_only(
-        concurrency,
-        requests=completed + failed,
+    concurrency, tokens = config.planned_concurrency, found.value("total_output_tokens")
+    completed = found.count("request_count")
+    times: dict[str, Any] = {name: _distribution(getattr(found, its), its, completed) for name, its in _TIMES.items()}
+    summary = reported_load(
         completed=completed,
-        failed=failed,
-        failures={"unnamed": failed} if failed else {},
+        failed=found.count("error_request_count"),
+        concurrency=concurrency,
+        tokens=None if tokens is None else round(tokens),
+        mean_tokens=found.value("output_sequence_length"),
         wall_s=found.value("benchmark_duration"),
         request_s=found.value("request_throughput"),
         output_tok_s_total=found.value("output_token_throughput"),
-        completion_tokens=TokenCounts(
-            sum=None if tokens is None else round(tokens), mean=found.value("output_sequence_length")
-        ),
         percentile_rule="inclusive",  # numpy's default makes them
-        warmup_requests=0 if phases and len(measured) == len(phases) else None,
-        **{name: _distribution(getattr(found, its)) for name, its in _TIMES.items()},
+        warmup_requests=0 if config.phases and len(config.loads) == len(config.phases) else None,
+        **times,
     )
-    models = config.models.items if config.models else []
     manifest = Manifest(
         clock=Clock(source="CLOCK_MONOTONIC"),
-        endpoint=EndpointRecord(model=models[0].name if models else None),
+        endpoint=EndpointRecord(model=config.model_name),
         parameters={"concurrency": concurrency},
     )
-    return [ImportedResult(TOOL, found.aiperf_version, summary, derive_tables([])[0], manifest, NOTES)]
+    notes = NOTES if completed is not None else (*NOTES, "the number of requests is not reported")
+    return [imported(tool, found.aiperf_version, summary, manifest=manifest, notes=notes)]
 
 
-def _distribution(reported: TimeMetric | None) -> Distribution:
+def _distribution(reported: TimeMetric | None, name: str, requests: int | None) -> Distribution:
+    """Return a metric; all but the gaps between chunks have a value per request."""
     if reported is None:
         return Distribution()
     points = {"p50": reported.p50, "p90": reported.p90, "p99": reported.p99}
-    return distribution(reported.count, points, mean=reported.avg, scale=_SCALE[reported.unit])
+    n = requests if reported.count is None and name != "inter_chunk_latency" else reported.count
+    return distribution(n, points, mean=reported.avg, scale=_SCALE[reported.unit])
 
 
 def parse_aiperf_lines(lines: Sequence[JsonValue], file: str) -> list[ImportedResult]:
@@ -213,14 +313,16 @@ def parse_aiperf_lines(lines: Sequence[JsonValue], file: str) -> list[ImportedRe
     """
     if not lines or not all(isinstance(line, dict) and _has_start(line.get("metadata")) for line in lines):
         return []
-    found = RequestLines.read({"lines": lines}, file=file, tool=TOOL)
+    found = RequestLines.read({"lines": lines}, file=file, tool=AIPERF)
     rows = sorted(map(_row, found.lines), key=lambda row: row.sent_ns)
-    summary, requests = of_rows(rows, concurrency=None, gaps_known=True)
-    return [ImportedResult(TOOL, None, summary, requests, Manifest(clock=Clock(source="CLOCK_MONOTONIC")), NOTES)]
+    gaps_known = any(row.gaps_s for row in rows)
+    summary, requests = of_rows(rows, concurrency=None, gaps_known=gaps_known)
+    manifest = Manifest(clock=Clock(source="CLOCK_MONOTONIC"))
+    return [imported(AIPERF, None, summary, requests=requests, manifest=manifest, notes=NOTES)]
 
 
 def _has_start(metadata: JsonValue) -> bool:
-    return isinstance(metadata, dict) and "request_start_ns" in metadata
+    return isinstance(metadata, dict) and bool({"request_start_ns", "timestamp_ns"} & metadata.keys())
 
 
 def _row(line: RequestLine) -> ImportedRow:

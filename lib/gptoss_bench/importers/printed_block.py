@@ -2,11 +2,11 @@
 
 import re
 
-from gptoss_bench.importers.imported_result import ImportedResult, distribution, reported_only
-from gptoss_bench.importers.tool_file import Count, Number, ToolFile
-from gptoss_bench.runs import Manifest, TokenCounts, derive_tables
+from gptoss_bench.importers.imported_result import ImportedResult, distribution, imported, reported_load
+from gptoss_bench.importers.tool_file import Count, Number, Tool, ToolFile
+from gptoss_bench.runs import Manifest
 
-TOOL = "the write-up's load script"
+TOOL = Tool("the write-up's load script", "its published form")
 _NUMBER = r"([0-9]+(?:\.[0-9]+)?)"
 _ROW = r"^{name} \(s\)\s+p50={n}\s+p90={n}\s+p99={n}"
 NOTES = ("TTFT is no measurement: it sends without streaming, so that no arrival of a token can be seen",)
@@ -46,19 +46,18 @@ def parse_printed_block(text: str, file: str) -> list[ImportedResult]:
     numbers = {"wall_s": wall_s, "request_s": request_s, "tok_s": tok_s, "latency_s": latency_s, "ttft_s": ttft_s}
     numbers |= {"requests": _rounded(request_s * wall_s) if requests is None else requests}
     found = Block.read(numbers | {"concurrency": concurrency, "max_tokens": max_tokens}, file=file, tool=TOOL)
-    summary = reported_only(
-        found.concurrency,
-        requests=found.requests,
+    summary = reported_load(
         completed=found.requests,  # the script ends at the first request that fails, before it prints this
+        concurrency=found.concurrency,
+        mean_tokens=found.tok_s * found.wall_s / found.requests if found.requests else None,
         wall_s=found.wall_s,
         request_s=found.request_s,
         output_tok_s_total=found.tok_s,
-        completion_tokens=TokenCounts(mean=found.tok_s * found.wall_s / found.requests if found.requests else None),
         done_s=distribution(found.requests, found.latency_s),
         ttft_s=distribution(found.requests, found.ttft_s),
     )
     manifest = Manifest(parameters={"max_tokens": found.max_tokens} if load else {})
-    return [ImportedResult(TOOL, None, summary, derive_tables([])[0], manifest, NOTES)]
+    return [imported(TOOL, None, summary, manifest=manifest, notes=NOTES)]
 
 
 def _rounded(value: float) -> int | float:

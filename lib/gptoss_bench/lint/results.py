@@ -62,7 +62,9 @@ def read_results(path: Path) -> list[Result]:
         text = (gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {one_line(str(path))}: {getattr(error, 'strerror', None) or error}") from error
+    found = parse_results(text, path.name)
+    names = [f"{path.name}#{at}" if len(found) > 1 else path.name for at in range(1, len(found) + 1)]
     return [
-        Result(f"{path.name}: {found.title}", found.summary, found.requests, found.manifest, found.notes)
-        for found in parse_results(text, path.name)
+        Result(f"{name}: {one.title}", one.summary, one.requests, one.manifest, one.notes)
+        for name, one in zip(names, found, strict=True)
     ]

@@ -1,7 +1,6 @@
 """Find what a load tool reported: a run folder of this kit, a result file of a known tool, or a printed block."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,9 +117,8 @@ def _new_files(folder: Path, since_s: float) -> list[Path]:
 
 
 def _printed(text: str) -> list[ToolReport]:
-    """Return the results in what a tool printed; colours and progress bars are left out."""
-    plain = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", text).replace("\r", "\n")
-    for candidate in (plain, *_json_lines(plain)):
+    """Return the results in what a tool printed, such as the block of `vllm bench serve`, or a line of JSON."""
+    for candidate in (text, *_json_lines(text)):
         try:
             return [_imported(one, "what it printed") for one in parse_results(candidate, "what the tool printed")]
         except UsageError:
