@@ -5,13 +5,21 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from gptoss_bench.lint.results import Result
+from gptoss_bench.lint.rules.arithmetic import ARITHMETIC_RULES
+from gptoss_bench.lint.rules.design import DESIGN_RULES
 from gptoss_bench.lint.rules.machine import MACHINE_RULES
 from gptoss_bench.lint.rules.results import RESULT_RULES
 from gptoss_bench.lint.rules.rule import Rule, SingleResultRule, apply_rules, severity_rank
 from gptoss_bench.lint.rules.setup import COMPARISON_RULES, NAMES_DIFFER, SETUP_RULES
 from gptoss_bench.runs import Finding, LoadSummary, Manifest
 
-SINGLE_RESULT_RULES: tuple[SingleResultRule, ...] = (*RESULT_RULES, *MACHINE_RULES, *SETUP_RULES)
+SINGLE_RESULT_RULES: tuple[SingleResultRule, ...] = (
+    *ARITHMETIC_RULES,
+    *RESULT_RULES,
+    *MACHINE_RULES,
+    *SETUP_RULES,
+    *DESIGN_RULES,
+)
 # Every rule that can make a finding, in the order in which they are listed: errors first.
 RULES: tuple[Rule, ...] = tuple(
     sorted((*SINGLE_RESULT_RULES, NAMES_DIFFER, *COMPARISON_RULES), key=lambda rule: severity_rank(rule.severity))

@@ -2,15 +2,16 @@
 
 import gzip
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 from pydantic import JsonValue
 
 from gptoss_bench.importers import parse_results
-from gptoss_bench.runs import LoadSummary, Manifest, Run, number_at
-from gptoss_bench.stats import ComparedResult
+from gptoss_bench.runs import RANDOM_LABEL, LoadSummary, Manifest, Run, no_gpt_oss_labels, number_at
+from gptoss_bench.stats import ComparedResult, PrintedFigure
 from gptoss_client import UsageError, one_line
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -21,7 +22,8 @@ class Result:
     """A result that can be checked and compared: its name, summary, request table and manifest.
 
     `notes` lists names to which another tool gives another meaning. `run` is
-    the run of this kit, None for a result of another tool.
+    the run of this kit, None for a result of another tool. `printed` has figures with the rounding of their text, and
+    figures that no summary has; a name is that of `stats.find_contradictions`.
     """
 
     name: str
@@ -30,11 +32,17 @@ class Result:
     manifest: Manifest
     notes: tuple[str, ...] = ()
     run: Run | None = None
+    printed: Mapping[str, PrintedFigure] = field(default_factory=dict)
 
     @property
     def side(self) -> ComparedResult:
         """Return this result as one run of one side of a comparison."""
         return ComparedResult(self.summary, self.manifest.start_utc)
+
+    @property
+    def stand_in(self) -> bool:
+        """Return whether a stand-in of gpt-oss answered: such a run claims no performance."""
+        return any(label != RANDOM_LABEL for label in no_gpt_oss_labels(self.manifest.labels))
 
     def fact(self, name: str) -> JsonValue:
         """Return a fact that the engine reported, None if it is unknown."""

@@ -13,6 +13,7 @@ from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, clien
 from .comparison import SAME_MARGIN, ComparedResult, Difference, compare_results, comparison_table
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
+from .impossible import LITTLE, MISSING_REQUESTS, Contradiction, as_printed, find_contradictions
 from .percentiles import MIN_SAMPLES_BEYOND, MOMENT_NS, REPORTED_PERCENTILES, non_null, percentile
 from .row_selection import measured_rows
 from .side_by_side import COMPARED_QUANTITIES, points_side_by_side, quantity_of_note
@@ -29,8 +30,10 @@ __all__ = [
     "CONSISTENCY_CHECKS",
     "FIRST_EVENT",
     "GAP_COLUMNS",
+    "LITTLE",
     "MIN_SAMPLES_BEYOND",
     "MIN_TREND_RUNS",
+    "MISSING_REQUESTS",
     "MOMENT_NS",
     "REPORTED_PERCENTILES",
     "SAME_MARGIN",
@@ -38,10 +41,12 @@ __all__ = [
     "ClientBound",
     "ClientPair",
     "ComparedResult",
+    "Contradiction",
     "Difference",
     "PrintedFigure",
     "ReadColumns",
     "agreement_table",
+    "as_printed",
     "client_bound",
     "client_bound_reasons",
     "client_error_bar",
@@ -53,6 +58,7 @@ __all__ = [
     "decode_rates",
     "energy_summary",
     "error_bar_text",
+    "find_contradictions",
     "has_steady_rates",
     "headline",
     "heartbeat_lateness",

@@ -22,7 +22,7 @@ def test_the_published_figures_end_with_exit_code_3(capsys: pytest.CaptureFixtur
     assert main(["lint", str(FILES / "write-up.txt")]) == 3
     shown = capsys.readouterr().out
     assert "error: TTFT / latency is 0.2570 / 0.2558 / 0.2558 at these percentiles [ttft-is-a-frac" in shown
-    assert shown.rstrip().endswith("1 error, 1 warning, 3 notes")
+    assert shown.rstrip().endswith("1 error, 2 warnings, 5 notes")
 
 
 def test_a_run_is_judged_by_what_it_kept_and_by_its_manifest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ THROTTLED_SHARE = 0.05
 CACHED_SHARE = 0.05
 STEAL_SHARE = 0.02
 BUSY_SHARE = 0.90
+SHARED_CORES = 0.80
 
 
 @rule(
@@ -180,6 +181,23 @@ def _cpu_full(result: Result) -> str | None:
 
 
 @rule(
+    "client-and-engine-share-cores",
+    "warning",
+    reason="Where the engine needs the cores of the client, it makes the client late, and the client makes it slow.",
+    advice="run the client on another machine, or give each its own cores (taskset)",
+)
+def _client_and_engine_share_cores(result: Result) -> str | None:
+    telemetry, machine = result.summary.telemetry, result.manifest.machine
+    used = _host(result)
+    if result.stand_in or telemetry is None or not telemetry.engine_here or machine is None or not machine.cores:
+        return None
+    client, engine = used.client_cpu, used.engine_cpu
+    if client is None or engine is None or client + engine <= SHARED_CORES * machine.cores:
+        return None
+    return f"the client used {client:.2g} cores and the engine {engine:.2g}, of {machine.cores} in the same machine"
+
+
+@rule(
     "no-server-metrics",
     "note",
     reason="Only the client measured the times; nothing confirms them.",
@@ -226,6 +244,7 @@ MACHINE_RULES: tuple[SingleResultRule, ...] = (
     _cpu_stolen,
     _prompts_from_cache,
     _cpu_full,
+    _client_and_engine_share_cores,
     _no_server_metrics,
     _no_machine_telemetry,
 )

@@ -133,7 +133,7 @@ def _client_bound(result: Result) -> str | None:
     advice="use distinct prompts for TTFT and prefill, or disable the prefix cache",
 )
 def _one_prompt(result: Result) -> str | None:
-    """A prefix cache that is disabled and served no tokens makes one prompt harmless."""
+    """A prefix cache that served no tokens makes one prompt harmless: the server's counters say so, if it has them."""
     rows = measured_rows(result.requests)
     if len(rows) < 2 or rows["prompt_id"].nunique() != 1:
         return None
@@ -141,7 +141,7 @@ def _one_prompt(result: Result) -> str | None:
     counts = result.server_counts
     served = cached or counts.get("prefix_cache_hits") or counts.get("prompt_tokens_cached")
     caching = result.fact("prefix_caching")
-    if caching is False and not served:
+    if not served and (caching is False or counts.get("prefix_cache_queries")):
         return None
     has = "the server has a prefix cache" if caching or served else "whether the server has a prefix cache is unknown"
     seen = f", which served up to {cached:.0f} tokens of a prompt" if cached else ""

@@ -87,7 +87,7 @@ def _partial_offload(result: Result) -> str | None:
 def _quantisation_differs(result: Result) -> str | None:
     published = PUBLISHED_QUANTISATION.get(result.manifest.scenario)
     served = result.manifest.server.quantisation
-    if published is None or not served or published.lower() in served.lower():
+    if result.stand_in or published is None or not served or published.lower() in served.lower():
         return None
     return f"the published figures are of {published} weights, this server's are {served}"
 

@@ -115,19 +115,21 @@ def test_each_rule_accepts_a_result_just_within_its_limit(rule: str, traces: lis
 @pytest.mark.parametrize(
     ("caching", "hits", "words"),
     [
-        (True, 0.0, "the server has a prefix cache"),
-        (None, 0.0, "whether the server has a prefix cache is unknown"),
+        (True, None, "the server has a prefix cache"),
+        (True, 0.0, None),  # its counters say that the cache served nothing
+        (None, None, "whether the server has a prefix cache is unknown"),
         (None, 80.0, "the server has a prefix cache"),
         (False, 80.0, "the server has a prefix cache"),  # its counters say otherwise
         (False, 0.0, None),
     ],
 )
 def test_one_prompt_matters_where_a_prefix_cache_may_serve_it(
-    caching: bool | None, hits: float, words: str | None
+    caching: bool | None, hits: float | None, words: str | None
 ) -> None:
     requests, events = derive_tables([stopped(n, prompt_id=0) for n in range(9)])
     summary = summarise(requests, events, concurrency=1)
-    summary.server_metrics = ServerMetrics(counts={"prefix_cache_hits": hits})
+    counts = {} if hits is None else {"prefix_cache_hits": hits, "prefix_cache_queries": 800.0}
+    summary.server_metrics = ServerMetrics(counts=counts)
     manifest = Manifest(endpoint=EndpointRecord(facts={"prefix_caching": caching}))
     found = findings_of(summary, requests, manifest)
     assert ("one-prompt" in found) is (words is not None)

@@ -72,6 +72,7 @@ WITHIN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("quantisation-differs", endpoint(quantisation=None), {}),
     ("quantisation-differs", endpoint(quantisation="mxfp4"), {}),
     ("quantisation-differs", {"scenario": "load", **endpoint(quantisation="Q8_0")}, {}),  # no published figure
+    ("quantisation-differs", {"labels": ["TINY MODEL"], **endpoint(quantisation="BF16")}, {}),  # it claims no figure
 ]
 
 
