@@ -1,17 +1,40 @@
 """Write files atomically, and read files of unknown origin: what fails is one line, and links are not followed."""
 
+import errno
 import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from gptoss_client import JsonValue, UsageError, hide_key, one_line, parse_json
 
+NO_FOLLOW = "it is a link, which is not followed"
+NO_FILE = "it is no regular file"
 RESTORE = "restore the file as the kit wrote it"
+
+
+def open_own(file: Path, mode: str, **options: Any) -> IO[Any]:
+    """Open a file of a folder of unknown origin, as `open` does. Raises OSError for a link and for what is no file."""
+
+    def opener(name: str, flags: int) -> int:
+        # Without blocking, because a pipe that nobody writes to would be opened for good.
+        number = os.open(name, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            os.close(number)
+            raise OSError(errno.EINVAL, NO_FILE, name)
+        return number
+
+    try:
+        return open(file, mode, opener=opener, **options)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, NO_FOLLOW, str(file)) from None
+        raise
 
 
 @contextmanager
@@ -38,13 +61,15 @@ def writing(target: object, advice: str) -> Iterator[None]:
 
 @contextmanager
 def reading(file: Path, advice: str = RESTORE) -> Iterator[None]:
-    """Raise UsageError with the reason and the advice if the block cannot read the file, or if the file is a link.
+    """Raise UsageError with the reason and the advice if the block cannot read the file, or if it is a link or no file.
 
     Decoders of damaged files raise many kinds of exceptions.
     """
     try:
         if file.is_symlink():
-            raise ValueError("it is a link, which is not followed")
+            raise ValueError(NO_FOLLOW)
+        if file.exists() and not file.is_file():
+            raise ValueError(NO_FILE)
         yield
     except UsageError:
         raise
@@ -55,8 +80,8 @@ def reading(file: Path, advice: str = RESTORE) -> Iterator[None]:
 
 def read_json(file: Path, advice: str = RESTORE) -> JsonValue:
     """Return the JSON document in a file, with printable texts and finite numbers. Raises UsageError."""
-    with reading(file, advice):
-        return parse_json(file.read_bytes())
+    with reading(file, advice), open_own(file, "rb") as content:
+        return parse_json(content.read())
 
 
 def write_json(target: Path, content: Any) -> None:

@@ -1,6 +1,7 @@
 """A run folder or a site of unknown origin: nothing outside is written or deleted, what is broken is one line."""
 
 import json
+import os
 import random
 import shutil
 from pathlib import Path
@@ -10,8 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gptoss_bench.cli.main import main
+from gptoss_bench.runs import derived_tables, readable_runs
 from gptoss_bench.runs.finding import read_findings
 from gptoss_bench.runs.folder import Run, RunFolder
+from gptoss_bench.runs.pauses import FILES
 from gptoss_bench.runs.summary import LoadSummary, OtherSummary
 from gptoss_bench.session.evaluate import evaluate
 from gptoss_client import UsageError
@@ -224,3 +227,84 @@ def test_a_document_holds_neither_half_characters_nor_the_key(tmp_path, monkeypa
     text = (run.path / "manifest.json").read_text() + (run.path / "summary.json").read_text()
     assert "sk-in-a-document" not in text
     assert Run.load(run.path).manifest.parameters["prompt"] == "a \\udfff b [key]"
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Path:
+    """A run whose process was killed."""
+    folder = RunFolder.create(tmp_path, "load", parameters={"concurrency": 1})
+    for number in range(3):
+        folder.add(chat(40, 10, 6, number, sent_ms=101.0 * number))
+    folder._spool.close()
+    (folder.path / "telemetry.jsonl").write_text("{}\n")
+    return folder.path
+
+
+OPENED_BY_REBUILD = ["raw.bin", "traces.jsonl", "telemetry.jsonl", "manifest.json"]
+
+
+@pytest.mark.parametrize("name", OPENED_BY_REBUILD)
+@pytest.mark.parametrize("what", ["link", "pipe", "folder"])
+def test_rebuild_opens_only_files_of_the_folder(interrupted, name, what, tmp_path, capsys):
+    outside = tmp_path / "outside"
+    (interrupted / name).rename(outside)
+    before = outside.read_bytes()
+    if what == "link":
+        (interrupted / name).symlink_to(outside)
+    elif what == "pipe":
+        os.mkfifo(interrupted / name)
+    else:
+        (interrupted / name).mkdir()
+    code = main(["rebuild", str(interrupted)])
+    assert outside.read_bytes() == before
+    if name == "telemetry.jsonl":
+        assert (code, Run.load(interrupted).table("requests").shape[0]) == (0, 3)
+        assert not (interrupted / "host.parquet").exists()
+    else:
+        assert code == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["stalls.parquet", "heartbeats.parquet", "host.parquet", "raw.parquet"])
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_a_table_that_is_a_pipe_or_a_link_is_one_line(run, name, what):
+    table = run / "requests.parquet"
+    for each in (*(f"{one}.parquet" for one in FILES), "host.parquet"):
+        shutil.copyfile(table, run / each)
+    (run / name).unlink()
+    os.mkfifo(run / name) if what == "pipe" else (run / name).symlink_to(table)
+    read = {"host.parquet": lambda found: found.table("host"), "raw.parquet": lambda found: list(found.traces())}
+    with pytest.raises(UsageError, match=rf"{name}: it is (no regular file|a link)"):
+        read.get(name, lambda found: found.pauses)(Run.load(run))
+
+
+def test_a_folder_of_runs_has_the_name_of_its_run_and_a_copy_elsewhere_may_have_another(run, tmp_path):
+    other = run.with_name("20270101T000000Z-load-ffffff")
+    run.rename(other)
+    with pytest.raises(UsageError, match="a folder of runs has the run's name"):
+        Run.load(other)
+    assert list(readable_runs(tmp_path)) == []
+    assert Run.load(other.rename(tmp_path / "copy")).run_id == run.name
+
+
+def test_a_response_that_no_table_can_hold_is_one_failed_row(tmp_path, monkeypatch):
+    whole = derived_tables.derive_tables
+
+    def broken(traces):
+        if any(trace.request_id == 5 and trace.pieces for trace in traces):
+            raise ArithmeticError("a bug below")
+        return whole(traces)
+
+    folder = RunFolder.create(tmp_path, "load", parameters={"concurrency": 1})
+    for number in range(8):
+        folder.add(chat(40, 10, 6, number, sent_ms=101.0 * number))
+    good = Run.load(folder.path).requests
+    monkeypatch.setattr(derived_tables, "derive_tables", broken)
+    before = Run.load(folder.path).requests
+    found = folder.finish(status="incomplete", reason="a bug").requests
+    assert found.equals(before)
+    assert found[found.request_id != 5].equals(good[good.request_id != 5])
+    [bad] = found[found.request_id == 5].itertuples()
+    assert (bad.outcome, bad.failure) == ("failed", "malformed")
+    assert bad.error == "the response cannot be put into a table (ArithmeticError: a bug below)"
+    assert [len(trace.pieces) > 0 for trace in Run.load(folder.path).traces()] == [True] * 8

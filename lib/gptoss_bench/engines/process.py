@@ -13,7 +13,7 @@ from pathlib import Path
 
 from gptoss_bench.engines import supervisor
 from gptoss_bench.engines.supervisor import GRACE_S
-from gptoss_bench.files import writing
+from gptoss_bench.files import open_own, writing
 from gptoss_client import API_KEY_VARIABLE, UsageError
 
 LOOPBACK = "127.0.0.1"
@@ -41,7 +41,7 @@ class ServerProcess:
         self.log = log
         with writing(f"the server's log {log}", "free space or name another folder"):
             log.parent.mkdir(parents=True, exist_ok=True)
-            output = log.open("ab")
+            output = open_own(log, "ab")
         with output:
             self._logged_before = output.tell()
             self._supervisor = subprocess.Popen(
@@ -66,7 +66,7 @@ class ServerProcess:
         The first error in the output comes before them: a server of several processes reports at its end only that
         one of them has ended.
         """
-        with self.log.open("rb") as log:
+        with open_own(self.log, "rb") as log:
             log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - _TAIL))
             written = _COLOURS.sub("", log.read().decode(errors="replace")).splitlines()
         texts = [line.strip() for line in written if any(map(str.isalnum, line))]
@@ -76,7 +76,7 @@ class ServerProcess:
 
     def written(self) -> str:
         """Return the output of the command so far."""
-        with self.log.open("rb") as log:
+        with open_own(self.log, "rb") as log:
             log.seek(self._logged_before)
             return _COLOURS.sub("", log.read().decode(errors="replace"))
 

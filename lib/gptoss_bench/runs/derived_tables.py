@@ -6,6 +6,7 @@ was added after a run was written is null when the run is read.
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def write_tables(recorded: Iterable[Trace | UnsentRequests], folder: Path) -> No
             if isinstance(batch, UnsentRequests) and alike is not None and batch.is_like(alike[0]):
                 requests.append(with_ids(alike[1][0], batch))
                 continue
-            found = [pa.Table.from_pandas(frame, preserve_index=False, nthreads=1) for frame in _derive(batch)]
+            found = _derive(batch)[1]
             alike = (batch, found) if isinstance(batch, UnsentRequests) else None
             if not requests:
                 parts = [stack.enter_context(replacing(folder / f"{name}.parquet")) for name in NAMES]
@@ -64,10 +65,40 @@ def write_tables(recorded: Iterable[Trace | UnsentRequests], folder: Path) -> No
     _POOL.release_unused()
 
 
-def _derive(batch: list[Trace] | UnsentRequests) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return (request table, event table) of one batch; unsent requests differ in their ids only."""
-    if isinstance(batch, list):
-        return derive_tables(batch)
+Derived = tuple[list[pd.DataFrame], list[pa.Table]]
+
+
+def _derive(batch: list[Trace] | UnsentRequests) -> Derived:
+    """Return the request table and the event table of one batch, as frames and as they are written.
+
+    A request whose response no table can hold becomes a failed row; the others of its batch stay as they are.
+    """
+    if isinstance(batch, UnsentRequests):
+        return _with_arrow(*_unsent_rows(batch))
+    try:
+        return _with_arrow(*derive_tables(batch))
+    except Exception as error:  # of any library below: one response does not lose a run
+        if len(batch) > 1:
+            each = [_derive([trace])[0] for trace in batch]
+            return _with_arrow(*(pd.concat(parts, ignore_index=True) for parts in zip(*each, strict=True)))
+        return _with_arrow(*derive_tables([_unusable(batch[0], error)]))
+
+
+def _with_arrow(requests: pd.DataFrame, events: pd.DataFrame) -> Derived:
+    frames = [requests, events]
+    return frames, [pa.Table.from_pandas(frame, preserve_index=False, nthreads=1) for frame in frames]
+
+
+def _unusable(trace: Trace, error: Exception) -> Trace:
+    """Return the trace without its response, whose bytes stay in the raw data."""
+    reason = one_line(f"the response cannot be put into a table ({type(error).__name__}: {error})")
+    return replace(
+        trace, pieces=(), lags_ns=(), not_before_ns=(), read_marks="", ending="malformed", error=trace.error or reason
+    )
+
+
+def _unsent_rows(batch: UnsentRequests) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the two tables of unsent requests, which differ in their ids only."""
     row, events = derive_tables([batch.first])
     table = row.take(np.zeros(batch.count, dtype="int64")).reset_index(drop=True)
     for name, ids in zip(("request_id", "prompt_id"), batch.ids(), strict=True):
@@ -167,7 +198,7 @@ def read_table(folder: Path, name: str, recorded: Iterable[Trace | UnsentRequest
     if file.exists():
         with reading(file, REBUILD):
             return _with_new_columns(schema_1.table(pd.read_parquet(file)), COLUMNS[name])
-    parts = [_derive(batch)[NAMES.index(name)] for batch in batches(recorded)]
+    parts = [_derive(batch)[0][NAMES.index(name)] for batch in batches(recorded)]
     return pd.concat(parts or [derive_tables([])[NAMES.index(name)]], ignore_index=True)
 
 

@@ -252,6 +252,9 @@ class Run:
                 manifest, summary = schema_1.manifest(manifest), schema_1.summary(summary)
         found = read_manifest(manifest, manifest_file)
         check_run_name(found.run_id, found.scenario)
+        name = path.resolve().name
+        if found.run_id != name and path.resolve().parent.name == "runs":  # it would stand for another run
+            raise UsageError(f"{one_line(str(path))} is of run {found.run_id}: a folder of runs has the run's name")
         if not (finished := found.status != "running"):
             found.status, found.reason = "incomplete", INTERRUPTED
         return cls(path, found, read_summary(found.scenario, summary, summary_file), finished=finished)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from gptoss_bench.files import reading
 from gptoss_client import Trace
 
 STALL_NS = 20_000_000  # a heartbeat, or a read after its kernel timestamp, that is later than this is a stall
@@ -67,7 +68,13 @@ class PauseFinder:
 def read_pauses(folder: Path) -> Pauses | None:
     """Return the pauses of a run folder, None if they are unknown."""
     files = [folder / f"{name}.parquet" for name in FILES]
-    return Pauses(*map(pd.read_parquet, files)) if all(file.exists() for file in files) else None
+    if not all(file.exists() for file in files):
+        return None
+    frames = []
+    for file in files:
+        with reading(file):
+            frames.append(pd.read_parquet(file))
+    return Pauses(*frames)
 
 
 def _merged(intervals: Intervals) -> Iterator[tuple[int, int]]:

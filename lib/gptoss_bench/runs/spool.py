@@ -6,6 +6,7 @@ with its timestamps and the offset of its bytes. The bytes are written first, so
 
 import json
 import os
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import accumulate, pairwise
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gptoss_bench.files import reading
+from gptoss_bench.files import open_own, reading
 from gptoss_bench.runs import schema_1
 from gptoss_client import Trace, UnsentRequests, UsageError
 
@@ -50,6 +51,8 @@ ENCODING: dict[str, Any] = {
         for name in ("arrival_ns", "width_ns", "beat_due_ns", "beat_late_ns")
     },
 }
+_LISTS_OF_INT = {"sizes", "arrival_ns", "lags_ns", "width_ns", "beat_due_ns", "beat_late_ns"}
+_TEXTS = {"phase", "ending", "error", "timestamp_source", "read_marks"}
 _LISTS = ("pieces", "lags_ns", "not_before_ns", "beats")
 SCALARS = [field.name for field in fields(Trace) if field.name not in _LISTS]
 
@@ -66,9 +69,9 @@ class Spool:
         Raises FileExistsError if the folder already has a spool, and BlockingIOError if another process writes it.
         """
         self._folder = folder
-        self._raw: IO[bytes] = (folder / "raw.bin").open("ab" if reopen else "xb", buffering=0)
+        self._raw: IO[bytes] = open_own(folder / "raw.bin", "ab" if reopen else "xb", buffering=0)
         _lock(self._raw)
-        self._index: IO[bytes] = (folder / "traces.jsonl").open("ab", buffering=0)
+        self._index: IO[bytes] = open_own(folder / "traces.jsonl", "ab", buffering=0)
         self._offset = self._raw.seek(0, os.SEEK_END)
 
     def add(self, trace: Trace) -> None:
@@ -148,7 +151,7 @@ def _spool_lines(folder: Path, offset: int) -> Iterator[tuple[Trace | UnsentRequ
     index = folder / "traces.jsonl"
     if not index.exists():
         return
-    with index.open("rb") as lines, (folder / "raw.bin").open("rb") as raw:
+    with reading(index), open_own(index, "rb") as lines, open_own(folder / "raw.bin", "rb") as raw:
         lines.seek(offset)
         for line in lines:
             if line.endswith(b"\n"):
@@ -160,6 +163,7 @@ def _spool_line(line: bytes, raw: IO[bytes]) -> Trace | UnsentRequests | None:
     """Return what one line of the index lists; None if the line is damaged."""
     try:
         row = schema_1.row(json.loads(line))
+        _check_types(row)
         raw.seek(row["offset"])
         size = sum(row["sizes"])
         body = raw.read(size)
@@ -169,6 +173,19 @@ def _spool_line(line: bytes, raw: IO[bytes]) -> Trace | UnsentRequests | None:
         return UnsentRequests(trace, row["unsent"], row["distinct"]) if "unsent" in row else trace
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, OSError):
         return None
+
+
+def _check_types(row: Mapping[str, Any]) -> None:
+    """Raise ValueError, TypeError or OverflowError for values that a table cannot hold."""
+    for name in _LISTS_OF_INT & row.keys():
+        array("q", row[name] or ())
+    for name, value in row.items():
+        if isinstance(value, str):
+            value.encode()
+        elif isinstance(value, int):
+            array("q", (value,))
+        elif name in _TEXTS and value is not None:
+            raise TypeError(name)
 
 
 def batches(requests: Iterable[Trace | UnsentRequests]) -> Iterator[list[Trace] | UnsentRequests]:

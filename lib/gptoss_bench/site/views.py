@@ -16,6 +16,7 @@ from gptoss_bench.claims import (
     headline,
     verdict_page,
 )
+from gptoss_bench.files import open_own, reading
 from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run, run_caption
 from gptoss_bench.site.notebook_cells import Cell, NotebookPage, Picture
@@ -268,8 +269,14 @@ def appendix_view(pages: Iterable[RunPage], max_table_bytes: int) -> AppendixVie
             title=page.notebook.title,
             origin=f"{run_caption(page.run.manifest, run_id=False)} · code {page.run.manifest.code.commit}",
             downloads=page.downloads,
-            manifest=(page.run.path / "manifest.json").read_text(encoding="utf-8").strip(),
+            manifest=_manifest_text(page.run),
         )
         for page in pages
     ]
     return AppendixView(runs, max_table_bytes)
+
+
+def _manifest_text(run: Run) -> str:
+    file = run.path / "manifest.json"
+    with reading(file), open_own(file, "r", encoding="utf-8") as content:
+        return str(content.read()).strip()

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from gptoss_bench.files import open_own
 from gptoss_bench.runs import RunFolder, ServerMetrics, Telemetry
 from gptoss_bench.runs.phases import PHASE_AFTER, PHASE_BEFORE, PHASE_ENDED, PHASE_INFERENCE, PHASE_WARMUP
 from gptoss_bench.telemetry.samples import describe_samples, read_sample_lines
@@ -199,7 +200,7 @@ class MachineSampler:
 
     def _read(self) -> None:
         """Update the tables from the file."""
-        with contextlib.suppress(OSError), self._file.open(encoding="utf-8", errors="replace") as lines:
+        with contextlib.suppress(OSError), open_own(self._file, "r", encoding="utf-8", errors="replace") as lines:
             self.tables, self._devices = read_sample_lines(lines, self._marks)
 
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import httpx
 
+from gptoss_bench.files import open_own
 from gptoss_bench.telemetry.host_usage import Host
 from gptoss_bench.telemetry.nvml import Gpus
 from gptoss_bench.telemetry.prometheus_metrics import read_metrics
@@ -115,7 +116,7 @@ def main() -> int:
         os.nice(NICE)
     ended = threading.Event()
     try:
-        with chosen.file.open("w", encoding="utf-8") as output:
+        with open_own(chosen.file, "w", encoding="utf-8") as output:
             sampler = Sampler(output, chosen.client)
             threading.Thread(target=sampler.ask_server, args=(ended,), daemon=True).start()
             print("ready", flush=True)
