@@ -50,6 +50,10 @@ COMMANDS = {
     "rebuild": (RUNS, "derive a run's tables, summary and findings again from its raw bytes"),
     "fit": (MEMORY, "compute what a model needs on a GPU, and the largest context and number of sequences that fit"),
     "attempt": (MEMORY, "load a model into limited memory in a child process"),
+    "random-checkpoint": (
+        MEMORY,
+        "write a model's true tensors with random weights, to measure speed without a download",
+    ),
     "doctor": (SETUP, "check prerequisites and print a fix for each missing one"),
     "bench": (MAINTAINERS, "compare this client with others against the reference server"),
     "reference-server": (MAINTAINERS, "serve paced tokens and log when each was sent"),

@@ -24,7 +24,7 @@ from .checkpoint import checkpoint_totals, describe_header_mismatch
 from .engine_share import ENGINES_WITH_SHARE, GIB, EngineShare, engine_share
 from .gpus import Budget, Gpu, gpu_catalogue, parse_budget
 from .models import meta_device_tensors, read_model
-from .random_checkpoint import write_random_checkpoint
+from .random_checkpoint import Speech, has_random_weights, with_layers, write_random_checkpoint
 from .sink_support import SinkBackend, parse_compute_capability, sink_backends
 from .sinks import SinkEffect, measure_sink_effect
 from .tensor_allocation import attempt_allocation
@@ -48,6 +48,7 @@ __all__ = [
     "Gpu",
     "SinkBackend",
     "SinkEffect",
+    "Speech",
     "TransformersSetup",
     "architecture_summary",
     "architectures",
@@ -64,6 +65,7 @@ __all__ = [
     "fit_grid",
     "fits_by_device",
     "gpu_catalogue",
+    "has_random_weights",
     "installed_setup",
     "kv_bytes",
     "largest_context",
@@ -80,6 +82,7 @@ __all__ = [
     "running_totals",
     "sink_backends",
     "weights_bytes",
+    "with_layers",
     "with_required_packages",
     "write_random_checkpoint",
 ]

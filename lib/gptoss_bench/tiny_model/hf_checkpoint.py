@@ -5,7 +5,6 @@ CPU, so nothing is quantised.
 """
 
 import argparse
-import json
 import random
 import re
 import sys
@@ -18,11 +17,12 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
-from transformers import GenerationConfig, GptOssForCausalLM, PreTrainedTokenizerFast
+from transformers import GenerationConfig, GptOssForCausalLM
 
 from gptoss_bench.files import write_json
 from gptoss_bench.paths import TINY_CHECKPOINT
 from gptoss_bench.tiny_model.conversations import Conversations, read_stages, read_template
+from gptoss_bench.tiny_model.tokenizer_files import END_TOKENS, GPT_OSS_OPENING, TINY_OPENING, save_tokenizer
 from gptoss_bench.tiny_model.training import Recipe, TrainingBatches, build_model, render_prompt, train
 from gptoss_bench.tiny_model.vocabulary import VOCABULARY_SIZE, o200k_tokenizer
 from gptoss_client import UsageError
@@ -32,25 +32,9 @@ RECORD_FILE = "made.json"
 SAMPLES = 24
 MIN_WELL_FORMED = 0.8  # share of replies; vLLM sends a malformed reply as a single event
 MAX_REPLY_TOKENS = 400
-# The first sentence of the system message in our chat template, and its replacement by vLLM.
-_TINY_OPENING = "You are a tiny model that speaks harmony."
-_VLLM_OPENING = "You are ChatGPT, a large language model trained by OpenAI.\nKnowledge cutoff: 2024-06\nCurrent date: "
 _WELL_FORMED_REPLY = re.compile(
     r"<\|channel\|>analysis<\|message\|>[^<]+<\|end\|><\|start\|>assistant<\|channel\|>final<\|message\|>[^<]+<\|return\|>"
 )
-# How transformers parses a reply; without it a server sends the control tokens of harmony as part of the answer.
-RESPONSE_TEMPLATE = {
-    "defaults": {"role": "assistant"},
-    "start_anchor": "<|start|>assistant",
-    "fields": {
-        "reasoning_content": {"open": "<|channel|>analysis<|message|>", "close": "<|end|>", "content": "text"},
-        "content": {
-            "open": "<|start|>assistant<|channel|>final<|message|>",
-            "close": ["<|return|>", "<|end|>"],
-            "content": "text",
-        },
-    },
-}
 
 
 def vllm_prompt_renderer(seed: int) -> Callable[[list[dict[str, str]], str], str]:
@@ -59,8 +43,8 @@ def vllm_prompt_renderer(seed: int) -> Callable[[list[dict[str, str]], str], str
 
     def render(messages: list[dict[str, str]], effort: str) -> str:
         day = f"20{rng.randrange(24, 40)}-{rng.randrange(1, 13):02d}-{rng.randrange(1, 29):02d}"
-        opening = _VLLM_OPENING + day if rng.random() < 0.5 else _TINY_OPENING
-        return render_prompt(messages, effort).replace(_TINY_OPENING, opening)
+        opening = f"{GPT_OSS_OPENING}\nCurrent date: {day}" if rng.random() < 0.5 else TINY_OPENING
+        return render_prompt(messages, effort).replace(TINY_OPENING, opening)
 
     return render
 
@@ -87,20 +71,8 @@ def sample_well_formed(
 
 def save_checkpoint(model: GptOssForCausalLM, tokenizer: Tokenizer, out: Path) -> None:
     """Write weights (BF16), tokenizer and chat template to a folder."""
-    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer,
-        bos_token="<|startoftext|>",
-        eos_token="<|return|>",
-        pad_token="<|endoftext|>",
-        clean_up_tokenization_spaces=False,
-    )
-    fast.chat_template = read_template()
     model.to(torch.bfloat16).save_pretrained(out)  # type: ignore[arg-type]
-    fast.save_pretrained(out)
-    settings = out / "tokenizer_config.json"
-    settings.write_text(
-        json.dumps(json.loads(settings.read_text()) | {"response_template": RESPONSE_TEMPLATE}, indent=2)
-    )
+    save_tokenizer(tokenizer, out, read_template())
 
 
 def make_checkpoint(recipe: Recipe, out: Path, samples: int = SAMPLES) -> dict[str, Any]:
@@ -111,7 +83,7 @@ def make_checkpoint(recipe: Recipe, out: Path, samples: int = SAMPLES) -> dict[s
     conversations = Conversations(read_stages(), vllm_prompt_renderer(recipe.seed), tokenizer, recipe.seed)
     model = build_model(recipe, recipe.layers, tokenizer.get_vocab())
     loss = train(model, recipe, TrainingBatches(recipe, tokenizer, conversations))
-    ends = [tokenizer.token_to_id(token) for token in ("<|return|>", "<|endoftext|>", "<|call|>")]
+    ends = [tokenizer.token_to_id(token) for token in END_TOKENS]
     generation: dict[str, Any] = {"eos_token_id": ends, "pad_token_id": ends[1], "do_sample": True}
     model.generation_config = GenerationConfig(**generation)  # type: ignore[no-untyped-call]
     well_formed = sample_well_formed(model, tokenizer, conversations, samples)

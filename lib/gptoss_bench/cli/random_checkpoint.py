@@ -1,0 +1,47 @@
+"""`gptoss-bench random-checkpoint`: write a checkpoint with the tensors of a real model and random weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gptoss_client import UsageError
+
+EXAMPLE = """examples:
+  gptoss-bench random-checkpoint gpt-oss-20b build/random/gpt-oss-20b
+  gptoss-bench random-checkpoint gpt-oss-20b build/random/two-layers --layers 2
+  vllm serve build/random/gpt-oss-20b --served-model-name gpt-oss-20b
+
+Names, shapes, dtypes, vocabulary and config are those of the model; kernels, bytes and schedulers do not depend on the
+values of weights. Embedding and head are built so that every answer is well-formed harmony and has words without end:
+it stops at the requested number of tokens. The answers mean nothing, and experts are chosen about evenly. config.json
+says that the weights are random, and every run with them is labelled RANDOM WEIGHTS. The tokenizer is rebuilt from the
+package oss-harmony, or copied from --tokenizer. 13.8 GB for gpt-oss-20b, 65.2 GB for gpt-oss-120b; no GPU is needed."""
+
+
+def random_checkpoint(
+    *,
+    model: Annotated[str, typer.Argument(help="gpt-oss-20b, gpt-oss-120b, a folder or a config.json")],
+    folder: Annotated[Path, typer.Argument(help="new folder for the checkpoint")],
+    layers: Annotated[int | None, typer.Option(help="only so many layers, for a test")] = None,
+    dtype: Annotated[str, typer.Option(help="mxfp4 or bf16 (vLLM needs bf16 on a CPU)")] = "mxfp4",
+    tokenizer: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="copy the tokenizer of gpt-oss from this folder")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="of the random weights")] = 0,
+) -> int:
+    """Write a checkpoint with the tensors of a real model and random weights."""
+    from gptoss_bench.memory import read_model, with_layers, write_random_checkpoint
+    from gptoss_bench.tiny_model import write_speaking_tokenizer
+
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UsageError(f"{folder} is not empty: name a new folder")
+    architecture = with_layers(read_model(model).architecture, layers)
+    partial = folder.with_name(f"{folder.name}.partial")
+    speech = write_speaking_tokenizer(partial, tokenizer, seed)
+    written = write_random_checkpoint(architecture, partial, dtype, seed=seed, speech=speech)
+    if folder.is_dir():
+        folder.rmdir()
+    partial.rename(folder)
+    print(f"{folder}: {written:,} bytes of random weights, {dtype.upper()}, {architecture.num_hidden_layers} layers")
+    return 0
