@@ -1,8 +1,10 @@
 """Launch Ollama, find its running service, read what it reports, unload its models."""
 
 import asyncio
+import contextlib
 import os
 from dataclasses import dataclass, replace
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
@@ -11,7 +13,7 @@ from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.engines.server_facts import Facts, add_facts, fetch, same_model
-from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels
+from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels, tiny_model_label
 from gptoss_client import (
     Endpoint,
     JsonValue,
@@ -88,11 +90,32 @@ def manifest_of(store: Path, model: str) -> Path:
 
 
 def service_url() -> str:
-    """Return the URL of the Ollama service: OLLAMA_HOST as Ollama reads it, with 11434 as the default port."""
-    address = (os.environ.get("OLLAMA_HOST") or DEFAULT_HOST).strip().rstrip("/")
-    scheme, _, rest = address.rpartition("://")
-    ported = rest if scheme or rest.rpartition(":")[2].isdigit() else f"{rest.rstrip(':')}:{DEFAULT_PORT}"
-    return f"{scheme or 'http'}://{ported}"
+    """Return the URL at which the `ollama` command reaches its service by OLLAMA_HOST.
+
+    An empty or unspecified host (0.0.0.0, [::]) is this machine, a missing port is 11434 unless there is a scheme, and
+    a path is ignored.
+    """
+    address = os.environ.get("OLLAMA_HOST", "").strip().strip("\"'")
+    scheme, separator, rest = address.rpartition("://")
+    host, port = _host_and_port(rest.partition("/")[0])
+    with contextlib.suppress(ValueError):
+        ip = ip_address(host)
+        if ip.is_unspecified:
+            host = "127.0.0.1" if ip.version == 4 else "::1"
+        host = f"[{host}]" if ip.version == 6 else host
+    if not port and not separator:
+        port = str(DEFAULT_PORT)
+    return f"{scheme or 'http'}://{host or DEFAULT_HOST}{port and f':{port}'}"
+
+
+def _host_and_port(address: str) -> tuple[str, str]:
+    """Return the host without brackets, and the port; a part that is missing, or a port that is no number, is empty."""
+    with contextlib.suppress(ValueError):
+        return str(ip_address(address.strip("[]"))), ""
+    host, separator, port = address.rpartition(":")
+    if not separator:
+        host, port = address, ""
+    return host.strip("[]"), port if port.isdecimal() and int(port) < 2**16 else ""
 
 
 async def running_service(model: str) -> str | None:
@@ -118,6 +141,7 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
     ours = next((entry for entry in loaded if same_model(endpoint.model, text_at(entry, "name") or "")), {})
     embedded = version == EMULATOR_VERSION
     label, notes, share = offload(ours)
+    parameters = count_at(info, "general.parameter_count")
     capabilities = shown.get("capabilities")
     facts: Facts = {
         "context": count_at(ours, "context_length"),
@@ -127,7 +151,7 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
         "expires_at": text_at(ours, "expires_at"),
         "digest": text_at(ours, "digest"),
         "parameter_size": text_at(details, "parameter_size"),
-        "parameters": count_at(info, "general.parameter_count"),
+        "parameters": parameters,
         "capabilities": capabilities if isinstance(capabilities, list) else None,
     }
     described = replace(
@@ -135,7 +159,7 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
         engine=EMULATOR_NAME if embedded else endpoint.engine,
         version=version,
         quantisation=text_at(details, "quantization_level"),
-        label=TINY_LABEL if embedded else join_labels(endpoint.label, label),
+        label=TINY_LABEL if embedded else join_labels(endpoint.label, tiny_model_label(parameters), label),
     )
     return add_facts(described, facts, *([] if embedded else [*version_notes("ollama", version), *notes]))
 

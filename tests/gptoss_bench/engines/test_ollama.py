@@ -30,7 +30,7 @@ def front(tmp_path_factory):
 
 
 @contextlib.asynccontextmanager
-async def ollama(loaded: dict, version: str = "0.12.3") -> AsyncIterator[str]:
+async def ollama(loaded: dict, version: str = "0.11.4", parameters: int = 20_914_757_184) -> AsyncIterator[str]:
     """A server with the answers that a real Ollama's sources give; `loaded` is its entry of /api/ps."""
     entry = {"name": "gpt-oss:20b", "model": "gpt-oss:20b", "size": 14_000_000_000, **loaded}
     details = {"family": "gptoss", "parameter_size": "20.9B", "quantization_level": "MXFP4"}
@@ -38,7 +38,7 @@ async def ollama(loaded: dict, version: str = "0.12.3") -> AsyncIterator[str]:
         "/api/version": {"version": version},
         "/api/tags": {"models": [{"name": "gpt-oss:20b"}]},
         "/api/ps": {"models": [entry] if loaded else []},
-        "/api/show": {"details": details, "model_info": {"general.parameter_count": 20_914_757_184}},
+        "/api/show": {"details": details, "model_info": {"general.parameter_count": parameters}},
     }
 
     async def answer(exchange: Exchange) -> None:
@@ -64,7 +64,7 @@ async def attached(loaded: dict, **more):
 
 def test_a_model_that_is_wholly_on_the_gpu_carries_no_label():
     found = asyncio.run(attached({"size_vram": 14_000_000_000, "context_length": 8192, "digest": "abc"}))
-    assert (found.engine, found.version, found.quantisation, found.label) == ("ollama", "0.12.3", "MXFP4", None)
+    assert (found.engine, found.version, found.quantisation, found.label) == ("ollama", "0.11.4", "MXFP4", None)
     assert (found.facts["context"], found.facts["vram_share"], found.facts["parameters"]) == (8192, 1.0, 20914757184)
     assert "notes" not in found.facts
 
@@ -83,6 +83,12 @@ def test_a_model_that_is_not_marks_the_run(vram, label, share, words):
     assert found.facts["notes"][0].startswith(words)
 
 
+def test_a_tiny_model_is_known_by_its_number_of_parameters():
+    """Its `parameter_size` is a text that anyone may write: here it is that of gpt-oss-20b."""
+    assert asyncio.run(attached({"size_vram": 14_000_000_000}, parameters=3_271_520)).label == "TINY MODEL"
+    assert asyncio.run(attached({"size_vram": 0}, parameters=3_271_520)).label == "TINY MODEL, NO GPU"
+
+
 @pytest.mark.parametrize("entry", [{}, {"size": 0}, {"size": "14 GB"}])
 def test_what_ollama_does_not_tell_marks_nothing(entry):
     assert offload(entry) == (None, [], None)
@@ -92,7 +98,7 @@ def test_a_version_that_was_never_tried_works_and_is_noted():
     found = asyncio.run(attached({"size_vram": 14_000_000_000}, version="9.1.0"))
     assert found.label is None
     assert found.facts["notes"] == [
-        "this kit was not tried with ollama 9.1.0, only with 0.11.x, 0.12.x, 0.24.x, 0.30.x, 0.33.x: names may differ"
+        "this kit was not tried with ollama 9.1.0, only with 0.11.x, 0.33.x: names may differ"
     ]
 
 
@@ -168,8 +174,21 @@ asyncio.run(main())
     [
         (None, "http://127.0.0.1:11434"),
         ("", "http://127.0.0.1:11434"),
-        ("0.0.0.0", "http://0.0.0.0:11434"),
+        ("localhost", "http://localhost:11434"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+        (":8080", "http://127.0.0.1:8080"),
+        ("gpu-box:", "http://gpu-box:11434"),
+        ("gpu-box:http", "http://gpu-box:11434"),
+        ("gpu-box:65536", "http://gpu-box:11434"),
         ("gpu-box:8080", "http://gpu-box:8080"),
+        ("gpu-box:8080/ollama", "http://gpu-box:8080"),
+        (" '10.0.0.7' ", "http://10.0.0.7:11434"),
+        ("[::]:8080", "http://[::1]:8080"),
+        ("::", "http://[::1]:11434"),
+        ("[fe80::1]", "http://[fe80::1]:11434"),
+        ("http://[::1]:8080/", "http://[::1]:8080"),
+        ("http://gpu-box", "http://gpu-box"),
         ("https://ollama.example/", "https://ollama.example"),
     ],
 )
