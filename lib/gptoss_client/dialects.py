@@ -14,8 +14,9 @@ T = TypeVar("T")
 class ServerTimings:
     """Durations (s) and token counts that the server reports about itself. `source` is "ollama" or "llama.cpp".
 
-    llama.cpp: `prompt_tokens` does not include `cached_tokens`. Ollama: `prompt_tokens` includes the cached ones since
-    v0.30 (its `prompt_s` does not), and `load_s` includes the time in its queue.
+    llama.cpp: `prompt_tokens` does not include `cached_tokens`. Ollama: `prompt_tokens` includes the cached ones, its
+    `prompt_s` does not; `load_s` includes waiting for a model that is being loaded, but not for a slot. Both begin
+    `eval_s` when the first token is there: `eval_tokens` / `eval_s` is N / (N - 1) times the rate of N tokens.
     """
 
     source: str
@@ -26,6 +27,16 @@ class ServerTimings:
     eval_s: float | None = None
     eval_tokens: int | None = None
     total_s: float | None = None
+
+    @property
+    def wait_s(self) -> float | None:
+        """Return the part of the total (s) that is neither loading, prompt nor decoding; None where it is not known.
+
+        In Ollama this is the wait for a slot, and 1 to 30 ms of work on each request. Ollama leaves out zeros.
+        """
+        if self.total_s is None or self.eval_s is None:
+            return None
+        return max(0.0, self.total_s - (self.load_s or 0.0) - (self.prompt_s or 0.0) - self.eval_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,17 @@ def request_outcome(trace: Trace, reply: Reply) -> Outcome:
     if trace.ending != "complete":
         return _failed(trace.ending, trace.error)
     no_end = "response body is complete, but the stream has no finish_reason or [DONE]"
-    return Outcome("completed") if reply.ended else _failed("cut", no_end)
+    return Outcome("completed") if reply.ended else _failed("cut", no_end + _ollamas_reason(trace))
+
+
+def _ollamas_reason(trace: Trace) -> str:
+    """Return why an Ollama ends a stream so, empty for other servers."""
+    body = b"".join(piece for _, piece in trace.pieces)
+    if b'"done":false}' not in body and b'"fp_ollama"' not in body:
+        return ""
+    if b'"model":"",' in body:  # a chunk of /v1 that is empty but for the fingerprint
+        return ": an error of Ollama, which its OpenAI API does not pass on (--dialect ollama shows it)"
+    return ": Ollama ends a reply so after 30 equal tokens in a row"
 
 
 def _failed(failure: Failure, error: str | None) -> Outcome:

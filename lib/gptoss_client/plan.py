@@ -16,6 +16,7 @@ from gptoss_client.json_value import JsonValue
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
 PROMPTS = ("fixed", "distinct")  # values of LoadPlan.prompts
+THINK = ("low", "medium", "high")  # values of LoadPlan.think
 RESPONSE_LIMIT_MIB = 64  # holds a message of 500 bytes for each of 131,072 tokens, the context of gpt-oss
 MOST = 2**53  # JSON carries whole numbers up to this one exactly
 _LEAST = {
@@ -40,7 +41,8 @@ class LoadPlan:
     `prompts` is "fixed" (the same prompt for all requests) or "distinct" (prompts of equal length that differ from
     the first word on, so that a prefix cache has no effect). `salt` is random for each plan and makes distinct prompts
     differ between runs. `token_counts` asks for a running token count in every event, a small extra cost for the
-    server. `options` are additional fields of the request body.
+    server. `think` is the reasoning effort for Ollama's own API, "low", "medium" or "high"; None: the server's, medium.
+    `options` are additional fields of the request body; in Ollama's own API those of its field of this name.
 
     `timeout_s` limits a request from sending to its end, `connect_timeout_s` the opening of its connection,
     `first_timeout_s` the wait for the first event, `idle_timeout_s` each wait for a later one; comments and blank lines
@@ -72,6 +74,7 @@ class LoadPlan:
     first_timeout_s: float | None = None
     idle_timeout_s: float | None = None
     response_limit_mib: int = RESPONSE_LIMIT_MIB
+    think: str | None = None
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     sweep: tuple[int, ...] = ()
     sweep_waves: int = 4
@@ -88,10 +91,9 @@ class LoadPlan:
                 f"set either requests or duration_s, not both and not neither: "
                 f"requests is {self.requests}, duration_s is {self.duration_s}"
             )
-        if self.prompts not in PROMPTS:
-            near = get_close_matches(self.prompts, PROMPTS, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            raise UsageError(f"prompts must be {' or '.join(map(repr, PROMPTS))}, not {_shown(self.prompts)}{hint}")
+        _check_choice("prompts", self.prompts, PROMPTS)
+        if self.think is not None:
+            _check_choice("think", self.think, THINK)
         if not self.prompt.strip():
             raise UsageError("the prompt is empty: set a text to send")
 
@@ -113,6 +115,14 @@ def _check(name: str, kind: object, value: object) -> None:
         right, allowed = False, "a whole number"
     if not right:
         raise UsageError(f"{name} must be {allowed}, not {_shown(value)}")
+
+
+def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise UsageError unless a text is one of the allowed ones."""
+    if value not in allowed:
+        near = get_close_matches(value, allowed, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"{name} must be {' or '.join(map(repr, allowed))}, not {_shown(value)}{hint}")
 
 
 def _checked_sweep(sweep: Sequence[int]) -> tuple[int, ...]:

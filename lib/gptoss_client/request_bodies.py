@@ -71,7 +71,14 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
     if endpoint.dialect == "ollama":
         body["keep_alive"] = OLLAMA_KEEP_ALIVE
         body["options"] = {"num_predict": plan.max_tokens, "temperature": plan.temperature, **plan.options}
-        return _json(body)
+        return _json(body if plan.think is None else body | {"think": plan.think})
+    if plan.think is not None:
+        raise UsageError(f"think is a field of Ollama's own API, not of that of {endpoint.engine}: leave it out")
+    if "num_ctx" in plan.options and understood is not None:
+        raise UsageError(
+            f"{endpoint.engine} ignores num_ctx in OpenAI's API: use --dialect ollama with an Ollama, or set the "
+            f"context where the server starts (OLLAMA_CONTEXT_LENGTH={plan.options['num_ctx']})"
+        )
     body |= {"temperature": plan.temperature, "max_tokens": plan.max_tokens, **plan.options}
     body["stream_options"] = {"include_usage": True}
     if wanted.pop("token_counts", False):

@@ -5,6 +5,7 @@ import pytest
 
 from gptoss_client.outcome import ERROR_CHARS
 from gptoss_client.trace import Trace
+from recordings import body
 from streams import AFTER_FIRST_TOKEN, DONE, HTML, Timed, answer, finish, ollama, role, row, sse, trace
 
 STARTED: list[Timed] = [(10, role()), (40, answer())]
@@ -41,6 +42,22 @@ def test_each_class_of_failure(one: Trace, failure: str, message: str) -> None:
     assert seen[AFTER_FIRST_TOKEN].isna().all()
     assert one.status == 200 or seen["events"] == 0  # what refuses a request is no stream
     assert pd.isna(seen["ttft_s"]) == (not any(b" yes" in data for _, data in one.pieces))
+
+
+@pytest.mark.parametrize(
+    ("name", "failure", "message"),
+    [
+        ("runner_killed_midstream", "in_stream_error", "encountered while running the model: unexpected EOF"),
+        ("v1_runner_killed_midstream", "cut", "an error of Ollama, which its OpenAI API does not pass on"),
+        ("repeat_abort_chat", "cut", "Ollama ends a reply so after 30 equal tokens in a row"),
+        ("repeat_abort_v1", "cut", "Ollama ends a reply so after 30 equal tokens in a row"),
+        ("err_format", "in_stream_error", "invalid format"),
+    ],
+)
+def test_how_a_real_ollama_fails_in_a_stream(name: str, failure: str, message: str) -> None:
+    seen = row(trace([(900, body(f"ollama-0.33.0-rc2/{name}"))]))
+    assert (seen["outcome"], seen["failure"]) == ("failed", failure)
+    assert message in seen["error"]
 
 
 def test_a_cancelled_request_keeps_its_first_token() -> None:

@@ -24,6 +24,22 @@ def test_bodies_speak_the_dialect_of_the_server():
     assert "max_tokens" not in native and native["stream"] is True
 
 
+def test_think_is_a_field_of_ollamas_own_api_and_num_ctx_an_option_of_it():
+    native = Endpoint(url="http://127.0.0.1:1", model="m", dialect="ollama", engine="ollama")
+    body = json.loads(request_body(LoadPlan(think="high"), native, 0))
+    assert body["think"] == "high" and "think" not in body["options"]
+    assert "think" not in json.loads(request_body(LoadPlan(), native, 0))
+    with pytest.raises(
+        UsageError, match=r"^think must be 'low' or 'medium' or 'high', not 'hihg', did you mean 'high'"
+    ):
+        LoadPlan(think="hihg")
+    openai = Endpoint(url="http://127.0.0.1:1", model="m", dialect="openai", engine="ollama", request_fields=())
+    with pytest.raises(UsageError, match=r"^think is a field of Ollama's own API"):
+        request_body(LoadPlan(think="low"), openai, 0)
+    with pytest.raises(UsageError, match=r"^ollama ignores num_ctx .* --dialect ollama .*OLLAMA_CONTEXT_LENGTH=1024"):
+        request_body(LoadPlan(options={"num_ctx": 1024}), openai, 0)
+
+
 def test_the_running_token_count_is_asked_for_by_the_name_that_the_engine_knows():
     llama = Endpoint(url="http://127.0.0.1:1", model="m", dialect="openai", engine="llama.cpp")
     body = json.loads(request_body(LoadPlan(token_counts=True), llama, 0))

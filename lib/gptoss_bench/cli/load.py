@@ -69,6 +69,11 @@ PLAN_OPTIONS = {
     "response_limit_mib": FieldOption(
         "a longer response fails, and the rest of it is not read", ("--response-limit",), metavar="MIB"
     ),
+    "think": FieldOption(
+        "reasoning effort, for Ollama's own API (default: the server's, medium)",
+        type=Literal["low", "medium", "high"],
+        default=None,
+    ),
     "sweep": FieldOption(
         "afterwards, load again at these concurrencies, such as 1,4,16", type=str, default="", metavar="LIST"
     ),

@@ -4,7 +4,7 @@ from .doctor.facts import gather_facts
 from .launch import launched
 from .launch_options import ServerChoice
 from .llama_cpp import serve_tiny
-from .ollama import service_url, unload
+from .ollama import restore_keep_alive, service_url, unload
 from .open import open_engine
 from .readiness import accepts_token_counts
 from .registry import (
@@ -38,6 +38,7 @@ __all__ = [
     "no_metrics_advice",
     "open_engine",
     "report_heading",
+    "restore_keep_alive",
     "serve_tiny",
     "service_url",
     "understood_fields",

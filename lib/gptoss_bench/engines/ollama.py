@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -197,6 +198,19 @@ async def unload(endpoint: Endpoint, *, timeout_s: float = 60.0) -> None:
                 await asyncio.sleep(0.05)
     except (NoAnswer, TimeoutError) as error:
         raise RunFailed(f"{failed}: {str(error) or 'it is still listed'}") from None
+
+
+async def restore_keep_alive(endpoint: Endpoint, options: Mapping[str, JsonValue]) -> None:
+    """Let an Ollama server keep the endpoint's model for its own time again; a load asks for more (OLLAMA_KEEP_ALIVE).
+
+    `options` are those of the load, with which the model is loaded. Where it is not loaded any more, or the server does
+    not answer, nothing is done.
+    """
+    with contextlib.suppress(NoAnswer):
+        async with question_client(endpoint.url) as http:
+            if not _has_model((await ask(http, "/api/ps")).body, endpoint.model):
+                return
+            await ask(http, "/api/generate", {"model": endpoint.model, "options": dict(options)})
 
 
 def _has_model(listed: JsonValue, model: str) -> bool:

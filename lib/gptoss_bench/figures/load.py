@@ -162,8 +162,11 @@ def decode_rates_by_source(rates: pd.DataFrame, published: tuple[float, float], 
 
 
 def cold_and_warm(requests: pd.DataFrame, manifest: Manifest) -> Figure:
-    """Draw the median load, prompt and decode times of a request on a cold server and on a warm one."""
-    parts = {"server_load_s": "load", "server_prompt_s": "prompt", "server_eval_s": "decode"}
+    """Draw the median load, prompt and decode times, and the rest, of a request on a cold server and on a warm one.
+
+    The rest is the wait for a slot and what the server does beside.
+    """
+    parts = {"server_load_s": "load", "server_prompt_s": "prompt", "server_eval_s": "decode", "server_wait_s": "rest"}
     completed = requests[requests.outcome == "completed"]
     rows = completed.groupby(completed.phase.map({"cold": "cold", "measure": "warm"}))[list(parts)].median().fillna(0.0)
     figure, axes = new_figure(height=2.6)

@@ -69,12 +69,13 @@ REQUEST_COLUMNS = {
     "server_eval_s": "float64",
     "server_eval_tokens": "Int32",
     "server_total_s": "float64",
+    "server_wait_s": "float64",
     "answer_chars": "int32",
     "reasoning_chars": "int32",
 }
 _OF_TRACE = tuple(field.name for field in fields(Trace) if field.name in REQUEST_COLUMNS)
 _OF_REPLY = tuple(field.name for field in fields(Reply) if field.name in REQUEST_COLUMNS.keys() - {"error"})
-_OF_TIMINGS = tuple(field.name for field in fields(ServerTimings))
+_OF_TIMINGS = (*(field.name for field in fields(ServerTimings)), "wait_s")
 
 
 def derive_tables(traces: Iterable[Trace]) -> tuple[pd.DataFrame, pd.DataFrame]:

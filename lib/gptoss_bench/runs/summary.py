@@ -134,7 +134,10 @@ class TokenCounts(TokenRange):
 
 
 class ServerReported(Record):
-    """What the server reported with its responses: tokens per second of decoding, and durations in seconds."""
+    """What the server reported with its responses: tokens per second of decoding, and durations in seconds.
+
+    `wait_s` is the rest of a request beside loading, prompt and decoding: in Ollama the wait for a slot.
+    """
 
     source: str = ""
     tok_s: Median = Field(default_factory=Median)
@@ -142,6 +145,7 @@ class ServerReported(Record):
     load_s: Median = Field(default_factory=Median)
     eval_s: Median = Field(default_factory=Median)
     total_s: Median = Field(default_factory=Median)
+    wait_s: Median = Field(default_factory=Median)
 
 
 class ErrorMedianAndTail(Record):

@@ -18,6 +18,7 @@ from gptoss_bench.engines import (
     attach,
     no_metrics_advice,
     open_engine,
+    restore_keep_alive,
     unload,
 )
 from gptoss_bench.runs import (
@@ -312,6 +313,7 @@ async def serving(
     async with AsyncExitStack() as stack:
         if server.url:
             endpoint = await attach(server.url, server.model, server.dialect, options=plan.options)
+            request_body(plan, endpoint, 0)  # what the server does not know is refused before there is a run folder
         folder = RunFolder.create(results, scenario, parameters=parameters, run_id=run_id or None, command=command)
         folder.manifest.repeat_group = repeat_group or None
         try:
@@ -320,6 +322,8 @@ async def serving(
                 telemetry_recorder.telemetry.mark(PHASE_LOADING)
                 engine_ready = open_engine(server, log_dir=folder.path, slots=slots, request_options=plan.options)
                 endpoint = await stack.enter_async_context(engine_ready)
+            if endpoint.dialect == "ollama" and endpoint.ready_s is None:  # another one's server
+                stack.push_async_callback(restore_keep_alive, endpoint, plan.options)
             folder.set_endpoint(endpoint)
             folder.manifest.calibration = newest_calibration(results, folder.manifest.machine)
             await telemetry_recorder.ready(endpoint, METRIC_SOURCES, no_metrics_advice(endpoint.engine))

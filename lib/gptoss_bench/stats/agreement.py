@@ -13,7 +13,7 @@ import pandas as pd
 
 from gptoss_bench.runs import AgreementRow, ErrorBar, HistogramTimes, ServerMetrics
 from gptoss_bench.stats.percentiles import Floats, non_null, percentile
-from gptoss_bench.stats.row_selection import completed_rows, measured_rows
+from gptoss_bench.stats.row_selection import completed_rows, measured_rows, server_decode_rate
 
 # Without a null run: assumed difference of two correct clocks on one machine, for HTTP, sockets, waiting for a core.
 ASSUMED_S, ASSUMED_SHARE = 0.005, 0.05
@@ -112,7 +112,7 @@ def decode_rates(requests: pd.DataFrame) -> pd.DataFrame:
     """
     rows = completed_rows(requests)
     span_s = (rows["e2e_s"] - rows["ttft_s"]).where(lambda s: s > 0)
-    rates = {SERVER_RATE: rows["server_eval_tokens"].astype("Float64") / rows["server_eval_s"].where(lambda s: s > 0)}
+    rates = {SERVER_RATE: server_decode_rate(rows)}
     if rows["tpot_s"].notna().any():
         rates[CLIENT_RATE] = 1 / rows["tpot_s"]
     else:

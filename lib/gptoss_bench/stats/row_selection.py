@@ -1,4 +1,4 @@
-"""Select the rows of a request or event table that count: those of one phase, and the completed requests. Pure."""
+"""Select the rows of a request or event table that count, and give a request's decode rate by its server. Pure."""
 
 import pandas as pd
 
@@ -17,3 +17,12 @@ def completed_rows(requests: pd.DataFrame) -> pd.DataFrame:
 def rows_where(table: pd.DataFrame, which: pd.Series) -> pd.DataFrame:
     """Return the selected rows; the table itself if all are selected, since a copy may be large."""
     return table if which.all() else table[which]
+
+
+def server_decode_rate(requests: pd.DataFrame) -> pd.Series:
+    """Return the decode rate (tokens/s) of each request by its server; null where unknown or below two tokens.
+
+    The server's decode time begins with the first token, so there is none for one token.
+    """
+    tokens, seconds = requests["server_eval_tokens"].astype("Float64"), requests["server_eval_s"]
+    return tokens.where(tokens >= 2) / seconds.where(seconds > 0)

@@ -32,7 +32,7 @@ from gptoss_bench.stats.client_pauses import packed_share, slot_idle_share
 from gptoss_bench.stats.client_uncertainty import BOUNDED, resolve_by_moments, set_client_pairs
 from gptoss_bench.stats.goodput import slo_goodput
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null, percentile
-from gptoss_bench.stats.row_selection import measured_rows, rows_where
+from gptoss_bench.stats.row_selection import measured_rows, rows_where, server_decode_rate
 from gptoss_bench.stats.steady_state import Window, concurrency_delivered, steady_window
 from gptoss_client import NS_PER_S
 
@@ -311,16 +311,16 @@ def _gaps(counted: pd.DataFrame) -> tuple[Floats, npt.NDArray[Any]]:
 def _server(completed: pd.DataFrame, order: SendOrder) -> ServerReported | None:
     """Return what the server reported: decode rate per request (its tokens over its seconds) and its durations.
 
-    There is no prompt rate, because Ollama may count cached tokens in the prompt but does not time them.
+    The rate is the server's own "eval rate": its time begins with the first of N tokens, so the rate is N / (N - 1)
+    times that of its tokens, and for one token there is none. There is no prompt rate, because Ollama counts cached
+    tokens in the prompt but does not time them.
     """
     reported = completed[completed["server_source"].notna()]
     if reported.empty:
         return None
-    rate = reported["server_eval_tokens"].astype("Float64") / reported["server_eval_s"].where(
-        reported["server_eval_s"] > 0
-    )
+    rate = server_decode_rate(reported)
     ids = reported["request_id"].to_numpy()
-    durations = ("prompt_s", "load_s", "eval_s", "total_s")
+    durations = ("prompt_s", "load_s", "eval_s", "total_s", "wait_s")
     return ServerReported(
         source="+".join(sorted(reported["server_source"].unique())),
         tok_s=_median(rate, ids, order),

@@ -13,6 +13,7 @@ from gptoss_bench.runs.event_table import EVENT_COLUMNS
 from gptoss_bench.runs.request_table import REQUEST_COLUMNS, derive_tables
 from gptoss_client.outcome import Failure
 from gptoss_client.trace import Ending, Trace
+from recordings import body
 from streams import (
     AFTER_FIRST_TOKEN,
     DONE,
@@ -96,6 +97,28 @@ def test_ollama() -> None:
     assert (seen["ttft_s"], seen["ttfa_s"], seen["tpot_s"], seen["done_s"]) == (0.030, 0.050, 0.020, 0.080)
     assert (seen["server_source"], seen["server_load_s"], seen["server_prompt_s"]) == ("ollama", 0.004, 0.006)
     assert (seen["server_eval_s"], seen["server_eval_tokens"], seen["server_total_s"]) == (0.060, 3, 0.090)
+    assert seen["server_wait_s"] == pytest.approx(0.020)  # 90 - 4 - 6 - 60 ms
+
+
+@pytest.mark.parametrize(
+    ("version", "waits_s"),
+    [("0.33.0-rc2", (0.040, 0.282, 0.503, 0.668)), ("0.11.4", (0.002, 0.663, 1.339, 2.057))],
+)
+def test_the_wait_for_a_slot_is_in_no_duration_of_ollama(version: str, waits_s: tuple[float, ...]) -> None:
+    """Four requests at once and one slot: each waits for the replies of all before it, and no load takes 30 ms."""
+    names = [f"ollama-{version}/conc4_np1_nonstream_{number}" for number in range(4)]
+    found = derive_tables([trace([(900, body(name))], number) for number, name in enumerate(names)])[0]
+    assert sorted(found["server_wait_s"]) == pytest.approx(waits_s, abs=0.001)
+    assert found["server_load_s"].max() < 0.030
+
+
+@pytest.mark.parametrize("version", ["0.33.0-rc2", "0.11.4"])
+def test_ollama_counts_cached_prompt_tokens_but_does_not_time_them(version: str) -> None:
+    names = [f"ollama-{version}/{name}" for name in ("chat_cold", "chat_warm_same")]
+    cold, warm = (row(trace([(900, body(name))])) for name in names)
+    assert (cold["prompt_tokens"], warm["prompt_tokens"]) == (80, 80)
+    assert warm["server_prompt_s"] < cold["server_prompt_s"] / 10
+    assert (cold["output_events"], cold["completion_tokens"]) == (111, 120)  # harmony's marks are tokens without text
 
 
 def test_a_reply_without_a_token_is_complete_and_has_no_times() -> None:

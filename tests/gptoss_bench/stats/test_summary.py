@@ -13,6 +13,7 @@ from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.runs.summary import LoadSummary, Median, TokenCounts
 from gptoss_bench.stats.summary import summarise
 from gptoss_client.trace import Trace
+from recordings import body
 from streams import DONE, answer, chat, finish, thought, trace, two_slots, usage
 
 
@@ -71,6 +72,13 @@ def test_what_the_server_says_stands_apart() -> None:
     assert server.tok_s == Median(n=3, p50=50.0, interval=None, why="2 waves: repeat the run (--repeats 3)")
     assert (server.prompt_s.p50, server.load_s.n) == (0.020, 0)
     assert load(two_slots(), 2).server is None
+
+
+def test_one_token_has_no_decode_rate() -> None:
+    """The recorded Ollama says that decoding its only token took 1 µs: its time begins with the first token."""
+    one = load([trace([(40, body("ollama-0.33.0-rc2/num_predict_1"))])], 1).server
+    assert (one.eval_s.p50, one.tok_s.n) == (1e-6, 0)
+    assert one.wait_s.p50 == pytest.approx(0.031157419 - 0.000966131 - 0.003717 - 1e-6)
 
 
 def test_a_run_in_which_everything_failed_has_no_numbers() -> None:

@@ -17,6 +17,7 @@ FEWEST_REQUESTS = 10
 LITTLE_ERROR = 0.05
 FAILURE_SHARE = 0.001
 DELIVERED_SHARE = 0.95
+QUEUE_SHARE = 0.2  # of TTFT
 
 
 @rule(
@@ -219,6 +220,24 @@ def _concurrency_not_delivered(result: Result) -> str | None:
 
 
 @rule(
+    "server-queue",
+    "warning",
+    reason="A request that waits for a free slot measures the queue of the server, not the time to a first token.",
+    advice="set OLLAMA_NUM_PARALLEL (1 by default) to the concurrency, or state that TTFT includes this queue",
+)
+def _server_queue(result: Result) -> str | None:
+    """With one request at a time, or a slot for each, no request of this load waits for another one's end."""
+    rows, concurrency = measured_rows(result.requests), result.summary.concurrency_planned or 1
+    slots = result.number("num_parallel") or 1
+    known = rows[rows["server_wait_s"].notna() & rows["ttft_s"].notna()]
+    ttft_s, wait_s = float(known["ttft_s"].sum()), float(known["server_wait_s"].sum())
+    if concurrency <= slots or wait_s <= QUEUE_SHARE * ttft_s:
+        return None
+    at_median = f"{known['server_wait_s'].median():.3g} s of {known['ttft_s'].median():.3g} s at the median"
+    return f"requests waited for a slot of the server during {wait_s / ttft_s:.0%} of TTFT ({at_median})"
+
+
+@rule(
     "no-warmup",
     "note",
     reason="The first requests may include loading, compiling and opening connections.",
@@ -260,6 +279,7 @@ RESULT_RULES: tuple[SingleResultRule, ...] = (
     _no_answer,
     _token_counts_disagree,
     _concurrency_not_delivered,
+    _server_queue,
     _no_warmup,
     _percentile_not_resolved,
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import Rule, SingleResultRule, rule
-from gptoss_bench.runs import Finding, Manifest
+from gptoss_bench.runs import Finding, Manifest, number_at
 from gptoss_bench.stats import measured_rows, non_null
 
 COLD_SHARE = 0.05  # of a request's time, spent on loading the model
@@ -49,7 +49,7 @@ def _role_chunk_counted(result: Result) -> str | None:
     advice="load the model before, with a warm-up: this is not serving time",
 )
 def _cold_load_inside(result: Result) -> str | None:
-    """The first wave loads the model. Ollama's load_s includes waiting in its queue, which later requests have too."""
+    """The first wave loads the model, or waits for it; on a loaded one each request spends a few ms there."""
     rows = measured_rows(result.requests)
     shares = (rows["server_load_s"] / rows["server_total_s"].fillna(rows["done_s"])).astype("float64")
     slots = max(result.summary.concurrency_planned or 1, 1)
@@ -76,6 +76,41 @@ def _partial_offload(result: Result) -> str | None:
     if layers is not None and on_cpu:
         found.append(f"the experts of {on_cpu:g} layers are on the CPU")
     return "; ".join(found) or None
+
+
+@rule(
+    "context-differs",
+    "warning",
+    reason="The KV cache, and so the memory and the slots of a server, follow from the context that it serves.",
+    advice="state the context that was served: memory and conditions are those of it",
+)
+def _context_differs(result: Result) -> str | None:
+    """Ollama 0.11 raises a small num_ctx to 8192 in silence."""
+    asked, served = number_at(result.manifest.parameters, "options.num_ctx"), result.number("context")
+    if asked is None or served is None or asked == served:
+        return None
+    return f"a context of {asked:g} tokens was requested (num_ctx), the server has {served:g}"
+
+
+@rule(
+    "prompt-cut",
+    "warning",
+    reason="Some servers cut a prompt that is too long and do not say so: the measured request is another one.",
+    advice="raise the server's context, or shorten the prompt",
+)
+def _prompt_cut(result: Result) -> str | None:
+    """No token spans two words, so a prompt has as many tokens as words, or more: an estimate from below."""
+    counts = non_null(measured_rows(result.requests)["prompt_tokens"].astype("float64"))
+    counts, context = counts[counts > 0], result.number("context")
+    if not len(counts):
+        return None
+    texts = (result.manifest.parameters.get(name) for name in ("system", "prompt"))
+    words = sum(len(text.split()) for text in texts if isinstance(text, str))
+    if counts.min() < words:
+        return f"the server counted {counts.min():.0f} tokens of a prompt of {words} words, at least one token each"
+    if context is not None and counts.max() >= context:
+        return f"a prompt of {counts.max():.0f} tokens fills the context of {context:.0f} tokens"
+    return None
 
 
 @rule(
@@ -160,6 +195,8 @@ SETUP_RULES: tuple[SingleResultRule, ...] = (
     _role_chunk_counted,
     _cold_load_inside,
     _partial_offload,
+    _context_differs,
+    _prompt_cut,
     _quantisation_differs,
     _clock_step,
     _wall_clock_used,

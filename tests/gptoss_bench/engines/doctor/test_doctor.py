@@ -189,7 +189,7 @@ def test_a_server_of_ollama_that_runs_and_has_the_model_is_used(path, monkeypatc
                 "/api/tags": {"models": [{"name": "gpt-oss:20b"}]},
                 "/api/version": {"version": "0.30.2"},
             }
-            monkeypatch.setenv("OLLAMA_HOST", server.endpoint.url)
+            monkeypatch.setenv("OLLAMA_HOST", server.endpoint.url.replace("http://127.0.0.1", "0.0.0.0"))
             assert await ollama_service("gpt-oss:120b") is None
             return await asyncio.to_thread(gather_facts, {"a10": "gpt-oss:20b"})
 

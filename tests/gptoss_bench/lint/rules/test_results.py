@@ -16,7 +16,7 @@ from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.runs.summary import LoadSummary, ServerMetrics
 from gptoss_bench.stats.summary import summarise
 from gptoss_client.trace import Trace
-from streams import DONE, answer, chat, counted, finish, thought, trace, usage
+from streams import DONE, answer, chat, counted, finish, ollama, thought, trace, usage
 
 PUBLISHED = [(2.271, 8.835), (2.874, 11.235), (3.775, 14.755)]  # TTFT and latency (s) at p50, p90, p99
 
@@ -67,6 +67,14 @@ UNCOUNTED = [(40.0, answer()), (50.0, answer()), (140.0, finish()), (140.0, usag
 EQUAL = [chat(40, 9, 9, n, sent_ms=114.0 * n) for n in range(10)]  # each like the next, up to its token limit
 PACED = [replace(one, not_before_ns=tuple(at_ns for at_ns, _ in one.pieces)) for one in EQUAL]  # with known arrivals
 
+
+def waiting(wait_ms: int) -> list[Trace]:
+    """Nine replies of Ollama with a TTFT of 1 s, of which each waited this long for a slot."""
+    spent = {"load_duration": 1, "prompt_eval_duration": 80, "eval_duration": 20, "total_duration": 101 + wait_ms}
+    end = ollama(done=True, done_reason="stop", eval_count=2, **{name: ms * 1_000_000 for name, ms in spent.items()})
+    return [trace([(1000, ollama("a")), (1020, ollama("b")), (1020, end)], n, sent_ms=500 * n) for n in range(9)]
+
+
 BROKEN = [
     ("ttft-is-a-fraction-of-latency", "error", EQUAL, 1),
     ("timestamps-out-of-order", "error", replaced(chat(-2, 9, 9, 3, sent_ms=SENDS[3])), 1),
@@ -78,6 +86,7 @@ BROKEN = [
     ("token-counts-disagree", "warning", replaced(trace(UNCOUNTED, 3, sent_ms=SENDS[3])), 1),
     ("concurrency-not-delivered", "warning", [stopped(n, 40.0 * n) for n in range(60)], 6),
     ("client-bound", "warning", [stopped(n, lags_ns=(2_000_000,) * 13) for n in range(9)], 1),
+    ("server-queue", "warning", waiting(201), 2),
     ("no-warmup", "note", sound()[1:], 1),
     ("percentile-not-resolved", "note", sound(999), 1),
 ]
@@ -95,6 +104,8 @@ WITHIN = [
     ("token-counts-disagree", replaced(trace([*UNCOUNTED[:1], *UNCOUNTED[2:]], 3, sent_ms=SENDS[3])), 1),
     ("concurrency-not-delivered", [stopped(n, 26.0 * n) for n in range(60)], 5),
     ("client-bound", [stopped(n, lags_ns=(100_000,) * 13) for n in range(9)], 1),
+    ("server-queue", waiting(200), 2),
+    ("server-queue", waiting(900), 1),  # one at a time waits for no other
     ("no-warmup", sound(), 1),
     ("percentile-not-resolved", sound(1000), 1),
 ]
@@ -207,6 +218,15 @@ def test_the_published_percentiles_are_a_fraction_of_latency() -> None:
 )
 def test_percentiles_that_prove_nothing(pairs: list[tuple[float, float]]) -> None:
     assert fraction_of_percentiles(pairs) is None
+
+
+@pytest.mark.parametrize(("slots", "waits"), [(1, True), (2, False)])
+def test_a_server_with_a_slot_for_each_request_has_no_queue(slots: int, waits: bool) -> None:
+    requests, events = derive_tables(waiting(900))
+    manifest = Manifest(endpoint=EndpointRecord(facts={"num_parallel": slots}))
+    found = findings_of(summarise(requests, events, concurrency=2), requests, manifest)
+    assert ("server-queue" in found) is waits
+    assert not waits or "90% of TTFT (0.9 s of 1 s at the median)" in found["server-queue"].evidence
 
 
 def test_a_run_without_requests_breaks_no_rule() -> None:

@@ -56,6 +56,19 @@ BROKEN: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("partial-offload", endpoint(facts={"gpu_layers": -1, "cpu_moe_layers": 8}), {}, "the experts of 8 layers"),
     ("engine-noted", endpoint(facts={"notes": ["no /metrics", "version 9"]}), {}, "no /metrics; version 9"),
     ("quantisation-differs", endpoint(quantisation="BF16"), {}, "of MXFP4 weights, this server's are BF16"),
+    (
+        "context-differs",
+        {"parameters": {"options": {"num_ctx": 2048}}, **endpoint(facts={"context": 8192})},
+        {},
+        "8192",
+    ),
+    (
+        "prompt-cut",
+        {"parameters": {"system": "Be brief.", "prompt": "so " * 87}},
+        {},
+        "88 tokens of a prompt of 89 words",
+    ),
+    ("prompt-cut", endpoint(facts={"context": 88}), {}, "88 tokens fills the context of 88 tokens"),
     ("quantisation-differs", {"scenario": "transformers-bf16"}, {}, "of BF16 weights, this server's are MXFP4"),
 ]
 WITHIN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
@@ -69,6 +82,11 @@ WITHIN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("partial-offload", endpoint(facts={"gpu_layers": -1, "layers": 25}), {}),
     ("partial-offload", endpoint(facts={"gpu_layers": None, "cpu_moe_layers": 8}), {}),
     ("engine-noted", endpoint(facts={"notes": []}), {}),
+    ("context-differs", {"parameters": {"options": {"num_ctx": 2048}}, **endpoint(facts={"context": 2048})}, {}),
+    ("context-differs", {"parameters": {"options": {"num_ctx": 2048}}}, {}),
+    ("context-differs", endpoint(facts={"context": 8192}), {}),
+    ("prompt-cut", {"parameters": {"system": "Be brief.", "prompt": "so " * 86}}, {}),
+    ("prompt-cut", endpoint(facts={"context": 89}), {}),
     ("quantisation-differs", endpoint(quantisation=None), {}),
     ("quantisation-differs", endpoint(quantisation="mxfp4"), {}),
     ("quantisation-differs", {"scenario": "load", **endpoint(quantisation="Q8_0")}, {}),  # no published figure
