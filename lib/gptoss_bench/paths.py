@@ -19,6 +19,7 @@ SITE_TEMPLATES = PACKAGE / "site" / "templates"
 PUBLISHED_BLOCK = PACKAGE / "importers" / "published_block.txt"  # printed by the load script of the write-up
 BUILD = ROOT / "build"  # engines and models that `make` installs or trains
 TINY_CHECKPOINT = BUILD / "gpt-oss-tiny-o200k"
+RANDOM_CHECKPOINTS = BUILD / "random"  # models with random weights, by name
 
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = NOTEBOOKS / "profiles"

@@ -77,5 +77,5 @@ def _need(scenario: str, model: str) -> "Need":
 def _architecture(model: str) -> "Architecture | None":
     from gptoss_bench.memory import architectures
 
-    name = model.rpartition("/")[2].lower().replace(":", "-")
+    name = model.removeprefix("random:").rpartition("/")[2].lower().replace(":", "-")
     return next((each for key, each in architectures().items() if name.startswith(key)), None)

@@ -92,6 +92,9 @@ def load(
     dialect: Annotated[
         Literal["auto", "openai", "ollama"], typer.Option(help="API of the server; auto: ask the server")
     ] = "auto",
+    label: Annotated[
+        str, typer.Option(help="label of a server that does not report it, such as 'RANDOM WEIGHTS'")
+    ] = "",
     num_ctx: Annotated[
         int | None,
         typer.Option(help="context of Ollama in tokens (default: Ollama's, which depends on the GPU's memory)"),
@@ -134,7 +137,10 @@ def load(
     plan = build_record(LoadPlan, PLAN_OPTIONS, plan_values)
     names = models * len(urls) if len(models) == 1 else models
     dialect_name = "" if dialect == "auto" else dialect
-    servers = [ServerChoice(url=at, model=name, dialect=dialect_name) for at, name in zip(urls, names, strict=True)]
+    servers = [
+        ServerChoice(url=at, model=name, dialect=dialect_name, label=label)
+        for at, name in zip(urls, names, strict=True)
+    ]
     most = repeats if until is None else max_trials
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(_repeat(plan, servers, results, most=most, until=until, as_json=as_json))

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, LAUNCHABLE_ENGINES
+from gptoss_bench.runs import STATED_LABELS
 from gptoss_bench.validation import OneOf, find_mistakes
 from gptoss_client import UsageError
 
@@ -29,9 +30,11 @@ class ServerChoice(BaseModel):
     url: str = ""
     """root URL of a running server; empty: start one"""
     model: str = ""
-    """served model; empty: the only one of the server, or the engine's default"""
+    """served model; empty: the only one of the server, or the engine's default; random:gpt-oss-20b: random weights"""
     dialect: Annotated[str, OneOf(("", *DIALECTS))] = ""
     """API of the running server; empty: detect it"""
+    label: Annotated[str, OneOf(("", *STATED_LABELS))] = ""
+    """label of a running server that does not report it, such as RANDOM WEIGHTS"""
     context: Annotated[int, Field(ge=0)] = 0
     """context in tokens; 0: the engine's default"""
     prefix_caching: Literal["", "on", "off"] = ""
@@ -69,6 +72,8 @@ class ServerChoice(BaseModel):
             shlex.split(self.engine_flags)
         except ValueError as error:
             raise UsageError(f"the engine's flags {self.engine_flags!r} cannot be read: {error}") from None
+        if self.label and not self.url:
+            raise UsageError("label is for a running server: the kit knows what it starts")
         if self.engine_nice and not self.starts:
             raise UsageError("engine_nice is for an engine that is started here: leave it at 0")
         if not (self.prefix_caching or self.engine_flags):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from gptoss_bench.engines.attached_server import attach
@@ -11,7 +12,9 @@ from gptoss_bench.engines.llama_cpp import serve_tiny
 from gptoss_bench.engines.model_files import is_fetched, local_model
 from gptoss_bench.engines.ollama import running_service
 from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
+from gptoss_bench.engines.random_model import resolve_model
 from gptoss_bench.engines.registry import ENGINE_SPECS
+from gptoss_bench.runs import join_labels
 from gptoss_client import Endpoint, JsonValue
 
 EMBEDDED_CONTEXT = 2048
@@ -45,11 +48,15 @@ async def open_engine(
     """
     url = server.url
     if server.starts:
-        server = server.model_copy(update={"model": server.model or ENGINE_SPECS[server.engine].default_model})
+        model = await resolve_model(server.engine, server.model or ENGINE_SPECS[server.engine].default_model)
+        server = server.model_copy(update={"model": model})
         if server.engine == "ollama":
             url = await running_service(server.model) or ""
     if url:
-        yield await attach(url, server.model, server.dialect, timeout_s=timeout_s or LOADING_S, options=request_options)
+        found = await attach(
+            url, server.model, server.dialect, timeout_s=timeout_s or LOADING_S, options=request_options
+        )
+        yield replace(found, label=join_labels(found.label, server.label or None))
         return
     opened: AbstractAsyncContextManager[Endpoint]
     if server.embedded:

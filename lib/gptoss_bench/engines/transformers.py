@@ -7,10 +7,16 @@ import httpx
 
 from gptoss_bench.engines.launch import executable, version_beside
 from gptoss_bench.engines.launch_options import ServerChoice
-from gptoss_bench.engines.model_files import count_parameters, hub_cache, local_model, require_disk_space_for
+from gptoss_bench.engines.model_files import (
+    checkpoint_label,
+    count_parameters,
+    hub_cache,
+    local_model,
+    require_disk_space_for,
+)
 from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.engines.server_facts import add_facts
-from gptoss_bench.runs import CPU_LABEL, installed_gpus, join_labels, model_label
+from gptoss_bench.runs import CPU_LABEL, installed_gpus, join_labels
 from gptoss_client import Endpoint, UsageError
 
 ADVICE = "install it with make setup-transformers"
@@ -53,7 +59,7 @@ class Transformers:
             dialect="openai",
             engine="transformers",
             version=version_beside(Path(program), "transformers"),
-            label=join_labels(model_label(self.model, parameters), None if installed_gpus() else CPU_LABEL),
+            label=join_labels(checkpoint_label(self.model, folder), None if installed_gpus() else CPU_LABEL),
         )
         return add_facts(endpoint, {"parameters": parameters})
 
@@ -79,6 +85,7 @@ class Transformers:
 async def describe_transformers(_http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:
     """Return the endpoint with its label; a running server reports no version. A local checkpoint is counted."""
     folder = Path(endpoint.model.partition("@")[0])
-    parameters = count_parameters(folder) if folder.is_absolute() else None
-    labelled = replace(endpoint, label=endpoint.label or model_label(endpoint.model, parameters))
+    local = folder if folder.is_absolute() else None
+    parameters = count_parameters(local) if local else None
+    labelled = replace(endpoint, label=endpoint.label or checkpoint_label(endpoint.model, local))
     return add_facts(labelled, {"parameters": parameters}, *version_notes("transformers", endpoint.version))

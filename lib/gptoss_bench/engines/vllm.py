@@ -10,10 +10,10 @@ import httpx
 
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import ServerChoice
-from gptoss_bench.engines.model_files import count_parameters, local_model, require_disk_space_for
+from gptoss_bench.engines.model_files import checkpoint_label, count_parameters, local_model, require_disk_space_for
 from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.engines.server_facts import Facts, add_facts, fetch
-from gptoss_bench.runs import CPU_LABEL, join_labels, model_label, tiny_model_label
+from gptoss_bench.runs import CPU_LABEL, join_labels
 from gptoss_client import Endpoint, JsonValue, UsageError, count_at, objects_at, text_at
 
 ADVICE = "install it with make setup-vllm"
@@ -46,9 +46,14 @@ class Vllm:
         folder = local_model(self.model)
         if folder is None:
             require_disk_space_for(self.model)
-        label = tiny_model_label(count_parameters(folder)) if folder else None
         name = folder.name if folder else self.model
-        return Endpoint(url="", model=name, dialect="openai", engine="vllm", label=label)
+        return Endpoint(
+            url="",
+            model=name,
+            dialect="openai",
+            engine="vllm",
+            label=checkpoint_label(name, folder) if folder else None,
+        )
 
     def command(self, port: int) -> list[str]:
         """Return `vllm serve`; a checkpoint in a folder is served under the name of the folder."""
@@ -86,7 +91,8 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
     metrics = (await fetch(http, "/metrics")).text
     facts: Facts = {"context": count_at(ours, "max_model_len"), **read_log(log), **read_cache_config(metrics)}
     folder = Path(text_at(ours, "root") or "")
-    parameters = count_parameters(folder) if folder.is_absolute() else None
+    local = folder if folder.is_absolute() else None
+    parameters = count_parameters(local) if local else None
     notes = version_notes("vllm", version)
     if not metrics.count("vllm:"):
         notes.append("this vLLM has no /metrics: the run has no timings of the server")
@@ -97,7 +103,7 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
         endpoint,
         version=version,
         quantisation=quantisation or endpoint.quantisation,
-        label=join_labels(endpoint.label or model_label(endpoint.model, parameters), on_cpu),
+        label=join_labels(endpoint.label or checkpoint_label(endpoint.model, local), on_cpu),
     )
     return add_facts(described, {**facts, "parameters": parameters}, *notes)
 

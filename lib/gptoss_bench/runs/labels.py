@@ -13,6 +13,8 @@ PARTIAL_LABEL = "PARTIAL OFFLOAD"  # part of the model was in the system's memor
 NO_GPU_LABEL = "NO GPU"
 UNKNOWN_LABEL = "UNKNOWN MODEL"
 
+# Labels that a user may state of a server that does not report them.
+STATED_LABELS = (TINY_LABEL, RANDOM_LABEL, CPU_LABEL, PARTIAL_LABEL, NO_GPU_LABEL)
 NO_MODEL = (TINY_LABEL, RANDOM_LABEL, REFERENCE_LABEL)  # labels of runs in which no gpt-oss answered
 TINY_PARAMETERS = 100e6  # a gpt-oss with fewer parameters than this is a toy, whoever made it
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gptoss_bench.engines.random_model import RANDOM_PREFIX
 from gptoss_bench.engines.registry import ENGINE_SPECS, is_tried, release_of, tried_releases
 from gptoss_bench.memory import Architecture, estimate_fit, weights_bytes
 from gptoss_bench.runs import SmiGpu
@@ -172,7 +173,8 @@ def _model(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
     free, size = facts.free_bytes.get(scenario), None
     if need.architecture is not None:
         size = weights_bytes(need.architecture, "mxfp4")
-    words = f"{need.model} is not here yet and will be fetched"
+    verb = "made" if need.model.startswith(RANDOM_PREFIX) else "fetched"
+    words = f"{need.model} is not here yet and will be {verb}"
     if free is not None and size is not None and free < size:
         return CheckResult(
             "model", FAIL, f"{words}: {_gb(size)}, and {_gb(free)} are free", "export HF_HOME=/a/larger/disk"
