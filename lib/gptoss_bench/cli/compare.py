@@ -1,7 +1,7 @@
 """`gptoss-bench compare FIRST SECOND`: print how two runs, or two sides of several runs, differ."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -52,12 +52,12 @@ def compare(
     from gptoss_bench.stats import SAME_MARGIN, compare_results
 
     sides = [[_read(path) for path in find_side(text, results)] for text in (first, second)]
-    found = compare_results(
-        [one.side for one in sides[0]],
-        [one.side for one in sides[1]],
-        margin=SAME_MARGIN if same is None else same,
-    )
     every = [one for side in sides for one in side]
+    if all(one.run for one in every):  # their TPOT and token rate have more to say than the server's decode rate
+        compared = [[replace(one.side, rates=()) for one in side] for side in sides]
+    else:
+        compared = [[one.side for one in side] for side in sides]
+    found = compare_results(*compared, margin=SAME_MARGIN if same is None else same)
     differing = differing_conditions((one.name, one.manifest) for one in every)
     errors = {one.name: [of for of in check_result(one).findings if of.severity == "error"] for one in every}
     names = [", ".join(one.name for one in side) for side in sides]
@@ -97,5 +97,7 @@ def _read(path: "Path") -> "Result":
 
     results = read_results(path)
     if len(results) > 1:
-        raise UsageError(f"{path} holds {len(results)} results: compare takes files of one result")
+        raise UsageError(
+            f"{path} holds {len(results)} results: compare takes files of one result, so write each to its own file"
+        )
     return results[0]

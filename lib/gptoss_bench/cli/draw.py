@@ -21,7 +21,7 @@ def draw(
     *,
     out: Annotated[Path, typer.Option(metavar="FILE", help=f"picture to write: {', '.join(PICTURE_FORMATS)}")],
 ) -> int:
-    """Draw TTFT, ITL, TPOT and latency of runs and of other tools' result files in one figure."""
+    """Draw times, and prefill and decode rates, of runs and of other tools' result files in one figure."""
     ending = out.suffix.lower()
     if ending not in PICTURE_FORMATS:
         raise UsageError(f"--out {out}: the name must end in {', '.join(PICTURE_FORMATS)}")

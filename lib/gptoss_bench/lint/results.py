@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 from pydantic import JsonValue
 
-from gptoss_bench.importers import parse_results
+from gptoss_bench.importers import ImportedSummary, parse_results
 from gptoss_bench.runs import RANDOM_LABEL, LoadSummary, Manifest, Run, no_gpt_oss_labels, number_at
-from gptoss_bench.stats import ComparedResult, PrintedFigure
+from gptoss_bench.stats import ComparedResult, MeasuredRate, PrintedFigure
 from gptoss_client import UsageError, one_line
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -37,7 +37,23 @@ class Result:
     @property
     def side(self) -> ComparedResult:
         """Return this result as one run of one side of a comparison."""
-        return ComparedResult(self.summary, self.manifest.start_utc)
+        return ComparedResult(self.summary, self.manifest.start_utc, self.rates)
+
+    @property
+    def rates(self) -> tuple[MeasuredRate, ...]:
+        """Return the prefill and decode rates that the server or the tool measured apart, by test."""
+        if isinstance(self.summary, ImportedSummary):
+            kinds = {"prefill": self.summary.prefill, "decode": self.summary.decode}
+            return tuple(
+                MeasuredRate(kind, one.test, one.tok_s, one.n, one.interval)
+                for kind, rates in kinds.items()
+                for one in rates
+                if one.tok_s is not None
+            )
+        decode = self.summary.server.tok_s if self.summary.server else None
+        if decode is None or decode.p50 is None:
+            return ()
+        return (MeasuredRate("decode", "", decode.p50, decode.n, decode.interval),)
 
     @property
     def stand_in(self) -> bool:

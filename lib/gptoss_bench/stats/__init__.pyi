@@ -10,13 +10,13 @@ from .client_bound import (
 )
 from .client_pauses import heartbeat_lateness, measured_stalls
 from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, client_text
-from .comparison import SAME_MARGIN, ComparedResult, Difference, compare_results, comparison_table
+from .comparison import SAME_MARGIN, ComparedResult, Difference, MeasuredRate, compare_results, comparison_table
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
 from .impossible import LITTLE, MISSING_REQUESTS, Contradiction, as_printed, find_contradictions
 from .percentiles import MIN_SAMPLES_BEYOND, MOMENT_NS, REPORTED_PERCENTILES, non_null, percentile
 from .row_selection import measured_rows
-from .side_by_side import COMPARED_QUANTITIES, points_side_by_side, quantity_of_note
+from .side_by_side import COMPARED_QUANTITIES, RATE_KINDS, points_side_by_side, quantity_of_note
 from .summary import GAP_COLUMNS, ReadColumns, energy_summary, summarise
 from .sweep import has_steady_rates, parse_sweep_levels, sweep_phase, sweep_plans, sweep_rows
 from .text_report import headline, result_block
@@ -35,6 +35,7 @@ __all__ = [
     "MIN_TREND_RUNS",
     "MISSING_REQUESTS",
     "MOMENT_NS",
+    "RATE_KINDS",
     "REPORTED_PERCENTILES",
     "SAME_MARGIN",
     "UNCERTAIN_SHARE",
@@ -43,6 +44,7 @@ __all__ = [
     "ComparedResult",
     "Contradiction",
     "Difference",
+    "MeasuredRate",
     "PrintedFigure",
     "ReadColumns",
     "agreement_table",

@@ -19,7 +19,7 @@ from gptoss_bench.stats.students_t import t_quantile, t_tail
 
 FASTER, SLOWER, SAME = "faster", "slower", "same"
 DIFFERENT, NO_DIFFERENCE = "these runs differ", "no difference seen"
-TOO_SHORT, NOT_COMPARED = "repeat the run", "not compared"
+TOO_SHORT, NOT_COMPARED, CANNOT_TELL = "repeat the run", "not compared", "cannot tell"
 TWO_RUNS_DIFFER = "these two runs differ"
 SAME_MARGIN = 0.03
 FALSE_ALARMS = 0.05  # at most, of the words of one table
@@ -29,11 +29,36 @@ RATE = "output_tok_s_total"
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredRate:
+    """Tokens per second of `kind` "prefill" or "decode", where they were measured apart.
+
+    `test` is what was computed, such as "512 @ 4096" for 512 tokens after 4096, empty if that was not planned. `n` is
+    the number of repetitions or requests, None if it is not reported; `interval` of 95 % is of their mean.
+    """
+
+    kind: str
+    test: str
+    tok_s: float
+    n: int | None = None
+    interval: tuple[float, float] | None = None
+
+    @property
+    def name(self) -> str:
+        """Return kind and test, such as "decode 128"."""
+        return f"{self.kind} {self.test}".strip()
+
+
+@dataclass(frozen=True, slots=True)
 class ComparedResult:
-    """One result: its summary, and when its run began (ISO time in UTC), None if unknown."""
+    """One result: its summary, when its run began (ISO time in UTC), None if unknown, and prefill and decode rates."""
 
     summary: LoadSummary
     start_utc: str | None = None
+    rates: tuple[MeasuredRate, ...] = ()
+
+    def rate(self, name: str) -> MeasuredRate | None:
+        """Return the prefill or decode rate of this name, None if it was not measured."""
+        return next((one for one in self.rates if one.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +81,8 @@ class Difference:
     @property
     def text(self) -> str:
         """The word, with the reason if there is one."""
+        if self.word == CANNOT_TELL:
+            return f"{self.why}: {self.word}"
         return f"{self.word}: {self.why}" if self.why else self.word
 
     @property
@@ -67,7 +94,7 @@ class Difference:
 def compare_results(
     first: Sequence[ComparedResult], second: Sequence[ComparedResult], *, margin: float = SAME_MARGIN
 ) -> list[Difference]:
-    """Return the differences of the median times and of the token rate; rows that no side reports are left out.
+    """Return the differences of median times, token rate, and prefill and decode rates by test; only what is reported.
 
     With one run on each side, the standard error of a figure is that of its interval in the summary. With MIN_RUNS or
     more on each side it is that of the runs (Welch's t on logarithms). `margin` is the largest relative change that
@@ -78,6 +105,8 @@ def compare_results(
         sides = [[_figure(one.summary, name) for one in side] for side in (first, second)]
         if any(value is not None for side in sides for value in side):
             found.append(_difference(name, sides, [[one.summary for one in side] for side in (first, second)]))
+    for name in dict.fromkeys(rate.name for one in (*first, *second) for rate in one.rates):
+        found.append(_rate_difference(name, [[one.rate(name) for one in side] for side in (first, second)]))
     repeated = min(len(first), len(second)) >= MIN_RUNS
     in_turn = repeated and made_in_turn(first, second)
     words = []
@@ -93,7 +122,7 @@ def compare_results(
         elif not in_turn:
             words.append(replace(one, word=DIFFERENT, why="they were not made in turn"))
         else:
-            words.append(replace(one, word=FASTER if (one.change < 0) == (one.name != RATE) else SLOWER))
+            words.append(replace(one, word=FASTER if (one.change < 0) == (one.name in TIMES) else SLOWER))
     return words
 
 
@@ -132,13 +161,39 @@ def _difference(
         return _row(name, known, NOT_COMPARED, "a median is 0: most gaps lie within one read of the socket")
     if any(len(some) < len(side) for some, side in zip(known, sides, strict=True)):
         return _row(name, known, NOT_COMPARED, "a run does not report it")
-    counts = list(map(len, known))
-    if counts == [1, 1]:
+    if list(map(len, known)) == [1, 1]:
         (first,), (second,) = summaries
         single = [_standard_error(one, name) for one in (first, second)]
         if problems := [error for error in single if isinstance(error, str)]:
             return _row(name, known, TOO_SHORT, problems[0])
         return _welch(_row(name, known, ""), [one for one in single if isinstance(one, float)], [BLOCKS - 1] * 2)
+    return _between_runs(name, known)
+
+
+def _rate_difference(name: str, sides: Sequence[Sequence[MeasuredRate | None]]) -> Difference:
+    """Return a row of a prefill or decode rate; of single results the repetitions are the sample."""
+    measured = [[one for one in side if one is not None] for side in sides]
+    known = [[one.tok_s for one in side] for side in measured]
+    if any(value <= 0 for side in known for value in side):
+        return _row(name, known, NOT_COMPARED, "a rate is 0")
+    if any(len(some) < len(side) for some, side in zip(known, sides, strict=True)):
+        return _row(name, known, NOT_COMPARED, "a run does not report it")
+    if list(map(len, known)) != [1, 1]:
+        return _between_runs(name, known)
+    errors, freedom = list[float](), list[int]()
+    for (one,) in measured:
+        if one.n and one.n > 1 and one.interval:
+            errors.append((one.interval[1] - one.interval[0]) / 2 / t_quantile(one.n - 1) / one.tok_s)
+            freedom.append(one.n - 1)
+    if len(errors) == len(measured):
+        return _welch(_row(name, known, ""), errors, freedom)
+    counts = dict.fromkeys("n is not reported" if one.n is None else f"n = {one.n}" for (one,) in measured)
+    return _row(name, known, CANNOT_TELL, " and ".join(counts))
+
+
+def _between_runs(name: str, known: Sequence[Sequence[float]]) -> Difference:
+    """Return a row by the spread of several runs on each side, or why they are too few."""
+    counts = list(map(len, known))
     if min(counts) < MIN_RUNS:
         return _row(name, known, TOO_SHORT, f"{counts[0]} and {counts[1]} runs, {MIN_RUNS} are needed on each side")
     errors = [float(np.std(np.log(side), ddof=1)) / sqrt(len(side)) for side in known]

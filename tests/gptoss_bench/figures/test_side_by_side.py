@@ -1,6 +1,7 @@
 """The figure of one server measured by this kit and three other tools: values, missing values and notes."""
 
 import gzip
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +13,7 @@ from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.cli.main import main
 from gptoss_bench.figures.side_by_side import NOT_REPORTED, results_side_by_side
+from gptoss_bench.importers.detect import parse_results
 from gptoss_bench.lint.results import Result, read_results
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
@@ -19,6 +21,7 @@ from gptoss_bench.stats.side_by_side import COMPARED_QUANTITIES, points_side_by_
 from gptoss_bench.stats.summary import summarise
 from serving import held
 from streams import chat
+from tool_files import LLAMA_BENCH, OLLAMA_TEXT, VLLM_ALL_FAILED, VLLM_ZEROS
 
 FILES = TESTS / "imported"
 TTFT_S, ITL_S, TOKENS = 0.1, 0.01, 32  # of the server that all of them measured
@@ -101,6 +104,31 @@ def test_the_published_block_is_drawn_with_them_though_it_reports_less(results) 
     assert NOT_REPORTED in words(itl)
     assert NOT_REPORTED in words(tpot)
     assert drawn(latency, 4) == {"p50": 8.835, "p90": 11.235, "p99": 14.755}
+
+
+def rate_result(name: str, content: object) -> list[Result]:
+    return [
+        Result(f"{name}: {one.title}", one.summary, one.requests, one.manifest, one.notes)
+        for one in parse_results(content if isinstance(content, str) else json.dumps(content), name)
+    ]
+
+
+def test_prefill_and_decode_rates_are_drawn_by_test_where_they_are_measured() -> None:
+    several = [*rate_result("bench.json", LLAMA_BENCH[:2]), *rate_result("ollama.txt", OLLAMA_TEXT)]
+    prefill, decode = results_side_by_side(several).axes  # no other quantity is reported
+    assert (prefill.get_title(), decode.get_title()) == ("Prefill", "Decode")
+    assert {"512 @ 4096: 900", "400"} <= set(words(prefill))
+    assert {"128: 80", "40"} <= set(words(decode))
+    marks = [line for line in decode.get_lines() if line.get_marker() == "D"]
+    assert [line.get_markerfacecolor() == "white" for line in marks] == [False, True]  # n = 3 and n = 1
+
+
+def test_zeros_and_failed_loads_have_no_marks() -> None:
+    several = [*rate_result("zeros.json", VLLM_ZEROS), *rate_result("failed.json", VLLM_ALL_FAILED)]
+    ttft, itl, tpot, latency = results_side_by_side(several).axes
+    assert [len(drawn(axes, 0)) for axes in (ttft, itl, tpot, latency)] == [0, 0, 2, 0]
+    assert [len(drawn(axes, 1)) for axes in (ttft, itl, tpot, latency)] == [0, 0, 0, 0]
+    assert sum(text.startswith(NOT_REPORTED) for text in words(ttft)) == 2
 
 
 @pytest.mark.parametrize(("kind", "start"), [("svg", b"<?xml"), ("png", b"\x89PNG"), ("pdf", b"%PDF")])

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -17,10 +18,12 @@ from gptoss_bench.stats.comparison import (
     RATE,
     ComparedResult,
     Difference,
+    MeasuredRate,
     compare_results,
     comparison_table,
     made_in_turn,
 )
+from tool_files import LLAMA_BENCH, VLLM_ALL_FAILED, VLLM_ZEROS
 
 FILES = TESTS / "imported"
 FIGURES = ("ttft_s", "tpot_s", "done_s", "itl_s", RATE)
@@ -31,7 +34,7 @@ def run(
     scale: float = 1.0, *, start: str | None = None, half: float | None = 0.01, noise: float = 0.0
 ) -> ComparedResult:
     """A run of which all times are `scale` × 0.1 s, with an interval of ± `half` of them; `noise` moves each."""
-    draw = np.random.default_rng(abs(hash((scale, start, noise))) % 2**32)
+    draw = np.random.default_rng(crc32(repr((scale, start, noise)).encode()))
     summary = LoadSummary()
     for name in FIGURES:
         value = (1 / scale if name == RATE else 0.1 * scale) * float(np.exp(noise * draw.standard_normal()))
@@ -76,6 +79,40 @@ def test_runs_that_are_too_short_say_repeat() -> None:
         assert one.change is not None
     for one in compare_results([run(), run()], [run(1.5)]):
         assert one.text == "repeat the run: 2 and 1 runs, 3 are needed on each side"
+
+
+def rates(tok_s: float, n: int | None = 5, half: float | None = 1.0, start: str | None = None) -> ComparedResult:
+    """A result with one prefill rate and the interval ± `half` of its repetitions."""
+    ends = None if half is None else (tok_s - half, tok_s + half)
+    return ComparedResult(LoadSummary(), start, (MeasuredRate("prefill", "512 @ 4096", tok_s, n, ends),))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (rates(100), rates(150), "these two runs differ"),
+        (rates(100), rates(100.5), "no difference seen"),
+        (rates(100, 1, None), rates(150, 1, None), "n = 1: cannot tell"),
+        (rates(100), rates(150, 1, None), "n = 5 and n = 1: cannot tell"),
+        (rates(100, None, None), rates(150), "n is not reported and n = 5: cannot tell"),
+        (rates(100), ComparedResult(LoadSummary()), "not compared: a run does not report it"),
+        (rates(0.0), rates(150), "not compared: a rate is 0"),
+    ],
+)
+def test_rates_of_a_test_are_compared_by_their_repetitions(first, second, expected) -> None:
+    [found] = compare_results([first], [second])
+    assert (found.name, found.text) == ("prefill 512 @ 4096", expected)
+    # standard error: 1 / t(0.975, 4) = 1 / 2.776 = 0.36 % of 100, 0.24 % of 150: 50 % more is seen, 0.5 % is not
+    assert (found.interval is not None) is (expected in ("these two runs differ", "no difference seen"))
+
+
+def test_a_higher_rate_of_several_files_in_turn_is_faster() -> None:
+    sides = [
+        [rates(tok_s + at, 1, None, f"2026-11-24T09:{2 * at + side:02}:00") for at in range(3)]
+        for side, tok_s in enumerate((1000.0, 1500.0))
+    ]
+    assert [one.word for one in compare_results(*sides)] == ["faster"]
+    assert [one.word for one in compare_results(*sides[::-1])] == ["slower"]
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(1.2, "slower"), (0.8, "faster"), (1.001, "same")])
@@ -188,3 +225,21 @@ def test_bad_input_is_one_line(arguments: tuple[str, ...], capsys: pytest.Captur
 def test_a_group_of_another_folder_is_found_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "20261127T000000Z-repeats-0a1b2c", "x", "--results", str(tmp_path)]) == 2
     assert "there is no run '20261127T000000Z-repeats-0a1b2c'" in capsys.readouterr().err
+
+
+def test_two_files_of_llama_bench_are_compared_test_by_test(tmp_path, capsys) -> None:
+    files = []
+    for factor in (1.0, 1.5):
+        tests = [{**test, "avg_ts": factor * test["avg_ts"], "samples_ts": [factor * 900]} for test in LLAMA_BENCH[:1]]
+        files.append(tmp_path / f"{factor}.json")
+        files[-1].write_text(json.dumps(tests))
+    assert main(["compare", *map(str, files)]) == 0
+    assert re.search(r"prefill 512 @ 4096\s+900\s+1350\s+\+50.0%\s+n = 1: cannot tell", capsys.readouterr().out)
+
+
+def test_placeholders_and_failed_loads_are_not_compared(tmp_path, capsys) -> None:
+    for name, content in {"zeros.json": VLLM_ZEROS, "failed.json": VLLM_ALL_FAILED}.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    assert main(["compare", str(tmp_path / "zeros.json"), str(tmp_path / "failed.json")]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "not compared" in line]
+    assert [row[:3] for row in rows] == [["tpot_s", "0.05", "–"], ["output_tok_s_total", "50", "–"]]
