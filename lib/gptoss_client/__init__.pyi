@@ -23,6 +23,7 @@ from .outside import (
 )
 from .plan import PROMPTS, PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
 from .request_bodies import Request, request_body, request_headers, request_path
+from .schedule import rate_seconds
 from .timestamps import NS_PER_S, TIMESTAMP_ANCILLARY_BYTES, WALL_CLOCK, enable_kernel_timestamps, kernel_timestamp_ns
 from .tls import CA_FILE_VARIABLE, tls_context
 from .trace import Endpoint, Trace, UnsentRequests
@@ -74,6 +75,7 @@ __all__ = [
     "printable_text",
     "question_client",
     "raise_open_file_limit",
+    "rate_seconds",
     "request_body",
     "request_headers",
     "request_outcome",

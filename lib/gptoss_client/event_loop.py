@@ -8,14 +8,14 @@ import asyncio
 import contextlib
 import os
 import select
-import socket
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
 from gptoss_client.heartbeat import Beat, Heartbeat
+from gptoss_client.timerfd import Timer
 
 # Between complete polls. It is worth a question how many segments the reads took that follow an idle time, so that each
 # is known by itself, or a stall. To ask after every short pause of a busy client took a fifth of its CPU time.
@@ -23,6 +23,14 @@ SHORT_NS, LONG_NS, FEW = 2_000_000, 20_000_000, 2
 NO_EPOLL_VARIABLE = "GPTOSS_NO_EPOLL"  # set: as on a system without epoll, for tests
 
 Callback = Callable[[], None]
+
+
+class Pollable(Protocol):
+    """A socket, or a timer."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        ...
 
 
 class SocketPoller:
@@ -67,12 +75,12 @@ class SocketPoller:
             poller = cls._by_loop[loop] = cls()
         return poller
 
-    def add(self, sock: socket.socket, callback: Callback) -> None:
+    def add(self, sock: Pollable, callback: Callback) -> None:
         """Watch a socket."""
         self._callbacks[sock.fileno()] = callback
         self._epoll.register(sock, select.EPOLLIN)
 
-    def remove(self, sock: socket.socket) -> None:
+    def remove(self, sock: Pollable) -> None:
         """Stop watching a socket; call this before it is closed. Closes the epoll instance after the last socket."""
         del self._callbacks[sock.fileno()]
         self._epoll.unregister(sock)
@@ -123,6 +131,44 @@ class SocketPoller:
             self._beats.append((due_ns, handled_ns - due_ns))
         else:
             self._heartbeat.stop()
+
+
+class AlarmClock:
+    """Wait until a time, to within the latency of the event loop; an asyncio timer may be a millisecond late.
+
+    Only one task waits at a time. Call `close` at the end.
+    """
+
+    def __init__(self) -> None:
+        self._timer: Timer | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        if SocketPoller.is_available():
+            with contextlib.suppress(NotImplementedError):
+                self._timer = Timer()
+                self._poller = SocketPoller.current()
+                self._poller.add(self._timer, self._ring)
+
+    async def wait_until(self, time_ns: int) -> None:
+        """Return at this time (`time.perf_counter_ns`); if it is past, after other tasks have had their turn."""
+        left_ns = time_ns - time.perf_counter_ns()
+        if self._timer is None or left_ns <= 0:
+            await asyncio.sleep(max(left_ns, 0) / 1e9)
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        self._timer.once_at(time_ns)
+        await self._waiter
+
+    def close(self) -> None:
+        """Release the timer."""
+        if self._timer is not None:
+            self._poller.remove(self._timer)
+            self._timer.close()
+
+    def _ring(self) -> None:
+        assert self._timer is not None
+        self._timer.take()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class WakeUpQueue:

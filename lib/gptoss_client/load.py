@@ -7,13 +7,13 @@ import math
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 
 from gptoss_client.client import Client, TraceCallback
 from gptoss_client.errors import UsageError
-from gptoss_client.event_loop import WakeUpQueue
+from gptoss_client.event_loop import AlarmClock, WakeUpQueue
 from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import Request, request_body
 from gptoss_client.tls import tls_context
@@ -57,16 +57,17 @@ async def run_load(
     """
     request_body(plan, endpoint, 0)  # raises for a plan that this engine refuses, before anything is sent
     load = _Load(plan, endpoint, record, record_unsent, progress)
-    raise_open_file_limit(plan.concurrency)
+    offsets_s = plan.arrival_offsets() if plan.is_open else None
+    raise_open_file_limit(plan.max_in_flight if plan.is_open else plan.concurrency)
     verify = tls_context(endpoint.url)
     first = first_id + plan.warmup
+    planned = plan.requests if offsets_s is None else len(offsets_s)
     warmup = RequestIds(first_id, first)
-    measure = RequestIds(first, None if plan.requests is None else first + plan.requests)
+    measure = RequestIds(first, None if planned is None else first + planned)
+    slots = min(plan.concurrency, plan.max_in_flight) if plan.is_open else plan.concurrency
     unsent = 0
     async with contextlib.AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(Client(endpoint, plan, verify=verify)) for _ in range(plan.concurrency)
-        ]
+        clients = [await stack.enter_async_context(Client(endpoint, plan, verify=verify)) for _ in range(slots)]
         try:
             with _garbage_collection_paused():
                 if plan.warmup and on_phase:
@@ -75,8 +76,13 @@ async def run_load(
                 await _run_phase(load, clients, "warmup", warmup, None)
                 if on_phase:
                     await on_phase(phase)
-                await connect_all(clients[: plan.requests])
-                await _run_phase(load, clients, phase, measure, plan.duration_s)
+                await connect_all(clients[:planned])
+                if offsets_s is None:
+                    await _run_phase(load, clients, phase, measure, plan.duration_s)
+                else:
+                    pool = _ClientPool(lambda: Client(endpoint, plan, verify=verify), plan.max_in_flight, clients)
+                    stack.push_async_callback(pool.aclose)
+                    await _run_open_phase(load, pool, phase, measure, offsets_s)
                 if on_phase:
                     await on_phase("end")
             # A server that stops near the end of the plan refuses too few connections to be noticed by the slots.
@@ -148,6 +154,12 @@ class _Load:
         except UsageError as error:
             self.record_error = error
 
+    def count_refused(self, trace: Trace) -> None:
+        """Note how a request ended: the server is gone after that many refused connections in a row."""
+        self.last_ending = trace.ending
+        self.refused_in_a_row = self.refused_in_a_row + 1 if trace.ending == "connect" else 0
+        self.server_gone = self.server_gone or self.refused_in_a_row >= max(8, self.plan.concurrency)
+
     def body(self, prompt_id: int) -> bytes:
         """Return the body of a request; it is built once if all requests are the same."""
         if self.plan.prompts == "distinct":
@@ -191,9 +203,81 @@ async def _run_slot(load: _Load, client: Client, phase: str, ids: RequestIds, sp
         if load.record_error is not None:
             raise load.record_error
         scheduled_ns = trace.done_ns or time.perf_counter_ns()
-        load.last_ending = trace.ending
-        load.refused_in_a_row = load.refused_in_a_row + 1 if trace.ending == "connect" else 0
-        load.server_gone = load.server_gone or load.refused_in_a_row >= max(8, load.plan.concurrency)
+        load.count_refused(trace)
+
+
+@dataclass(slots=True)
+class _ClientPool:
+    """The clients of an open loop: one per request in flight, opened when it is needed, up to a limit."""
+
+    open_client: Callable[[], Client]
+    limit: int
+    idle: list[Client]
+    opened: list[Client] = field(default_factory=list)
+    in_flight: int = 0
+
+    def take(self) -> Client | None:
+        """Return a client that sends nothing; None if the limit of requests in flight is reached."""
+        if self.in_flight == self.limit:
+            return None
+        self.in_flight += 1
+        if self.idle:
+            return self.idle.pop()
+        self.opened.append(self.open_client())
+        return self.opened[-1]
+
+    def give_back(self, client: Client) -> None:
+        """Take a client back whose request has ended."""
+        self.in_flight -= 1
+        self.idle.append(client)
+
+    async def aclose(self) -> None:
+        """Close the clients that were opened here."""
+        for client in self.opened:
+            await client.__aexit__(None, None, None)
+
+
+async def _run_open_phase(
+    load: _Load, pool: _ClientPool, phase: str, ids: RequestIds, offsets_s: Sequence[float]
+) -> None:
+    """Send each request when it is due, then wait for all in flight. Raises the UsageError of `record`."""
+    begin_ns, first_id = time.perf_counter_ns(), ids.next_id
+    clock = AlarmClock()
+    try:
+        async with asyncio.TaskGroup() as requests:
+            for offset_s in offsets_s:
+                due_ns = begin_ns + int(offset_s * 1e9)
+                await clock.wait_until(due_ns)
+                if load.server_gone:
+                    break
+                requests.create_task(_send_due(load, pool, phase, ids, (first_id, begin_ns, offsets_s)))
+    except* UsageError as group:
+        raise group.exceptions[0] from None
+    finally:
+        clock.close()
+
+
+async def _send_due(
+    load: _Load, pool: _ClientPool, phase: str, ids: RequestIds, schedule: tuple[int, int, Sequence[float]]
+) -> None:
+    """Send the next request. It takes its id only here: a task that is cancelled before it begins leaves it unsent."""
+    request_id = ids.take()
+    if request_id is None or load.record_error is not None:
+        return
+    first_id, begin_ns, offsets_s = schedule
+    scheduled_ns = begin_ns + int(offsets_s[request_id - first_id] * 1e9)
+    prompt_id, client = load.prompt_id(request_id), pool.take()
+    if client is None:
+        why = f"not sent: {pool.limit} requests were in flight, the limit of the plan"
+        load.record(Trace(request_id, phase, prompt_id, scheduled_ns, ending="over_limit", error=why))
+    else:
+        request = Request(load.body(prompt_id), request_id, phase, prompt_id, scheduled_ns)
+        try:
+            load.count_refused(await client.send(request, load.record))
+        finally:
+            pool.give_back(client)
+    if load.record_error is not None:
+        raise load.record_error
 
 
 def _record_unsent(load: _Load, phase: str, ids: RequestIds) -> int:

@@ -8,7 +8,7 @@ from gptoss_client.dialects import Reply
 from gptoss_client.outside import one_line
 from gptoss_client.trace import Trace
 
-Failure = Literal["connect", "timeout", "http_4xx", "http_5xx", "in_stream_error", "cut", "malformed"]
+Failure = Literal["connect", "timeout", "http_4xx", "http_5xx", "in_stream_error", "cut", "malformed", "over_limit"]
 ERROR_CHARS = 300
 
 
@@ -28,7 +28,7 @@ def request_outcome(trace: Trace, reply: Reply) -> Outcome:
     """Return the outcome of one request; the first rule that applies decides.
 
     1. Cancelled by this process: cancelled.
-    2. Not sent, or the connection was refused: connect.
+    2. Not sent because the limit of requests in flight was reached: over_limit; else not sent, or refused: connect.
     3. An error status, however its body ended: http_4xx or http_5xx; another status than 200: malformed.
     4. A body that cannot be parsed: malformed; an error event in the stream: in_stream_error.
     5. The transport did not complete: timeout, cut or malformed.
@@ -37,7 +37,7 @@ def request_outcome(trace: Trace, reply: Reply) -> Outcome:
     if trace.ending == "cancelled":
         return Outcome("cancelled", error=_one_line(trace.error))
     if trace.sent_ns is None or trace.ending == "connect":
-        return _failed("connect", trace.error or "not sent")
+        return _failed("over_limit" if trace.ending == "over_limit" else "connect", trace.error or "not sent")
     if trace.status is not None and trace.status != 200:
         texts = (_body_text(trace), trace.error) if trace.status >= 400 else (trace.error, _body_text(trace))
         return _failed(_status_failure(trace.status), texts[0] or texts[1] or f"HTTP status {trace.status}")

@@ -12,6 +12,7 @@ from typing import get_args
 
 from gptoss_client.errors import UsageError
 from gptoss_client.json_value import JsonValue
+from gptoss_client.schedule import ARRIVALS, arrival_offsets, parse_rate
 
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
@@ -27,6 +28,8 @@ _LEAST = {
     "min_tokens": 0,
     "sweep_waves": 3,
     "response_limit_mib": 1,
+    "max_in_flight": 1,
+    "arrival_seed": 0,
 }
 _SHOWN_CHARS = 80  # of a wrong value, quoted in an error
 
@@ -34,6 +37,11 @@ _SHOWN_CHARS = 80  # of a wrong value, quoted in an error
 @dataclass(frozen=True, slots=True)
 class LoadPlan:
     """A closed loop: each of `concurrency` slots sends its next request as soon as its last one has ended.
+
+    With `rate` it is an open loop: requests are due at times that do not depend on the server, "12" requests per second
+    or a text for `schedule.parse_rate`. `arrivals` is "poisson", "constant" or "gamma" (with `burstiness`), drawn from
+    `arrival_seed`. A request that is due while `max_in_flight` requests are in flight is not sent and fails as
+    "over_limit". `concurrency` is then the number of slots of the warm-up and of connections that are opened ahead.
 
     Set either `requests` or `duration_s`; after `duration_s` seconds no request is sent, and those in flight may end.
     `warmup` requests are sent first and recorded as a phase of their own.
@@ -57,6 +65,11 @@ class LoadPlan:
     """
 
     concurrency: int = 8
+    rate: str | None = None
+    arrivals: str = "poisson"
+    burstiness: float = 1.0
+    arrival_seed: int = 0
+    max_in_flight: int = 1024
     requests: int | None = 48
     duration_s: float | None = None
     warmup: int = 0
@@ -94,8 +107,42 @@ class LoadPlan:
         _check_choice("prompts", self.prompts, PROMPTS)
         if self.think is not None:
             _check_choice("think", self.think, THINK)
+        _check_choice("arrivals", self.arrivals, ARRIVALS)
+        if self.rate is not None:
+            parse_rate(self.rate)
+            if self.sweep:
+                raise UsageError("a sweep is of closed loops: give rate or sweep, not both")
+        if self.burstiness != 1 and (self.arrivals != "gamma" or self.burstiness == 0):
+            raise UsageError(f"burstiness {self.burstiness:g} needs arrivals 'gamma' and a number above 0")
         if not self.prompt.strip():
             raise UsageError("the prompt is empty: set a text to send")
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether requests arrive at a rate of their own, not when earlier ones have ended."""
+        return self.rate is not None
+
+    def arrival_offsets(self) -> Sequence[float]:
+        """Return when each measured request of an open loop is due, in seconds from the begin of the phase.
+
+        Raises UsageError if there is none, or too many.
+        """
+        assert self.rate is not None
+        return arrival_offsets(
+            self.rate,
+            self.arrivals,
+            self.burstiness,
+            self.arrival_seed,
+            requests=self.requests,
+            duration_s=self.duration_s,
+        )
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        near = get_close_matches(value, choices, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise UsageError(f"{name} must be {' or '.join(map(repr, choices))}, not {_shown(value)}{hint}")
 
 
 def _check(name: str, kind: object, value: object) -> None:

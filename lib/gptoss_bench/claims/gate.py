@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from gptoss_bench.claims.model import Claim, RunRecord, format_number
 from gptoss_bench.lint import check_run
-from gptoss_bench.runs import Finding, LoadSummary, Run, derive_tables, model_label, value_at
+from gptoss_bench.runs import Finding, LoadSummary, PlannedLoad, Run, derive_tables, model_label, value_at
 from gptoss_bench.stats import FIRST_EVENT, summarise
 from gptoss_client import UsageError
 
@@ -148,7 +148,7 @@ def _manipulation(run: RunRecord, summary: LoadSummary, path: str) -> list[str]:
 def _derived_again(run: Run) -> LoadSummary | None:
     """Return the summary that the raw bytes of a run give, None for a run without raw bytes."""
     traces = list(run.traces())
-    concurrency = run.manifest.parameters.get("concurrency")
-    if not traces or not isinstance(concurrency, int):
+    load = PlannedLoad.of(run.manifest.parameters)
+    if not traces or load is None:
         return None
-    return summarise(*derive_tables(traces), concurrency=concurrency)
+    return summarise(*derive_tables(traces), concurrency=load.concurrency, slo=load.slo, full_length=load.full_length)

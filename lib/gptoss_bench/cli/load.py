@@ -1,4 +1,4 @@
-"""`gptoss-bench load`: run one closed-loop load against one server."""
+"""`gptoss-bench load`: run one load against one server."""
 
 import contextlib
 import json
@@ -25,7 +25,7 @@ from gptoss_client import LoadPlan, RunFailed, UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.engines import ServerChoice
-    from gptoss_bench.runs import Run
+    from gptoss_bench.runs import Run, Slo
     from gptoss_bench.session import Session
     from gptoss_bench.stats import Difference
     from gptoss_client import Trace, TraceCallback
@@ -43,7 +43,19 @@ REQUESTS = 1024
 URL = "http://127.0.0.1:8000"
 # Every field of LoadPlan but `options`, which --num-ctx sets, and `salt`, which is drawn for each plan.
 PLAN_OPTIONS = {
-    "concurrency": FieldOption("slots of the closed loop", ("--concurrency", "-c"), default=64),
+    "concurrency": FieldOption(
+        "slots of the closed loop; with --rate: connections that are opened ahead", ("--concurrency", "-c"), default=64
+    ),
+    "rate": FieldOption(
+        "open loop: requests/s that arrive on their own: 12, steps such as 5:30,10:30 (5/s for 30 s, then 10/s), or a"
+        " ramp such as 5-50:120",
+        type=str,
+        metavar="R",
+    ),
+    "arrivals": FieldOption("gaps between the arrivals of --rate", type=Literal["poisson", "constant", "gamma"]),
+    "burstiness": FieldOption("shape of gamma gaps: below 1 burstier than Poisson, above 1 more even"),
+    "arrival_seed": FieldOption("seed of the arrivals: the same seed gives the same times"),
+    "max_in_flight": FieldOption("of --rate: a request that is due above this limit is not sent, and fails"),
     "requests": FieldOption(
         f"requests to send (default: {REQUESTS}, unless --duration is given)", ("--requests", "-n"), default=None
     ),
@@ -107,17 +119,21 @@ def load(
         share_option("repeat the load until the intervals of rate, TTFT and TPOT are within this share, such as 3%"),
     ] = None,
     max_trials: Annotated[int, typer.Option(help="maximum number of loads with --until")] = 9,
+    slo: Annotated[
+        str | None,
+        typer.Option(metavar="LIMITS", help="limits that a good request meets, such as ttft=0.5s,tpot=30ms,e2e=10s"),
+    ] = None,
     cacert: CaFile = None,
     results: ResultsFolder = None,
     as_json: Json = False,
     **plan_values: Any,
 ) -> int:
-    """Send streaming requests in a closed loop, print the result block, and write a run folder per run."""
+    """Send streaming requests in a closed or an open loop, print the result block, and write a run folder per run."""
     import asyncio
 
     from gptoss_bench.engines import ServerChoice
-    from gptoss_bench.stats import MIN_TREND_RUNS, parse_sweep_levels
-    from gptoss_client import new_event_loop
+    from gptoss_bench.stats import MIN_TREND_RUNS, parse_slo, parse_sweep_levels
+    from gptoss_client import new_event_loop, rate_seconds
 
     urls, models = url or [URL], model
     if until is not None and (repeats > 1 or len(urls) > 1):
@@ -127,6 +143,8 @@ def load(
         raise UsageError(f"--max-trials {max_trials} is too few: --until makes {MIN_TREND_RUNS} runs or more")
     if len(models) not in (1, len(urls)):
         raise UsageError(f"--model is given {len(models)} times for {len(urls)} --url: give it once, or once per --url")
+    if plan_values["rate"] is not None and plan_values["requests"] is None and plan_values["duration_s"] is None:
+        plan_values["duration_s"] = rate_seconds(plan_values["rate"])
     if plan_values["duration_s"] is None:
         plan_values["requests"] = REQUESTS if plan_values["requests"] is None else plan_values["requests"]
     elif plan_values["requests"] is not None:
@@ -141,15 +159,17 @@ def load(
         ServerChoice(url=at, model=name, dialect=dialect_name, label=label)
         for at, name in zip(urls, names, strict=True)
     ]
+    limits = None if slo is None else parse_slo(slo)
     most = repeats if until is None else max_trials
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_repeat(plan, servers, results, most=most, until=until, as_json=as_json))
+        return runner.run(_repeat(plan, servers, results, limits, most=most, until=until, as_json=as_json))
 
 
 async def _repeat(
     plan: LoadPlan,
     servers: "Sequence[ServerChoice]",
     results: Path | None,
+    slo: "Slo | None",
     *,
     most: int,
     until: float | None,
@@ -162,13 +182,13 @@ async def _repeat(
     groups = [new_repeat_group(most) for _ in servers]
     measured: list[list[Run]] = [[] for _ in servers]
     for number in range(most):
-        # The salt makes the prompts new to every cache, as those of the first run were.
-        salted = replace(plan, salt=plan.salt + number)
+        # The salt makes the prompts new to every cache, as those of the first run were; the arrivals differ too.
+        salted = replace(plan, salt=plan.salt + number, arrival_seed=plan.arrival_seed + number)
         # A B, B A, A B: a drift of the machine is the same for both.
         for at in range(len(servers))[:: -1 if number % 2 else 1]:
             if any(measured) and not as_json:
                 print()
-            measured[at].append(await _run(salted, servers[at], results, groups[at], as_json))
+            measured[at].append(await _run(salted, servers[at], results, groups[at], slo, as_json=as_json))
         if until is not None and intervals_within(run_spreads([run.load_summary for run in measured[0]]), until):
             break
     if len(servers) > 1 or most > 1:
@@ -176,13 +196,15 @@ async def _repeat(
     return 0
 
 
-async def _run(plan: LoadPlan, server: "ServerChoice", results: Path | None, group: str, as_json: bool) -> "Run":
+async def _run(
+    plan: LoadPlan, server: "ServerChoice", results: Path | None, group: str, slo: "Slo | None", *, as_json: bool
+) -> "Run":
     """Measure one run, print it, and return it."""
     from gptoss_bench.session import serving
 
     show = _print_json if as_json else _print_result
     results_dir, command = str(results or ""), "python -m gptoss_bench load"
-    opened = serving("load", server, plan=plan, results_dir=results_dir, repeat_group=group, command=command)
+    opened = serving("load", server, plan=plan, results_dir=results_dir, repeat_group=group, command=command, slo=slo)
     async with opened as session:
         try:
             with _progress_bar(plan) as progress:
@@ -203,7 +225,8 @@ def _progress_bar(plan: LoadPlan) -> Iterator["TraceCallback"]:
     from gptoss_bench.stats import sweep_plans
 
     levels = [level.requests or 0 for level in sweep_plans(plan)]
-    total = None if plan.requests is None else plan.warmup + plan.requests + sum(levels)
+    planned = len(plan.arrival_offsets()) if plan.is_open else plan.requests
+    total = None if planned is None else plan.warmup + planned + sum(levels)
     with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
 
         def step(trace: "Trace") -> None:

@@ -32,6 +32,7 @@ def main() -> None:
     parameters.n_ctx = chosen.context * chosen.slots
     parameters.cpuparams.n_threads = chosen.threads
     parameters.cpuparams_batch.n_threads = chosen.threads
+    parameters.cache_ram_mib = 0  # llama.cpp would keep up to 8 GiB of past prompts in main memory
     parameters.use_jinja = True
     parameters.endpoint_metrics = True
     parameters.endpoint_slots = True

@@ -8,6 +8,7 @@ from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.arithmetic import ARITHMETIC_RULES
 from gptoss_bench.lint.rules.design import DESIGN_RULES
 from gptoss_bench.lint.rules.machine import MACHINE_RULES
+from gptoss_bench.lint.rules.open_loop import OPEN_LOOP_RULES
 from gptoss_bench.lint.rules.results import RESULT_RULES
 from gptoss_bench.lint.rules.rule import Rule, SingleResultRule, apply_rules, severity_rank
 from gptoss_bench.lint.rules.setup import COMPARISON_RULES, NAMES_DIFFER, SETUP_RULES
@@ -16,6 +17,7 @@ from gptoss_bench.runs import Finding, LoadSummary, Manifest
 SINGLE_RESULT_RULES: tuple[SingleResultRule, ...] = (
     *ARITHMETIC_RULES,
     *RESULT_RULES,
+    *OPEN_LOOP_RULES,
     *MACHINE_RULES,
     *SETUP_RULES,
     *DESIGN_RULES,

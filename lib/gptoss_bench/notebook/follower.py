@@ -29,6 +29,7 @@ class RunFollower:
     def __init__(self, folder: Path, plan: LoadPlan) -> None:
         # The folder may not exist yet.
         self._folder, self._plan = folder, plan
+        self._planned = len(plan.arrival_offsets()) if plan.is_open else plan.requests
         self._offset = 0
         self._started_s = time.monotonic()
         self._first_ns: int | None = None  # when the first request of all was sent
@@ -96,7 +97,7 @@ class RunFollower:
     def _view(self, now_ns: int, *, whole: bool = False) -> LiveView:
         plan = self._plan
         levels = sum(level.requests or 0 for level in sweep_plans(plan))
-        total = None if plan.requests is None else plan.warmup + plan.requests + levels
+        total = None if self._planned is None else plan.warmup + self._planned + levels
         elapsed_s = (now_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
         left = None if total is None else total - self._done
         rate = self._done / elapsed_s if elapsed_s > 0 else None
@@ -114,7 +115,10 @@ class RunFollower:
                 self._snapshots = self._snapshots[::2]
         # A request that is not listed yet may have started as early as the longest request so far took.
         known_s = elapsed_s if whole else elapsed_s - self._longest_s
+        over_time = self._in_flight_over_time(known_s)[-MAX_POINTS:]
         in_flight = plan.concurrency if left is None else min(plan.concurrency, left)
+        if plan.is_open:
+            in_flight = round(over_time[-1][1]) if over_time else 0
         return LiveView(
             done=self._done,
             total=total,
@@ -130,7 +134,7 @@ class RunFollower:
                 for second, tokens in sorted(self._tokens.items())
                 if second + 1 <= known_s
             )[-MAX_POINTS:],
-            in_flight_over_time=self._in_flight_over_time(known_s)[-MAX_POINTS:],
+            in_flight_over_time=over_time,
             snapshots=tuple(self._snapshots),
         )
 

@@ -59,6 +59,7 @@ from .manifest import (
 )
 from .pauses import Pauses, read_pauses
 from .phases import PHASE_AFTER, PHASE_BEFORE, PHASE_ENDED, PHASE_INFERENCE, PHASE_LOADING, PHASE_SWEEP, PHASE_WARMUP
+from .planned_load import PlannedLoad
 from .record import Record, number_at, read_record, value_at, write_json_schema, write_record
 from .request_detail import request_events, request_stalls, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
@@ -176,6 +177,7 @@ __all__ = [
     "PercentileIntervals",
     "Percentiles",
     "PhaseSpan",
+    "PlannedLoad",
     "Purpose",
     "Record",
     "RefusedRun",

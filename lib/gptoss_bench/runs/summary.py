@@ -491,7 +491,10 @@ class LoadSummary(Record):
     steady_window_s: float | None = None
     steady_window_ns: tuple[int, int] | None = None
     concurrency_planned: int | None = None
+    """Slots of a closed loop; None for an open loop."""
     concurrency_delivered: float | None = None
+    rate_planned: float | None = None
+    """Requests that were due per second of the planned window of an open loop; None for a closed loop."""
     prompt_tokens: TokenRange = Field(default_factory=TokenRange)
     completion_tokens: TokenCounts = Field(default_factory=TokenCounts)
     tokens_per_event: float | None = None
@@ -502,6 +505,9 @@ class LoadSummary(Record):
     tpot_s: Distribution = Field(default_factory=Distribution)
     e2e_s: Distribution = Field(default_factory=Distribution)
     done_s: Distribution = Field(default_factory=Distribution)
+    ttft_scheduled_s: Distribution | None = None
+    """From the time at which a request was due; only of an open loop."""
+    e2e_scheduled_s: Distribution | None = None
     ttft_formula_s: Distribution = Field(default_factory=Distribution)
     client_queue_s: Distribution = Field(default_factory=Distribution)
     connect_s: Distribution = Field(default_factory=Distribution)

@@ -17,6 +17,7 @@ from gptoss_bench.runs import (
     LoadSummary,
     Manifest,
     Pauses,
+    PlannedLoad,
     Run,
     RunFolder,
     read_event_columns,
@@ -51,7 +52,7 @@ def evaluate(
     requests: pd.DataFrame,
     events: pd.DataFrame | ReadColumns,
     *,
-    concurrency: int,
+    load: PlannedLoad,
     cpu_s: float | None,
     cpu_share: float | None,
     manifest: Manifest,
@@ -64,14 +65,14 @@ def evaluate(
         before: The summary so far; what is not computed here, such as its probes and telemetry, is kept.
         requests: Request table.
         events: Event table, or a function that reads some of its columns.
-        concurrency: Planned concurrency of the measured phase.
+        load: What was planned for the measured phase.
         cpu_s: CPU seconds of the client in the measured phase; None if unknown.
         cpu_share: Share of one core that the client used in it; None if unknown.
         manifest: Manifest of the run, with its calibration.
         sweep_cpu_shares: `cpu_share` by concurrency of the sweep. The summary has a sweep only if there was one.
         pauses: Times at which the client stood still; None if unknown.
     """
-    found = summarise(requests, events, concurrency=concurrency)
+    found = summarise(requests, events, concurrency=load.concurrency, slo=load.slo, full_length=load.full_length)
     for name in KEPT_FIELDS & before.model_fields_set:
         setattr(found, name, getattr(before, name))
     client = found.client
@@ -103,15 +104,15 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
         raise UsageError(f"run {run.run_id} has no raw data, because no request was sent")
     write_tables(run.recorded(), target)
     tables = [name for name in TABLES if (target / name).exists()]
-    before, concurrency = run.summary, run.manifest.parameters.get("concurrency")
-    if not isinstance(concurrency, int) or not isinstance(before, LoadSummary):
+    before, load = run.summary, PlannedLoad.of(run.manifest.parameters)
+    if load is None or not isinstance(before, LoadSummary):
         return tables
     requests = read_requests(target)
     found, findings = evaluate(
         before,
         requests,
         partial(read_event_columns, target),
-        concurrency=concurrency,
+        load=load,
         cpu_s=before.client.cpu_s,
         cpu_share=before.client.cpu_share,
         manifest=run.manifest,
@@ -136,8 +137,8 @@ def finish_interrupted(path: Path, reason: str = KILLED) -> Run:
         if damaged := folder.count_damaged_lines():
             reason += f"; {damaged} damaged line{'s' if damaged > 1 else ''} of its spool left out"
         requests = folder.requests()
-        summary, concurrency = run.summary, run.manifest.parameters.get("concurrency")
-        if isinstance(concurrency, int) and len(requests):
+        summary, load = run.summary, PlannedLoad.of(run.manifest.parameters)
+        if load is not None and len(requests):
             before = summary if isinstance(summary, LoadSummary) else LoadSummary()
             if before.telemetry is None:
                 before.telemetry = recover_samples(folder, _phase_marks(requests))
@@ -145,7 +146,7 @@ def finish_interrupted(path: Path, reason: str = KILLED) -> Run:
                 before,
                 requests,
                 folder.event_columns,
-                concurrency=concurrency,
+                load=load,
                 cpu_s=None,
                 cpu_share=None,
                 manifest=run.manifest,

@@ -35,9 +35,11 @@ from gptoss_bench.runs import (
     LoadSummary,
     Machine,
     Manifest,
+    PlannedLoad,
     Run,
     RunFolder,
     ServerProbes,
+    Slo,
     readable_runs,
 )
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
@@ -206,13 +208,14 @@ class Session:
 
     def _evaluate(self, plan: LoadPlan, used: CpuUsed, cpu_shares: dict[int, float | None]) -> None:
         """Compute the tables, the summary and the findings of everything measured so far."""
+        load = PlannedLoad.of(self.manifest.parameters) or PlannedLoad(plan.concurrency)
         self.requests = self.folder.requests()
         self.summary.telemetry, self.summary.server_metrics = self.telemetry_recorder.reported()
         self.summary, self.findings = evaluate(
             self.summary,
             self.requests,
             self.folder.event_columns,
-            concurrency=plan.concurrency,
+            load=load,
             cpu_s=used.cpu_s,
             cpu_share=used.cpu_share,
             manifest=self.manifest,
@@ -288,6 +291,7 @@ async def serving(
     run_id: str = "",
     repeat_group: str = "",
     command: str | None = None,
+    slo: Slo | None = None,
 ) -> AsyncIterator[Session]:
     """Open a run folder and a server that is ready, and yield their session.
 
@@ -301,14 +305,17 @@ async def serving(
         run_id: Id of the run; empty: a new one.
         repeat_group: Id that the runs of a repeated load have in common (`new_repeat_group`); empty: a single run.
         command: Command line for the manifest; None for a notebook.
+        slo: Limits that a good request meets.
 
     Raises:
         UsageError: The run folder cannot be created, or the server cannot be reached or started.
     """
     watch_background_tasks()
     parameters: dict[str, JsonValue] = {**asdict(plan), **server.model_dump()}
+    if slo is not None:
+        parameters["slo"] = slo.model_dump(exclude_none=True)
     server = server.model_copy(update={"context": server.context or plan.options.get("num_ctx") or 0})
-    slots = max(plan.concurrency, *plan.sweep, 1)
+    slots = max(plan.concurrency, *plan.sweep, 1)  # an open loop has no other number that an engine could be told
     results = Path(results_dir) if results_dir else paths.RESULTS
     async with AsyncExitStack() as stack:
         if server.url:

@@ -13,6 +13,7 @@ from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, clien
 from .comparison import SAME_MARGIN, ComparedResult, Difference, MeasuredRate, compare_results, comparison_table
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
+from .goodput import parse_slo
 from .impossible import LITTLE, MISSING_REQUESTS, Contradiction, as_printed, find_contradictions
 from .percentiles import MIN_SAMPLES_BEYOND, MOMENT_NS, REPORTED_PERCENTILES, non_null, percentile
 from .row_selection import measured_rows
@@ -69,6 +70,7 @@ __all__ = [
     "measured_rows",
     "measured_stalls",
     "non_null",
+    "parse_slo",
     "parse_sweep_levels",
     "percentile",
     "points_side_by_side",

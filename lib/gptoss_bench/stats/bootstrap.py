@@ -65,6 +65,12 @@ def closed_loop_order(completed: pd.DataFrame, window_ns: tuple[int, int] | None
     return SendOrder(ids, places, concurrency, why and f"{why}: {REPEAT}")
 
 
+def longest_queue_wait_s(requests: pd.DataFrame) -> float:
+    """Return how much longer the slowest request waited for its first token than the fastest, from when it was due."""
+    waits = requests["ttft_scheduled_s"].dropna()
+    return float(waits.max() - waits.min()) if len(waits) else 0.0
+
+
 def open_loop_order(completed: pd.DataFrame, longest_queue_wait_s: float) -> SendOrder:
     """Return the order of all completed requests of an open loop; a block must last BLOCK_QUEUE_WAITS queue waits."""
     ids, places = _order(completed["request_id"], completed["sent_ns"])

@@ -1,4 +1,4 @@
-"""Find the steady window of a closed loop and the concurrency delivered in it: tables in, nanoseconds out. Pure."""
+"""Find the window of a load in which its rates count, and the concurrency delivered in it: tables in, ns out. Pure."""
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,15 @@ def steady_window(
     start = int(first_output.loc[first].max())
     end = int(np.sort(sent["end"].to_numpy())[len(sent) - slots])
     return (start, end) if start < end else None
+
+
+def planned_window(requests: pd.DataFrame) -> Window | None:
+    """Return (start_ns, end_ns) from the first to the last planned arrival of an open loop; None for fewer than two.
+
+    Requests that were never sent because the load was stopped do not count.
+    """
+    due_ns = requests.loc[requests["sent_ns"].notna() | (requests["failure"] == "over_limit"), "scheduled_ns"]
+    return (int(due_ns.min()), int(due_ns.max())) if due_ns.nunique() > 1 else None
 
 
 def concurrency_delivered(requests: pd.DataFrame, start_ns: int, end_ns: int) -> float:

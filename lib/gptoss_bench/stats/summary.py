@@ -4,6 +4,7 @@ Only requests of the phase "measure" count. Times are in seconds. An unknown val
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,19 +28,27 @@ from gptoss_bench.runs import (
     TokenCounts,
     TokenRange,
 )
-from gptoss_bench.stats.bootstrap import SendOrder, closed_loop_order, percentile_interval, ratio_interval
+from gptoss_bench.stats.bootstrap import (
+    SendOrder,
+    closed_loop_order,
+    longest_queue_wait_s,
+    open_loop_order,
+    percentile_interval,
+    ratio_interval,
+)
 from gptoss_bench.stats.client_pauses import packed_share, slot_idle_share
 from gptoss_bench.stats.client_uncertainty import BOUNDED, resolve_by_moments, set_client_pairs
 from gptoss_bench.stats.goodput import slo_goodput
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null, percentile
 from gptoss_bench.stats.row_selection import measured_rows, rows_where, server_decode_rate
-from gptoss_bench.stats.steady_state import Window, concurrency_delivered, steady_window
+from gptoss_bench.stats.steady_state import Window, concurrency_delivered, planned_window, steady_window
 from gptoss_client import NS_PER_S
 
 # Columns of the event table that are read one set after the other: millions of events are never in memory as a whole.
 FLOW_COLUMNS = ("request_id", "phase", "arrival_ns", "output", "tokens")
 LAG_COLUMNS = ("request_id", "phase", "output", "lag_ns")
 GAP_COLUMNS = ("request_id", "phase", "itl_s")
+OFFERED = "the arrivals of an open loop decide it, as long as the server keeps up"
 BOUND_COLUMNS = (*GAP_COLUMNS, "itl_low_s", "itl_high_s", "arrival_ns")
 
 ReadColumns = Callable[[Sequence[str]], pd.DataFrame]
@@ -49,9 +58,10 @@ def summarise(
     requests: pd.DataFrame,
     events: pd.DataFrame | ReadColumns,
     *,
-    concurrency: int,
+    concurrency: int | None,
     phase: str = "measure",
     slo: Slo | None = None,
+    full_length: bool = False,
 ) -> LoadSummary:
     """Return the summary of a run: counts, rates, and distributions over completed requests.
 
@@ -60,21 +70,26 @@ def summarise(
     Args:
         requests: Request table.
         events: Event table, or a function that reads columns of it by their names.
-        concurrency: Number of slots that was planned.
+        concurrency: Number of slots that was planned; None for an open loop, whose requests are due at their times.
         phase: The phase whose requests count.
         slo: Limits of a good request; without one, goodput is null.
+        full_length: Whether every answer was to run up to the token limit: then one that did is a good one.
     """
     read: ReadColumns = events if callable(events) else lambda names: events.reindex(columns=list(names))
     requests = measured_rows(requests, phase)
     completed = requests[requests["outcome"] == "completed"]
     flow = measured_rows(read(FLOW_COLUMNS), phase)
-    window = steady_window(requests, flow, concurrency=concurrency, phase=phase)
+    if concurrency is None:
+        window = planned_window(requests)
+    else:
+        window = steady_window(requests, flow, concurrency=concurrency, phase=phase)
     wall_s = _wall_s(requests, flow)
     events_s = len(flow) / wall_s if wall_s else None
     output_tok_s = _steady_rate(_of(flow, completed), window)
     del flow
     lag_s = _lags(_of(measured_rows(read(LAG_COLUMNS), phase), completed))
-    order = closed_loop_order(completed, window, concurrency)
+    order_of = _send_order(requests, window, concurrency)
+    order = order_of(completed)
     gaps_s, owners = _gaps(_of(measured_rows(read(GAP_COLUMNS), phase), completed))
     itl_s, shared = _distribution(gaps_s, owners, order), float((gaps_s == 0).mean()) if len(gaps_s) else None
     del gaps_s, owners
@@ -87,7 +102,7 @@ def summarise(
     ids = completed["request_id"].to_numpy()
     outcomes = {name: int((requests["outcome"] == name).sum()) for name in ("completed", "failed", "cancelled")}
     prompt, answer = _extremes(completed["prompt_tokens"]), _extremes(completed["completion_tokens"])
-    goodput = slo_goodput(requests, completed, slo, window, concurrency)
+    goodput = slo_goodput(requests, completed, slo, window, order_of, full_length=full_length)
     found = LoadSummary(
         requests=len(requests),
         completed=outcomes["completed"],
@@ -131,12 +146,18 @@ def summarise(
             cpu_s=None,
             cpu_share=None,
         ),
-        # fields of the format that need a service-level objective, which no plan has
         goodput_request_s=goodput.request_s,
         goodput_share=goodput.share,
         goodput_share_interval=goodput.share_interval,
     )
-    if (idle := slot_idle_share(requests, window, concurrency)) is not None:
+    if slo is not None:
+        found.slo = slo
+    if concurrency is None:
+        due = int((requests["sent_ns"].notna() | (requests["failure"] == "over_limit")).sum())
+        found.rate_planned = (due - 1) / _length_s(window) if window else None
+        for name in ("ttft_scheduled_s", "e2e_scheduled_s"):
+            setattr(found, name, _distribution(completed[name], ids, order))
+    elif (idle := slot_idle_share(requests, window, concurrency)) is not None:
         found.slot_idle_share = idle
     if (packed := packed_share(completed)) is not None:
         found.packed_share = packed
@@ -144,6 +165,15 @@ def summarise(
     for name in BOUNDED.keys() - {"itl_s"}:
         set_client_pairs(found.distribution(name), completed, name)
     return found
+
+
+def _send_order(
+    requests: pd.DataFrame, window: Window | None, concurrency: int | None
+) -> Callable[[pd.DataFrame], SendOrder]:
+    """Return what gives the order in which rows of a load were sent, for the intervals of its figures."""
+    if concurrency is not None:
+        return partial(closed_loop_order, window_ns=window, concurrency=concurrency)
+    return partial(open_loop_order, longest_queue_wait_s=longest_queue_wait_s(requests))
 
 
 def energy_summary(summary: LoadSummary) -> tuple[float | None, float | None]:
@@ -268,6 +298,8 @@ def _run_intervals(summary: LoadSummary, completed: pd.DataFrame, order: SendOrd
     tokens = rows["completion_tokens"].to_numpy("float64", na_value=np.nan)
     found, why = RunIntervals(), dict[str, str]()
     counts = {"request_s": np.ones(len(rows)), "output_tok_s_total": tokens, "output_tok_s": tokens}
+    if summary.rate_planned is not None:
+        why, counts = dict.fromkeys((*counts, "wall_s"), OFFERED), {}
     for name, counted in counts.items():
         rate, total = summary.rate(name), float(counted.sum())
         known = rate is not None and total > 0

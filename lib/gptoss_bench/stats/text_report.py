@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Sequence
 
-from gptoss_bench.runs import LoadSummary
+from gptoss_bench.runs import Distribution, LoadSummary
 from gptoss_bench.stats.client_uncertainty import client_text
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
 from gptoss_bench.stats.sweep import has_steady_rates
@@ -24,6 +24,12 @@ ROWS = (
     ("TPOT (ms)", "tpot_s", 1e3),
 )
 PUBLISHED_ROWS = ROWS[:3]
+# Of an open loop: from the time at which a request was due, as a user waits.
+SCHEDULED_ROWS = (
+    ("Latency from due (s)", "e2e_scheduled_s", 1.0),
+    ("TTFT from due (s)", "ttft_scheduled_s", 1.0),
+    ("Due to sent (ms)", "client_queue_s", 1e3),
+)
 
 NOTES = (
     "Latency: send to the terminating chunk. TTFT: to the first token, reasoning included. TTFA: to the first answer.",
@@ -46,6 +52,8 @@ def result_block(summary: LoadSummary, *, title_line: str) -> str:
     if tpot.n == 0 and tpot.low and tpot.high:
         for label, side in (("  TPOT at least (ms)", tpot.low), ("  TPOT at most (ms)", tpot.high)):
             main.append(_line(label, [_cell(side.at(at), 1e3, resolved=True) for at in REPORTED_PERCENTILES]))
+    if summary.rate_planned is not None:
+        main = [*_percentile_rows(summary, SCHEDULED_ROWS, "inclusive"), *main]
     published = _percentile_rows(summary, PUBLISHED_ROWS, "exclusive")
     notes = list(NOTES)
     if any("~" in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
@@ -101,18 +109,37 @@ def _totals(summary: LoadSummary) -> list[str]:
             else ": the server sends no running token counts (--token-counts asks for them)"
         )
         window = f"steady window of {_number(summary.steady_window_s, 2)} s{unknown}"
-    delivered = f"planned, {_number(summary.concurrency_delivered, 1)} delivered in the steady window"
+    in_flight = _number(summary.concurrency_delivered, 1)
+    if summary.rate_planned is None:
+        load = _total(
+            "Concurrency", summary.concurrency_planned, 0, f"planned, {in_flight} delivered in the steady window"
+        )
+    else:
+        window = window.replace("steady window", "planned window")
+        load = _total("Offered load", summary.rate_planned, 2, f"req/s due; {in_flight} in flight on average")
     return [
         _total("Requests", summary.requests, 0, _outcomes(summary)),
-        _total("Concurrency", summary.concurrency_planned, 0, delivered),
+        load,
         _total("Total wall-clock time", summary.wall_s, 2, "s"),
         _total("Requests / second", summary.request_s, 1, "req/s, completed"),
+        *_goodput_line(summary),
         _total("Tokens / second", summary.output_tok_s_total, 1, "tok/s, whole run including ramp-up and drain"),
         _total("", summary.output_tok_s, 1, f"tok/s, {window}"),
         _total("Tokens / event", summary.tokens_per_event, 2, "output-bearing events"),
         *_client_lines(summary),
         *_gpu_lines(summary),
     ]
+
+
+def _goodput_line(summary: LoadSummary) -> list[str]:
+    """Return the requests per second that met every limit, if there are limits."""
+    if summary.slo is None:
+        return []
+    limits = ", ".join(f"{name.removesuffix('_s').upper()} ≤ {limit:g} s" for name, limit in summary.slo if limit)
+    share, ends = summary.goodput_share, summary.goodput_share_interval
+    part = "share unknown" if share is None else f"{share:.1%}"
+    part += f" [{ends[0]:.1%}, {ends[1]:.1%}]" if ends else ""
+    return [_total("Goodput", summary.goodput_request_s, 2, f"req/s with {limits}: {part} of the requests")]
 
 
 def _gpu_lines(summary: LoadSummary) -> list[str]:
@@ -198,7 +225,7 @@ def _outcomes(summary: LoadSummary) -> str:
 def _percentile_rows(summary: LoadSummary, rows: Sequence[tuple[str, str, float]], rule: str) -> list[str]:
     lines = []
     for label, name, scale in rows:
-        found = summary.distribution(name)
+        found = summary.distribution(name) or Distribution()
         values = found if rule == "inclusive" else found.exclusive
         cells = [_cell(values.at(at), scale, found.resolved.at(at)) for at in REPORTED_PERCENTILES]
         lines.append(_line(label, cells))

@@ -4,8 +4,9 @@ import pytest
 
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.runs.summary import LoadSummary, Slo
+from gptoss_bench.stats.goodput import parse_slo
 from gptoss_bench.stats.summary import summarise
-from gptoss_client import Trace
+from gptoss_client import Trace, UsageError
 from streams import DONE, answer, chat, counted, finish, trace
 
 
@@ -44,3 +45,24 @@ def test_the_share_of_a_long_load_has_an_interval() -> None:
     summary = load(traces, 1, slo=Slo(ttft_s=0.020))
     low, high = summary.goodput_share_interval or (0.0, 0.0)
     assert 0 < low < summary.goodput_share < high < 1
+
+
+def test_limits_are_read_with_their_units() -> None:
+    assert parse_slo("ttft=0.5s, tpot=30ms,E2E=10s") == Slo(ttft_s=0.5, tpot_s=0.03, e2e_s=10.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ttft", "ttft=1", "ttft=0s", "itl=5ms", "ttft=1s,ttft=2s", "ttft=1 min", "tpot=-1s"]
+)
+def test_a_limit_that_cannot_be_read_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match=r"write ttft=0\.5s,tpot=30ms,e2e=10s"):
+        parse_slo(text)
+
+
+def test_an_answer_of_full_length_is_a_good_one_if_the_plan_asked_for_it() -> None:
+    traces = [answered(n, 10, 5) for n in range(6)]
+    requests, events = derive_tables(traces)
+    requests["truncated"] = True
+    slo = Slo(ttft_s=0.5)
+    assert summarise(requests, events, concurrency=1, slo=slo).goodput_share == 0.0
+    assert summarise(requests, events, concurrency=1, slo=slo, full_length=True).goodput_share == 1.0

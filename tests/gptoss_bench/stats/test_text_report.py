@@ -5,6 +5,7 @@ import re
 import pytest
 
 from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.summary import Slo
 from gptoss_bench.stats.summary import summarise
 from gptoss_bench.stats.text_report import result_block
 from gptoss_client.trace import Trace
@@ -26,6 +27,22 @@ def lines(text: str, label: str) -> list[list[str]]:
 def replies(count: int) -> list[Trace]:
     """One after the other, 101 ms apart: the first token after 40 ms, six tokens 10 ms apart, 91 ms in all."""
     return [chat(40, 10, 6, n, sent_ms=101.0 * n) for n in range(count)]
+
+
+def test_an_open_loop_shows_its_rate_and_the_waits_from_when_a_request_was_due() -> None:
+    # sent every 101 ms, each 20 ms after it was due: the first token after 40 + 20 ms, the last one after 90 + 20 ms
+    requests, events = derive_tables(replies(1000))
+    requests["scheduled_ns"] = requests["sent_ns"].astype("int64") - 20_000_000
+    for name, to in (("ttft_scheduled_s", "ttft_s"), ("e2e_scheduled_s", "e2e_s"), ("client_queue_s", "connect_s")):
+        requests[name] = requests[to] + 0.020
+    slo = Slo(ttft_s=0.1)
+    text = result_block(summarise(requests, events, concurrency=None, slo=slo), title_line=TITLE)
+    assert lines(text, "TTFT from due (s)") == [["0.060"] * 3]
+    assert lines(text, "Latency from due (s)") == [["0.110"] * 3]
+    assert lines(text, "Due to sent (ms)") == [["20.000"] * 3]
+    assert lines(text, "Offered load")[0][:3] == ["9.90", "req/s", "due;"]
+    assert lines(text, "Goodput")[0][:2] == ["9.90", "req/s"] and "TTFT ≤ 0.1 s: 100.0%" in text
+    assert lines(text, "Concurrency") == []
 
 
 def test_the_block_of_a_whole_run() -> None:
