@@ -36,7 +36,7 @@ def test_an_open_loop_shows_its_rate_and_the_waits_from_when_a_request_was_due()
     for name, to in (("ttft_scheduled_s", "ttft_s"), ("e2e_scheduled_s", "e2e_s"), ("client_queue_s", "connect_s")):
         requests[name] = requests[to] + 0.020
     slo = Slo(ttft_s=0.1)
-    text = result_block(summarise(requests, events, concurrency=None, slo=slo), title_line=TITLE)
+    text = result_block(summarise(requests, events, concurrency=None, slo=slo, full_length=True), title_line=TITLE)
     assert lines(text, "TTFT from due (s)") == [["0.060"] * 3]
     assert lines(text, "Latency from due (s)") == [["0.110"] * 3]
     assert lines(text, "Due to sent (ms)") == [["20.000"] * 3]
