@@ -138,13 +138,6 @@ class LoadPlan:
         )
 
 
-def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        near = get_close_matches(value, choices, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"{name} must be {' or '.join(map(repr, choices))}, not {_shown(value)}{hint}")
-
-
 def _check(name: str, kind: object, value: object) -> None:
     """Raise UsageError unless a value is of this type (bool, str, float, int) and in the range of its field."""
     if kind is bool:
