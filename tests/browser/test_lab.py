@@ -3,7 +3,7 @@
 import pytest
 
 from browser import a_browser, needs_browser
-from gptoss_bench.calibration.accuracy import CalibrationLevel, compare_with_log, measured_tables, summarise_level
+from gptoss_bench.calibration.accuracy import CalibrationLevel, run_sample, summarise_level
 from gptoss_bench.calibration.loads import CalibrationLoad
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
@@ -151,9 +151,9 @@ def test_the_error_bar_with_the_panel_open_is_that_of_a_load_without_a_panel(whe
 
     def level(path) -> CalibrationLevel:
         run = Run.load(path)
-        tables, cpu_share = measured_tables(run), run.load_summary.client.cpu_share
         planned = CalibrationLoad(plan["concurrency"], 40.0)
-        return summarise_level(path.name, planned, [compare_with_log(tables, log, cpu_share)])
+        sample = run_sample(run, log, planned.streams, run.load_summary.client.cpu_share)
+        return summarise_level(path.name, planned, [sample])
 
     found = [[level(path) for path in pair] for pair in pairs]
     # A hiccup of the machine in one of them is no effect of watching.

@@ -13,14 +13,15 @@ import pandas as pd
 
 from gptoss_bench.calibration.loads import CalibrationLoad
 from gptoss_bench.calibration.reference.stream import STREAM_ID
-from gptoss_bench.runs import CalibrationLevel, ClientLoad, Condition, ErrorSpread, Percentiles, Run
+from gptoss_bench.runs import CalibrationLevel, Condition, ErrorSpread, Run
 from gptoss_bench.stats import (
     CLIENT_BOUND_CPU_SHARE,
     MIN_SAMPLES_BEYOND,
-    MOMENT_NS,
-    client_bound_reasons,
-    non_null,
+    client_bound,
+    enough_moments,
+    heartbeat_lateness,
     percentile,
+    summarise,
 )
 from gptoss_client import NS_PER_S, Trace
 
@@ -38,12 +39,16 @@ class ClientTables(NamedTuple):
 
 
 class LevelSample(NamedTuple):
-    """One repeat of a load: the request table, the result of `match_events`, TTFT errors in s, share of one core."""
+    """One repeat of a load: the request table, the result of `match_events`, TTFT errors in s, share of one core.
+
+    `bound` is whether the client limited it by the rule for runs (`stats.client_bound`), None if that is unknown.
+    """
 
     requests: pd.DataFrame
     matched: pd.DataFrame
     ttft_errors: "pd.Series[float]"
     cpu_share: float
+    bound: bool | None = None
 
 
 def measured_tables(run: Run) -> ClientTables:
@@ -51,6 +56,17 @@ def measured_tables(run: Run) -> ClientTables:
     requests, events = (table[table["phase"] == "measure"] for table in (run.requests, run.events))
     streams = stream_numbers(run.traces())
     return ClientTables(requests, events, streams[streams.index.isin(requests["request_id"])])
+
+
+def run_sample(run: Run, log: pd.DataFrame, concurrency: int, cpu_share: float) -> LevelSample:
+    """Return what a run of the kit's client against a reference server shows; arguments as in `compare_with_log`."""
+    found = summarise(run.requests, run.event_columns, concurrency=concurrency)
+    found.client.cpu_share = cpu_share
+    if pauses := run.pauses:
+        found.client.heartbeat_late_s = heartbeat_lateness(pauses, run.requests)
+    reasons, unknown = client_bound(found)
+    sample = compare_with_log(measured_tables(run), log, cpu_share)
+    return sample._replace(bound=None if unknown and not reasons else bool(reasons))
 
 
 def compare_with_log(tables: ClientTables, log: pd.DataFrame, cpu_share: float) -> LevelSample:
@@ -136,13 +152,7 @@ def summarise_level(
         spread(outputs["arrival_error_s"], outputs["arrival_ns"]),
     )
     cpu_share = float(np.mean([sample.cpu_share for sample in samples]))
-    lag_p99_s = percentile(lag, 99).value
-    gaps = non_null(both["itl_s"])
-    client_load = ClientLoad(
-        lag_s=None if lag_p99_s is None else Percentiles(p99=lag_p99_s),
-        cpu_share=cpu_share,
-        shared_read_share=float((gaps == 0).mean()) if len(gaps) else None,
-    )
+    bounds = {sample.bound for sample in samples}
     if "not_before_ns" in both:
         known = both[both["not_before_ns"].notna()]
     rates = [rate for sample in samples if (rate := _events_s(sample))]
@@ -167,7 +177,7 @@ def summarise_level(
         exact_share=_share(known, lambda rows: rows["not_before_ns"] == rows["arrival_ns"]),
         outside_share=_share(known, lambda rows: rows["sent_after_ns"] + OUTSIDE_SLACK_NS < rows["not_before_ns"]),
         trusted=_trusted(errors, itl_p50, cpu_share),
-        client_bound=None if lag_p99_s is None else bool(client_bound_reasons(client_load, itl_p50)),
+        client_bound=True if True in bounds else None if None in bounds else False,
     )
 
 
@@ -205,8 +215,8 @@ def _ttft_spread(samples: Sequence[LevelSample], quick: bool) -> ErrorSpread:
 def _spread(values_s: "pd.Series[float]", at_ns: "pd.Series[float]", *, quick: bool = False) -> ErrorSpread:
     """Return the percentiles of the absolute values; `at_ns` is when each was measured, the first level the repeat.
 
-    A percentile is resolved if 10 values lie beyond it, those beyond p99 from 10 moments; values within 1 ms are one
-    moment, because one delay makes all of them wrong.
+    A percentile is resolved if 10 values lie beyond it, those beyond p99 from 10 moments (`enough_moments`), because
+    one delay makes all values of a moment wrong.
     """
     there = values_s.notna()
     errors_ms, moments_ns = values_s[there].abs().astype("float64") * 1e3, at_ns[there]
@@ -218,14 +228,13 @@ def _spread(values_s: "pd.Series[float]", at_ns: "pd.Series[float]", *, quick: b
     for name, p in (("p50", 50), ("p99", 99)):
         found = percentile(errors_ms, p)
         assert found.value is not None
-        beyond = np.sort(moments_ns[errors_ms >= found.value].to_numpy("float64"))
-        moments = 1 + int((np.diff(beyond) > MOMENT_NS).sum())
+        beyond_ns = moments_ns[errors_ms >= found.value].dropna().to_numpy().astype(np.int64)
         if p > 50 and quick:
             missing.append(f"{name}: a quick calibration has the median only")
         elif not found.resolved:
             missing.append(f"{name}: {n} values, {MIN_SAMPLES_BEYOND * 100 // (100 - p)} are needed")
-        elif p > 50 and moments < MIN_SAMPLES_BEYOND:
-            missing.append(f"{name}: the values beyond it are from {moments} moments, {MIN_SAMPLES_BEYOND} are needed")
+        elif p > 50 and not enough_moments(beyond_ns):
+            missing.append(f"{name}: the values beyond it are from fewer than {MIN_SAMPLES_BEYOND} moments")
         else:
             setattr(spread, name, found.value)
     spread.reason = "; ".join(missing) or None

@@ -13,7 +13,7 @@ from gptoss_bench.calibration.accuracy import (
     STOCK_CLIENT,
     LevelSample,
     compare_with_log,
-    measured_tables,
+    run_sample,
     summarise_level,
 )
 from gptoss_bench.calibration.certificate import NO_OPENSSL, can_make_certificate, make_certificate, trusting
@@ -52,7 +52,7 @@ async def measure_load(load: CalibrationLoad, *, stock: bool = False) -> tuple[d
             raise RunFailed(reason)
         run = folder.finish()
         log = read_send_log(where / "send_log.parquet").events
-        found = {KIT_CLIENT: compare_with_log(measured_tables(run), log, kit_share)}
+        found = {KIT_CLIENT: run_sample(run, log, load.streams, kit_share)}
     if stock_tables is not None:
         found[STOCK_CLIENT] = compare_with_log(stock_tables, log, stock_share)
     return found, endpoint

@@ -8,9 +8,8 @@ from pathlib import Path
 from gptoss_bench.calibration import (
     TRUSTED_ERROR_SHARE,
     CalibrationLoad,
-    compare_with_log,
-    measured_tables,
     read_send_log,
+    run_sample,
     serve_reference,
     summarise_level,
 )
@@ -47,7 +46,7 @@ async def measure_overhead(
         log = read_send_log(where / "send_log.parquet").events
         cpu_shares = {name: run.load_summary.client.cpu_share or 0.0 for name, run in runs.items()}
         return [
-            summarise_level(name, planned, [compare_with_log(measured_tables(run), log, cpu_shares[name])])
+            summarise_level(name, planned, [run_sample(run, log, planned.streams, cpu_shares[name])])
             for name, run in runs.items()
         ]
 

@@ -43,8 +43,8 @@ class CalibrationLevel(Record):
     repeats.
 
     `trusted`: the p99 of each error (TTFT, ITL, arrival) is at most 5 % of the median ITL, and the client uses at most
-    80 % of a core; None if a p99 is not resolved. `client_bound` is the rule for runs without a send log
-    (`stats.client_bound`); None if the client records no lag.
+    80 % of a core; None if a p99 is not resolved. `client_bound`: the client limited one of the repeats, by the rule
+    for runs, which have no send log (`stats.client_bound`); None if that is unknown, as for stock httpx.
     """
 
     client: str

@@ -6,7 +6,6 @@ from .client_bound import (
     CLIENT_BOUND_LATE_SHARE,
     ClientBound,
     client_bound,
-    client_bound_reasons,
 )
 from .client_pauses import heartbeat_lateness, measured_stalls
 from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, client_text
@@ -15,7 +14,7 @@ from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
 from .goodput import parse_slo
 from .impossible import LITTLE, MISSING_REQUESTS, Contradiction, as_printed, find_contradictions
-from .percentiles import MIN_SAMPLES_BEYOND, MOMENT_NS, REPORTED_PERCENTILES, non_null, percentile
+from .percentiles import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, enough_moments, non_null, percentile
 from .row_selection import measured_rows
 from .side_by_side import COMPARED_QUANTITIES, RATE_KINDS, points_side_by_side, quantity_of_note
 from .summary import GAP_COLUMNS, ReadColumns, energy_summary, summarise
@@ -35,7 +34,6 @@ __all__ = [
     "MIN_SAMPLES_BEYOND",
     "MIN_TREND_RUNS",
     "MISSING_REQUESTS",
-    "MOMENT_NS",
     "RATE_KINDS",
     "REPORTED_PERCENTILES",
     "SAME_MARGIN",
@@ -51,7 +49,6 @@ __all__ = [
     "agreement_table",
     "as_printed",
     "client_bound",
-    "client_bound_reasons",
     "client_error_bar",
     "client_pairs",
     "client_server_agreement",
@@ -60,6 +57,7 @@ __all__ = [
     "comparison_table",
     "decode_rates",
     "energy_summary",
+    "enough_moments",
     "error_bar_text",
     "find_contradictions",
     "has_steady_rates",

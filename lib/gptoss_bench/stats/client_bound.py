@@ -30,23 +30,18 @@ def client_bound(summary: LoadSummary) -> ClientBound:
     if client.timestamp_source != "kernel":
         late = client.heartbeat_late_s
         known = client.timestamp_source is None or (late is not None and late.p99 is not None)
-        return ClientBound(client_bound_reasons(client, summary.itl_s.p50), None if known else NO_HEARTBEAT)
+        return ClientBound(_late(client, summary.itl_s.p50) + _busy(client), None if known else NO_HEARTBEAT)
     found = [f"{pair.text}, by its timestamps" for pair in client_pairs(summary, UNCERTAIN_SHARE) if pair.at == "p99"]
     if (idle := summary.slot_idle_share) is not None and idle > CLIENT_BOUND_IDLE_SHARE:
         found.append(f"its slots idled {idle:.1%} of the time")
     return ClientBound(found + _busy(client), None if has_client_pairs(summary) else NO_INTERVALS)
 
 
-def client_bound_reasons(client: ClientLoad, gap_s: float | None) -> list[str]:
-    """Return the reasons why a client without arrival intervals was the limit, by its lateness and its CPU use.
-
-    Its lateness is that of its heartbeat, else the time from a kernel timestamp to the read; `gap_s` is the median ITL.
-    """
-    late, found = client.heartbeat_late_s or client.lag_s, list[str]()
-    late_s = late.p99 if late else None
-    if late_s is not None and gap_s is not None and late_s > CLIENT_BOUND_LATE_SHARE * gap_s:
-        found.append(f"p99 of its lateness is {late_s * 1e3:.3g} ms, the median ITL {gap_s * 1e3:.3g} ms")
-    return found + _busy(client)
+def _late(client: ClientLoad, gap_s: float | None) -> list[str]:
+    late_s = client.heartbeat_late_s.p99 if client.heartbeat_late_s else None
+    if late_s is None or gap_s is None or late_s <= CLIENT_BOUND_LATE_SHARE * gap_s:
+        return []
+    return [f"p99 of its lateness is {late_s * 1e3:.3g} ms, the median ITL {gap_s * 1e3:.3g} ms"]
 
 
 def _busy(client: ClientLoad) -> list[str]:
