@@ -1,11 +1,12 @@
 """Draw the requests and events of one load: latencies, gaps, decode rates, and what was in flight."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gptoss_bench.figures.style import (
@@ -14,14 +15,15 @@ from gptoss_bench.figures.style import (
     EDGE,
     GUIDE,
     LINES,
-    SOURCE_HATCHES,
+    PALETTE,
+    SERIES_MARKS,
     draw_client_pair,
     finish_figure,
     is_visible,
     new_figure,
     set_log_scale,
 )
-from gptoss_bench.runs import LoadSummary, Manifest
+from gptoss_bench.runs import Distribution, LoadSummary, Manifest
 from gptoss_bench.stats import REPORTED_PERCENTILES, measured_rows
 
 PHASES = {"measure": "measured", "warmup": "warm-up", "cold": "cold"}  # the levels of a sweep are left out
@@ -33,53 +35,75 @@ DISTRIBUTIONS = {
 }
 
 
+class _Series(NamedTuple):
+    """The percentiles of one source in seconds, and where they were measured their distribution."""
+
+    source: str
+    seconds: Mapping[str, float | None]
+    measured: Distribution | None = None
+
+
 def published_and_measured(
     published: Mapping[str, Mapping[str, float]], summary: LoadSummary, manifest: Manifest
 ) -> Figure:
     """Draw the published latency and TTFT beside the measured ones, by percentile.
 
-    `published` has "done_s" and "ttft_formula_s", each with its percentiles in seconds.
+    `published` has "done_s" and "ttft_formula_s", each with its percentiles in seconds. A run with a label, such as
+    TINY MODEL, is no measurement of the published model: it gets axes of its own.
     """
-    sources = {
-        "done_s": {"published": published["done_s"], "ours": summary.done_s.exclusive.model_dump()},
-        "ttft_formula_s": {
-            "published (formula)": published["ttft_formula_s"],
-            "ours, same formula": summary.ttft_formula_s.exclusive.model_dump(),
-            "ours, measured": summary.ttft_s.exclusive.model_dump(),
-        },
+
+    def ours(source: str, found: Distribution) -> _Series:
+        return _Series(source, {p: found.exclusive.at(p) for p in REPORTED_PERCENTILES}, found)
+
+    panels = {
+        "Latency of a request": [_Series("published", published["done_s"]), ours("measured", summary.done_s)],
+        "TTFT": [
+            _Series("published, by its formula", published["ttft_formula_s"]),
+            ours("same formula", summary.ttft_formula_s),
+            ours("measured", summary.ttft_s),
+        ],
     }
-    figure, panels = new_figure(columns=2)
-    intervals = {
-        "done_s": [summary.done_s.p50_interval],
-        "ttft_formula_s": [summary.ttft_formula_s.p50_interval, summary.ttft_s.p50_interval],
-    }
-    pairs = {"done_s": [None, summary.done_s], "ttft_formula_s": [None, None, summary.ttft_s]}
-    for axes, (name, by_source), title in zip(panels, sources.items(), ("Latency of a request", "TTFT"), strict=True):
-        rows: list[dict[str, Any]] = [
-            {"percentile": p, "source": source, "seconds": values[p]}
-            for source, values in by_source.items()
-            for p in REPORTED_PERCENTILES
-        ]
-        sns.barplot(pd.DataFrame(rows).dropna(), x="percentile", y="seconds", hue="source", ax=axes, edgecolor=EDGE)
-        for hatch, bars in zip(SOURCE_HATCHES, axes.containers, strict=False):
-            for bar in bars:
-                bar.set_hatch(hatch)
-            axes.bar_label(bars, fmt="%.3g", fontsize=8 if len(by_source) < 3 else 7, padding=4)
-        drawn = [row["seconds"] for row in rows if row["seconds"]]
-        set_log_scale(axes, "y", (min(drawn) / 2, max(drawn) * 12) if drawn else None)  # leave space for the legend
-        for bars, interval in zip(axes.containers, [None, *intervals[name]], strict=False):
-            if interval and len(bars):
-                axes.vlines(bars[0].get_x() + bars[0].get_width() / 2, *interval, color="black", linewidth=2.2)
-        for bars, measured in zip(axes.containers, pairs[name], strict=False):
-            for bar, at in zip(bars, REPORTED_PERCENTILES, strict=False):
-                x = bar.get_x() + bar.get_width() / 2
-                draw_client_pair(axes, x, measured.client_pair(at) if measured else None, EDGE)
-        axes.set(title=title, xlabel="", ylabel="seconds")
-        axes.legend(title=None, fontsize=8, loc="upper left")
-    note = "percentiles by the exclusive rule, as published; bar: 95 % interval of our p50"
+    note = "percentiles by the exclusive rule, as published; line: 95 % interval of a p50; empty mark: not resolved"
+    if manifest.labels:
+        figure, grid = new_figure(height=6.4, columns=len(panels), rows=2)
+        for (above, below), (title, series) in zip(grid.T, panels.items(), strict=True):
+            _draw_percentiles(above, f"{title}: published", series, 0, 1)
+            _draw_percentiles(below, f"{title}: this run", series, 1, len(series))
+        note += f"; {', '.join(manifest.labels)}: not comparable with the published figures"
+    else:
+        figure, row = new_figure(columns=len(panels))
+        for axes, (title, series) in zip(row, panels.items(), strict=True):
+            _draw_percentiles(axes, title, series, 0, len(series))
     if any(is_visible(one.client_pair(at)) for one in (summary.done_s, summary.ttft_s) for at in REPORTED_PERCENTILES):
         note += "; wide pale bar: as far as the client's timestamps allow"
     return finish_figure(figure, manifest, note)
+
+
+def _draw_percentiles(axes: Axes, title: str, series: Sequence[_Series], first: int, end: int) -> None:
+    """Draw series `first` to `end`, each with the colour and the mark that it has among all `series`."""
+    drawn = []
+    for place, one in enumerate(series[first:end]):
+        colour, mark = sns.color_palette(PALETTE)[first + place], SERIES_MARKS[first + place]
+        shift = 0.26 * (place - (end - first - 1) / 2)
+        look: dict[str, Any] = {"color": colour, "markersize": 8, "linestyle": ""}
+        for at_x, p in enumerate(REPORTED_PERCENTILES):
+            if (value := one.seconds.get(p)) is None:
+                continue
+            drawn.append(value)
+            resolved = one.measured is None or one.measured.resolved.at(p)
+            axes.plot(at_x + shift, value, mark, markerfacecolor=colour if resolved else "white", **look)
+            text = f"{value:.3f}" if value >= 1 else f"{value:.3g}"
+            axes.annotate(text, (at_x + shift, value), (0, 7), textcoords="offset points", fontsize=7.5, ha="center")
+            if one.measured is not None and one.source == "measured":
+                draw_client_pair(axes, at_x + shift, one.measured.client_pair(p), colour)
+        if one.measured is not None and one.measured.p50_interval:
+            axes.vlines(shift, *one.measured.p50_interval, color=EDGE, linewidth=1.4)
+        axes.plot([], [], mark, label=one.source, **look)
+    axes.set(title=title, ylabel="seconds", xlim=(-0.6, len(REPORTED_PERCENTILES) - 0.4))
+    axes.set_xticks(range(len(REPORTED_PERCENTILES)), list(REPORTED_PERCENTILES))
+    axes.tick_params(labelbottom=True)
+    set_log_scale(axes, "y", (min(drawn) / 1.6, max(drawn) * 1.6) if drawn else None)
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=3)
 
 
 def latency_distributions(requests: pd.DataFrame, manifest: Manifest) -> Figure:
@@ -149,16 +173,21 @@ def requests_in_flight(requests: pd.DataFrame, manifest: Manifest) -> Figure:
 def decode_rates_by_source(rates: pd.DataFrame, published: tuple[float, float], manifest: Manifest) -> Figure:
     """Draw the decode rates by client and by server, with the published range as a band.
 
-    `rates` is the table of stats.decode_rates; `published` is low and high, in tokens per second.
+    `rates` is the table of stats.decode_rates; `published` is low and high, in tokens per second. A run with a label,
+    such as TINY MODEL, is drawn without it: it cannot be compared with it.
     """
     figure, axes = new_figure(height=2.8)
     sns.stripplot(rates, x="tok_s", y="source", hue="source", ax=axes, size=8, jitter=0.15, alpha=0.8)
-    axes.axvspan(*published, color=BAND, alpha=0.5, label=f"published: {published[0]:g} to {published[1]:g}")
-    axes.legend(loc="best", fontsize=9)
+    note = ""
+    if manifest.labels:
+        note = f"the published range is left out, {', '.join(manifest.labels)} cannot be compared with it"
+    else:
+        axes.axvspan(*published, color=BAND, alpha=0.5, label=f"published: {published[0]:g} to {published[1]:g}")
+        axes.legend(loc="best", fontsize=9)
     axes.set(title="Decode rate, one stream", xlabel="tokens per second", ylabel="")
     set_log_scale(axes, "x")
     axes.margins(x=0.1, y=0.4)
-    return finish_figure(figure, manifest)
+    return finish_figure(figure, manifest, note)
 
 
 def cold_and_warm(requests: pd.DataFrame, manifest: Manifest) -> Figure:

@@ -32,7 +32,6 @@ DASHED = (0, (4, 3))
 SERIES_MARKS = ("o", "s", "^", "D")
 HATCHES = ("", "///", "...", "xxx", "---", "|||")
 DURATION_HATCHES = ("//", "..", "", "xx")
-SOURCE_HATCHES = ("//", "", "..")
 PERCENTILE_MARKS = {"p50": "o", "p90": "s", "p99": "^"}
 PERCENTILE_LINES = {"p50": "-", "p99": "--"}
 EVENT_MARKS = {"output": "o", "role": "|", "finish": "x", "usage": "+", "done": "d", "error": "X", "other": "."}

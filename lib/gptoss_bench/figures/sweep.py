@@ -49,8 +49,10 @@ def throughput_against_latency(
 ) -> Figure:
     """Draw latency, TPOT and TTFT of each level of a sweep by its throughput, with 95 % intervals as bars.
 
-    `rows` are the sweep of a summary.
+    `rows` are the sweep of a summary. A run with a label, such as TINY MODEL, is drawn without the published point: it
+    cannot be compared with it.
     """
+    published = None if manifest.labels else published
     steady = has_steady_rates(rows)
     rated = [(row, row.output_tok_s if steady else row.output_tok_s_total) for row in rows]
     with_rate = [(row, rate) for row, rate in rated if rate is not None]
@@ -71,7 +73,9 @@ def throughput_against_latency(
             axes.legend(fontsize=8, loc="upper left")
     if not with_rate:
         panels[0].text(0.5, 0.5, NO_RATE if rows else NO_SWEEP, transform=panels[0].transAxes, ha="center", fontsize=9)
-    return finish_figure(figure, manifest, _note(rows))
+    labels = ", ".join(manifest.labels)
+    apart = f"; the published point is left out, {labels} cannot be compared with it" if labels else ""
+    return finish_figure(figure, manifest, _note(rows) + apart)
 
 
 def _draw_percentile(

@@ -22,7 +22,10 @@ def watch_background_tasks() -> None:
         error = context.get("exception")
         if isinstance(context.get("future"), asyncio.Task) and error is not None:
             _errors.append(f"{type(error).__name__}: {error}")
-        (previous or asyncio.AbstractEventLoop.default_exception_handler)(loop, context)
+        if previous is None:
+            loop.default_exception_handler(context)
+        else:
+            previous(loop, context)
 
     loop.set_exception_handler(record)
     _watched.add(loop)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from folders import TESTS
@@ -87,15 +88,35 @@ def test_the_names_of_phases_never_overlap_and_none_is_lost(phases) -> None:
     assert {name for _, text in named for name in text.split(" · ")} == {phase for phase, _ in phases}
 
 
-def test_our_interval_is_on_the_axis_of_the_published_value() -> None:
+def compared(labels: list[str]) -> tuple[LoadSummary, list[Axes]]:
     requests, events = derive_tables([chat(40 + n * 5 % 9, 10, 6, n, sent_ms=200.0 * n) for n in range(60)])
     summary = summarise(requests, events, concurrency=1)
-    latency, ttft = published_and_measured(PUBLISHED, summary, Manifest()).axes
+    return summary, published_and_measured(PUBLISHED, summary, Manifest(labels=labels)).axes
+
+
+def test_our_interval_is_on_the_axis_of_the_published_value() -> None:
+    summary, (latency, ttft) = compared([])
     drawn = [tuple(y for _, y in path.vertices) for lines in ttft.collections for path in lines.get_paths()]
     assert tuple(summary.ttft_s.p50_interval) in [pytest.approx(ends) for ends in drawn]
-    assert "8.84" in [text.get_text() for text in latency.texts]
+    assert {"8.835", "11.235", "14.755"} <= {text.get_text() for text in latency.texts}
+    assert "3.775" in [text.get_text() for text in ttft.texts]
     low, high = ttft.get_ylim()
     assert low < summary.ttft_s.p50 < PUBLISHED["ttft_formula_s"]["p99"] < high
+
+
+def test_an_unresolved_percentile_has_an_empty_mark() -> None:
+    _, (latency, _) = compared([])  # 60 requests resolve the median only
+    marks = [line.get_markerfacecolor() == "white" for line in latency.get_lines() if len(line.get_xdata())]
+    assert marks == [False] * 3 + [False, True, True]
+
+
+def test_a_toy_is_on_no_axis_with_a_published_value() -> None:
+    summary, panels = compared(["TINY MODEL"])
+    published = [value for values in PUBLISHED.values() for value in values.values()]
+    shown = [[y for line in axes.get_lines() for y in line.get_ydata()] for axes in panels]
+    assert [set(ys) <= set(published) for ys in shown] == [True, True, False, False]
+    assert not any(set(ys) & set(published) for ys in shown[2:])
+    assert summary.ttft_s.exclusive.p50 in shown[3]
 
 
 def test_gaps_within_one_read_are_counted_and_not_drawn_as_short_ones() -> None:

@@ -95,7 +95,8 @@ def test_the_block_has_a_line_a_level(run) -> None:
 
 
 def test_it_is_drawn_with_the_published_point_on_the_same_axes(run) -> None:
-    figure = throughput_against_latency(run.summary.sweep, run.manifest, PUBLISHED)
+    comparable = run.manifest.model_copy(update={"labels": []})
+    figure = throughput_against_latency(run.summary.sweep, comparable, PUBLISHED)
     latency, tpot, ttft = figure.axes
     for axes, name, scale in ((latency, "done_s", 1), (tpot, "tpot_s", 1e3), (ttft, "ttft_s", 1)):
         [curve] = [line for line in axes.get_lines() if line.get_label() == "p50"]
@@ -109,7 +110,13 @@ def test_it_is_drawn_with_the_published_point_on_the_same_axes(run) -> None:
     assert low < PUBLISHED.tok_s < high
     assert "published, H100, p50, by its formula" in [text.get_text() for text in ttft.get_legend().get_texts()]
     assert "published: not reported" in [text.get_text() for text in tpot.get_legend().get_texts()]
+
+
+def test_a_labelled_run_is_drawn_without_the_published_point(run) -> None:
+    figure = throughput_against_latency(run.summary.sweep, run.manifest, PUBLISHED)
+    assert not [line for axes in figure.axes for line in axes.get_lines() if line.get_marker() == "*"]
     assert "REFERENCE SERVER" in [text.get_text() for text in figure.findobj(Text)]
+    assert "REFERENCE SERVER cannot be compared with it" in " ".join(figure.get_supxlabel().split())
 
 
 @pytest.mark.filterwarnings("error")
@@ -127,7 +134,8 @@ def test_a_time_of_0_stands_at_the_foot_in_words(run) -> None:
 
 
 def test_no_sweep_and_one_without_a_rate_are_said(run) -> None:
-    for rows, words in (([], NO_SWEEP), ([run.summary.sweep[0].model_copy(update={"output_tok_s": None})], NO_RATE)):
+    without = run.summary.sweep[0].model_copy(update={"output_tok_s": None, "output_tok_s_total": None})
+    for rows, words in (([], NO_SWEEP), ([without], NO_RATE)):
         figure = throughput_against_latency(rows, run.manifest)
         assert words in [text.get_text() for text in figure.axes[0].texts]
 
