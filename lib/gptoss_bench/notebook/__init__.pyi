@@ -1,6 +1,7 @@
 from .fit_panel import open_fit_panel
 from .lab import keep_executed_copy, lab_command, prepare_lab
 from .live_overhead import OVERHEAD_COLUMNS, errors_agree, measure_overhead
+from .live_serving import serving
 from .profiles import check_parameters, notebook_parameters, read_profile
 from .run_browser import open_run_browser
 from .run_panel import open_run_panel
@@ -21,5 +22,6 @@ __all__ = [
     "open_run_panel",
     "prepare_lab",
     "read_profile",
+    "serving",
     "show_table",
 ]

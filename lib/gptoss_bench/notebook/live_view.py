@@ -52,8 +52,11 @@ class LiveView:
     snapshots: tuple[Snapshot, ...]
 
 
-def render_live_view(live: LiveView, title: str, status: str = "") -> str:
-    """Return HTML with the title, the progress, and a small plot of each quantity."""
+def render_live_view(live: LiveView, title: str, status: str = "", *, ended: bool = False) -> str:
+    """Return HTML with the title, the progress, and a small plot of each quantity; no plots before a request ended.
+
+    A view that has `ended` shows no current values.
+    """
     memory = [(each.at_s, each.gpu_memory_bytes / 2**30) for each in live.snapshots if each.gpu_memory_bytes]
     shown: list[tuple[str, Series, bool]] = [
         ("TTFT, ms", _series_ms(live, lambda point: point.ttft_s), True),
@@ -65,10 +68,11 @@ def render_live_view(live: LiveView, title: str, status: str = "") -> str:
         *([("GPU memory, GiB", memory, False)] if memory else []),
     ]
     last_s = max((at_s for _, series, _ in shown for at_s, _ in series), default=0.0) or 1.0
-    plots = [_plot(title, series, last_s, dots=dots) for title, series, dots in shown]
+    some = live.points or live.done
+    plots = [_plot(title, series, last_s, dots=dots, last=not ended) for title, series, dots in shown if some]
     return (
         f'<div class="gptoss-live" style="font-family:sans-serif;font-size:13px">'
-        f"<div><b>{escape(title)}</b> {escape(status)}</div>{_bar(live)}<div>{progress_text(live)}</div>"
+        f"<div><b>{escape(title)}</b> {escape(status)}</div>{_bar(live)}<div>{progress_text(live, ended=ended)}</div>"
         f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(plots)}</div></div>'
     )
 
@@ -78,8 +82,10 @@ def alert_html(message: object) -> str:
     return f'<span role="alert" style="color:{RED}">{escape(str(message))}</span>'
 
 
-def progress_text(live: LiveView) -> str:
+def progress_text(live: LiveView, *, ended: bool = False) -> str:
     """Return counts, rate and time left on one line."""
+    if not live.done and ended:
+        return "no request had ended"
     if not live.done and not live.in_flight:
         return f"waiting for the server and a first response, {live.waited_s:.0f} s"
     parts = [f"{live.done} of {live.total} requests" if live.total else f"{live.done} requests"]
@@ -88,7 +94,8 @@ def progress_text(live: LiveView) -> str:
     if live.left_s is not None:
         parts.append(f"about {live.left_s:.0f} s left")
     failures = f"{live.failed} failed"
-    parts += [f"{live.in_flight} in flight", f'<b style="color:{RED}">{failures}</b>' if live.failed else failures]
+    parts += [] if ended else [f"{live.in_flight} in flight"]
+    parts += [f'<b style="color:{RED}">{failures}</b>' if live.failed else failures]
     return " · ".join(parts)
 
 
@@ -103,7 +110,7 @@ def _bar(live: LiveView) -> str:
     )
 
 
-def _plot(title: str, series: Series, last_s: float, *, dots: bool) -> str:
+def _plot(title: str, series: Series, last_s: float, *, dots: bool, last: bool) -> str:
     """Return one plot of values over time. Both axes start at 0; the largest value is written at the axis."""
     text = _text(LEFT, 12, 12, title)
     marks = ""
@@ -116,7 +123,8 @@ def _plot(title: str, series: Series, last_s: float, *, dots: bool) -> str:
         else:
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             marks = f'<polyline points="{line}" fill="none" stroke="{BLUE}" stroke-width="1.6"/>'
-        text += _text(LEFT, 26, 11, _number(largest)) + _text(RIGHT, 26, 11, f"last {_number(series[-1][1])}", "end")
+        text += _text(LEFT, 26, 11, _number(largest))
+        text += _text(RIGHT, 26, 11, f"last {_number(series[-1][1])}", "end") if last else ""
         text += _text(LEFT, 111, 11, "0") + _text(RIGHT, 111, 11, f"{last_s:.1f} s", "end")
     frame = f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="{GREY}" stroke-width="0.8"/>'
     return f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(title)}">{frame}{marks}{text}</svg>'

@@ -32,6 +32,8 @@ class LoadCard:
         self._view = w.HTML()
         self._stop = w.Button(description="Stop", tooltip=f"stop {load.run_id}; completed requests are saved")
         self._stop.on_click(self._request_stop)
+        self._remove = w.Button(description="Remove", tooltip=f"remove this card; the run {load.run_id} stays on disk")
+        self._remove.on_click(self._remove_card)
         self.box = w.VBox([self._view, self._stop], layout=w.Layout(border="1px solid #8886", padding="6px"))
         LoadCard.all_cards.append(self)
         self.following = asyncio.get_running_loop().create_task(self._follow())
@@ -56,10 +58,12 @@ class LoadCard:
         try:
             run = await asyncio.to_thread(Run.load, load.path)
             view = await asyncio.to_thread(follower.final_view, run)
-            self._view.value = render_live_view(view, run_title(run), status) + self._warning() + result_block_html(run)
+            self._view.value = (
+                render_live_view(view, run_title(run), status, ended=True) + self._warning() + result_block_html(run)
+            )
         except UsageError:  # the load was refused before its folder was created
             self._view.value = f"<b>{escape(load.run_id)}</b> {alert_html(status)}"
-        self.box.children = (self._view,)
+        self.box.children = (self._view, self._remove)
 
     def _title(self) -> str:
         try:
@@ -69,6 +73,10 @@ class LoadCard:
 
     def _warning(self) -> str:
         return f'<div style="color:{RED}">{OVERLAP_WARNING}</div>' if self._overlapped else ""
+
+    def _remove_card(self, _: Any) -> None:
+        LoadCard.all_cards.remove(self)
+        self.box.layout.display = "none"
 
     def _request_stop(self, _: Any) -> None:
         self._stop.disabled = True

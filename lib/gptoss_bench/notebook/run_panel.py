@@ -51,7 +51,7 @@ async def open_run_panel(
         await asyncio.wait([waiting], timeout=POLL_S)
         follower.poll()
     run = await waiting
-    view = render_live_view(follower.final_view(run), run_title(run), "complete")
+    view = render_live_view(follower.final_view(run), run_title(run), "complete", ended=True)
     return HTML(view + result_block_html(run))  # type: ignore[no-untyped-call]
 
 

@@ -1,0 +1,68 @@
+"""The live card of a scenario notebook: a process of its own draws it from the run folder."""
+
+import asyncio
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+import pytest
+
+from gptoss_bench.engines.launch_options import ServerChoice
+from gptoss_bench.notebook import live_serving
+from gptoss_bench.session.progress import RunProgress, clock, run_seconds
+from gptoss_bench.session.session import serving
+from gptoss_client.plan import LoadPlan
+
+PLAN = LoadPlan(concurrency=2, requests=4, warmup=2, max_tokens=8, sweep=(1,))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A run with the embedded engine, and what its progress said before, while and after it was measured."""
+    results = tmp_path_factory.mktemp("measured")
+    said = []
+
+    async def measure() -> None:
+        progress = RunProgress(results / "runs" / "20260101T000000Z-test-000000")
+        said.append(progress.text())
+        opened = serving(
+            "test", ServerChoice(), plan=PLAN, results_dir=str(results), run_id="20260101T000000Z-test-000000"
+        )
+        async with opened as session:
+            said.append(progress.text())
+            await session.load(PLAN, lambda _trace: said.append(progress.text()))
+            session.finish()
+        said.append(progress.text())
+
+    asyncio.run(measure())
+    return results, said
+
+
+def test_progress_follows_the_run(measured):
+    said = measured[1]
+    assert said[0] == "starting" and said[1].startswith("waiting for the server: ")
+    for words in ("warm-up: 2 of 2 requests", "load: 1 of 4 requests", "sweep at 1: 9 of 10 requests"):
+        assert any(one.startswith(words) for one in said), (words, said)
+    assert said[-2:] == ["computing tables and figures", "writing figures and page"]
+
+
+def test_the_time_of_the_last_run_with_these_parameters_is_the_estimate(measured):
+    results = measured[0]
+    assert run_seconds(results, "test", {"requests": 4}) > 0
+    assert run_seconds(results, "test", {"requests": 5}) is None
+    assert clock(125.4) == "2:05"
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_the_card_ends_with_the_last_view(measured, tmp_path, written):
+    folder = (measured[0] if written else tmp_path) / "runs" / "20260101T000000Z-test-000000"
+    done = subprocess.run(
+        [sys.executable, "-m", live_serving.__name__, str(folder)],
+        input=json.dumps(asdict(PLAN)) + "\n",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    last = json.loads(done.stdout.splitlines()[-1])
+    assert ("TINY MODEL" in last and "complete" in last) if written else "no request had ended" in last
