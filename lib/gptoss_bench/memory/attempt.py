@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gptoss_bench.memory.architecture import Allocation
+from gptoss_bench.memory.torch_package import require_torch
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:
@@ -94,8 +95,9 @@ class Load:
 def run_load(load: Load, timeout_s: float) -> Attempt:
     """Run the child of a load, follow it to its end, and return how it ended; kill it after `timeout_s`.
 
-    Raises UsageError if the child rejected the load.
+    Raises UsageError if the child rejected the load, and where torch is not installed.
     """
+    require_torch()
     started, kills_before = time.perf_counter(), count_oom_kills()
     with tempfile.TemporaryFile() as stderr:
         child = subprocess.Popen(

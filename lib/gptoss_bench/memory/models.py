@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gptoss_bench.memory.architecture import Architecture, architectures
 from gptoss_bench.memory.checkpoint import CheckpointTotals, checkpoint_totals
+from gptoss_bench.memory.torch_package import require_torch
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:
@@ -103,6 +104,7 @@ def meta_device_tensors(architecture: Architecture) -> tuple[tuple[str, tuple[in
 
     The model is built on torch's meta device, without memory for weights: an independent check of every count.
     """
+    require_torch()
     import torch  # these two imports take seconds, and only this function needs them
     from transformers import GptOssConfig, GptOssForCausalLM
 

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from tokenizers import Tokenizer
-from transformers import GptOssForCausalLM
 
+from gptoss_bench.memory.torch_package import require_torch
 from gptoss_bench.runs import SinkEffectRecord
+
+require_torch()
+import torch  # noqa: E402 - a missing torch is reported first
+from transformers import GptOssForCausalLM  # noqa: E402
 
 # Made of sentences from the tiny model's training text, so that it predicts them.
 TEXT = (

@@ -185,7 +185,9 @@ def _model(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
 def _packages(facts: MachineFacts) -> CheckResult:
     missing = [name for name in ("torch", "transformers") if not facts.packages.get(name)]
     if missing:
-        return CheckResult("packages", FAIL, f"{' and '.join(missing)} not installed", "rm .venv/.ready; make setup")
+        return CheckResult(
+            "packages", FAIL, f"{' and '.join(missing)} not installed", "rm .venv/.ready; make setup setup-torch"
+        )
     return CheckResult(
         "packages", OK, ", ".join(f"{name} {facts.packages[name]}" for name in ("torch", "transformers"))
     )
