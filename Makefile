@@ -159,7 +159,7 @@ clean: ## remove what setup and tests created; keep results
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on PATH: install one, or name it with make PYTHON=…"; exit 2; }
-	@echo "Setting up .venv with $(PYTHON): 600 MB, about a minute"
+	@echo "Setting up .venv with $(PYTHON): 1.3 GB, a minute or two"
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot create a venv: on Debian and Ubuntu run apt install python3-venv"; exit 2; }
 	@$(call INSTALL,--require-hashes -r requirements.lock)
 	@$(call INSTALL,--no-deps -e .)

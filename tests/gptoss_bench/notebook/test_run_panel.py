@@ -236,7 +236,7 @@ def test_the_panel_shows_what_is_left_of_a_load_that_was_killed(tmp_path):
                 await asyncio.sleep(0.05)
             os.kill(card.load.pid, signal.SIGKILL)
             await card.following
-        assert len(card.box.children) == 1
+        assert len(card.box.children) == 2  # the view and Remove
         return card.box.children[0].value
 
     words = asyncio.run(used())
