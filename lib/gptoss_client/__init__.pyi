@@ -7,7 +7,7 @@ from .errors import RunFailed, UsageError
 from .event_loop import new_event_loop
 from .json_value import JsonValue
 from .load import raise_open_file_limit, run_load
-from .outcome import request_outcome
+from .outcome import request_outcome, unfinished_reply
 from .outside import (
     API_KEY_VARIABLE,
     clean_json,
@@ -83,4 +83,5 @@ __all__ = [
     "run_load",
     "text_at",
     "tls_context",
+    "unfinished_reply",
 ]

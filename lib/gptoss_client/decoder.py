@@ -2,18 +2,23 @@
 
 A body is SSE, NDJSON, one JSON document, or unexpected text; its first line that is not blank decides. Decoding takes
 time in proportion to the number of bytes and never raises: a message that cannot be parsed becomes an event of kind
-"error" whose text starts with "malformed:".
+"error" whose text starts with "malformed:". What a server writes about its failure is an error event too, also where
+SSE has no place for it: in a field `error:`, or on a line of its own without `data:`.
 """
 
 import json
 import re
 from collections.abc import Iterable
 
-from gptoss_client.dialects import Event, parse_message
+from gptoss_client.dialects import Event, error_text, parse_message
 
 MALFORMED = "malformed:"  # prefix of the error of a message that cannot be parsed
 
-_FIELDS = (b"data", b"event", b"id", b"retry")  # of SSE, in the WHATWG HTML standard
+# of SSE, in the WHATWG HTML standard; and the one in which llama-server reported errors until September 2025
+_FIELDS = (b"data", b"event", b"id", b"retry", b"error")
+_ERROR_LINE = re.compile(rb"\s*(?:\w+ ){0,3}(?:error|exception|traceback)\b:?\s*", re.IGNORECASE)  # text, no field
+_ERROR_TYPE = re.compile(rb"(?:.*[._-])?(?:error|exception)|(?:response\.)?failed", re.IGNORECASE)  # of an SSE message
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"\x78\x01": "deflate", b"\x78\x9c": "deflate"}
 _BOM = b"\xef\xbb\xbf"
 _BEFORE_FIRST_LINE = re.compile(rb"\A(?:[\xef\xbb\xbf]*\s*\n)*[\xef\xbb\xbf]*")
 # where the json module reports an error in truncated JSON: at the end, or at a partial word, number or \\u escape
@@ -43,6 +48,7 @@ class Decoder:
         self._document: list[bytes] = []  # JSON: lines of a document that spans several
         self._document_piece = 0
         self._text = bytearray()
+        self._streamed = set[str]()  # kinds of text of a Responses stream that came in parts
 
     @property
     def format_at_boundary(self) -> str:
@@ -124,14 +130,18 @@ class Decoder:
             if self._data:
                 payload = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
                 self._data = []
-                events.append(_message(self._piece, payload, self._type))
+                events.append(_message(self._piece, payload, self._type, self._streamed))
+            elif _ERROR_TYPE.fullmatch(self._type):
+                events.append(Event(self._piece, "error", error=error_text("")))
             self._type = b""
             return
         name, _, value = line.partition(b":")
         if name == b"data":
             self._data.append(value.removeprefix(b" "))
         elif name == b"event":
-            self._type = value.removeprefix(b" ")
+            self._type = value.strip()
+        elif (event := _bare_error(self._piece, line)) is not None:
+            events.append(event)
 
     def _json_line(self, line: bytes, events: list[Event]) -> None:
         """Parse a line as a message; a truncated one starts a document of several lines (pretty-printed JSON)."""
@@ -140,7 +150,7 @@ class Decoder:
         if line.startswith(b"{"):  # a new message: a document that is still open will not be completed
             self._end_document(events)
         if not self._document:
-            event = _message(self._piece, line)
+            event = _text_error(self._piece, line) or _message(self._piece, line)
             if event.kind != "error" or not _is_truncated(line):
                 events.append(event)
                 return
@@ -172,13 +182,33 @@ def _format_of(line: bytes) -> str:
         return ""
     if head.startswith(b"{"):
         return "json"
-    field = head.partition(b":")[0]
+    field = head.partition(b":")[0].lower()
     # a body may be cut inside its first field name
     return "sse" if not field or field in _FIELDS or any(name.startswith(head) for name in _FIELDS) else "text"
 
 
-def _message(piece: int, payload: bytes, sse_type: bytes = b"") -> Event:
+def _bare_error(piece: int, line: bytes) -> Event | None:
+    """Return the error that a server wrote on a line of an SSE stream without `data:`; None for any other line."""
+    if not line.lstrip().startswith(b"{"):
+        return _text_error(piece, line)
+    event = _message(piece, line)
+    return event if event.error is not None and not event.error.startswith(MALFORMED) else None
+
+
+def _text_error(piece: int, line: bytes) -> Event | None:
+    """Return the error of a line such as `error: {"message": "…"}` or `Internal Server Error`; None for any other."""
+    found = _ERROR_LINE.match(line)
+    if found is None:
+        return None
+    if line.startswith(b"{", found.end()):
+        return _message(piece, line[found.end() :], b"error")
+    is_field = found[0].strip().lower() in (b"error", b"error:")
+    return Event(piece, "error", error=error_text(line[found.end() if is_field else 0 :].decode("utf-8", "replace")))
+
+
+def _message(piece: int, payload: bytes, sse_type: bytes = b"", streamed: set[str] | None = None) -> Event:
     """Return the event of one message: JSON, [DONE], or blank (a keep-alive of some servers)."""
+    is_error = sse_type != b"" and _ERROR_TYPE.fullmatch(sse_type) is not None
     try:
         text = payload.decode()
         if text[:1] != "{":
@@ -186,10 +216,11 @@ def _message(piece: int, payload: bytes, sse_type: bytes = b"") -> Event:
                 return Event(piece, "other")
             if text.strip() == "[DONE]":
                 return Event(piece, "done", ended=True)
-        return parse_message(piece, json.loads(text), sse_type.decode("utf-8", "replace"))
+        found = json.loads(text)
+        return parse_message(piece, found, is_error=is_error, within='"error' in text, streamed=streamed)
     except (ValueError, RecursionError) as problem:
-        if sse_type == b"error":  # plain text
-            return Event(piece, "error", error=_excerpt(payload))
+        if is_error:  # plain text
+            return Event(piece, "error", error=error_text(payload.decode("utf-8", "replace")))
         what = "not UTF-8" if isinstance(problem, UnicodeDecodeError) else "not JSON"
         return Event(piece, "error", error=f"{MALFORMED} {what} ({problem}): {_excerpt(payload)!r}")
 
@@ -220,8 +251,13 @@ def _is_truncated(payload: bytes) -> bool:
 
 
 def _not_a_stream(piece: int, text: bytes) -> Event:
+    coding = next((name for magic, name in _MAGIC.items() if text.startswith(magic)), None)
     title = re.search(rb"<title>(.*?)</title>", text, re.DOTALL | re.IGNORECASE)
-    if title or text.lstrip().startswith(b"<"):
+    if coding:
+        what = f"the body is compressed with {coding}, but Content-Encoding identity was requested"
+    elif b"\0" in text:
+        what = "received binary data, not a reply"
+    elif title or text.lstrip().startswith(b"<"):
         what = f"received an HTML page, not a reply: {_excerpt(title[1] if title else text)!r}"
     else:
         what = f"received text, not a reply: {_excerpt(text)!r}"

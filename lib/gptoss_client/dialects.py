@@ -1,8 +1,11 @@
-"""Convert one JSON message of a server (OpenAI, Ollama, llama.cpp) to an `Event`, and all events to a `Reply`."""
+"""Convert one JSON message of a server to an `Event`, and all events to a `Reply`.
+
+Read are (chat) completions and Responses of OpenAI, Messages of Anthropic, and the APIs of Ollama and llama.cpp.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from gptoss_client.outside import one_line, printable_text
@@ -73,6 +76,8 @@ class Event:
 class Reply:
     """A whole response. Texts are joined over events; a count is the last one reported, None if there was none.
 
+    A reported count that cannot be is None too: no tokens of a reply that has output or of its prompt, no reasoning
+    tokens beside reasoning text, more reasoning tokens than tokens, more cached prompt tokens than prompt tokens.
     `ended`: a finish_reason, [DONE] or Ollama's done:true arrived. A stream that stopped without one has `error` None:
     only the trace shows whether it was cut or cancelled.
     """
@@ -94,16 +99,23 @@ class Reply:
 
 def assemble_reply(events: Sequence[Event]) -> Reply:
     """Join events to the reply: the first `error`, the last `finish_reason`, `timings` and counts."""
+    outputs = sum(event.is_output for event in events)
+    thought = _join_surrogates("".join(event.reasoning for event in events))
+    prompt = _first(event.prompt_tokens for event in reversed(events)) or None
+    completion = _first(event.completion_tokens for event in reversed(events))
+    completion = None if completion == 0 and outputs else completion
+    reasoning = _first(event.reasoning_tokens for event in reversed(events))
+    cached = _first(event.cached_tokens for event in reversed(events))
     return Reply(
         answer_text=_join_surrogates("".join(event.answer for event in events)),
-        reasoning_text=_join_surrogates("".join(event.reasoning for event in events)),
+        reasoning_text=thought,
         tool_text=_join_surrogates("".join(event.tool for event in events)),
-        completion_tokens=_first(event.completion_tokens for event in reversed(events)),
-        prompt_tokens=_first(event.prompt_tokens for event in reversed(events)),
-        reasoning_tokens=_first(event.reasoning_tokens for event in reversed(events)),
-        cached_tokens=_first(event.cached_tokens for event in reversed(events)),
+        completion_tokens=completion,
+        prompt_tokens=prompt,
+        reasoning_tokens=None if reasoning == 0 and thought else _at_most(reasoning, completion),
+        cached_tokens=_at_most(cached, prompt),
         events=len(events),
-        output_events=sum(event.is_output for event in events),
+        output_events=outputs,
         finish_reason=_shown(_first(event.finish_reason for event in reversed(events))),
         error=_shown(_first(event.error for event in events)),
         ended=any(event.ended or event.finish_reason or event.kind == "done" for event in events),
@@ -113,6 +125,11 @@ def assemble_reply(events: Sequence[Event]) -> Reply:
 
 def _first(values: Iterable[T | None]) -> T | None:
     return next((value for value in values if value is not None), None)
+
+
+def _at_most(part: int | None, whole: int | None) -> int | None:
+    """Return a part of a count; None if it is larger than the whole."""
+    return None if part is not None and whole is not None and part > whole else part
 
 
 def _shown(text: str | None) -> str | None:
@@ -142,17 +159,43 @@ class _Usage(NamedTuple):
 _NO_USAGE = _Usage()
 
 
-def parse_message(piece: int, message: object, sse_type: str = "") -> Event:
-    """Return the event of one decoded JSON value. `sse_type` is the SSE field `event`, "" if there is none."""
+def parse_message(
+    piece: int, message: object, *, is_error: bool = False, within: bool = True, streamed: set[str] | None = None
+) -> Event:
+    """Return the event of one decoded JSON value.
+
+    Args:
+        piece: Index of the piece of bytes that completed it.
+        message: The value.
+        is_error: The server marked the message as an error, as with the SSE field `event: error`.
+        within: Whether its text contains a key that begins with "error". An error is looked for where servers are known
+            to put it, and at any level of a message without output.
+        streamed: Kinds of text of a Responses stream that have come in parts so far; this message adds its own.
+    """
     if not isinstance(message, dict):
-        error = _error_text(message) if sse_type == "error" else None
-        return _event(piece, error=error)
-    error = _error(message, sse_type)
+        error = _error_within(message) if within else None
+        return _event(piece, error=error_text(message) if error is None and is_error else error)
+    error = _reported_error(message) if within else None
+    if error is None and (is_error or message.get("object") == "error" or message.get("type") == "error"):
+        error = error_text(message)
+    event = _parsed(piece, message, error, set() if streamed is None else streamed)
+    if event.error is None and within and not event.is_output:
+        error = _error_within(message)
+        return event if error is None else replace(event, kind="error", error=error)
+    return event
+
+
+def _parsed(piece: int, message: JsonObject, error: str | None, streamed: set[str]) -> Event:
     for key, dialect in _DIALECTS:
         if key in message:
             return dialect(piece, message, error)
+    if "type" in message:
+        name = str(message["type"])
+        if name in _ANTHROPIC_TYPES or name.startswith("content_block_"):
+            return _anthropic(piece, message, error)
+        return _responses(piece, message, error, streamed)
     if error is None and "detail" in message:  # FastAPI's own error body
-        error = _error_text(message["detail"])
+        error = error_text(message["detail"])
     return _event(piece, usage=_openai_usage(message.get("usage")), error=error)
 
 
@@ -170,6 +213,8 @@ def _event(
     role: bool = False,
     ended: bool = False,
 ) -> Event:
+    if error is None and finish_reason in _FAILED:
+        error = f"the server ended the reply with the finish reason {finish_reason}"
     if error is not None:
         kind = "error"
     elif answer or reasoning or tool:
@@ -197,7 +242,7 @@ def _openai(piece: int, message: JsonObject, error: str | None) -> Event:
         reasoning=_text(delta.get("reasoning")) or _text(delta.get("reasoning_content")),
         tool=_tool_calls_text(delta),
         finish_reason=_name(choice.get("finish_reason")),
-        usage=_openai_usage(message.get("usage")),
+        usage=_openai_usage(message.get("usage") or _object(message.get("x_groq")).get("usage")),
         token_ids=len(token_ids) if isinstance(token_ids, list) else None,
         timings=_llama_timings(message.get("timings")),
         error=error,
@@ -252,32 +297,71 @@ def _llama_native(piece: int, message: JsonObject, error: str | None) -> Event:
     )
 
 
-def _responses(piece: int, message: JsonObject, error: str | None) -> Event:
-    """Parse one stream event of OpenAI Responses: text deltas and the final usage; repeated texts are skipped."""
+def _responses(piece: int, message: JsonObject, error: str | None, streamed: set[str]) -> Event:
+    """Parse one stream event of OpenAI Responses: text deltas and the final usage.
+
+    The whole text that follows its deltas is skipped. LM Studio sends reasoning without deltas: then it is kept.
+    """
     name = str(message["type"])
-    delta = _text(message.get("delta"))
+    kind, _, step = name.removeprefix("response.").rpartition(".")
+    text = ""
+    if step == "delta":
+        text = _text(message.get("delta"))
+        streamed.add(kind)
+    elif step == "done" and kind not in streamed:
+        text = _text(message.get("text")) or _text(message.get("arguments"))
     response = _object(message.get("response"))
     finish = None
     if name in ("response.completed", "response.incomplete"):
         reason = _name(_object(response.get("incomplete_details")).get("reason"))
         finish = "length" if reason == "max_output_tokens" else reason or "stop"
+    elif name == "response.failed" and error is None:
+        error = error_text(response.get("error") or "")
     return _event(
         piece,
-        answer=delta if name == "response.output_text.delta" else "",
-        reasoning=delta if name in _RESPONSES_REASONING else "",
-        tool=delta if name == "response.function_call_arguments.delta" else "",
+        answer=text if kind == "output_text" else "",
+        reasoning=text if kind in ("reasoning_text", "reasoning_summary_text") else "",
+        tool=text if kind == "function_call_arguments" else "",
         finish_reason=finish,
         usage=_openai_usage(response.get("usage")),
-        error=_error_text(response["error"]) if response.get("error") else error,
+        error=error,
     )
 
 
-_RESPONSES_REASONING = ("response.reasoning_text.delta", "response.reasoning_summary_text.delta")
+def _anthropic(piece: int, message: JsonObject, error: str | None) -> Event:
+    """Parse one stream event of Anthropic Messages. Its prompt tokens do not include the cached ones; here they do."""
+    delta, block = _object(message.get("delta")), _object(message.get("content_block"))
+    start = _object(_object(message.get("message")).get("usage"))
+    spent = _object(message.get("usage"))
+    given = [_count(start.get(name)) for name in ("input_tokens", *_ANTHROPIC_CACHED)]
+    reason = _name(delta.get("stop_reason"))
+    return _event(
+        piece,
+        answer=_text(delta.get("text")),
+        reasoning=_text(delta.get("thinking")),
+        tool=_text(delta.get("partial_json")) or _text(block.get("name")),
+        finish_reason=_ANTHROPIC_REASONS.get(reason, reason) if reason else None,
+        usage=_Usage(
+            None if given[0] is None else sum(count or 0 for count in given),
+            _count(spent.get("output_tokens")),
+            cached=given[1],
+        ),
+        error=error,
+        role=message["type"] == "message_start",
+        ended=message["type"] == "message_stop",
+    )
+
+
+_ANTHROPIC_TYPES = ("message_start", "message_delta", "message_stop", "ping")
+_ANTHROPIC_CACHED = ("cache_read_input_tokens", "cache_creation_input_tokens")
+_ANTHROPIC_REASONS = {"end_turn": "stop", "stop_sequence": "stop", "max_tokens": "length", "tool_use": "tool_calls"}
+_ANTHROPIC_REASONS |= {"refusal": "content_filter"}
+# finish reasons that say the reply failed: of vLLM, SGLang, OpenRouter, DeepSeek
+_FAILED = {"error", "abort", "aborted", "failed", "cancelled", "server_error", "insufficient_system_resource"}
 _DIALECTS: tuple[tuple[str, Callable[[int, JsonObject, str | None], Event]], ...] = (
     ("choices", _openai),
     ("done", _ollama),
     ("stop", _llama_native),
-    ("type", _responses),
 )
 
 
@@ -307,32 +391,58 @@ def _llama_timings(timings: object) -> ServerTimings | None:
     )
 
 
-def _error(message: JsonObject, sse_type: str) -> str | None:
-    """Return the text of an error in a stream or of an error body, None if there is none (or `"error": null`)."""
-    if message.get("error"):
-        return _error_text(message["error"])
-    is_error = sse_type == "error" or message.get("object") == "error" or message.get("type") == "error"
-    return _error_text(message) if is_error else None
+def _reported_error(message: JsonObject) -> str | None:
+    """Return the text of an error of a message, its choice or its delta, also beside text; None for `"error": null`."""
+    choices = message.get("choices")
+    if choices is None:
+        parts: tuple[JsonObject, ...] = (message, _object(message.get("message")))
+    else:
+        choice = _object(choices[0]) if isinstance(choices, list) and choices else {}
+        nested = (choice.get("delta"), choice.get("message"), message.get("x_groq"))
+        parts = (message, choice, *map(_object, nested))
+    found = next((part["error"] for part in parts if part.get("error")), message.get("errors"))
+    return error_text(found) if found else None
 
 
-def _error_text(error: object) -> str:
-    """Return an error as one text: a string, {"message"}, FastAPI's [{"msg", "loc"}], otherwise its JSON."""
+# parts of a message that may contain an "error" which is not one of the reply: what a tool is or was given, what Azure
+# could not filter, details of FastAPI
+_NOT_OF_THE_REPLY = {"tools", "tool_calls", "function_call", "function", "arguments", "output", "item", "text"}
+_NOT_OF_THE_REPLY |= {"content_filter_results", "content_filter_result", "prompt_filter_results", "detail"}
+_LEVELS = 6  # of a message that are searched for an error
+
+
+def _error_within(value: object, level: int = 0) -> str | None:
+    """Return the text of an error at any level of a message, None if there is none."""
+    if level > _LEVELS:
+        return None
+    if isinstance(value, list):
+        return _first(_error_within(one, level + 1) for one in value)
+    if not isinstance(value, dict):
+        return None
+    found = value.get("error")
+    if found and isinstance(found, str | dict | list):
+        return error_text(found)
+    return _first(_error_within(one, level + 1) for name, one in value.items() if name not in _NOT_OF_THE_REPLY)
+
+
+def error_text(error: object) -> str:
+    """Return an error as one printable text: a string, {"message"}, FastAPI's [{"msg", "loc"}], otherwise its JSON."""
     if isinstance(error, dict):
         text = error.get("message") or error.get("msg") or error.get("detail")
         text = text if isinstance(text, str) else json.dumps(error, ensure_ascii=False)
         place = error.get("loc")
         error = f"{text} (at {'.'.join(map(str, place))})" if isinstance(place, list) else text
     elif isinstance(error, list):
-        error = "; ".join(map(_error_text, error))
+        error = "; ".join(map(error_text, error))
     return printable_text(str(error).strip()) or "error without a message"
 
 
 def _tool_calls_text(delta: JsonObject) -> str:
     """Return the text of tool calls: names and arguments in order. Ollama sends the arguments as an object."""
     calls = delta.get("tool_calls")
+    functions = [_object(call).get("function") for call in calls] if isinstance(calls, list) else []
     texts = []
-    for call in calls if isinstance(calls, list) else ():
-        function = _object(_object(call).get("function"))
+    for function in map(_object, [*functions, delta.get("function_call")]):  # the latter is older than tool_calls
         arguments = function.get("arguments")
         texts.append(_text(function.get("name")))
         texts.append(json.dumps(arguments) if isinstance(arguments, dict) else _text(arguments))

@@ -1,14 +1,17 @@
 """Outcomes: every way in which a request can end, its class of failure and what its row keeps."""
 
+import gzip
+
 import pandas as pd
 import pytest
 
 from gptoss_client.outcome import ERROR_CHARS
 from gptoss_client.trace import Trace
 from recordings import body
-from streams import AFTER_FIRST_TOKEN, DONE, HTML, Timed, answer, finish, ollama, role, row, sse, trace
+from streams import AFTER_FIRST_TOKEN, DONE, HTML, Timed, answer, finish, ollama, role, row, sse, trace, usage
 
 STARTED: list[Timed] = [(10, role()), (40, answer())]
+GZIP = gzip.compress(b"data: {}\n\n" * 9)
 REFUSED = b'{"error": {"message": "too\n long"}}'
 
 
@@ -28,7 +31,13 @@ REFUSED = b'{"error": {"message": "too\n long"}}'
         (trace(STARTED, ending="cut", error="peer closed"), "cut", "peer closed"),
         (trace([*STARTED, (50, finish()), (50, DONE)], ending="cut", error="peer closed"), "cut", "peer closed"),
         (trace(STARTED), "cut", "no finish_reason"),
-        (trace([]), "cut", "no finish_reason"),
+        (trace([]), "empty", "no body"),
+        (trace([(10, role()), (20, finish()), (20, usage(0)), (20, DONE)]), "empty", "finish reason stop"),
+        (trace([(10, role()), (20, finish("content_filter")), (20, DONE)]), "empty", "reason content_filter"),
+        (trace([*STARTED, (50, finish("abort")), (50, usage(1)), (50, DONE)]), "in_stream_error", "reason abort"),
+        (trace([(9, sse({"hello": 1}))]), "cut", "Messages of Anthropic"),
+        (trace([(9, GZIP)]), "malformed", "the body is compressed with gzip, but Content-Encoding identity was"),
+        (trace([(9, GZIP)], ending="malformed", error="uses Content-Encoding gzip"), "malformed", "uses Content-Enc"),
         (trace([(9, HTML)]), "malformed", "502 Bad Gateway"),
         (trace([(9, b"data: {nonsense\n\n"), (9, DONE)]), "malformed", "nonsense"),
         (trace([], status=None, ending="malformed", error="illegal status line"), "malformed", "illegal"),

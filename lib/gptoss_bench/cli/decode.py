@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from gptoss_client import Event, UsageError, assemble_reply, decode_body
+from gptoss_client import Event, UsageError, assemble_reply, decode_body, unfinished_reply
 
 EXAMPLE = """example:
   curl -sN http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' -d @request.json > body.txt
@@ -46,11 +46,8 @@ def _lines(body: bytes) -> Iterator[str]:
     for index, event in enumerate(events):
         yield _json({"event": index, "kind": event.kind, **_fields(event)})
     whole = assemble_reply(events)
-    error = whole.error
-    if error is None and not body.strip():
-        error = "empty: there is no body"
-    elif error is None and not whole.ended:
-        error = "cut: the stream ended before its end"
+    problem = unfinished_reply(whole)
+    error = f"{problem[0]}: {problem[1]}" if whole.error is None and problem else whole.error
     yield _json(
         {
             "answer_text": whole.answer_text,

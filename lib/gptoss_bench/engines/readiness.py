@@ -92,7 +92,7 @@ def _is_final(endpoint: Endpoint, answer: _Answer) -> bool:
     An Ollama answers only once it is up: its 500 says that the model cannot be loaded.
     """
     if answer.status == 200:
-        return answer.failure in (None, "in_stream_error")
+        return answer.failure in (None, "in_stream_error", "empty")
     if answer.status == 500 and endpoint.engine == "ollama":
         return True
     return answer.status is not None and 400 <= answer.status < 500

@@ -71,29 +71,36 @@ class _Delta(Struct, gc=False):
     reasoning: str | None = None
     reasoning_content: str | None = None
     tool_calls: tuple[()] | None = None
+    function_call: None = None
+    error: None = None
 
 
 class _Choice(Struct, gc=False):
     delta: _Delta | None = None
     text: str | None = None
     message: UnsetType = UNSET
-    finish_reason: str | None = None
+    finish_reason: Literal["stop", "length", ""] | None = None
     token_ids: list[Any] | None = None
+    error: None = None
 
 
 class _Chunk(Struct, gc=False):
     choices: tuple[_Choice]
     object: Literal["chat.completion.chunk", "text_completion"] | None = None
     error: None = None
+    errors: None = None
     type: None = None
     usage: Usage | None = None
     timings: _Timings | None = None
+    x_groq: UnsetType = UNSET
 
 
 class _OllamaMessage(Struct, gc=False):
     content: str | None = None
     thinking: str | None = None
     tool_calls: tuple[()] | None = None
+    function_call: None = None
+    error: None = None
 
 
 class _OllamaLine(Struct, gc=False):
@@ -103,6 +110,7 @@ class _OllamaLine(Struct, gc=False):
     thinking: str | None = None
     object: None = None
     error: None = None
+    errors: None = None
     type: None = None
     choices: UnsetType = UNSET
     prompt_eval_count: UnsetType = UNSET

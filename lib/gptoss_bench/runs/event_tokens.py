@@ -46,7 +46,7 @@ def _running_counts(
     if not output.any():
         return None
     reported = count[output]
-    if reported.min() != UNKNOWN:
+    if reported.min() > 0:  # 0 beside text is not reported
         return reported
     if ids[output].min() != UNKNOWN:
         return np.cumsum(np.maximum(ids, 0))[output]

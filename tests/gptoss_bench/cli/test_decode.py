@@ -19,6 +19,8 @@ SUMS = [
     "error",
 ]
 
+CUT = (WIRE / "hostile-cut.sse").read_bytes()
+
 
 def decoded(file, stdin=b""):
     """The event lines and the last line; the command must have succeeded in silence."""
@@ -68,10 +70,10 @@ def test_a_recorded_response_without_chunks():
 @pytest.mark.parametrize(
     ("stdin", "events", "answer", "error"),
     [
-        (b"", 0, "", "empty: there is no body"),
-        (b"HTTP/1.1 204 No Content\r\n\r\n", 0, "", "empty: there is no body"),
-        (b": only a comment\n\n", 0, "", "cut: the stream ended before its end"),
-        ((WIRE / "hostile-cut.sse").read_bytes(), 1, "one", "cut: the stream ended before its end"),
+        (b"", 0, "", "empty: there is no body, or no message in it"),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 0, "", "empty: there is no body, or no message in it"),
+        (b": only a comment\n\n", 0, "", "empty: there is no body, or no message in it"),
+        (CUT, 1, "one", "cut: the stream ended before its end: no finish_reason or [DONE]"),
         ((WIRE / "hostile-error.sse").read_bytes(), 3, "one", "EngineCore died"),
         ((WIRE / "hostile-crlf.sse").read_bytes(), 4, "Grüße", None),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 Not Found\nA: b\n\n" + b'{"error": "no such model"}', 1, "",

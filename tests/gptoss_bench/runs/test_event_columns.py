@@ -131,7 +131,18 @@ BROKEN = st.builds(  # one byte of a message replaced
     st.binary(max_size=2),
 )
 OTHERS = written(CHUNKS) | written(LINES) | BROKEN | st.sampled_from(OTHER_JSON)
-SSE_BETWEEN = [b": ping\n\n", b"event: error\n", b"id: 1\n", b"\n", b"retry: 5\n\n", b"data: {\ndata: }\n\n", b"\n\n"]
+SSE_BETWEEN = [
+    b": ping\n\n",
+    b"error: {}\n",
+    b'{"error":"x"}\n',
+    b"Internal Server Error\n",
+    b"event: error\n",
+    b"id: 1\n",
+    b"\n",
+    b"retry: 5\n\n",
+    b"data: {\ndata: }\n\n",
+    b"\n\n",
+]
 JSON_BETWEEN = [b"\n", b" ", b'{\n "a": 1\n}\n', b"x\n"]
 STARTS = [b"data: "] * 8 + [b"data:", b"data:  ", b"event: error\ndata: "]
 CUTS = st.lists(st.integers(0, 10_000), max_size=12)
@@ -244,6 +255,18 @@ HOSTILE = [
     CHUNK % ("\x01", ""),
     CHUNK % ("\x7f\u2028", ""),
     CHUNK % ("a", "") + CHUNK % ("b", ""),
+    CHUNK % ("a", ',"x_groq":{"usage":{"completion_tokens":3}}'),
+    CHUNK % ("a", ',"provider":{"error":"x"}'),
+    CHUNK % ("a", ',"provider":{"\\u0065rror":"x"}'),
+    CHUNK % ('say \\"error\\"', ""),
+    '{"choices":[{"delta":{"content":"a","function_call":{"name":"f"}}}]}',
+    '{"choices":[{"delta":{"content":"a"},"finish_reason":"error"}]}',
+    '{"choices":[{"delta":{"content":"a"},"error":"x"}]}',
+    LINE % ("a", ',"x":{"error":"y"}'),
+    CHUNK % ("a", "") + '\n\nerror: {"message":"no"}',
+    CHUNK % ("a", "") + '\n\n{"error":"no"}',
+    CHUNK % ("a", "") + "\n\nInternal Server Error",
+    CHUNK % ("a", ',"usage":{"completion_tokens":0}'),
     CHUNK.replace(":", ":\n") % ("a", ""),
     CHUNK % ("a", "") + "\n",
     CHUNK % ("a", "") + "\n\n: ping",

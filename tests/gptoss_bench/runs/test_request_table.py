@@ -122,7 +122,7 @@ def test_ollama_counts_cached_prompt_tokens_but_does_not_time_them(version: str)
 
 
 def test_a_reply_without_a_token_is_complete_and_has_no_times() -> None:
-    seen = row(trace([(10, role()), (20, finish()), (20, usage(0)), (20, DONE)]))
+    seen = row(trace([(10, role()), (20, finish()), (20, usage(1)), (20, DONE)]))
     assert seen["outcome"] == "completed"
     assert seen[[*TOKEN_TIMES, "tokens_per_event"]].drop(["done_s", "ttft_formula_s"]).isna().all()
 
