@@ -1,7 +1,7 @@
 """Represent a result of another tool as a summary and a request table under the names of this kit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import numpy as np
@@ -20,9 +20,10 @@ from gptoss_bench.runs import (
     derive_tables,
 )
 from gptoss_bench.stats import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, summarise
-from gptoss_client import NS_PER_S
+from gptoss_client import NS_PER_S, ServerTimings
 
 NAMES = {"ttft_s": "TTFT", "ttfa_s": "TTFA", "itl_s": "ITL", "tpot_s": "TPOT", "e2e_s": "latency", "done_s": "latency"}
+_OF_TIMINGS = (*(one.name for one in fields(ServerTimings)), "wait_s")
 _RATES = ("request_s", "output_tok_s_total", "output_tok_s")
 
 
@@ -198,7 +199,10 @@ def distribution(
 
 @dataclass(frozen=True, slots=True)
 class ImportedRow:
-    """One request of a file: durations in seconds, times in ns of the tool's clock. `gaps_s`: gaps between events."""
+    """One request of a file: durations in seconds, times in ns of the tool's clock. `gaps_s`: gaps between events.
+
+    `server` has the durations that the server reported with it.
+    """
 
     sent_ns: int
     ttft_s: float | None = None
@@ -212,6 +216,7 @@ class ImportedRow:
     error: str | None = None
     prompt_id: int | None = None
     phase: str = "measure"
+    server: ServerTimings | None = None
 
 
 def of_rows(
@@ -245,6 +250,8 @@ def _requests(rows: Sequence[ImportedRow]) -> pd.DataFrame:
         values[name] = [getattr(row, name) for row in rows]
     for name in ("prompt_tokens", "completion_tokens"):
         values[name] = [getattr(row, name) for row in rows]
+    for name in _OF_TIMINGS:
+        values[f"server_{name}"] = [getattr(row.server, name, None) for row in rows]
     values |= {"request_id": range(len(rows)), "scheduled_ns": values["sent_ns"], "done_s": values["e2e_s"]}
     values |= {"truncated": False, "retries": 0, "answer_chars": 0, "reasoning_chars": 0}
     values["done_ns"] = [None if row.e2e_s is None else row.sent_ns + round(row.e2e_s * NS_PER_S) for row in rows]

@@ -14,7 +14,7 @@ from gptoss_bench.importers.imported_result import ImportedResult, ImportedRow, 
 from gptoss_bench.importers.tool_file import Tool, ToolFile
 from gptoss_bench.runs import EndpointRecord, Manifest
 from gptoss_bench.stats import interval_over_runs
-from gptoss_client import NS_PER_S
+from gptoss_client import NS_PER_S, ServerTimings
 
 VERBOSE = Tool("ollama run --verbose", "0.1 to 0.33")
 API = Tool("Ollama API", "0.1 to 0.33")
@@ -99,22 +99,29 @@ def _result(blocks: Sequence[Block], tool: Tool, model: str | None) -> list[Impo
         return []
     sent_ns, rows = 0, []
     for one in blocks:  # the blocks have no times: place one request after the other
-        rows.append(ImportedRow(sent_ns=sent_ns, completion_tokens=one.tokens))
+        rows.append(
+            ImportedRow(sent_ns, prompt_tokens=one.prompt_tokens, completion_tokens=one.tokens, server=_timings(one))
+        )
         sent_ns += round(one.total_s * NS_PER_S)
     summary, requests = of_rows(rows, concurrency=1, gaps_known=False)
-    requests["server_load_s"] = [one.load_s for one in blocks]
-    requests["server_eval_s"] = [one.eval_s for one in blocks]
-    requests["server_total_s"] = [one.total_s for one in blocks]
-    requests["server_prompt_s"] = [one.prompt_s for one in blocks]
-    requests["prompt_tokens"] = [one.prompt_tokens for one in blocks]
-    requests["prompt_tokens"] = requests["prompt_tokens"].astype("Int32")
-    requests["server_source"] = "ollama"
     summary.server_tok_s = [one.tokens / one.eval_s for one in blocks if one.eval_s and one.tokens >= FEWEST_TOKENS]
     summary.decode = _rate(summary.server_tok_s)
     summary.prefill = _rate([one.prompt_tokens / one.prompt_s for one in blocks if one.prompt_s and one.prompt_tokens])
     summary.wall_s = summary.request_s = summary.output_tok_s_total = summary.warmup_requests = None
     manifest = Manifest(endpoint=EndpointRecord(engine="ollama", model=model))
     return [imported(tool, None, summary, requests=requests, manifest=manifest, notes=NOTES)]
+
+
+def _timings(one: Block) -> ServerTimings:
+    return ServerTimings(
+        source="ollama",
+        load_s=one.load_s,
+        prompt_s=one.prompt_s,
+        prompt_tokens=one.prompt_tokens,
+        eval_s=one.eval_s,
+        eval_tokens=one.tokens,
+        total_s=one.total_s,
+    )
 
 
 def _rate(values: Sequence[float]) -> list[TokenRate]:

@@ -6,6 +6,8 @@ import pytest
 
 from gptoss_bench.importers.detect import find_results, parse_results
 from gptoss_bench.importers.imported_result import ImportedResult
+from gptoss_bench.lint.check import check_result
+from gptoss_bench.lint.results import Result
 from gptoss_client.errors import UsageError
 from tool_files import (
     AIPERF_LINE,
@@ -136,6 +138,13 @@ def test_zeros_of_what_was_not_measured_are_placeholders() -> None:
     assert "TPOT has the TTFT in it, because the TTFT is 0 in the file" in found.notes
 
 
+def test_the_linter_calls_placeholders_an_error() -> None:
+    found = one(VLLM_ZEROS)
+    checked = check_result(Result("zeros", found.summary, found.requests, found.manifest, found.notes))
+    [impossible] = [one for one in checked.findings if one.rule == "impossible-figures"]
+    assert impossible.evidence == "TTFT mean is 0 s; ITL mean is 0 s"
+
+
 def test_a_load_without_a_completed_request_has_no_figure() -> None:
     found = one(VLLM_ALL_FAILED)
     summary = found.summary
@@ -196,6 +205,8 @@ def test_ollama_reports_prefill_and_decode_rates(content: object) -> None:
     assert (prefill.tok_s, prefill.n, decode.tok_s, decode.n) == (400.0, 1, 40.0, 1)  # 100 / 0.25, 80 / 2
     [row] = found.requests.itertuples()
     assert (row.server_total_s, row.server_load_s, row.server_prompt_s, row.server_eval_s) == (3.0, 0.5, 0.25, 2.0)
+    assert row.server_wait_s == 0.25  # 3 - 0.5 - 0.25 - 2
+    assert found.summary.server.tok_s.p50 == 40.0
 
 
 def test_objects_of_ollama_are_a_request_each_and_a_model_a_result() -> None:

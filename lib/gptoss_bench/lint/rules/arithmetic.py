@@ -121,6 +121,8 @@ def reported_figures(result: Result) -> dict[str, PrintedFigure]:
         found["completion_tokens.mean"] = as_printed(mean)
     if not own and (cap := _cap(result)) is not None:
         found["max_tokens"] = PrintedFigure(cap)  # an engine that ignores the limit is no contradiction in own rows
+    if isinstance(summary, ImportedSummary):  # figures that the importer left out because they cannot be measured
+        found |= {f"{name}.mean": PrintedFigure(0.0) for name in summary.placeholders}
     return found | dict(result.printed)
 
 
@@ -128,7 +130,7 @@ def _counts(summary: LoadSummary) -> dict[str, float | None]:
     """Return the numbers of requests, as far as the result reports them; `failed` has every other end."""
     ended = summary.completed + summary.failed + summary.cancelled + (summary.lost or 0)
     asked: float | None = summary.requests or None
-    if isinstance(summary, ImportedSummary) and (number := getattr(summary, "requests_asked", None)) is not None:
+    if isinstance(summary, ImportedSummary) and (number := summary.requests_asked) is not None:
         asked = number
     completed = summary.completed if ended else None
     return {"requests": asked, "completed": completed, "failed": None if completed is None else ended - completed}

@@ -26,6 +26,7 @@ from gptoss_bench.calibration.reference.send_log import SEND_LOG_COLUMNS
 from gptoss_bench.cli.main import main
 from gptoss_client.errors import UsageError
 from streams import MS
+from tool_files import VLLM_BLOCK
 
 PLAN = ReferencePlan(tokens=4, reasoning="both", reasoning_share=0.25)
 
@@ -108,6 +109,8 @@ def test_a_report_is_the_named_file_else_a_new_one_else_what_was_printed(tmp_pat
     assert found.where.endswith("new.json") and found.by_request
     assert find_report(tmp_path / "old.json", [], 0.0, "").by_request
     assert find_report(tmp_path, [], 0.0, "").by_request
+    of_vllm = find_report(None, [], 0.0, f"\x1b[32mprogress\x1b[0m\r{VLLM_BLOCK}")
+    assert (of_vllm.tool, of_vllm.summary.completed, of_vllm.by_request) == ("vllm bench serve", 20, False)
     with pytest.raises(UsageError, match="wrote no"):
         find_report(tmp_path / "none.json", [], 0.0, "")
     with pytest.raises(UsageError, match="no result that can be read"):

@@ -93,7 +93,7 @@ def test_an_altered_block_of_the_write_up_is_an_error(printed: str, instead: str
 
 
 FILES: list[tuple[dict[str, Any], str]] = [
-    ({"completed": 20}, "20 completed at 9.59418/s take"),
+    ({"completed": 20}, "of 24 requests 20 completed and 0 failed: 4 are missing"),
     ({"output_throughput": 614.0}, "tokens at 614/s take"),
     ({"duration": 1.25}, "the wall time is 1.25 s"),
     ({"request_throughput": 19.2}, "completed at 19.2/s take"),
