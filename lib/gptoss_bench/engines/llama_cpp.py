@@ -10,7 +10,7 @@ import httpx
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.engines.server_facts import Facts, add_facts, fetch
 from gptoss_bench.paths import TINY_MODEL
-from gptoss_bench.runs import TINY_LABEL, package_version, tiny_model_label
+from gptoss_bench.runs import TINY_LABEL, model_label, package_version
 from gptoss_client import Endpoint, UsageError, count_at, object_at, objects_at, text_at
 
 MODEL_NAME = "gpt-oss-tiny"
@@ -81,7 +81,7 @@ async def describe_llama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoin
         endpoint,
         version=endpoint.version or build,
         quantisation=file_type[0] if file_type else None,
-        label=endpoint.label or tiny_model_label(parameters),
+        label=endpoint.label or model_label(endpoint.model, parameters),
         keep_alive=False,
     )
     return add_facts(described, facts)

@@ -6,6 +6,7 @@ from gptoss_bench.paths import TINY_CHECKPOINT
 
 TINY_LABEL = "TINY MODEL"
 RANDOM_LABEL = "RANDOM WEIGHTS"  # tensors and kernels of the true model; no answer has a meaning
+RANDOM_NAME = "random-weights"  # in the name of a served model: its server reports nothing else of that
 REFERENCE_LABEL = "REFERENCE SERVER"
 CPU_LABEL = "CPU"
 REMOTE_LABEL = "REMOTE SERVER"  # what the manifest says of machine and GPUs is of the client alone
@@ -25,9 +26,10 @@ def tiny_model_label(parameters: object) -> str | None:
 
 
 def model_label(model: str, parameters: object) -> str | None:
-    """Return the label of a model: by its number of parameters where that is known, of the kit's own by its name."""
+    """Return the label of a model: by its number of parameters, and by a name of the kit's own models."""
     ours = TINY_LABEL if model.rpartition("/")[2] == TINY_CHECKPOINT.name else None
-    return tiny_model_label(parameters) or ours
+    random = RANDOM_LABEL if RANDOM_NAME in model.lower() else None
+    return join_labels(tiny_model_label(parameters) or ours, random)
 
 
 def join_labels(*labels: str | None) -> str | None:

@@ -29,8 +29,8 @@ def write_gguf(path: Path, model: GptOssForCausalLM, tokenizer: Tokenizer, templ
     """Write a model, its tokenizer and its chat template to `path`; the file is complete or absent."""
     partial = path.with_suffix(".partial")
     writer = gguf.GGUFWriter(partial, "gpt-oss")
-    _write_config(writer, model.config)
-    _write_vocabulary(writer, tokenizer, template)
+    write_config(writer, model.config)
+    write_vocabulary(writer, tokenizer, template)
     _write_tensors(writer, {name: value.detach().float() for name, value in model.state_dict().items()})
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -39,10 +39,11 @@ def write_gguf(path: Path, model: GptOssForCausalLM, tokenizer: Tokenizer, templ
     partial.replace(path)
 
 
-def _write_config(writer: gguf.GGUFWriter, config: GptOssConfig) -> None:
+def write_config(writer: gguf.GGUFWriter, config: GptOssConfig, name: str = "gpt-oss-tiny") -> None:
+    """Write the keys of an MXFP4 model; `name` is its name in the file."""
     rope = config.rope_parameters
     assert rope is not None
-    writer.add_name("gpt-oss-tiny")
+    writer.add_name(name)
     writer.add_type("model")
     writer.add_file_type(_FILE_TYPE_MXFP4_MOE)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
@@ -67,7 +68,8 @@ def _write_config(writer: gguf.GGUFWriter, config: GptOssConfig) -> None:
     writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
 
 
-def _write_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, template: str) -> None:
+def write_vocabulary(writer: gguf.GGUFWriter, tokenizer: Tokenizer, template: str) -> None:
+    """Write tokens, merges, special tokens and the chat template."""
     description = json.loads(tokenizer.to_str())
     special = {token["content"]: token["id"] for token in description["added_tokens"]}
     by_id = {number: token for token, number in tokenizer.get_vocab(with_added_tokens=True).items()}
