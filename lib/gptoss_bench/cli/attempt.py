@@ -15,11 +15,15 @@ EXAMPLE = """examples:
   gptoss-bench attempt --model gpt-oss-20b --budget A10
   gptoss-bench attempt --model gpt-oss-20b --budget 22.49GiB --device cpu --figure attempt.png
   gptoss-bench attempt --model ./gpt-oss-20b --budget A10 --device cuda
+  gptoss-bench attempt --model ./gpt-oss-20b --budget A10 --device cuda --as-called
+  gptoss-bench attempt --model ./gpt-oss-20b --budget "H100 SXM" --device cuda --decode 64
 
 For a name or a config.json, the tensors of the weights are allocated in their true shapes, one after the other. On the
 CPU they are never written to, so that almost no memory is used. For a folder with safetensors, on cuda or with --load,
 transformers' own loader runs, pinned to the GPU, with Mxfp4Config(dequantize=True). A child process does either; the
-budget is a limit of its address space on the CPU, and a share of the GPU's memory on cuda.
+budget is a limit of its address space on the CPU, and a share of the GPU's memory on cuda. On cuda the loader's own
+reservation of the whole model is switched off, and the load ends at the first tensor that does not fit; --as-called
+changes nothing in the loader.
 
 exit codes:
   0    the attempt was completed: the weights fit, or memory ran out; the output and the JSON object report which
@@ -38,6 +42,12 @@ def attempt(
         str | None, typer.Option(help="cpu or cuda (default: cuda if nvidia-smi is on PATH, else cpu)")
     ] = None,
     load: Annotated[bool, typer.Option("--load", help="use transformers' loader on the CPU too")] = False,
+    as_called: Annotated[
+        bool, typer.Option("--as-called", help="change nothing in transformers' loader: what a user meets")
+    ] = False,
+    decode: Annotated[
+        int, typer.Option(metavar="TOKENS", help="where the load fits, decode so many and time them")
+    ] = 0,
     timeout_s: Annotated[float, typer.Option(help="kill the child after this many seconds")] = 900.0,
     random_weights: Annotated[
         Path | None,
@@ -66,7 +76,18 @@ def attempt(
         from gptoss_bench.memory import attempt_checkpoint_load, loading_order
 
         steps = loading_order(architecture)
-        done = attempt_checkpoint_load(folder, architecture, allowed.bytes, dtype, device=device, timeout_s=timeout_s)
+        done = attempt_checkpoint_load(
+            folder,
+            architecture,
+            allowed.bytes,
+            dtype,
+            device=device,
+            timeout_s=timeout_s,
+            as_called=as_called,
+            decode_tokens=decode,
+        )
+    elif as_called or decode:
+        raise UsageError("--as-called and --decode are of transformers' loader: add --load, with a checkpoint")
     else:
         steps = architecture.allocations(dtype)
         done = attempt_allocation(architecture, allowed.bytes, dtype, device=device, timeout_s=timeout_s)
@@ -109,6 +130,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
         "error": found["error"] or "none",
         "child": f"exit code {found['exit_code']} after {found['seconds']:.1f} s",
     }
+    if found["decode_s"]:
+        rows["decoded"] = f"{found['decode_tokens']} tokens in {found['decode_s']:.2f} s"
     rows |= {name.replace("_", " "): f"{value:,}" for name, value in found["usage_bytes"].items()}
     return [f"{name:<28}{value}" for name, value in rows.items()]
 

@@ -38,14 +38,15 @@ def random_checkpoint(
     seed: Annotated[int, typer.Option(min=0, help="of the random weights")] = 0,
 ) -> int:
     """Write a checkpoint with the tensors of a real model and random weights."""
-    from gptoss_bench.memory import read_model, with_layers, write_random_checkpoint
-    from gptoss_bench.runs import RANDOM_NAME
-    from gptoss_bench.tiny_model import write_checkpoint_gguf, write_speaking_tokenizer
+    from gptoss_bench.memory import read_model, require_torch, with_layers, write_random_checkpoint
+    from gptoss_bench.tiny_model import write_speaking_tokenizer
 
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise UsageError(f"{folder} is not empty: name a new folder")
     if gguf and (gguf.suffix != ".gguf" or dtype != "mxfp4"):
         raise UsageError(f"--gguf {gguf}: the name must end in .gguf, and the dtype must be mxfp4")
+    if gguf:
+        require_torch()
     architecture = with_layers(read_model(model).architecture, layers)
     partial = folder.with_name(f"{folder.name}.partial")
     speech = write_speaking_tokenizer(partial, tokenizer, seed)
@@ -55,6 +56,9 @@ def random_checkpoint(
     partial.rename(folder)
     print(f"{folder}: {written:,} bytes of random weights, {dtype.upper()}, {architecture.num_hidden_layers} layers")
     if gguf:
+        from gptoss_bench.runs import RANDOM_NAME
+        from gptoss_bench.tiny_model import write_checkpoint_gguf  # imports torch
+
         write_checkpoint_gguf(folder, gguf, f"{architecture.name} {RANDOM_NAME}")
         print(f"{gguf}: {gguf.stat().st_size:,} bytes")
     return 0

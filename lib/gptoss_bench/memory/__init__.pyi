@@ -28,6 +28,7 @@ from .random_checkpoint import Speech, has_random_weights, with_layers, write_ra
 from .sink_support import SinkBackend, parse_compute_capability, sink_backends
 from .sinks import SinkEffect, measure_sink_effect
 from .tensor_allocation import attempt_allocation
+from .torch_package import require_torch
 from .transformers_loader import LOADER_LIMIT_BY_DEVICE, attempt_checkpoint_load, loading_order
 from .transformers_mxfp4 import TransformersSetup, installed_setup, predict_mxfp4_decision, with_required_packages
 
@@ -79,6 +80,7 @@ __all__ = [
     "parse_compute_capability",
     "predict_mxfp4_decision",
     "read_model",
+    "require_torch",
     "running_totals",
     "sink_backends",
     "weights_bytes",

@@ -58,6 +58,8 @@ class Attempt:
     # Reported by the child: counts of the CUDA allocator, or peaks of address space and resident memory. Empty if the
     # child ended before it could report them.
     usage_bytes: Mapping[str, int] = field(default_factory=dict)
+    decode_tokens: int = 0  # decoded one by one after loading; 0: none, or it did not come to that
+    decode_s: float | None = None
 
     @property
     def layers_apart(self) -> int | None:
@@ -90,6 +92,7 @@ class Load:
     steps: Sequence[Allocation]  # in the order in which the child makes them
     predicted: Allocation | None
     how: str
+    decode_tokens: int = 0
 
 
 def run_load(load: Load, timeout_s: float) -> Attempt:
@@ -138,6 +141,8 @@ def run_load(load: Load, timeout_s: float) -> Attempt:
         seconds=time.perf_counter() - started,
         how=load.how,
         usage_bytes=last.get("usage_bytes", {}),
+        decode_tokens=load.decode_tokens if last.get("decode_s") is not None else 0,
+        decode_s=last.get("decode_s"),
     )
 
 

@@ -25,6 +25,7 @@ class Outcome:
     outcome: str
     error: str | None = None
     at: str | None = None  # name of the tensor at which it ended; None: the first one that was not made
+    decode_s: float | None = None  # time of the tokens that were asked for, after a warm-up
 
 
 def answer_parent(

@@ -12,6 +12,7 @@ from gptoss_bench.memory.capacity import first_not_to_fit, unpacking_bytes
 from gptoss_client import UsageError
 
 CHILD = "gptoss_bench.memory.transformers_loader_child"
+MAX_DECODE_TOKENS = 4096
 LOADER_LIMIT_BY_DEVICE = {device: f"transformers' loader, {how}" for device, how in LIMIT_BY_DEVICE.items()}
 
 
@@ -49,6 +50,8 @@ def attempt_checkpoint_load(
     *,
     device: str = "cuda",
     timeout_s: float = 900,
+    as_called: bool = False,
+    decode_tokens: int = 0,
 ) -> Attempt:
     """Load the checkpoint in `folder` in a child process, all of it on one device.
 
@@ -65,11 +68,16 @@ def attempt_checkpoint_load(
             unpacks the experts and they fit, the outcome is "unpacked".
         device: "cuda", by `device_map={"": 0}`, or "cpu".
         timeout_s: the child is killed after this time.
+        as_called: change nothing in the loader: on "cuda" it first reserves the whole model at once, and it goes on
+            where it unpacks on the CPU. This is what a user meets.
+        decode_tokens: if the load fits, decode so many tokens and time them.
 
     Raises:
         UsageError: no safetensors files, or an impossible budget, dtype, device or time limit.
     """
     check_request(device, budget_bytes, timeout_s)
+    if not 0 <= decode_tokens <= MAX_DECODE_TOKENS:
+        raise UsageError(f"{decode_tokens} tokens cannot be decoded; choose 0 to {MAX_DECODE_TOKENS}")
     files = list(folder.glob("*.safetensors"))
     if not files:
         raise UsageError(f"{folder} has no safetensors files; download the checkpoint, or use --device cpu without one")
@@ -81,6 +89,8 @@ def attempt_checkpoint_load(
         predicted = first_not_to_fit(architecture.allocations("mxfp4"), budget_bytes)
     else:
         predicted = first_not_to_load(architecture, budget_bytes)
+    if as_called and device == "cuda" and predicted:
+        predicted = loading_order(architecture)[0]
     load = Load(
         architecture=architecture.name,
         dtype=dtype,
@@ -92,9 +102,12 @@ def attempt_checkpoint_load(
             "budget_bytes": budget_bytes + mapped,
             "dequantize": packed and dtype == "bf16",
             "packed": dtype == "mxfp4",
+            "as_called": as_called,
+            "decode_tokens": decode_tokens,
         },
         steps=loading_order(architecture),
         predicted=predicted,
-        how=LOADER_LIMIT_BY_DEVICE[device],
+        how=LOADER_LIMIT_BY_DEVICE[device] + (", as called" if as_called else ""),
+        decode_tokens=decode_tokens,
     )
     return run_load(load, timeout_s)

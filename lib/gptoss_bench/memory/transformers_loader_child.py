@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import os
 import sys
+import time
 from typing import Any
 
 from gptoss_bench.memory.attempt_child import (
@@ -17,6 +18,7 @@ from gptoss_bench.memory.attempt_child import (
 )
 from gptoss_client import UsageError
 
+PROMPT_TOKENS, WARMUP_TOKENS = 64, 4
 LOADING_INFOS: list[Any] = []  # the loader's own record of the load
 
 
@@ -34,12 +36,13 @@ def load(question: dict[str, Any]) -> Outcome:
         except importlib.metadata.PackageNotFoundError:
             raise UsageError("loading onto a GPU needs accelerate; pip install accelerate") from None
         pinned["device_map"] = {"": 0}
-        # It would reserve the whole model at once, based on the GPU's total and not on the allowed share.
-        modeling_utils.caching_allocator_warmup = lambda *_, **__: None
+        if not question["as_called"]:
+            # It would reserve the whole model at once, based on the GPU's total and not on the allowed share.
+            modeling_utils.caching_allocator_warmup = lambda *_, **__: None
     if question["dequantize"]:
         pinned["quantization_config"] = Mxfp4Config(dequantize=True)
     importlib.import_module("transformers.models.gpt_oss.modeling_gpt_oss")  # code is not part of the budget
-    _watch_loader(device)
+    _watch_loader(device, stop=not question["as_called"])
     limit_memory(device, question["budget_bytes"])
     model = AutoModelForCausalLM.from_pretrained(question["folder"], dtype=torch.bfloat16, **pinned)
     away = [name for name, tensor in model.named_parameters() if tensor.device.type != device]
@@ -48,11 +51,27 @@ def load(question: dict[str, Any]) -> Outcome:
     experts = [tensor for name, tensor in model.named_parameters() if name.endswith(("gate_up_proj", "down_proj"))]
     if question["packed"] and any(tensor.is_floating_point() for tensor in experts):
         return Outcome("unpacked", "the loader unpacked MXFP4 to BF16, with only a warning")
-    return Outcome("fits")
+    return Outcome("fits", decode_s=_decode(model, question["decode_tokens"]) if question["decode_tokens"] else None)
 
 
-def _watch_loader(device: str) -> None:
-    """Report each parameter that the loader sets, and end the process at the first one on another device.
+def _decode(model: Any, tokens: int) -> float:
+    """Return the seconds of decoding so many tokens after a short prompt; a first pass warms up."""
+    import torch
+
+    prompt = torch.arange(PROMPT_TOKENS, device=model.device)[None] % model.config.vocab_size
+    taken_s = 0.0
+    for count in (WARMUP_TOKENS, tokens):
+        started = time.perf_counter()
+        made = model.generate(
+            prompt, attention_mask=torch.ones_like(prompt), min_new_tokens=count, max_new_tokens=count, do_sample=False
+        )
+        made.cpu()  # waits for the device
+        taken_s = time.perf_counter() - started
+    return taken_s
+
+
+def _watch_loader(device: str, *, stop: bool) -> None:
+    """Report each parameter that the loader sets on the device; `stop`: end the process at the first one elsewhere.
 
     Raises UsageError if this version of transformers has no such function.
     """
@@ -65,6 +84,8 @@ def _watch_loader(device: str) -> None:
 
     def watched(model: Any, target_name: str, param_value: Any, loading_info: Any, *rest: Any, **named: Any) -> Any:
         LOADING_INFOS[:] = [loading_info]
+        if param_value.device.type != device and not stop:
+            return original(model, target_name, param_value, loading_info, *rest, **named)
         if param_value.device.type != device:
             report_outcome(_placed_elsewhere(target_name, param_value.device.type, device), device)
             os._exit(1)  # the loader would go on for minutes, and catches exceptions

@@ -579,6 +579,8 @@ class AttemptRecord(Record):
     how: str
     usage_bytes: dict[str, int] = Field(default_factory=dict)
     layers_apart: int | None = None
+    decode_tokens: int = 0
+    decode_s: float | None = None
 
 
 class SinkEffectRecord(Record):

@@ -10,6 +10,7 @@ from gptoss_bench.memory import transformers_loader
 from gptoss_bench.memory.architecture import FULL, SLIDING, architectures
 from gptoss_bench.memory.random_checkpoint import write_random_checkpoint
 from gptoss_bench.memory.transformers_loader import attempt_checkpoint_load, loading_order
+from gptoss_client.errors import UsageError
 
 if not sys.platform.startswith("linux"):
     pytest.skip("an address-space limit needs Linux", allow_module_level=True)
@@ -44,6 +45,26 @@ mxfp4.convert_moe_packed_tensors = unpack_elsewhere
 child.memory_usage = lambda device: {"num_ooms": FAILED}
 sys.exit(child.answer_parent(child.load, child.find_cause))
 """
+
+
+def test_a_load_that_fits_decodes_the_tokens_that_were_asked_for(tmp_path: Path):
+    plain = replace(SMALL, quantisation=None)
+    write_random_checkpoint(plain, tmp_path / "plain", "bf16")
+    done = attempt_checkpoint_load(tmp_path / "plain", plain, 4 * GIB, device="cpu", as_called=True, decode_tokens=5)
+    assert (done.outcome, done.decode_tokens) == ("fits", 5), done.error
+    assert done.decode_s is not None and done.decode_s > 0
+    assert done.how.endswith(", as called")
+    assert done.summary().decode_s == done.decode_s
+    with pytest.raises(UsageError, match="choose 0 to 4096"):
+        attempt_checkpoint_load(tmp_path / "plain", plain, GIB, device="cpu", decode_tokens=-1)
+
+
+def test_as_called_a_tensor_elsewhere_does_not_end_the_load(inject, monkeypatch, tmp_path: Path):
+    write_random_checkpoint(SMALL, tmp_path / "small")
+    monkeypatch.setattr(transformers_loader, "CHILD", inject("goes_on", CHILD.replace("FAILED", "1")))
+    done = attempt_checkpoint_load(tmp_path / "small", SMALL, 4 * GIB, device="cpu", as_called=True)
+    assert done.outcome in ("offloaded", "error"), done.error
+    assert done.allocated_bytes == sum(step.bytes for step in loading_order(SMALL) if step.name != ELSEWHERE)
 
 
 @pytest.mark.parametrize(
