@@ -3,9 +3,13 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
 from jupyter_client.manager import AsyncKernelManager
@@ -17,8 +21,14 @@ _PR_SET_PDEATHSIG = 1  # Linux, prctl(2)
 class OwnedKernelManager(AsyncKernelManager):
     """Kill the kernel when this process dies, also below a process that adopts orphans (systemd, a container's init).
 
-    The kernel itself looks for the id 1 of a new parent, and only after it has started.
+    The kernel itself looks for the id 1 of a new parent, and only after it has started. Its connection file, which
+    holds its key, is in a folder that goes with this process too.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.private = PrivateFolder()
+        self.connection_file = str(self.private.path / "kernel.json")
 
     async def _async_launch_kernel(self, kernel_cmd: list[str], **kw: Any) -> None:
         owner, library = os.getpid(), ctypes.CDLL(None)
@@ -34,12 +44,33 @@ class OwnedKernelManager(AsyncKernelManager):
     _launch_kernel = _async_launch_kernel
 
 
+class PrivateFolder:
+    """A new folder that is removed by `close`, and by a process of its own if this one dies in any way."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="gptoss-kernel-"))
+        self._remover = subprocess.Popen(
+            ["/bin/sh", "-c", 'cat > /dev/null; rm -rf -- "$0"', str(self.path)],
+            stdin=subprocess.PIPE,  # closed by the system when this process dies
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C in the terminal must not reach it
+        )
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        if self._remover.stdin is not None:
+            self._remover.stdin.close()
+        self._remover.wait()
+
+
 class KernelStop:
     """Interrupt the kernel that runs a notebook, and kill it if it has not ended within GRACE_S."""
 
     def __init__(self) -> None:
         self.requested = False
-        self._kernels: list[AsyncKernelManager] = []
+        self._kernels: list[OwnedKernelManager] = []
         self._timer: threading.Timer | None = None
 
     def manager_class(self) -> type[AsyncKernelManager]:
@@ -70,9 +101,11 @@ class KernelStop:
             raise KeyboardInterrupt
 
     def close(self) -> None:
-        """Forget the kernel, which has ended."""
+        """Forget the kernel, which has ended, and remove its connection file."""
         if self._timer is not None:
             self._timer.cancel()
+        for kernel in self._kernels:
+            kernel.private.close()
 
     def _process(self) -> int | None:
         provisioner = self._kernels[-1].provisioner if self._kernels else None
