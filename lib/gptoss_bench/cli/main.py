@@ -7,6 +7,7 @@ stderr, also an unexpected one (exit code 1); its traceback is appended to gptos
 """
 
 import contextlib
+import errno
 import io
 import os
 import sys
@@ -25,11 +26,12 @@ from typer.exceptions import TyperException
 from gptoss_bench import paths
 from gptoss_bench.cli.usage_errors import usage_message
 from gptoss_bench.session import stop_on_signals
-from gptoss_client import RunFailed, UsageError, hide_secrets, printable_text
+from gptoss_client import RunFailed, UsageError, hide_secrets, one_line, printable_text
 
 PROGRAM = "gptoss-bench"
 INTERRUPTED_EARLY = 130  # typer's code for SIGINT outside of a command
 ERROR_CHARS = 300
+SHOWN_CHARS = 60  # of a name that is too long
 MEASURE, VERDICTS, RUNS, MEMORY = "Measure", "Verdicts", "Runs", "Memory"
 SETUP, MAINTAINERS = "Set-up", "For maintainers"
 # Name of each command: its group and its line in `--help`, in the order of `--help`.
@@ -165,6 +167,8 @@ def _report(error: BaseException, results: Path = paths.RESULTS) -> int:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     _drop_unwritable_output()
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # only an argument can be so long
+        error = UsageError(f"the name {one_line(str(error.filename), SHOWN_CHARS)} is too long for a file")
     if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed the pipe
         return 0
     log = results / "gptoss_bench.log"

@@ -10,6 +10,7 @@ import typer
 
 from gptoss_bench.cli.options import Json, ResultsFolder
 from gptoss_bench.cli.output import print_json, print_table
+from gptoss_client import one_line
 
 EXAMPLE = """examples, all runs, those of vLLM without a label, and the id of the newest run of a scenario:
   gptoss-bench runs
@@ -49,7 +50,8 @@ def runs(
     for name, wanted in zip(FILTERS, (scenario, engine, label), strict=True):
         if wanted is not None:
             values = table[name].str.casefold()
-            table = table[values.str.contains(wanted.casefold(), regex=False) if wanted else values == ""]
+            word = one_line(wanted).casefold()
+            table = table[values.str.contains(word, regex=False) if wanted else values == ""]
     if as_json:
         print_json(json.loads(table.to_json(orient="records")))
         return 0

@@ -80,7 +80,7 @@ def filter_runs(table: pd.DataFrame, *, words: str = "", by: str = "run", ascend
     if by not in table.columns:
         raise UsageError(f"there is no column {by!r}: choose one of {', '.join(table.columns)}")
     text = table.astype("string").fillna("").agg(" ".join, axis=1).str.lower() if len(table) else pd.Series(dtype=str)
-    for word in words.lower().split():
+    for word in one_line(words).lower().split():
         table = table[text.loc[table.index].str.contains(word, regex=False)]
     return table.sort_values(by, ascending=ascending, na_position="last", kind="stable").reset_index(drop=True)
 

@@ -77,6 +77,10 @@ class RunFolder:
         run_id = run_id or new_run_id(scenario)
         check_run_name(run_id, scenario)
         path = results / "runs" / run_id
+        try:
+            str(path).encode()
+        except UnicodeEncodeError:  # pyarrow opens no such file
+            raise UsageError(f"the path {one_line(str(path))} is not UTF-8: name another results folder") from None
         taken = UsageError(f"run {run_id} exists: a run is never overwritten; leave run_id empty for a new one")
         manifest = new_manifest(run_id, scenario, parameters, command)  # takes longest: before anything is there
         with writing(path, KEPT):
