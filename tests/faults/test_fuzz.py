@@ -81,7 +81,18 @@ ODD = ["", "-", "--", "\udcff", "x" * 5000, "../../..", "/dev/null", "nan", "inf
        "http://xn--", "http://[", "http://h:99999", "{", "\n", "\x00", "'", "%s", "--help=1", "~", "a\tb"]  # fmt: skip
 OPTIONS = ["--url", "--model", "--results", "--prompt", "--requests", "--temperature", "--timeout", "--profile", "-p",
            "--out", "--gpu", "--port", "--log", "--until", "--sweep", "--fail-if", "--engine", "--context"]  # fmt: skip
-WORK = {"bench", "attempt", "reference-server", "doctor", "run", "calibrate", "certify", "method-trial", "site"}
+WORK = {
+    "bench",
+    "attempt",
+    "random-checkpoint",
+    "reference-server",
+    "doctor",
+    "run",
+    "calibrate",
+    "certify",
+    "method-trial",
+    "site",
+}
 WITHOUT_WORK = sorted(COMMANDS.keys() - WORK)
 
 

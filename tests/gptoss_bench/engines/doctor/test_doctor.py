@@ -243,3 +243,9 @@ def test_run_a10_and_run_h100_begin_with_the_doctor_unless_a_server_is_given():
         assert shown.index(f"doctor {name}") < shown.index("gptoss_bench run")
         assert "doctor" not in commands(f"run-{name}", "URL=http://127.0.0.1:8000")
     assert "--model 'openai/gpt-oss-120b'" in commands("run-h100", "MODEL=openai/gpt-oss-120b")
+
+
+def test_random_weights_are_made_and_not_fetched():
+    facts = replace(GOOD, models={"h100": None})
+    line = lines("h100", facts, "random:gpt-oss-20b")["model"]
+    assert (line.state, line.words) == (NOTE, "random:gpt-oss-20b is not here yet and will be made: 13.8 GB")
