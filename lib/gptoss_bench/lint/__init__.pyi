@@ -1,5 +1,6 @@
 from .check import RULES, CheckedResult, check_result, check_run
 from .results import Result, read_results
+from .rules.arithmetic import reported_figures
 from .rules.setup import differing_conditions
 
 __all__ = [
@@ -10,4 +11,5 @@ __all__ = [
     "check_run",
     "differing_conditions",
     "read_results",
+    "reported_figures",
 ]

@@ -118,7 +118,8 @@ def _placeholders(figures: Mapping[str, PrintedFigure]) -> Iterator[Contradictio
         if quantity in TIMES:
             shortest = FASTEST_S[quantity]
             gaps = quantity in ("itl_s", "tpot_s")
-            below = figure.high < 0 or (figure.high < shortest and not (gaps and statistic not in ("", "mean", "max")))
+            below = figure.high < 0 or (not gaps and figure.value == 0 and figure.step <= 1.1e-3)
+            below = below or (figure.high < shortest and not (gaps and statistic not in ("", "mean", "max")))
         else:
             below = name in ("wall_s", "request_s", "output_tok_s_total", "total_tok_s") and figure.high <= 0
         if below:

@@ -121,8 +121,13 @@ def reported_figures(result: Result) -> dict[str, PrintedFigure]:
         found["completion_tokens.mean"] = as_printed(mean)
     if not own and (cap := _cap(result)) is not None:
         found["max_tokens"] = PrintedFigure(cap)  # an engine that ignores the limit is no contradiction in own rows
-    if isinstance(summary, ImportedSummary):  # figures that the importer left out because they cannot be measured
+    if isinstance(summary, ImportedSummary):
+        # Figures of 0 that the importer left out because they cannot be measured.
         found |= {f"{name}.mean": PrintedFigure(0.0) for name in summary.placeholders}
+        if summary.total_tok_s is not None:
+            found["total_tok_s"] = as_printed(summary.total_tok_s)
+        if summary.input_tokens is not None:
+            found["prompt_tokens"] = PrintedFigure(summary.input_tokens)
     return found | dict(result.printed)
 
 

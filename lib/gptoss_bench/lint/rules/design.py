@@ -146,8 +146,8 @@ def _one_prompt_experts(result: Result) -> str | None:
 def _several_tokens_a_chunk(result: Result) -> str | None:
     summary = result.summary
     each = summary.tokens_per_event
-    if chunk := getattr(summary, "tokens_per_chunk", None):
-        each = chunk
+    if isinstance(summary, ImportedSummary) and summary.tokens_per_chunk is not None:
+        each = summary.tokens_per_chunk
     if result.stand_in or each is None or each <= SEVERAL_TOKENS or not (summary.itl_s.n or summary.itl_s.mean):
         return None
     return f"a chunk has {each:.2f} tokens on average, and ITL is the gap between chunks"
