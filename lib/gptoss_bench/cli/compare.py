@@ -98,6 +98,6 @@ def _read(path: "Path") -> "Result":
     results = read_results(path)
     if len(results) > 1:
         raise UsageError(
-            f"{path} holds {len(results)} results: compare takes files of one result, so write each to its own file"
+            f"{path} holds {len(results)} results: compare one of them, such as {path.name}#1 with {path.name}#2"
         )
     return results[0]

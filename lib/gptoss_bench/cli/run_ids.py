@@ -11,13 +11,13 @@ NEWEST = 5
 
 
 def find_run(name: str | Path, results: Path | None = None) -> Path:
-    """Return the path that `name` is, or the folder of the run with that id in `results`.
+    """Return the path that `name` is, also with the number of a result in it (FILE#2), or the folder of the run.
 
     Raises UsageError with the nearest ids if there is neither.
     """
     given, runs = Path(name), (results or paths.RESULTS) / "runs"
     for path in (given, runs / given):
-        if path.exists():
+        if path.exists() or Path(str(path).rpartition("#")[0]).is_file():
             return path
     near = given.parent if any(given.parent.glob("*/manifest.json")) else runs
     raise UsageError(f"there is no run {str(name)!r} and no such path; {nearest_runs(given.name, near)}")

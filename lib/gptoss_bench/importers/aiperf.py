@@ -6,9 +6,9 @@ without a version, profile_export_genai_perf.json or .csv, and profile_export.js
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import AliasChoices, Field, JsonValue
+from pydantic import AliasChoices, Field, JsonValue, model_validator
 
 from gptoss_bench.importers.imported_result import (
     ImportedResult,
@@ -35,6 +35,8 @@ _TIMES = {
     "done_s": "request_latency",
 }
 _SCALE = {"ms": 1e-3, "sec": 1.0, "s": 1.0, "us": 1e-6, "ns": 1e-9}
+MOST_S = 1e9
+_Record = TypeVar("_Record")
 _TimeUnit = Literal["ms", "sec", "s", "us", "ns"]
 NOTES = (
     "TTFT has the connecting in it",
@@ -175,11 +177,22 @@ class Value(ToolFile):
     value: Annotated[Number, Field(ge=0, lt=2**31)]
 
 
+def _in_ns(record: _Record, values: Sequence[float], unit: _TimeUnit) -> _Record:
+    """Return the record if its times fit into columns of nanoseconds."""
+    if any(abs(value) * _SCALE[unit] > MOST_S for value in values):
+        raise ValueError(f"a time is at most {MOST_S:g} s")
+    return record
+
+
 class Time(ToolFile):
     """A time of one request."""
 
     value: Number
     unit: _TimeUnit
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        return _in_ns(self, [self.value], self.unit)
 
     @property
     def seconds(self) -> float:
@@ -192,6 +205,10 @@ class Times(ToolFile):
 
     value: list[Number] = Field(default_factory=list)
     unit: _TimeUnit = "ms"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        return _in_ns(self, self.value, self.unit)
 
     @property
     def seconds(self) -> list[float]:

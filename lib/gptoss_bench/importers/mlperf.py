@@ -16,7 +16,7 @@ LOADGEN = Tool("MLPerf LoadGen", "log summaries with token latencies, up to 6.0"
 _MARKS = frozenset({"n_samples_issued", "n_samples_completed", "n_samples_failed"})
 _HEADER = "MLPerf Results Summary"
 _PERCENTILES = {"p50": ("50", "50.0"), "p90": ("90", "90.0"), "p99": ("99", "99.0")}
-_LINE = re.compile(r"(?m)^\s*([^:\n]+?)\s*:\s*(\S+)\s*$")
+_LINE = re.compile(r"(?m)^[ \t]*([^:\n]*[^:\s])[ \t]*:[ \t]*(\S+)[ \t]*$")
 # LoadGen writes the mean with capitals and the percentiles without, and TPOT in two ways.
 _LOADGEN_TIMES = {
     "done_s": ("latency",),

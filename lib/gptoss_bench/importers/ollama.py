@@ -75,7 +75,7 @@ def parse_ollama_verbose(text: str, file: str) -> list[ImportedResult]:
 
     A block that lacks one of the required lines is left out. Raises UsageError for a line without a number.
     """
-    texts = re.split(r"(?m)^(?=\s*total duration:)", text)[1:]
+    texts = re.split(r"(?m)^(?=[ \t]*total duration:)", text)[1:]
     whole = [lines for one in texts if (lines := _lines(one)).keys() >= _REQUIRED]
     return _result([Block.read(lines, file=file, tool=VERBOSE) for lines in whole], VERBOSE, None)
 
@@ -133,7 +133,7 @@ def _rate(values: Sequence[float]) -> list[TokenRate]:
 
 def _lines(text: str) -> dict[str, float | int | str]:
     """Return the value of each line by name: durations in seconds, counts; a text where it is neither."""
-    found = {name: re.search(rf"(?m)^\s*{name}:\s+(\S+)", text) for name in _NAMES}
+    found = {name: re.search(rf"(?m)^[ \t]*{name}:[ \t]+(\S+)", text) for name in _NAMES}
     return {name: _value(line[1]) for name, line in found.items() if line}
 
 

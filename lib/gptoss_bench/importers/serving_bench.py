@@ -50,7 +50,7 @@ VLLM_CHAT_NOTES = (
 VLLM_NOTES = ("TTFT is to the first chunk with a choice: with chat completions that is the empty role chunk",)
 SGLANG_NOTES = ("TTFT has the connecting in it", "failed requests are not reported")
 
-_HEADER = re.compile(r"(?m)^.*=+ *Serving Benchmark Result *=+.*$")
+_HEADER = re.compile(r"(?m)^.*= Serving Benchmark Result =.*$")
 _END = re.compile(r"(?m)^=+$")
 LABELS = {
     "Successful requests": "completed",

@@ -74,8 +74,26 @@ class Result:
         return self.summary.server_metrics.counts if self.summary.server_metrics else {}
 
 
+def _numbered(path: Path) -> tuple[Path, int] | None:
+    """Return file and number of a path such as "results.jsonl#2", None for any other path."""
+    name, mark, number = path.name.rpartition("#")
+    file = path.with_name(name) if name else path
+    if path.exists() or not mark or not number.isdecimal() or len(number) > 6 or not file.is_file():
+        return None
+    return file, int(number)
+
+
 def read_results(path: Path) -> list[Result]:
-    """Read the result of a run folder, or all results of another tool's file. Raises UsageError if there is none."""
+    """Read the result of a run folder, or all results of another tool's file; of "FILE#2" the second one.
+
+    Raises UsageError if there is none.
+    """
+    if (numbered := _numbered(path)) is not None:
+        file, number = numbered
+        found = read_results(file)
+        if not 1 <= number <= len(found):
+            raise UsageError(f"{path.name}: {file.name} has {len(found)} results, #1 to #{len(found)}")
+        return [found[number - 1]]
     if path.is_dir():
         run = Run.load(path)
         labels = ", ".join(run.manifest.labels)
@@ -86,9 +104,9 @@ def read_results(path: Path) -> list[Result]:
         text = (gzip.decompress(content) if content.startswith(GZIP_MAGIC) else content).decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {one_line(str(path))}: {getattr(error, 'strerror', None) or error}") from error
-    found = parse_results(text, path.name)
-    names = [f"{path.name}#{at}" if len(found) > 1 else path.name for at in range(1, len(found) + 1)]
+    parsed = parse_results(text, path.name)
+    names = [f"{path.name}#{at}" if len(parsed) > 1 else path.name for at in range(1, len(parsed) + 1)]
     return [
         Result(f"{name}: {one.title}", one.summary, one.requests, one.manifest, one.notes)
-        for name, one in zip(names, found, strict=True)
+        for name, one in zip(names, parsed, strict=True)
     ]

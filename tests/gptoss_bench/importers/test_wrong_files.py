@@ -15,6 +15,8 @@ from folders import TESTS
 from gptoss_bench.importers.detect import parse_results
 from gptoss_bench.lint.check import check_result
 from gptoss_bench.lint.results import Result
+from gptoss_bench.stats.comparison import compare_results
+from gptoss_bench.stats.side_by_side import points_side_by_side
 from gptoss_client.errors import UsageError
 from tool_files import JSON_FORMS, TEXT_FORMS
 
@@ -98,6 +100,10 @@ def line(text: str) -> str:
             changed("aiperf.jsonl.gz", ("metadata", "request_start_ns"), -1),
             "lines[0].metadata.request_start_ns is -1; input should be greater than or equal to 0",
         ),
+        (
+            changed("aiperf.jsonl.gz", ("metrics", "request_latency", "value"), 1e15),
+            "lines[0].metrics.request_latency is {'value': 1000000000000000.0, 'unit': 'ms'}; a time is at",
+        ),
         (changed("llama-bench.json", (0, "n_gpu_layers"), "all"), "tests[0].n_gpu_layers is 'all'"),
         (
             (FILES / "ollama-verbose.txt").read_text().replace("eval count:  ", "eval count: many"),
@@ -127,7 +133,10 @@ PLACES = [(name, place) for name in JSON_FILES for place in places(documents(nam
 def read_and_check(text: str) -> None:
     with contextlib.suppress(UsageError):
         for found in parse_results(text, "bench.json"):
-            check_result(Result(found.title, found.summary, found.requests, found.manifest, found.notes))
+            result = Result(found.title, found.summary, found.requests, found.manifest, found.notes)
+            check_result(result)
+            points_side_by_side([result])
+            compare_results([result.side], [result.side])
 
 
 @settings(deadline=None, max_examples=200)
@@ -136,6 +145,7 @@ def read_and_check(text: str) -> None:
 @example(("vllm-bench-serve-detailed.json", ("start_times", 0)), 9e9)
 @example(("vllm-bench-serve-detailed.json", ("latencies", 0)), -1e9)
 @example(("aiperf.json", ("request_count", "avg")), 1e15)
+@example(("aiperf.jsonl.gz", ("metrics", "request_latency", "value")), 1e15)
 @example(("llama-bench.json", (0, "samples_ts")), [])
 def test_any_value_in_any_field_gives_a_result_or_a_usage_error(place: tuple[str, tuple[Any, ...]], value: Any) -> None:
     read_and_check(changed(*place, value))
@@ -158,6 +168,11 @@ def test_any_text_in_any_place_gives_a_result_or_a_usage_error(text: str, data: 
     cut = data.draw(st.integers(0, 12))
     words = data.draw(st.text(max_size=5) | st.text(st.sampled_from("0123456789.hms µeE-"), max_size=20))
     read_and_check(text[:at] + words + text[at + cut :])
+
+
+@pytest.mark.parametrize("text", ["\n" * 100_000, "=" * 100_000, "> " * 100_000, "a " * 100_000, "\x1b]" * 100_000])
+def test_a_long_text_without_a_result_is_refused(text: str) -> None:
+    assert "is no result that can be read" in line(text)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '{"a": ' * 100_000, "[\n" * 20_000])
