@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from gptoss_bench.claims.model import Claim, RunRecord, format_number
 from gptoss_bench.lint import check_run
-from gptoss_bench.runs import Finding, LoadSummary, PlannedLoad, Run, derive_tables, model_label, value_at
+from gptoss_bench.runs import Finding, LoadSummary, PlannedLoad, Run, derive_tables, model_label, split_labels, value_at
 from gptoss_bench.stats import FIRST_EVENT, summarise
 from gptoss_client import UsageError
 
@@ -128,8 +128,11 @@ def _manipulation(run: RunRecord, summary: LoadSummary, path: str) -> list[str]:
     if isinstance(planned, int) and planned != summary.requests:
         found.append(f"its manifest plans {planned} requests, its summary has {summary.requests}")
     label = model_label(run.manifest.server.model or "", run.manifest.server.facts.get("parameters"))
-    if label and label not in run.manifest.labels:
-        found.append(f"its label {label} is missing from its manifest")
+    found += [
+        f"its label {each} is missing from its manifest"
+        for each in split_labels(label)
+        if each not in run.manifest.labels
+    ]
     if run.run is None or found:
         return found
     try:

@@ -18,8 +18,8 @@ values of weights. Embedding and head are built so that every answer is well-for
 it stops at the requested number of tokens. The answers mean nothing, and experts are chosen about evenly. config.json
 says that the weights are random, and every run with them is labelled RANDOM WEIGHTS. The tokenizer is rebuilt from the
 package oss-harmony, or copied from --tokenizer. 13.8 GB for gpt-oss-20b, 65.2 GB for gpt-oss-120b, and the same again
-for --gguf; no GPU is needed. Serve a GGUF file under a name with random-weights in it: llama.cpp and Ollama report
-nothing else of it."""
+for --gguf; no GPU is needed. Serve a GGUF file under a name with random-weights in it: llama.cpp reports nothing else
+of it."""
 
 
 def random_checkpoint(

@@ -14,7 +14,7 @@ from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.engines.server_facts import Facts, add_facts, fetch, same_model
-from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels, tiny_model_label
+from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels, model_label
 from gptoss_client import (
     Endpoint,
     JsonValue,
@@ -143,6 +143,7 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
     embedded = version == EMULATOR_VERSION
     label, notes, share = offload(ours)
     parameters = count_at(info, "general.parameter_count")
+    named = f"{endpoint.model} {text_at(info, 'general.name') or ''}"
     capabilities = shown.get("capabilities")
     facts: Facts = {
         "context": count_at(ours, "context_length"),
@@ -160,7 +161,7 @@ async def describe_ollama(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoi
         engine=EMULATOR_NAME if embedded else endpoint.engine,
         version=version,
         quantisation=text_at(details, "quantization_level"),
-        label=TINY_LABEL if embedded else join_labels(endpoint.label, tiny_model_label(parameters), label),
+        label=TINY_LABEL if embedded else join_labels(endpoint.label, model_label(named, parameters), label),
     )
     return add_facts(described, facts, *([] if embedded else [*version_notes("ollama", version), *notes]))
 

@@ -14,6 +14,7 @@ from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.random_model import resolve_model
 from gptoss_bench.engines.vllm import Vllm
 from gptoss_bench.memory import architectures, write_random_checkpoint
+from gptoss_bench.runs import model_label
 from gptoss_client.errors import UsageError
 from serving import held
 
@@ -73,3 +74,9 @@ def test_a_stated_label_is_added_to_those_of_the_server(tmp_path: Path) -> None:
         ServerChoice(engine="vllm", label="RANDOM WEIGHTS")
     with pytest.raises(UsageError, match=r"label .*'RANDOM'"):
         ServerChoice(url="http://h", label="RANDOM")
+
+
+def test_a_name_with_random_weights_in_it_is_labelled() -> None:
+    assert model_label("gpt-oss-20b-random-weights:latest", 20_914_757_184) == "RANDOM WEIGHTS"
+    assert model_label("gpt-oss gpt-oss-20b random-weights", None) == "RANDOM WEIGHTS"
+    assert model_label("gpt-oss:20b", 20_914_757_184) is None
