@@ -8,19 +8,21 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gptoss_bench.engines.llama_cpp import serve_tiny
+from gptoss_bench.engines.ollama_emulator.messages import Refused
 from gptoss_client import Endpoint
 
 
 class Resident:
     """The embedded llama.cpp server, which is loaded or not. Use it on one event loop."""
 
-    def __init__(self, log_dir: Path, slots: int) -> None:
-        """Take the folder of the log and the number of slots; load nothing yet."""
+    def __init__(self, log_dir: Path, slots: int, max_queue: int = 512) -> None:
+        """Take the folder of the log, the number of slots and OLLAMA_MAX_QUEUE; load nothing yet."""
         self.endpoint: Endpoint | None = None
         self.context = 0
         self.expires_at = 0.0  # seconds of the wall clock
         self._log_dir = log_dir
-        self._slots = slots
+        self._slots, self._max_queue = slots, max_queue
+        self._loading = 0  # requests that wait for the model
         self._server = AsyncExitStack()
         self._users = 0
         self._change = asyncio.Condition()
@@ -30,8 +32,26 @@ class Resident:
     async def loaded(self, context: int, keep_s: float) -> AsyncIterator[Endpoint]:
         """Yield the server with `context` tokens per slot, loaded if necessary; keep it for `keep_s` seconds after.
 
-        A request with another context waits until no request uses the loaded one. Raises UsageError if loading fails.
+        A request with another context waits until no request uses the loaded one. Raises UsageError if loading fails,
+        Refused if more than OLLAMA_MAX_QUEUE requests wait while no model is loaded; a loaded one queues all.
         """
+        if self.endpoint is None and self._loading > self._max_queue:
+            raise Refused(503, "server busy, please try again.  maximum pending requests exceeded")
+        self._loading += 1
+        try:
+            endpoint = await self._load(context)
+        finally:
+            self._loading -= 1
+        try:
+            yield endpoint
+        finally:
+            async with self._change:
+                self._users -= 1
+                self._change.notify_all()
+                self._keep(keep_s)
+
+    async def _load(self, context: int) -> Endpoint:
+        """Return the server with this context, and count one more user of it."""
         async with self._change:
             await self._change.wait_for(lambda: self.context in (0, context) or not self._users)
             if self.endpoint is not None and (self.context != context or not await _listens(self.endpoint)):
@@ -41,14 +61,7 @@ class Resident:
                 self.endpoint = await self._server.enter_async_context(server)
                 self.context = context
             self._users += 1
-            endpoint = self.endpoint
-        try:
-            yield endpoint
-        finally:
-            async with self._change:
-                self._users -= 1
-                self._change.notify_all()
-                self._keep(keep_s)
+            return self.endpoint
 
     async def drop(self) -> None:
         """Unload the model as soon as no request uses it."""

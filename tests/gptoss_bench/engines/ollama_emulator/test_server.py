@@ -48,7 +48,7 @@ def llama_process() -> int:
 
 def test_it_does_not_claim_to_be_ollama(front):
     assert (front.engine, front.version) == ("llama.cpp behind an Ollama-API front", "0.0.0-embedded")
-    assert (front.label, front.dialect, front.quantisation) == ("TINY MODEL", "ollama", "MXFP4")
+    assert (front.label, front.dialect, front.quantisation) == ("TINY MODEL", "ollama", "MXFP4_MOE")
     assert (front.facts["context"], front.facts["num_parallel"]) == (1024, 2)
     assert front.facts["size_vram_bytes"] == 0
     assert get(front, "/api/version") == {"version": "0.0.0-embedded"}
@@ -99,9 +99,9 @@ def test_generate_answers_in_its_own_words(front):
     [
         ("/api/chat", {"model": "llama3", "messages": HELLO}, 404, "model 'llama3' not found"),
         ("/api/generate", {"model": "llama3", "prompt": "x"}, 404, "model 'llama3' not found"),
-        ("/api/show", {"model": "llama3"}, 404, "model 'llama3' not found"),
+        ("/api/show", {"model": "llama3"}, 404, "model 'llama3:latest' not found"),
         ("/api/chat", {"messages": HELLO}, 400, "model is required"),
-        ("/api/chat", [], 400, "the body is no JSON object"),
+        ("/api/chat", [], 400, "json: cannot unmarshal array into Go value of type api.ChatRequest"),
     ],
 )
 def test_a_bad_question_is_refused_before_the_stream(front, path, question, status, error):
@@ -109,13 +109,18 @@ def test_a_bad_question_is_refused_before_the_stream(front, path, question, stat
     assert (answer.status_code, answer.json()) == (status, {"error": error})
 
 
-def test_a_prompt_that_is_too_long_and_json_that_is_none_are_400(front):
-    long = [{"role": "user", "content": "word " * 3000}]
-    answer = post(front, "/api/chat", {"model": front.model, "messages": long})
-    assert answer.status_code == 400
-    assert "exceeds the available context size" in answer.json()["error"]
-    torn = httpx.post(f"{front.url}/api/chat", content=b'{"model":')
-    assert (torn.status_code, list(torn.json())) == (400, ["error"])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"model":', "unexpected EOF"),
+        (b"nope", "invalid character 'n' looking for beginning of value"),
+        (b'{"model" 1}', "invalid character '1' after object key"),
+        (b'{"model": 1 2}', "invalid character '2' after object key:value pair"),
+    ],
+)
+def test_json_that_is_none_is_refused_in_gos_words(front, body, words):
+    answer = httpx.post(f"{front.url}/api/chat", content=body)
+    assert (answer.status_code, answer.json()) == (400, {"error": words})
     assert httpx.get(f"{front.url}/nowhere").status_code == 404
 
 
@@ -123,7 +128,7 @@ def test_openais_api_is_there_as_well(front):
     found = asyncio.run(attach(front.url, "", "openai"))
     assert (found.dialect, found.engine, found.label) == ("openai", front.engine, "TINY MODEL")
     said = said_by(found, request_body(LoadPlan(prompt="Hello"), found, 0))
-    assert said.reasoning_text and said.answer_text and said.timings.source == "llama.cpp"
+    assert said.reasoning_text and said.answer_text and said.timings is None
     wrong = post(front, "/v1/chat/completions", {"model": "llama3", "messages": HELLO})
     assert (wrong.status_code, wrong.json()["error"]["message"]) == (404, "model 'llama3' not found")
 
