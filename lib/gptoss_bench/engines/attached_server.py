@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from gptoss_bench.engines.readiness import first_token
-from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, REFERENCE_SERVER, understood_fields
+from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, REFERENCE_SERVER
 from gptoss_bench.engines.server_facts import add_facts, fetch, same_model
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, UNKNOWN_LABEL, join_labels
 from gptoss_client import (
@@ -158,7 +158,7 @@ async def describe(endpoint: Endpoint) -> Endpoint:
         return replace(endpoint, label=join_labels(endpoint.label, UNKNOWN_LABEL))
     async with question_client(endpoint.url) as http:
         found = await spec.describe(http, endpoint)
-    return replace(found, request_fields=understood_fields(found.engine))
+    return replace(found, request_fields=spec.request_fields)
 
 
 async def describe_reference(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:

@@ -5,7 +5,9 @@ import contextlib
 import inspect
 import json
 import sys
+import time
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,11 @@ from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.ollama import Ollama, manifest_of, offload, running_service, service_url
 from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
 from gptoss_bench.engines.open import open_engine
+from gptoss_bench.session.session import serving
 from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import request_body
 from gptoss_client.trace import Endpoint
-from serving import entered, held, usage_error_of
+from serving import entered, get, held, usage_error_of
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +212,33 @@ def test_a_service_that_runs_already_is_used_and_nothing_is_started(front, tmp_p
     found = asyncio.run(entered(server))
     assert (found.url, found.ready_s, found.facts["context"]) == (front.url, None, 768)
     assert not (tmp_path / "logs").exists()
+
+
+def test_after_a_run_the_servers_own_keep_alive_holds_again(front, tmp_path):
+    """The emulator's own is 5 minutes, as Ollama's; a load asks for 30. The loaded context stays."""
+    plan = LoadPlan(concurrency=1, requests=2, max_tokens=4, options={"num_ctx": 704})
+
+    def left() -> tuple[float, int]:
+        [loaded] = get(front, "/api/ps")["models"]
+        return datetime.fromisoformat(loaded["expires_at"]).timestamp() - time.time(), loaded["context_length"]
+
+    async def run() -> tuple[float, int]:
+        choice = ServerChoice(url=front.url, model=front.model)
+        async with serving("load", choice, plan=plan, results_dir=str(tmp_path)) as session:
+            await session.load(plan)
+            meanwhile = left()
+            session.finish()
+        return meanwhile
+
+    meanwhile_s, context = asyncio.run(run())
+    after_s, context_after = left()
+    assert (meanwhile_s > 1200, after_s < 310) == (True, True)
+    assert context == context_after == 704
+
+
+@pytest.mark.parametrize(("fields", "words"), [({"options": {"num_ctx": 512}}, "num_ctx"), ({"think": "low"}, "think")])
+def test_what_ollamas_openai_api_ignores_is_refused_before_there_is_a_run(front, tmp_path, fields, words):
+    choice = ServerChoice(url=front.url, model=front.model, dialect="openai")
+    opened = serving("load", choice, plan=LoadPlan(**fields), results_dir=str(tmp_path))
+    assert words in usage_error_of(entered(opened))
+    assert not list(tmp_path.glob("runs/*"))
