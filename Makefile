@@ -206,7 +206,7 @@ build/harmony/.ready: | $(READY)
 	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
 	@touch $@
 
-$(CHECKPOINT)/made.json: build/harmony/.ready | $(READY)
+$(CHECKPOINT)/made.json: | build/harmony/.ready $(READY)
 	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
