@@ -1,12 +1,22 @@
 """Decide claims by arithmetic: published figures against each other, and the memory that a model needs."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field, Strict
 
-from gptoss_bench.claims.model import Claim, Decider, Evidence, Text, Verdict, WriteUp, unknown_name
+from gptoss_bench.claims.model import (
+    Claim,
+    Decider,
+    Evidence,
+    RunRecord,
+    Text,
+    Verdict,
+    WriteUp,
+    format_number,
+    unknown_name,
+)
 from gptoss_bench.claims.verdict_words import (
     COMPUTED,
     CONSISTENT,
@@ -21,6 +31,7 @@ from gptoss_bench.claims.verdict_words import (
     TEXT,
 )
 from gptoss_bench.memory import Fit, architectures, estimate_fit, gpu_catalogue
+from gptoss_bench.runs import MethodTrialSummary
 from gptoss_bench.stats import CONSISTENCY_CHECKS
 from gptoss_bench.validation import Mistake, OneOf, choices_text
 from gptoss_client import UsageError
@@ -38,6 +49,8 @@ class Arithmetic(Decider):
     """The id of the claim, or of the derived number, from which each argument of the check comes."""
     quote: str = ""
     """What the write-up does instead of what the claim says."""
+    trial: str = ""
+    """The scenario whose newest run shows what the quoted line prints where the truth is known, "" for none."""
 
     def mistakes(self, write_up: WriteUp) -> list[Mistake]:
         """Return the inputs that the check does not take or lacks, and those that are no published value."""
@@ -67,10 +80,21 @@ class Arithmetic(Decider):
         if self.quote:
             basis, word = TEXT, CONTRADICTED if found.holds else SEEN
             steps.insert(0, f"the script has “{self.quote}”")
+            steps += _trial_text(evidence.newest_first(self.trial)[:1] if self.trial else [])
         else:
             basis, word = PUBLISHED_FIGURES, CONSISTENT if found.holds else INCONSISTENT
             steps.append("nothing was re-measured")
         return claim.verdict(basis, word, "; ".join(steps), measured=measured)
+
+
+def _trial_text(runs: Sequence[RunRecord]) -> list[str]:
+    """Return what the method printed in the first case of each trial, and the truth."""
+    tried = [(run, run.summary.rows[0]) for run in runs if isinstance(run.summary, MethodTrialSummary)]
+    return [
+        f"tried on a server whose first token came after {row.first_token_s:.3f} s, it prints a TTFT of"
+        f" {format_number(row.printed_ttft_s.p50 or 0.0)} s, p50 (run {run.run_id})"
+        for run, row in tried
+    ]
 
 
 def wrong_inputs(inputs: Mapping[str, str], write_up: WriteUp) -> list[Mistake]:

@@ -26,6 +26,8 @@ from gptoss_bench.claims.verdicts import (
     verdicts_to_table,
 )
 from gptoss_bench.figures.verdicts import verdict_overview
+from gptoss_bench.runs.evidence import ChosenRun
+from gptoss_bench.runs.folder import Run
 from gptoss_bench.runs.labels import split_labels
 from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.request_table import derive_tables
@@ -414,3 +416,15 @@ def test_every_basis_and_every_verdict_is_explained_on_the_page_of_the_method():
     method = (paths.SITE_TEMPLATES / "method.html.j2").read_text()
     assert all(f"\n| {word} |" in method for word in VERDICTS)
     assert NO_BASIS in BASES and len(VERDICTS) == len(set(VERDICTS))
+
+
+def test_the_trial_of_the_method_is_evidence_beside_the_published_figures():
+    tried = Run.load(paths.RUNS / "20261127T095557Z-method-trial-effea2")
+    alone, beside = (
+        verdict_on("C47", *runs) for runs in ((), [RunRecord.of(ChosenRun(tried, tried.scenario, "named"))])
+    )
+    assert (beside.basis, beside.verdict, beside.run_id) == (alone.basis, alone.verdict, None)
+    assert beside.evidence.removeprefix(alone.evidence) == (
+        "; tried on a server whose first token came after 0.200 s, it prints a TTFT of 2.581 s, p50"
+        f" (run {tried.run_id})"
+    )
