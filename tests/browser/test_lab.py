@@ -127,6 +127,7 @@ def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_an_i
     tab.page.get_by_role("button", name="Start", exact=True).wait_for()
 
 
+@pytest.mark.slow  # test_live_overhead.py compares the same error bars without a browser
 @pytest.mark.alone
 def test_the_error_bar_with_the_panel_open_is_that_of_a_load_without_a_panel(where: Lab, browser, tmp_path):
     plan = {"concurrency": 8, "requests": 24, "warmup": 8, "max_tokens": 40}

@@ -37,7 +37,7 @@ def killed(tmp_path_factory) -> Path:
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), max_size=6),
     st.floats(0.3, 1),
 )
-@settings(max_examples=rounds(15, 1500), **SETTINGS)
+@settings(max_examples=rounds(15, 500), **SETTINGS)
 def test_a_damaged_spool_gives_the_requests_that_are_whole(killed, tmp_path_factory, name, changes, kept):
     copy = tmp_path_factory.mktemp("copy") / killed.name
     shutil.copytree(killed, copy)
@@ -63,7 +63,7 @@ FIELDS = ("schema_version", "run_id", "scenario", "status", "label", "labels", "
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), values, max_size=3), st.sampled_from([1, 2]))
-@settings(max_examples=rounds(40, 4000), **SETTINGS)
+@settings(max_examples=rounds(40, 1500), **SETTINGS)
 def test_any_manifest_is_a_run_or_one_line_and_stops_no_search_for_others(tmp_path_factory, fields, schema):
     results = tmp_path_factory.mktemp("results")
     folder = results / "runs" / "x-load-1"
@@ -99,7 +99,7 @@ WITHOUT_WORK = sorted(COMMANDS.keys() - WORK)
 def test_any_arguments_are_one_line_and_no_traceback(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     choose = random.Random(7)
-    for _ in range(rounds(25, 1500)):
+    for _ in range(rounds(25, 500)):
         words = choose.choices([*ODD, *OPTIONS], k=choose.randrange(4))
         words = [word for word in words if "\x00" not in word]  # the system passes none
         command = choose.choice(WITHOUT_WORK)

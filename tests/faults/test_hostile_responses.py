@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import socket
 import struct
 import time
@@ -134,8 +135,34 @@ def test_each_response_is_one_row(tmp_path, replies):
     count("hostile behaviours survived, each exactly one row", len(replies))
 
 
+FIELDS = ["id", "object", "created", "model", "choices", "usage", "timings", "error", "delta", "content", "role",
+          "reasoning", "reasoning_content", "tool_calls", "finish_reason", "completion_tokens", "prompt_tokens",
+          "completion_tokens_details", "prompt_tokens_details", "token_ids", "message", "done"]  # fmt: skip
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=6),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(FIELDS), JSON), min_size=24, max_size=24))
+@settings(max_examples=rounds(2, 20), suppress_health_check=list(HealthCheck), deadline=None)
+def test_any_json_in_any_field_is_one_row(tmp_path_factory, values):
+    replies = []
+    for name, value in values:
+        choice = {"index": 0, "delta": {"content": "a"} | {name: value}, "finish_reason": None} | {name: value}
+        message = {"choices": [choice], "usage": {"completion_tokens": 1} | {name: value}} | {name: value}
+        body = event(content="a") + b"data: " + json.dumps(message).encode() + b"\n\n" + ending(1)
+        replies.append((FRAMINGS["chunked"](body), "close"))
+    with hostile({CHAT: answering(*replies)}) as server:
+        run = asyncio.run(measured(server.url, tmp_path_factory.mktemp("json"), len(values)))
+    check(run, len(values))
+    json.dumps([run.summary.document(), run.manifest.document()], allow_nan=False)
+    count("responses with any JSON in any field, each exactly one row", len(values))
+
+
 @given(st.lists(st.tuples(st.binary(max_size=400), st.sampled_from(ENDS[:2])), min_size=24, max_size=24), st.booleans())
-@settings(max_examples=rounds(2, 60), suppress_health_check=list(HealthCheck), deadline=None)
+@settings(max_examples=rounds(2, 20), suppress_health_check=list(HealthCheck), deadline=None)
 def test_any_bytes_are_one_row(tmp_path_factory, bodies, framed):
     replies = [(FRAMINGS["chunked"](body) if framed else body, end) for body, end in bodies]
     with hostile({CHAT: answering(*replies)}) as server:

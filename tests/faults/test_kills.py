@@ -55,7 +55,7 @@ def moments(many: int) -> list[float]:
     return [MOMENTS.uniform(0, 2.5) if at % 4 != 1 else -MOMENTS.uniform(0, 1.5) for at in range(many)]
 
 
-@pytest.mark.parametrize("after_s", moments(rounds(2, 40)))
+@pytest.mark.parametrize("after_s", moments(rounds(2, 30)))
 def test_a_killed_load_is_finished_from_what_had_ended(tmp_path, after_s):
     code, err, answered = asyncio.run(load_until(tmp_path, signal.SIGKILL, after_s, REQUESTS))
     assert "Traceback" not in err
@@ -78,7 +78,7 @@ def test_a_killed_load_is_finished_from_what_had_ended(tmp_path, after_s):
     count("runs finished by rebuild after a kill")
 
 
-@pytest.mark.parametrize("after_s", moments(rounds(2, 30)))
+@pytest.mark.parametrize("after_s", moments(rounds(2, 20)))
 def test_a_signalled_load_has_one_row_for_each_planned_request(tmp_path, after_s):
     number = MOMENTS.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
     code, err, _ = asyncio.run(load_until(tmp_path, number, after_s, REQUESTS))

@@ -116,9 +116,9 @@ child.report_tensor = report_and_hang
 sys.exit(child.answer_parent(child.allocate))
 """
     monkeypatch.setattr(tensor_allocation, "CHILD", inject("hanging_child", child))
-    done = attempt_allocation(MODEL, 20 * GIB, timeout_s=30)
+    done = attempt_allocation(MODEL, 20 * GIB, timeout_s=12)
     assert (done.outcome, done.exit_code) == ("timeout", 137)
-    assert done.error == f"no end within 30 s; the last tensor made was {last.name}"
+    assert done.error == f"no end within 12 s; the last tensor made was {last.name}"
     assert done.reached == steps[steps.index(last) + 1]
 
 

@@ -70,7 +70,7 @@ def test_every_cell_of_every_scenario_runs(tmp_path):
 )
 def test_nbval_fails_a_notebook_that_breaks(tmp_path, name, words):
     prepare(TINY / f"{name}.ipynb", tmp_path / f"{name}.ipynb", "-p", "results_dir", str(tmp_path))
-    done = nbval(tmp_path, cell_timeout_s=20)
+    done = nbval(tmp_path, cell_timeout_s=10)
     assert done.returncode == 1, done.stdout[-3000:]
     assert words.lower() in done.stdout.lower()
 
