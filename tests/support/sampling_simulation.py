@@ -14,6 +14,7 @@ import numpy as np
 from gptoss_bench.runs.summary import Distribution, LoadSummary, PercentileIntervals, RunIntervals, SamplingInterval
 from gptoss_bench.stats.bootstrap import SendOrder, percentile_interval, ratio_interval
 from gptoss_bench.stats.comparison import FASTER, RATE, SLOWER, TIMES, TWO_RUNS_DIFFER, ComparedResult, compare_results
+from gptoss_bench.stats.gate import FAILS, Limit, check_limits
 from gptoss_bench.stats.students_t import t_quantile
 
 REPETITIONS = 1000
@@ -107,6 +108,17 @@ def false_alarms(between: float, repetitions: int, seed: int = 0) -> FalseAlarms
         single += any(one.word == TWO_RUNS_DIFFER for one in compare_results(*[side[:1] for side in sides]))
         repeated += any(one.word in (FASTER, SLOWER) for one in compare_results(*sides, margin=0.0))
     return FalseAlarms(single / repetitions, repeated / repetitions)
+
+
+def gate_alarms(limits: tuple[str, ...], between: float, runs: int, repetitions: int, seed: int = 0) -> float:
+    """Return how often a gate with these limits fails between a server and itself, `runs` on each side."""
+    draw = np.random.default_rng(seed)
+    parsed = [Limit.parse(text) for text in limits]
+    failed = 0
+    for _ in range(repetitions):
+        sides = [[_run(draw, between, f"{2 * at + side}") for at in range(runs)] for side in range(2)]
+        failed += any(one.word == FAILS for one in check_limits(parsed, *sides))
+    return failed / repetitions
 
 
 def _run(draw: np.random.Generator, between: float, start: str) -> ComparedResult:

@@ -22,6 +22,10 @@ EXAMPLE = """examples, two runs, two repeat groups of `load --repeats`, and thre
   gptoss-bench compare 20261124T090000Z-repeats-0a1b2c 20261124T090000Z-repeats-3d4e5f
   gptoss-bench compare RUN,RUN,RUN RUN,RUN,RUN
 
+a regression gate, against a committed run and between two groups:
+  gptoss-bench compare RUN --baseline 20261124T090000Z-load-0a1b2c --fail-if 'ttft_p50 > +10%'
+  gptoss-bench compare BEFORE AFTER --fail-if 'ttft_p99 > +10%' --fail-if 'output_tok_s < -5%' --cannot-tell pass
+
 Each line has the difference relative to the first side and its 95 % interval. Of single runs it says whether these two
 runs differ, not which server is faster: that takes at least three runs of each, made in turn, as
 `load --url A --url B --repeats 3` makes them. A run that is too short for an interval says: repeat the run."""
@@ -37,9 +41,20 @@ def compare(
         ),
     ],
     second: Annotated[
-        str, typer.Argument(metavar="SECOND", help="what to compare with it", autocompletion=complete_run)
-    ],
+        str | None, typer.Argument(metavar="SECOND", help="what to compare with it", autocompletion=complete_run)
+    ] = None,
     *,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="RUN", help="compare FIRST with this run or side, instead of SECOND with FIRST"),
+    ] = None,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option("--fail-if", metavar="LIMIT", help="exit code 3 beyond a limit, 'ttft_p99 > +10%'; repeatable"),
+    ] = None,
+    cannot_tell: Annotated[
+        str, typer.Option("--cannot-tell", metavar="pass|fail", help="what a limit does that nobody can tell")
+    ] = "fail",
     same: Annotated[
         float | None, share_option("largest difference of repeated runs that counts as the same (default: 3%)")
     ] = None,
@@ -49,9 +64,15 @@ def compare(
     """Compare two runs or two groups of runs, or result files of other tools, with confidence intervals."""
     from gptoss_bench.lint import check_result, differing_conditions
     from gptoss_bench.session import findings_document
-    from gptoss_bench.stats import SAME_MARGIN, compare_results
+    from gptoss_bench.stats import CANNOT_TELL, FAILS, SAME_MARGIN, Limit, check_limits, compare_results
 
-    sides = [[_read(path) for path in find_side(text, results)] for text in (first, second)]
+    if (second is None) == (baseline is None):
+        raise UsageError("name two sides: FIRST and SECOND, or one side and --baseline RUN")
+    if cannot_tell not in ("pass", "fail"):
+        raise UsageError(f"--cannot-tell is {cannot_tell!r}; write pass or fail")
+    limits = [Limit.parse(text) for text in fail_if or ()]
+    named = (first, second) if second is not None else (str(baseline), first)
+    sides = [[_read(path) for path in find_side(text, results)] for text in named]
     every = [one for side in sides for one in side]
     if all(one.run for one in every):  # their TPOT and token rate have more to say than the server's decode rate
         compared = [[replace(one.side, rates=()) for one in side] for side in sides]
@@ -61,17 +82,21 @@ def compare(
     differing = differing_conditions((one.name, one.manifest) for one in every)
     errors = {one.name: [of for of in check_result(one).findings if of.severity == "error"] for one in every}
     names = [", ".join(one.name for one in side) for side in sides]
+    checked = check_limits(limits, *compared)
+    failing = (FAILS, CANNOT_TELL) if cannot_tell == "fail" else (FAILS,)
+    code = 3 if any(one.word in failing for one in checked) else 0
     if as_json:
         print_json(
             {
                 "first": names[0],
                 "second": names[1],
                 "differences": [asdict(difference) for difference in found],
+                "limits": [asdict(one) for one in checked],
                 "differing_conditions": findings_document(differing),
                 "errors": {name: findings_document(ones) for name, ones in errors.items()},
             }
         )
-        return 0
+        return code
     print(f"first:  {names[0]}\nsecond: {names[1]}\n")
     print("\n".join(difference_lines(found)))
     for finding in differing:
@@ -79,7 +104,12 @@ def compare(
     for name, ones in errors.items():
         for finding in ones:
             print(f"\n{coloured('error')} in {name}: {finding.evidence} [{finding.rule}]")
-    return 0
+    for one in checked:
+        interval = f"  [{one.interval[0]:+.1%}, {one.interval[1]:+.1%}]" if one.interval else ""
+        change = "" if one.change is None else f"  {one.change:+.1%}{interval}"
+        why = f": {one.why}" if one.why else ""
+        print(f"\nlimit {one.limit}{change}  {coloured(f'{one.word}{why}', one.word)}")
+    return code
 
 
 def difference_lines(differences: Sequence["Difference"]) -> list[str]:

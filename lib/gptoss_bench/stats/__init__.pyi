@@ -12,6 +12,7 @@ from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, clien
 from .comparison import SAME_MARGIN, ComparedResult, Difference, MeasuredRate, compare_results, comparison_table
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
+from .gate import CANNOT_TELL, FAILS, Limit, LimitResult, check_limits
 from .goodput import parse_slo
 from .impossible import LITTLE, MISSING_REQUESTS, Contradiction, as_printed, find_contradictions
 from .percentiles import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, enough_moments, non_null, percentile
@@ -23,11 +24,13 @@ from .text_report import headline, result_block
 from .trials import MIN_TREND_RUNS, intervals_within, run_spreads, spreads_text
 
 __all__ = [
+    "CANNOT_TELL",
     "CLIENT_BOUND_CPU_SHARE",
     "CLIENT_BOUND_IDLE_SHARE",
     "CLIENT_BOUND_LATE_SHARE",
     "COMPARED_QUANTITIES",
     "CONSISTENCY_CHECKS",
+    "FAILS",
     "FIRST_EVENT",
     "GAP_COLUMNS",
     "LITTLE",
@@ -43,11 +46,14 @@ __all__ = [
     "ComparedResult",
     "Contradiction",
     "Difference",
+    "Limit",
+    "LimitResult",
     "MeasuredRate",
     "PrintedFigure",
     "ReadColumns",
     "agreement_table",
     "as_printed",
+    "check_limits",
     "client_bound",
     "client_error_bar",
     "client_pairs",
