@@ -477,6 +477,10 @@ class LoadSummary(Record):
     failures: dict[str, int] = Field(default_factory=dict)
     """Number of failed requests by kind of failure."""
     truncated: int | None = None
+    content_filter: int | None = None
+    """Completed requests whose answer a content filter stopped; None if there is none."""
+    burst: int | None = None
+    """Completed requests whose whole output arrived at once: without ITL and TPOT; None if there is none."""
     ttfa_missing: int | None = None
     hidden_reasoning: int | None = None
     """Completed requests whose reported reasoning tokens never arrived: their TTFT is to the first visible token."""

@@ -39,7 +39,7 @@ from gptoss_bench.stats.bootstrap import (
 from gptoss_bench.stats.client_pauses import packed_share, slot_idle_share
 from gptoss_bench.stats.client_uncertainty import BOUNDED, resolve_by_moments, set_client_pairs
 from gptoss_bench.stats.goodput import slo_goodput
-from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, Floats, Values, non_null, percentile
+from gptoss_bench.stats.percentiles import MOMENT_NS, REPORTED_PERCENTILES, Floats, Values, non_null, percentile
 from gptoss_bench.stats.row_selection import measured_rows, rows_where, server_decode_rate
 from gptoss_bench.stats.steady_state import Window, concurrency_delivered, planned_window, steady_window
 from gptoss_client import NS_PER_S
@@ -50,6 +50,10 @@ LAG_COLUMNS = ("request_id", "phase", "output", "lag_ns")
 GAP_COLUMNS = ("request_id", "phase", "itl_s")
 OFFERED = "the arrivals of an open loop decide it, as long as the server keeps up"
 BOUND_COLUMNS = (*GAP_COLUMNS, "itl_low_s", "itl_high_s", "arrival_ns")
+
+PER_TOKEN_COLUMNS = ("tpot_s", "tpot_low_s", "tpot_high_s")
+BURST_EVENTS = 3  # fewer may well be one token's time apart
+BURST_SHARE = 0.05  # of TTFT
 
 ReadColumns = Callable[[Sequence[str]], pd.DataFrame]
 
@@ -78,6 +82,10 @@ def summarise(
     read: ReadColumns = events if callable(events) else lambda names: events.reindex(columns=list(names))
     requests = measured_rows(requests, phase)
     completed = requests[requests["outcome"] == "completed"]
+    burst = _in_a_burst(completed)
+    if burst.any():
+        completed = completed.assign(**{name: completed[name].mask(burst) for name in PER_TOKEN_COLUMNS})
+    streamed = completed[~burst]
     flow = measured_rows(read(FLOW_COLUMNS), phase)
     if concurrency is None:
         window = planned_window(requests)
@@ -90,10 +98,10 @@ def summarise(
     lag_s = _lags(_of(measured_rows(read(LAG_COLUMNS), phase), completed))
     order_of = _send_order(requests, window, concurrency)
     order = order_of(completed)
-    gaps_s, owners = _gaps(_of(measured_rows(read(GAP_COLUMNS), phase), completed))
+    gaps_s, owners = _gaps(_of(measured_rows(read(GAP_COLUMNS), phase), streamed))
     itl_s, shared = _distribution(gaps_s, owners, order), float((gaps_s == 0).mean()) if len(gaps_s) else None
     del gaps_s, owners
-    bounded = _of(measured_rows(read(BOUND_COLUMNS), phase), completed)
+    bounded = _of(measured_rows(read(BOUND_COLUMNS), phase), streamed)
     set_client_pairs(itl_s, bounded, "itl_s")
     resolve_by_moments(itl_s, bounded)
     del bounded
@@ -112,7 +120,7 @@ def summarise(
         truncated=int(completed["truncated"].sum()),
         ttfa_missing=int(completed["ttfa_s"].isna().sum()),
         hidden_reasoning=_hidden_reasoning(completed),
-        tpot_missing=_tpot_missing(completed),
+        tpot_missing=_tpot_missing(completed, burst),
         wall_s=wall_s,
         request_s=len(completed) / wall_s if wall_s else None,
         output_tok_s_total=generated / wall_s if wall_s and generated is not None else None,
@@ -159,6 +167,10 @@ def summarise(
             setattr(found, name, _distribution(completed[name], ids, order))
     elif (idle := slot_idle_share(requests, window, concurrency)) is not None:
         found.slot_idle_share = idle
+    if filtered := int((completed["finish_reason"] == "content_filter").sum()):
+        found.content_filter = filtered
+    if burst.any():
+        found.burst = int(burst.sum())
     if (packed := packed_share(completed)) is not None:
         found.packed_share = packed
     found.intervals = _run_intervals(found, completed, order)
@@ -249,15 +261,27 @@ def _hidden_reasoning(completed: pd.DataFrame) -> int | None:
     return int(((reported > 0) & (completed["reasoning_chars"] == 0)).fillna(False).sum())
 
 
-def _tpot_missing(completed: pd.DataFrame) -> dict[str, int]:
+def _in_a_burst(completed: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which requests got all their output at once, at the end of the wait for the first token.
+
+    All of it came within one moment, and the client is known not to have read it late.
+    """
+    at_once = completed["e2e_s"] - completed["ttft_s"] <= MOMENT_NS / NS_PER_S
+    by_server = completed["e2e_s"] - completed["ttft_low_s"] <= BURST_SHARE * completed["ttft_s"]
+    return (completed["output_events"] >= BURST_EVENTS) & at_once & by_server
+
+
+def _tpot_missing(completed: pd.DataFrame, burst: "pd.Series[bool]") -> dict[str, int]:
     """Return how many requests have no TPOT, by reason."""
     without = completed[completed["tpot_s"].isna()]
     total, shown = (without[name].astype("Float64") for name in ("completion_tokens", "output_events"))
-    reasons = np.select(
-        [total.isna(), (shown < 2).fillna(False), (shown > total).fillna(False)],
-        ["no count of tokens", "fewer than two events with text", "more events with text than tokens"],
-        "the tokens of the first event are unknown",
-    )
+    conditions = {
+        "all in one burst": burst[without.index],
+        "no count of tokens": total.isna(),
+        "fewer than two events with text": (shown < 2).fillna(False),
+        "more events with text than tokens": (shown > total).fillna(False),
+    }
+    reasons = np.select([*conditions.values()], [*conditions], "the tokens of the first event are unknown")
     return {
         str(reason): int(count) for reason, count in pd.Series(reasons, dtype="str").value_counts().sort_index().items()
     }

@@ -37,7 +37,14 @@ NOTES = (
 )
 UNRESOLVED = "~ not resolved: fewer than 10 samples (of gaps: distinct moments) lie beyond this percentile."
 ZERO = "not res.: not resolved, because one read brought both events of most gaps."
-HIDDEN = "Reasoning tokens of {} requests never arrived: their TTFT is to the first visible token."
+HIDDEN = (
+    "Latency: send to the terminating chunk. TTFT: to the first visible token: reasoning tokens of {} requests were"
+    " counted\nand never arrived. TTFA: to the first answer."
+)
+BURST = "The server sends its answer in one burst ({} requests): no ITL and no TPOT of them."
+SEVERAL = 1.5  # tokens of an event
+PER_EVENT = "ITL: between events (chunks), which hold {:.2f} tokens on average: it is not a time per token, TPOT is."
+HINTS = {"the tokens of the first event are unknown": ": --token-counts asks the server for them"}
 
 
 def result_block(summary: LoadSummary, *, title_line: str) -> str:
@@ -56,11 +63,16 @@ def result_block(summary: LoadSummary, *, title_line: str) -> str:
         main = [*_percentile_rows(summary, SCHEDULED_ROWS, "inclusive"), *main]
     published = _percentile_rows(summary, PUBLISHED_ROWS, "exclusive")
     notes = list(NOTES)
+    if summary.hidden_reasoning:
+        notes[0] = HIDDEN.format(summary.hidden_reasoning)
+    if summary.burst:
+        notes.append(BURST.format(summary.burst))
+    if (held := summary.tokens_per_event) is not None and held >= SEVERAL and not summary.hidden_reasoning:
+        notes.append(PER_EVENT.format(held))
     if any("~" in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
         notes.append(UNRESOLVED)
     if any(NOT_RESOLVED in row for row in [*main, *published, *(row for block in _sweep(summary) for row in block)]):
         notes.append(ZERO)
-    notes += [HIDDEN.format(summary.hidden_reasoning)] if summary.hidden_reasoning else []
     notes += _why_no_tpot(summary)
     blocks = (
         [title_line, "=" * len(title_line)],
@@ -95,7 +107,7 @@ def headline(summary: LoadSummary) -> str:
 
 def _why_no_tpot(summary: LoadSummary) -> list[str]:
     """Return why requests have no TPOT."""
-    reasons = [f"{reason} ({count})" for reason, count in summary.tpot_missing.items()]
+    reasons = [f"{reason} ({count}){HINTS.get(reason, '')}" for reason, count in summary.tpot_missing.items()]
     return [f"No TPOT for {sum(summary.tpot_missing.values())} requests: {', '.join(reasons)}."] if reasons else []
 
 
@@ -215,6 +227,8 @@ def _outcomes(summary: LoadSummary) -> str:
         f"{summary.failed} failed" + (f" ({failures})" if failures else ""),
         f"{summary.cancelled} cancelled",
     ]
+    if summary.content_filter:
+        parts.append(f"{summary.content_filter} stopped by a content filter")
     if summary.truncated:
         parts.append(f"{summary.truncated} stopped at the token limit")
     if summary.ttfa_missing:

@@ -179,9 +179,63 @@ def _truncated_by_mean(result: Result) -> str | None:
     reason="A request that spent its token budget on reasoning has no time to its answer and is missing in TTFA.",
     advice="reasoning may have used up the budget: raise max_tokens or lower the reasoning effort",
 )
-def _no_answer(result: Result) -> str | None:
-    missing = result.summary.ttfa_missing
-    return f"{missing} of {result.summary.completed} completed requests have no answer text" if missing else None
+def _no_answer(result: Result) -> str | tuple[str, str] | None:
+    missing, rows = result.summary.ttfa_missing, _completed(result)
+    if not missing:
+        return None
+    evidence = f"{missing} of {result.summary.completed} completed requests have no answer text"
+    without = rows[rows["ttfa_s"].isna()]
+    thought = (without["reasoning_chars"] > 0) | (without["reasoning_tokens"].fillna(0) > 0)
+    if without.empty or thought.any():
+        return evidence
+    if (without["output_events"] > 0).all():
+        return f"{evidence}: they have tool calls", "ask without tools for a time to the answer"
+    return f"{evidence}, and no reasoning", "look at such a reply and at the server's log: it generated nothing visible"
+
+
+@rule(
+    "content-filter",
+    "warning",
+    reason="A content filter, not the model, decided the length of these answers.",
+    advice="use another prompt, or switch the filter off: latency and tokens are those of answers that were stopped",
+)
+def _content_filter(result: Result) -> str | None:
+    count = result.summary.content_filter
+    return f"a content filter stopped {count} of {result.summary.completed} completed answers" if count else None
+
+
+@rule(
+    "burst",
+    "warning",
+    reason="An answer that arrives at once has no time between tokens, and its TTFT is nearly its latency.",
+    advice="switch off the buffering of the server, or of a proxy before it; its TTFT is a latency",
+)
+def _burst(result: Result) -> str | None:
+    count = result.summary.burst
+    return f"the server sent {count} of {result.summary.completed} answers in one burst" if count else None
+
+
+@rule(
+    "hidden-reasoning",
+    "warning",
+    reason="Where reasoning is generated and not sent, TTFT is to the first visible token, and includes the reasoning.",
+    advice="have the server send its reasoning, or compare TTFT only with one to the first visible token",
+)
+def _hidden_reasoning(result: Result) -> str | None:
+    rows = _completed(result)
+    hidden = rows[(rows["reasoning_tokens"].fillna(0) > 0) & (rows["reasoning_chars"] == 0)]
+    if hidden.empty:
+        return None
+    middle = float(hidden["reasoning_tokens"].astype("float64").median())
+    return (
+        f"{len(hidden)} of {len(rows)} completed requests have reasoning tokens that were not sent"
+        f" ({middle:.0f} of a request, median): TTFT is to the first visible token"
+    )
+
+
+def _completed(result: Result) -> pd.DataFrame:
+    rows = measured_rows(result.requests)
+    return rows[rows["outcome"] == "completed"]
 
 
 @rule(
@@ -277,6 +331,9 @@ RESULT_RULES: tuple[SingleResultRule, ...] = (
     _one_prompt,
     _most_answers_truncated,
     _no_answer,
+    _content_filter,
+    _burst,
+    _hidden_reasoning,
     _token_counts_disagree,
     _concurrency_not_delivered,
     _server_queue,

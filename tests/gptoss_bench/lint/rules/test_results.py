@@ -15,8 +15,9 @@ from gptoss_bench.runs.manifest import EndpointRecord, Manifest
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.runs.summary import LoadSummary, Percentiles, ServerMetrics
 from gptoss_bench.stats.summary import summarise
+from gptoss_bench.stats.text_report import result_block
 from gptoss_client.trace import Trace
-from streams import DONE, answer, chat, counted, finish, ollama, thought, trace, usage
+from streams import DONE, answer, chat, counted, delta, finish, ollama, role, sse, thought, trace, usage
 
 PUBLISHED = [(2.271, 8.835), (2.874, 11.235), (3.775, 14.755)]  # TTFT and latency (s) at p50, p90, p99
 
@@ -61,6 +62,18 @@ def replaced(*instead: Trace) -> list[Trace]:
     return [by_id.get(one.request_id, one) for one in sound()]
 
 
+FILTERED = [(40.0, answer()), (140.0, finish("content_filter")), (140.0, DONE)]
+HIDDEN_USAGE = counted(102) | {"completion_tokens_details": {"reasoning_tokens": 100}}
+HIDDEN = [(40.0, answer()), (60.0, answer()), (140.0, finish()), (140.0, sse({"usage": HIDDEN_USAGE})), (140.0, DONE)]
+
+
+def at_once(request_id: int, late_ms: float = 0.5) -> Trace:
+    """The role at once, and 30 tokens at 300 ms; the client knows that they were absent `late_ms` before."""
+    body = b"".join([*[answer()] * 30, finish(), usage(30), DONE])
+    one = trace([(0.1, role()), (300.0, body)], request_id, sent_ms=302.0 * request_id)
+    return replace(one, not_before_ns=tuple(at_ns - round(late_ms * 1e6) for at_ns, _ in one.pieces))
+
+
 THOUGHT_ONLY = [(10.0, thought()), (140.0, finish()), (140.0, DONE)]
 MISCOUNTED = [(40.0, answer(usage=counted(1))), (140.0, answer("", timings={"predicted_n": 9})), (140.0, DONE)]
 UNCOUNTED = [(40.0, answer()), (50.0, answer()), (140.0, finish()), (140.0, usage(1)), (140.0, DONE)]
@@ -82,6 +95,9 @@ BROKEN = [
     ("one-prompt", "warning", [stopped(n, prompt_id=0) for n in range(9)], 1),
     ("most-answers-truncated", "warning", EQUAL, 1),
     ("no-answer", "warning", replaced(trace(THOUGHT_ONLY, 3, sent_ms=SENDS[3])), 1),
+    ("content-filter", "warning", replaced(trace(FILTERED, 3, sent_ms=SENDS[3])), 1),
+    ("burst", "warning", [at_once(n) for n in range(24)], 1),
+    ("hidden-reasoning", "warning", replaced(trace(HIDDEN, 3, sent_ms=SENDS[3])), 1),
     ("token-counts-disagree", "warning", replaced(trace(MISCOUNTED, 3, sent_ms=SENDS[3])), 1),
     ("token-counts-disagree", "warning", replaced(trace(UNCOUNTED, 3, sent_ms=SENDS[3])), 1),
     ("concurrency-not-delivered", "warning", [stopped(n, 40.0 * n) for n in range(60)], 6),
@@ -100,6 +116,9 @@ WITHIN = [
     ("one-prompt", [*(stopped(n, prompt_id=0) for n in range(8)), stopped(8, prompt_id=1)], 1),
     ("most-answers-truncated", [*EQUAL[:5], *(stopped(n) for n in range(5, 10))], 1),
     ("no-answer", replaced(trace([(10.0, answer()), *THOUGHT_ONLY], 3, sent_ms=SENDS[3])), 1),
+    ("content-filter", replaced(trace([*FILTERED[:1], (140.0, finish()), FILTERED[2]], 3, sent_ms=SENDS[3])), 1),
+    ("burst", [at_once(n, 20.0) for n in range(24)], 1),  # the client may have read them late
+    ("hidden-reasoning", replaced(trace([(10.0, thought()), *HIDDEN], 3, sent_ms=SENDS[3])), 1),
     ("token-counts-disagree", replaced(trace([*UNCOUNTED[:1], *UNCOUNTED[2:]], 3, sent_ms=SENDS[3])), 1),
     ("concurrency-not-delivered", [stopped(n, 26.0 * n) for n in range(60)], 5),
     ("server-queue", waiting(200), 2),
@@ -111,6 +130,41 @@ WITHIN = [
 
 # A test of its own: whether it is broken in one of its cases.
 ELSEWHERE = {"littles-law": (True, False), "client-bound": (True, False)}
+
+
+def test_a_burst_has_no_itl_no_tpot_and_nobody_else_is_accused() -> None:
+    """30 tokens in one write at 0.3 s: TTFT 0.3, latency 0.3; a lag of 0.3 ms is no large share of an ITL of 0."""
+    requests, events = derive_tables([replace(at_once(n), lags_ns=(300_000,) * 2) for n in range(24)])
+    summary = summarise(requests, events, concurrency=1)
+    assert (summary.ttft_s.p50, summary.done_s.p50, summary.burst) == (0.3, 0.3, 24)
+    assert (summary.itl_s.n, summary.tpot_s.n, summary.tpot_missing) == (0, 0, {"all in one burst": 24})
+    found = findings_of(summary, requests)
+    assert {"ttft-is-a-fraction-of-latency", "client-bound"}.isdisjoint(found)
+    assert found["burst"].evidence == "the server sent 24 of 24 answers in one burst"
+    block = result_block(summary, title_line="one")
+    assert "The server sends its answer in one burst (24 requests): no ITL and no TPOT of them." in block
+    assert "CLIENT-BOUND" not in block
+
+
+def test_the_advice_without_an_answer_depends_on_what_came() -> None:
+    """One token without text (an end mark); a tool call; reasoning."""
+    nothing = trace([(10.0, finish()), (10.0, usage(1)), (10.0, DONE)], 3, sent_ms=SENDS[3])
+    call = delta({"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]})
+    called = trace([(10.0, call), (10.0, finish("tool_calls")), (10.0, DONE)], 3, sent_ms=SENDS[3])
+    thoughtful = trace(THOUGHT_ONLY, 3, sent_ms=SENDS[3])
+    advice = [findings(replaced(one))["no-answer"].advice for one in (nothing, called, thoughtful)]
+    assert ["nothing visible" in advice[0], "without tools" in advice[1], "reasoning effort" in advice[2]] == [True] * 3
+
+
+def test_hidden_reasoning_is_named_with_its_size() -> None:
+    """102 tokens, 2 of them seen, 100 of them reasoning that was never sent."""
+    requests, events = derive_tables([trace(HIDDEN, n, sent_ms=150.0 * n) for n in range(12)])
+    summary = summarise(requests, events, concurrency=1)
+    evidence = findings_of(summary, requests)["hidden-reasoning"].evidence
+    assert "12 of 12 completed requests have reasoning tokens that were not sent (100 of a request, median)" in evidence
+    block = result_block(summary, title_line="one")
+    assert "TTFT: to the first visible token: reasoning tokens of 12 requests were counted" in " ".join(block.split())
+    assert "reasoning included" not in block
 
 
 def test_a_sound_run_breaks_no_rule() -> None:
