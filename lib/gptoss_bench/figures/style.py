@@ -34,6 +34,7 @@ HATCHES = ("", "///", "...", "xxx", "---", "|||")
 DURATION_HATCHES = ("//", "..", "", "xx")
 PERCENTILE_MARKS = {"p50": "o", "p90": "s", "p99": "^"}
 PERCENTILE_LINES = {"p50": "-", "p99": "--"}
+PHASE_SHADES = ("#d9d9d9", "#dbe9f6", "#e3f2dc")  # of a request: wait, reasoning, answer
 EVENT_MARKS = {"output": "o", "role": "|", "finish": "x", "usage": "+", "done": "d", "error": "X", "other": "."}
 STALL_COLOUR = "0.88"
 AGREEMENT_MARKS = {True: ("o", "tab:green"), False: ("X", "tab:red"), None: ("D", "tab:gray")}

@@ -5,8 +5,9 @@ Without a frontend it shows the table and a comparison of the newest two runs.
 
 import base64
 import io
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -32,13 +33,54 @@ from gptoss_bench.runs import (
 from gptoss_bench.stats import ComparedResult, comparison_table
 from gptoss_client import UsageError
 
+SAME = "<p>All runs have the same parameters.</p>"
 MAX_CHOICES = 40  # runs that can be ticked; the filter finds the others
 STYLE = (
     "<style>.gptoss-table th, .gptoss-table td {padding: 2px 8px; white-space: nowrap; line-height: 1.4; "
-    f"text-align: left !important}} .gptoss-table .gptoss-mark {{color: {RED}; font-weight: bold}} "
-    ".widget-html-content:has(.gptoss-table) {min-width: 0}</style>"
+    f"text-align: left !important}} .gptoss-mark {{color: {RED}; font-weight: bold}} "
+    ".widget-html-content:has(.gptoss-table) {min-width: 0} "
+    "[data-jp-theme-light=false] .gptoss-figure {filter: invert(.88) hue-rotate(180deg)}</style>"
 )
 MARKED = re.compile(r"<td>((?:\d+ error|CLIENT-BOUND|not readable)[^<]*)</td>")  # cells shown in red
+MARKED_TEXT = re.compile(r"\d+ error|CLIENT-BOUND|not readable")
+# Columns of the list and their widths in em: what matters first, what is long last.
+SHOWN = {
+    "ttft_p50_s": 5,
+    "itl_p50_ms": 5,
+    "output_tok_s": 5,
+    "concurrency": 5,
+    "completed": 5,
+    "failed": 4,
+    "status": 7,
+    "label": 8,
+    "model": 9,
+    "engine": 7,
+    "lint": 9,
+    "client_bound": 8,
+    "verdicts": 12,
+}
+HEADINGS = {
+    "run": "time",
+    "ttft_p50_s": "TTFT p50, s",
+    "ttft_p99_s": "TTFT p99, s",
+    "itl_p50_ms": "ITL p50, ms",
+    "itl_p99_ms": "ITL p99, ms",
+    "output_tok_s": "tok/s",
+    "concurrency": "streams",
+    "lint": "findings",
+    "client_bound": "client",
+    **{name: name for name in ("scenario", "completed", "failed", "status", "label", "model", "engine", "verdicts")},
+}
+QUANTITIES = {
+    "ttft_s": "TTFT, s",
+    "ttfa_s": "TTFA, s",
+    "itl_s": "ITL, s",
+    "tpot_s": "TPOT, s",
+    "done_s": "whole request, s",
+    "output_tok_s": "tok/s, steady",
+    "output_tok_s_total": "tok/s, whole run",
+    "request_s": "requests/s",
+}
 MAX_BODY_CHARACTERS = 4000  # shown; the download link has the whole body
 
 
@@ -65,34 +107,35 @@ class RunBrowser:
         import ipywidgets as w  # not needed without a frontend
 
         wide = {"style": {"description_width": "9em"}, "layout": w.Layout(width="26em")}
+        self._w = w
         self._results = results
         self._table = runs_table(results)
         self.filter = w.Text(placeholder="words that a row must contain", description="filter", **wide)
-        self.sort_by = w.Dropdown(options=RUN_COLUMNS, value="run", description="sort by", **wide)
+        names = {HEADINGS.get(name, name): name for name in RUN_COLUMNS}
+        self.sort_by = w.Dropdown(options=names, value="run", description="sort by", **wide)
         self.ascending = w.Checkbox(value=False, description="smallest first", indent=False)
         self.reload = w.Button(description="Read again", tooltip="read the runs on disk again")
         narrow = w.Layout(min_width="0", max_width="100%", overflow="auto")  # a wide table scrolls inside its cell
-        self.table = w.HTML(layout=narrow)
         # Checkboxes instead of a list: JupyterLab takes the arrow keys that a list needs.
-        self.runs = w.VBox()
-        self._checkbox = w.Checkbox
+        self.runs = w.VBox(layout=narrow)
         self._ticks: dict[str, Any] = {}
+        self.save = w.HTML()
+        self.baseline = w.Dropdown(options=[], description="compare with", **wide)
         self.request = w.IntText(description="request", tooltip="request_id in the first of the runs", **wide)
-        self.request_row = w.HBox([self.request])
+        self.chosen_row = w.HBox([self.baseline, self.request], layout=w.Layout(flex_flow="row wrap"))
         self.comparison, self.request_detail = w.HTML(layout=narrow), w.HTML(layout=narrow)
         hint = w.HTML(
-            f"Tick one run to open one of its requests, or several to compare them with the first "
+            "Tick one run to open one of its requests, or several to compare them with the one that you choose below "
             f"(the first {MAX_CHOICES} runs are listed)."
         )
         controls = w.HBox(
             [self.filter, self.sort_by, self.ascending, self.reload], layout=w.Layout(flex_flow="row wrap")
         )
-        self.box = w.VBox(
-            [controls, self.table, hint, self.runs, self.comparison, self.request_row, self.request_detail]
-        )
+        self.box = w.VBox([controls, hint, self.runs, self.save, self.chosen_row, self.comparison, self.request_detail])
         for control in (self.filter, self.sort_by, self.ascending):
             control.observe(self._show, names="value")
         self.reload.on_click(self._read)
+        self.baseline.observe(self._show_comparison, names="value")
         self.request.observe(self._show_request, names="value")
         self._show()
 
@@ -102,31 +145,83 @@ class RunBrowser:
 
     def _show(self, _: Any = None) -> None:
         found = filter_runs(self._table, words=self.filter.value, by=self.sort_by.value, ascending=self.ascending.value)
-        self.table.value = runs_html(found)
-        self.runs.children = [self._tick(run_id) for run_id in found["run"].head(MAX_CHOICES)]
+        rows = [self._row(row) for row in found.head(MAX_CHOICES).to_dict("records")]
+        self.runs.children = [self._w.HTML(_row_html([HEADINGS[name] for name in SHOWN], head=True)), *rows]
+        self.save.value = _link("runs.csv", "text/csv", found.to_csv(index=False))
         self._compare()
+
+    def _row(self, row: Mapping[Hashable, Any]) -> Any:
+        """Return the tick box and the numbers of a run in one row."""
+        run_id = str(row["run"])
+        numbers = self._w.HTML(_row_html([shown_value(name, row[name]) for name in SHOWN]))
+        return self._w.HBox([self._tick(run_id), numbers], layout=self._w.Layout(align_items="center"))
 
     def _tick(self, run_id: str) -> Any:
         """Return the checkbox of a run. It is made once, so that it stays ticked when the list is sorted."""
         if run_id not in self._ticks:
-            tick = self._checkbox(value=False, description=run_id, indent=False, layout={"width": "40em"})
+            tick = self._w.Checkbox(
+                value=False, description=short_name(run_id), tooltip=run_id, indent=False, layout={"width": "16em"}
+            )
             tick.observe(self._compare, names="value")
+            tick.run_id = run_id
             self._ticks[run_id] = tick
         return self._ticks[run_id]
 
     @property
+    def ticks(self) -> list[Any]:
+        """The checkboxes that are listed, from the top."""
+        return [row.children[0] for row in self.runs.children[1:]]
+
+    @property
     def chosen(self) -> list[str]:
         """Run ids that are ticked, from the top."""
-        return [str(tick.description) for tick in self.runs.children if tick.value]
+        return [str(tick.run_id) for tick in self.ticks if tick.value]
 
     def _compare(self, _: Any = None) -> None:
-        chosen = self.chosen
-        self.comparison.value = comparison_html(self._results, chosen) if len(chosen) > 1 else ""
+        chosen, before = self.chosen, self.baseline.value
+        self.baseline.unobserve(self._show_comparison, names="value")
+        self.baseline.options = [(short_name(run_id), run_id) for run_id in chosen]
+        self.baseline.value = before if before in chosen else chosen[0] if chosen else None
+        self.baseline.observe(self._show_comparison, names="value")
+        self._show_comparison()
         self._show_request()
+
+    def _show_comparison(self, _: Any = None) -> None:
+        base = self.baseline.value
+        ordered = [base, *(run_id for run_id in self.chosen if run_id != base)] if base else []
+        self.comparison.value = comparison_html(self._results, ordered) if len(ordered) > 1 else ""
 
     def _show_request(self, _: Any = None) -> None:
         chosen = self.chosen
         self.request_detail.value = request_html(self._results, chosen[0], self.request.value) if chosen else ""
+
+
+def short_name(run_id: str) -> str:
+    """Return day and time, scenario, and the last part of a run id, such as `11-27 05:53 explore 51327c`."""
+    match = re.fullmatch(r"\d{4}(\d\d)(\d\d)T(\d\d)(\d\d)\d\dZ-(.+)-(\w+)", run_id)
+    return "{}-{} {}:{} {} {}".format(*match.groups()) if match else run_id
+
+
+def shown_value(name: str, value: Any) -> str:
+    """Return a value of the table of runs as it is shown, rounded, with its unit where the heading has none."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if name.endswith("_p50_s") or name.endswith("_p99_s"):
+        return f"{value:.3f}"
+    return f"{value:,.4g}" if isinstance(value, float) else str(value)
+
+
+def _row_html(cells: Sequence[str], *, head: bool = False) -> str:
+    """Return one row; every row has the same columns, so that they stand below each other."""
+    offset = "margin-left:16.5em;" if head else ""
+    spans = "".join(
+        f'<span class="{"gptoss-mark" if MARKED_TEXT.match(cell) else ""}" title="{escape(cell)}" style="display:'
+        f'inline-block;width:{width}em;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;padding-right:.6em">'
+        f"{escape(cell)}</span>"
+        for cell, width in zip(cells, SHOWN.values(), strict=True)
+    )
+    weight = "font-weight:bold" if head else ""
+    return f'{STYLE}<div class="gptoss-row" style="white-space:nowrap;{offset}{weight}">{spans}</div>'
 
 
 def runs_html(table: pd.DataFrame) -> str:
@@ -153,12 +248,16 @@ def comparison_html(results: Path, run_ids: Sequence[str]) -> str:
     named = dict(zip(overlay_labels(list(runs)), requests, strict=True))
     figure = runs_overlaid(named, {run_id: run.manifest for run_id, run in runs.items()})
     intro = (
-        f"<p>Medians in seconds and tokens per second, compared with {escape(next(iter(runs)))}; 95 % intervals. "
+        f"<p>Medians, compared with {escape(short_name(next(iter(runs))))}; 95 % intervals. "
         "What is faster takes several runs of each: <code>gptoss-bench load --repeats 3</code>.</p>"
     )
     findings = differing_conditions((run_id, run.manifest) for run_id, run in runs.items())
     warnings = "".join(f"<p>{escape(f'{one.severity}: {one.evidence} [{one.rule}]')}</p>" for one in findings)
-    return intro + _table_html(found) + warnings + _picture(figure, "runs.svg") + _differing(runs)
+    found["quantity"] = [QUANTITIES.get(name, name) for name in found["quantity"]]
+    found["run"] = [short_name(name) for name in found["run"]]
+    differing = _differing(runs)
+    on_top = "" if differing == SAME else f'<p><b style="color:{RED}">Not the same load.</b></p>{differing}'
+    return on_top + warnings + intro + _table_html(found) + _picture(figure, "runs.svg") + (SAME if not on_top else "")
 
 
 def request_html(results: Path, run_id: str, request_id: int | None) -> str:
@@ -204,7 +303,7 @@ def _differing(runs: Mapping[str, Run]) -> str:
     )
     rows = table[table.astype("string").fillna("").nunique(axis=1) > 1]
     if rows.empty:
-        return "<p>All runs have the same parameters.</p>"
+        return SAME
     return "<p>Parameters that differ:</p>" + _table_html(rows.reset_index(names="parameter"))
 
 
@@ -223,7 +322,8 @@ def _picture(figure: Figure, name: str) -> str:
     file = io.BytesIO()
     figure.savefig(file, format="svg")
     data = base64.b64encode(file.getvalue()).decode()
-    image = f'<img alt="{escape(name)}" style="max-width:100%;background:white" src="data:image/svg+xml;base64,{data}">'
+    look = 'class="gptoss-figure" style="max-width:100%;background:white"'
+    image = f'<img alt="{escape(name)}" {look} src="data:image/svg+xml;base64,{data}">'
     return f"<div>{image}</div>{_link(name, 'image/svg+xml', file.getvalue())}"
 
 

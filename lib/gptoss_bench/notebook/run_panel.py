@@ -17,7 +17,9 @@ from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import alert_html, render_live_view
 from gptoss_bench.notebook.load_card import LoadCard, result_block_html, run_title
 from gptoss_bench.notebook.profiles import check_parameters, read_profile
+from gptoss_bench.runs import STATED_LABELS
 from gptoss_bench.session import LoadProcess
+from gptoss_bench.stats import parse_sweep_levels
 from gptoss_client import PROMPTS, LoadPlan, UsageError
 
 ENGINES = {
@@ -30,6 +32,7 @@ NO_PROFILE = "(none)"
 PROFILE_ENGINES = {"a10": "ollama", "h100": "vllm", "vllm-cpu": "vllm", "endpoint": "url"}
 PROFILE_LOAD_FIELDS = ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "token_counts")
 LAUNCH_FIELDS = ("context", "prefix_caching", "engine_flags")
+ENGINE_FIELDS = ("url", "model", "label", "token_counts", *LAUNCH_FIELDS)  # not every engine has them
 SERVER_FIELDS = ("embedded", "url", "model", *LAUNCH_FIELDS)
 
 
@@ -81,7 +84,9 @@ class RunPanel:
         self.length_unit = w.Dropdown(options=["requests", "seconds"], value=unit, description="unit of length", **wide)
         self.warmup = w.IntText(value=plan.warmup, description="warm-up requests", **wide)
         self.max_tokens = w.IntText(value=plan.max_tokens, description="max. tokens", **wide)
-        self.token_counts = w.Checkbox(value=plan.token_counts, description="token_counts in every event", **wide)
+        self.token_counts = w.Checkbox(
+            value=plan.token_counts, description="ask for a token count in every event", **wide
+        )
         self.context = w.IntText(value=server.context, description="context (0: default)", **wide)
         launch = ServerChoice.model_fields
         caching = {value or "the engine's default": value for value in get_args(launch["prefix_caching"].annotation)}
@@ -91,10 +96,23 @@ class RunPanel:
         self.engine_flags = w.Text(value=server.engine_flags, description="engine flags", **wide)
         for name in SERVER_FIELDS[1:]:
             getattr(self, name).tooltip = launch[name].description
+        stated = {"(none)": "", **{name: name for name in STATED_LABELS}}
+        self.label = w.Dropdown(options=stated, value=server.label, description="label", **wide)
+        levels = ",".join(map(str, plan.sweep))
+        self.sweep = w.Text(value=levels, placeholder="such as 1,4,16", description="sweep, streams", **wide)
+        self.rate = w.Text(value=plan.rate or "", placeholder="empty: a closed loop", description="requests/s", **wide)
         self.start = w.Button(description="Start", button_style="primary", tooltip="run this load")
         self.message = w.HTML()
         self.cards = w.VBox([card.box for card in LoadCard.under(results)])
-        of_server = (self.engine, self.url, self.model, self.context, self.prefix_caching, self.engine_flags)
+        of_server = (
+            self.engine,
+            self.url,
+            self.model,
+            self.label,
+            self.context,
+            self.prefix_caching,
+            self.engine_flags,
+        )
         of_load = (
             self.prompt,
             self.prompts,
@@ -103,12 +121,35 @@ class RunPanel:
             self.length_unit,
             self.warmup,
             self.max_tokens,
+            self.sweep,
+            self.rate,
         )
         columns = ([self.profile, *of_server], [*of_load, self.token_counts])
         form = w.HBox([w.VBox(column) for column in columns], layout=w.Layout(flex_flow="row wrap"))
         self.box = w.VBox([form, w.HBox([self.start, self.message]), self.cards])
+        self._show_fields()
+        self.engine.observe(self._show_fields, names="value")
         self.profile.observe(self._fill_in, names="value")
         self.start.on_click(self._start)
+
+    def fields(self) -> set[str]:
+        """Return the names of the fields that the chosen engine understands, of those that not all have."""
+        kind = self.engine.value
+        if kind == "url":
+            return {"url", "model", "label", "token_counts"}
+        if kind == "embedded":
+            return {"token_counts"}
+        spec = ENGINE_SPECS[kind]
+        found = {"model", "context"}
+        found |= {"prefix_caching"} if spec.has_prefix_caching_option else set()
+        found |= {"engine_flags"} if spec.has_flags else set()
+        return found | ({"token_counts"} if "token_counts" in (spec.request_fields or ()) else set())
+
+    def _show_fields(self, _: Any = None) -> None:
+        """Show only the fields that the chosen engine understands; what the others hold is not used."""
+        shown = self.fields()
+        for name in ENGINE_FIELDS:
+            getattr(self, name).layout.display = None if name in shown else "none"
 
     def plan(self) -> LoadPlan:
         """Return the load of the controls. Raises UsageError for an invalid value."""
@@ -129,27 +170,25 @@ class RunPanel:
             prompts=self.prompts.value,
             max_tokens=self.max_tokens.value,
             token_counts=self.token_counts.value and (understood is None or "token_counts" in understood),
+            sweep=parse_sweep_levels(self.sweep.value),
+            rate=self.rate.value.strip() or None,
             options={"num_ctx": self.context.value} if kind == "ollama" and self.context.value else {},
         )
 
     def server(self) -> ServerChoice:
         """Return the chosen server.
 
-        Raises UsageError if the URL is missing, or launch options are set for a server that is not launched.
+        Raises UsageError if the URL is missing.
         """
         model, kind = self.model.value.strip(), self.engine.value
-        launch = {name: getattr(self, name).value for name in LAUNCH_FIELDS}
-        if kind in ("embedded", "url") and any(launch.values()):
-            raise UsageError(
-                "context, prefix caching and flags apply only to an engine that is started: leave them empty"
-            )
+        launch = {name: getattr(self, name).value for name in LAUNCH_FIELDS if name in self.fields()}
         match kind:
             case "embedded":
                 return ServerChoice()
             case "url":
                 if not self.url.value.strip():
                     raise UsageError("give the URL of the server, such as http://127.0.0.1:8000")
-                return ServerChoice(url=self._clean_url(), model=model)
+                return ServerChoice(url=self._clean_url(), model=model, label=self.label.value)
         return ServerChoice(model=model, engine=kind, **launch)
 
     def _clean_url(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -262,6 +263,22 @@ class Run:
         if not (finished := found.status != "running"):
             found.status, found.reason = "incomplete", INTERRUPTED
         return cls(path, found, read_summary(found.scenario, summary, summary_file), finished=finished)
+
+    def __repr__(self) -> str:
+        """Return run id, labels, status, and what was measured, on one line."""
+        parts = [f"Run {self.run_id}", *self.manifest.labels, self.manifest.status]
+        if isinstance(self.summary, LoadSummary):
+            parts.append(f"{self.summary.completed} of {self.summary.requests} requests completed")
+            if (rate := self.summary.output_tok_s or self.summary.output_tok_s_total) is not None:
+                parts.append(f"{rate:,.1f} tok/s")
+            if self.summary.ttft_s.p50 is not None:
+                parts.append(f"TTFT p50 {self.summary.ttft_s.p50:.3f} s")
+        return ", ".join(parts)
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook cell, with the attributes that hold the tables."""
+        attributes = "run.requests, run.events, run.summary, run.manifest, run.findings"
+        return f"<b>{escape(repr(self))}</b><br><code>{attributes}</code>, in <code>{escape(str(self.path))}</code>"
 
     @property
     def run_id(self) -> str:

@@ -10,7 +10,7 @@ from gptoss_client import NS_PER_S, Trace, UsageError, decode_body, printable_te
 
 
 def request_events(run: Run, request_id: int) -> pd.DataFrame:
-    """Return one row per event, with kind, text, tokens so far, and two times.
+    """Return one row per event, with kind, part of the reply (reasoning or answer), text, tokens so far, and two times.
 
     `at_s` is the time since the request was sent, `gap_s` that since the previous event.
     `lag_s` is how much later the client read it, `piece` the number of the piece of bytes that completed it, and `raw`
@@ -27,6 +27,7 @@ def request_events(run: Run, request_id: int) -> pd.DataFrame:
             {
                 "at_s": (trace.pieces[at][0] - start_ns) / NS_PER_S,
                 "kind": event.kind,
+                "part": "reasoning" if event.reasoning else "answer" if event.answer else "",
                 "text": printable_text(
                     event.reasoning or event.answer or event.tool or event.error or event.finish_reason or ""
                 ),
@@ -37,7 +38,7 @@ def request_events(run: Run, request_id: int) -> pd.DataFrame:
             }
         )
         reported = max(reported, at)
-    table = pd.DataFrame(rows, columns=["at_s", "kind", "text", "tokens", "lag_s", "piece", "raw"])
+    table = pd.DataFrame(rows, columns=["at_s", "kind", "part", "text", "tokens", "lag_s", "piece", "raw"])
     times = [0.0, *table["at_s"]]
     table.insert(1, "gap_s", [later - earlier for earlier, later in pairwise(times)])
     return table.astype({"tokens": "Int32", "lag_s": "float64"})

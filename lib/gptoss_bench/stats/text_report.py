@@ -93,7 +93,8 @@ def headline(summary: LoadSummary) -> str:
     parts = []
     rate = summary.output_tok_s or summary.output_tok_s_total
     if rate is not None:
-        parts.append(f"{rate:,.1f} output tokens/s with {summary.concurrency_planned} streams")
+        streams = f" with {summary.concurrency_planned} streams" if summary.concurrency_planned else ""
+        parts.append(f"{rate:,.1f} output tokens/s{streams}")
     if summary.ttft_s.p50:
         parts.append(f"first token after {summary.ttft_s.p50:.3f} s (median)")
     tpot, pair = summary.tpot_s, summary.tpot_s.client_pair("p50")

@@ -13,6 +13,7 @@ from gptoss_bench.runs.catalogue import RUN_COLUMNS, filter_runs
 from gptoss_bench.runs.catalogue import runs_table as read
 from gptoss_bench.runs.finding import Finding
 from gptoss_bench.runs.folder import Run, RunFolder
+from gptoss_bench.runs.planned_load import PlannedLoad
 from gptoss_bench.runs.request_detail import request_events, response_body
 from gptoss_bench.runs.summary import LoadSummary
 from gptoss_bench.session.evaluate import evaluate, findings_document
@@ -37,7 +38,7 @@ def results(tmp_path_factory):
                 folder.set_endpoint(server.endpoint)
                 folder.manifest.calibration = None
                 await run_load(plan, server.endpoint, folder.add)
-                made = {"concurrency": 2, "cpu_s": None, "cpu_share": 0.1, "manifest": folder.manifest}
+                made = {"load": PlannedLoad(2), "cpu_s": None, "cpu_share": 0.1, "manifest": folder.manifest}
                 summary, _ = evaluate(LoadSummary(), folder.requests(), folder.event_columns, **made)
                 findings = [Finding("a-rule", severity, "seen", "do this") for severity in ("note", "error", "note")]
                 folder.write_document("lint", findings_document(findings))
@@ -99,17 +100,17 @@ def saved(html: str, name: str) -> bytes:
 
 def test_the_browser_compares_chosen_runs_and_exports_the_result(results):
     browser = RunBrowser(results)
-    assert len(browser.runs.children) == 4
-    assert saved(browser.table.value, "runs.csv").decode().splitlines()[0] == ",".join(RUN_COLUMNS)
-    browser.filter.value = "complete scripted" if "scripted" in browser.table.value else "1 error"
+    assert len(browser.ticks) == 4
+    assert saved(browser.save.value, "runs.csv").decode().splitlines()[0] == ",".join(RUN_COLUMNS)
+    browser.filter.value = "1 error"
     browser.sort_by.value, browser.ascending.value = "run", True
-    first, second = (tick.description for tick in browser.runs.children)
+    first, second = (tick.run_id for tick in browser.ticks)
     assert first < second
-    for tick in browser.runs.children:
+    for tick in browser.ticks:
         tick.value = True
     assert browser.chosen == [first, second]
     assert "95 % intervals" in browser.comparison.value and "same parameters" in browser.comparison.value
-    assert "itl_s" in browser.comparison.value and "[mixed-" not in browser.comparison.value
+    assert "ITL, s" in browser.comparison.value and "[mixed-" not in browser.comparison.value
     assert re.search(r"repeat the run: \d waves", browser.comparison.value)
     assert b"<svg" in saved(browser.comparison.value, "runs.svg")
     browser.request.value = 2
@@ -117,7 +118,7 @@ def test_the_browser_compares_chosen_runs_and_exports_the_result(results):
     browser.request.value = 99
     assert "keeps no bytes of a request 99" in browser.request_detail.value
     browser.filter.value = ""
-    browser.runs.children[-1].value = True
+    browser.ticks[-1].value = True
     assert 'role="alert"' in browser.comparison.value
 
 

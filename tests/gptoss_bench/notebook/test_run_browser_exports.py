@@ -21,11 +21,11 @@ def test_what_is_saved_is_what_is_shown(results):
     browser = RunBrowser(results)
     browser.filter.value, browser.sort_by.value, browser.ascending.value = "1 error", "ttft_p50_s", True
     shown = filter_runs(read(results), words="1 error", by="ttft_p50_s", ascending=True)
-    csv = pd.read_csv(io.BytesIO(saved(browser.table.value, "runs.csv")), keep_default_na=False, na_values={"": ""})
+    csv = pd.read_csv(io.BytesIO(saved(browser.save.value, "runs.csv")), keep_default_na=False, na_values={"": ""})
     assert list(csv.columns) == list(RUN_COLUMNS) and list(csv["run"]) == list(shown["run"])
     assert csv["ttft_p50_s"].to_list() == pytest.approx(shown["ttft_p50_s"].to_list())
-    assert 'class="gptoss-mark">1 error, 2 note<' in browser.table.value
-    for tick in browser.runs.children:
+    assert 'class="gptoss-mark" title="1 error, 2 note"' in browser.runs.children[1].children[1].value
+    for tick in browser.ticks:
         tick.value = True
     [first, _] = browser.chosen
     for html, name in (
@@ -46,11 +46,11 @@ def test_what_is_saved_is_what_is_shown(results):
 def test_a_run_stays_ticked_while_the_list_is_sorted_and_filtered(results):
     browser = RunBrowser(results)
     browser.filter.value = "1 error"
-    boxes = list(browser.runs.children)
+    boxes = browser.ticks
     browser.ascending.value = True
-    assert browser.runs.children == (boxes[1], boxes[0])  # the same boxes
+    assert browser.ticks == [boxes[1], boxes[0]]  # the same boxes
     boxes[0].value = True
     browser.filter.value = "no such run"
     assert browser.chosen == [] and browser.request_detail.value == ""
     browser.filter.value = ""
-    assert browser.chosen == [boxes[0].description] and "its bytes" in browser.request_detail.value
+    assert browser.chosen == [boxes[0].run_id] and "its bytes" in browser.request_detail.value

@@ -25,7 +25,7 @@ from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.notebook.follower import RunFollower, _in_flight_changes
 from gptoss_bench.notebook.live_view import LivePoint, LiveView, Snapshot, render_live_view
 from gptoss_bench.notebook.load_card import OVERLAP_WARNING, LoadCard
-from gptoss_bench.notebook.run_panel import RunPanel, open_run_panel
+from gptoss_bench.notebook.run_panel import ENGINE_FIELDS, RunPanel, open_run_panel
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.load_process import LoadProcess
 from gptoss_client.errors import RunFailed, UsageError
@@ -259,7 +259,8 @@ def test_a_password_in_the_url_is_refused_and_stays_nowhere(tmp_path):
         ("concurrency", 0, "concurrency must be 1 or more, not 0"),
         ("length", 2.5, "the number of requests must be whole, not 2.5"),
         ("length", math.inf, "the number of requests must be whole, not inf"),
-        ("context", 4096, "context, prefix caching and flags apply only to an engine that is started"),
+        ("sweep", "4,x", "a sweep is a list of concurrencies such as 1,4,16, not '4,x'"),
+        ("rate", "fast", "rate"),
         ("length", 0, "requests must be 1 or more, not 0"),
         ("max_tokens", -1, "max_tokens must be 1 or more, not -1"),
         ("prompt", "  ", "the prompt is empty"),
@@ -359,3 +360,20 @@ def test_the_package_itself_imports_nothing_until_it_is_asked():
     )
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]
+
+
+def test_only_the_fields_of_the_chosen_engine_are_shown_and_used(tmp_path):
+    shown = panel(tmp_path)
+    shown.context.value, shown.sweep.value = 4096, "1,2"
+    expected = {
+        "embedded": {"token_counts"},
+        "url": {"url", "model", "label", "token_counts"},
+        "vllm": {"model", "context", "prefix_caching", "engine_flags", "token_counts"},
+        "ollama": {"model", "context"},
+        "transformers": {"model", "context", "engine_flags"},
+    }
+    for engine, fields in expected.items():
+        shown.engine.value = engine
+        assert {name for name in ENGINE_FIELDS if getattr(shown, name).layout.display is None} == fields
+    shown.engine.value = "embedded"
+    assert shown.server() == ServerChoice() and shown.plan().sweep == (1, 2)
