@@ -11,6 +11,7 @@ from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.notebook.live_overhead import errors_agree
+from gptoss_bench.notebook.run_browser import short_name
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.load_process import LoadProcess
 from gptoss_client.plan import LoadPlan
@@ -63,10 +64,15 @@ def test_a_run_is_started_watched_stopped_and_found_by_keyboard(where: Lab, brow
     [stopped] = [run for run in runs(tmp_path) if run.manifest.status == "incomplete"]
     assert stopped.summary.completed > 0
     tab.press("Read again")
-    tab.page.locator(".gptoss-table", has_text=stopped.run_id).first.wait_for()
+    tab.page.get_by_text(short_name(stopped.run_id)).first.wait_for()
     for run in runs(tmp_path):
-        tab.press(run.run_id, " ")
+        tab.press(short_name(run.run_id), " ")
     tab.wait_for_words("95 % intervals")
+    tab.wait_for_words("Not the same load.")
+    tab.command("apputils:change-theme', {theme: 'JupyterLab Dark'}, '")
+    tab.page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
+    look = tab.page.locator(".gptoss-figure").first.evaluate("each => getComputedStyle(each).filter")
+    assert look.startswith("invert")
     tab.page.locator("summary", has_text="its bytes").press("Enter")
     tab.wait_for_words("data: {")  # what came over the wire
     tab.picture()

@@ -127,6 +127,8 @@ class RunPanel:
         columns = ([self.profile, *of_server], [*of_load, self.token_counts])
         form = w.HBox([w.VBox(column) for column in columns], layout=w.Layout(flex_flow="row wrap"))
         self.box = w.VBox([form, w.HBox([self.start, self.message]), self.cards])
+        for name in ENGINE_FIELDS:  # with a layout of its own each, to be hidden alone
+            getattr(self, name).layout = w.Layout(width="34em", max_width="98%")
         self._show_fields()
         self.engine.observe(self._show_fields, names="value")
         self.profile.observe(self._fill_in, names="value")
