@@ -4,7 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.gptoss_bench.lint.rules import test_arithmetic, test_design, test_machine, test_results, test_setup
+from tests.gptoss_bench.lint.rules import (
+    test_arithmetic,
+    test_design,
+    test_machine,
+    test_open_loop,
+    test_results,
+    test_setup,
+)
 
 from gptoss_bench.cli.main import main
 from gptoss_bench.lint.check import RULES, check_result
@@ -18,7 +25,7 @@ IDS = [rule.id for rule in RULES]
 
 
 def test_every_rule_has_a_result_that_breaks_it_and_one_that_does_not() -> None:
-    suites = (test_arithmetic, test_design, test_results, test_machine, test_setup)
+    suites = (test_arithmetic, test_design, test_results, test_machine, test_open_loop, test_setup)
     elsewhere = test_setup.ELSEWHERE | test_design.ELSEWHERE | test_results.ELSEWHERE
     broken = {case[0] for suite in suites for case in suite.BROKEN} | {id for id in elsewhere if any(elsewhere[id])}
     kept = {case[0] for suite in suites for case in suite.WITHIN} | {id for id in elsewhere if not all(elsewhere[id])}
