@@ -23,6 +23,8 @@ URL ?=
 MODEL ?=
 # Of run-endpoint: with CLAIMS=yes the notebook of the published load runs, and then the verdicts.
 CLAIMS ?=
+# To judge another write-up too: make run CLAIMS=results/claims/gpustack-gpt-oss-20b-h100.yaml
+CLAIMS ?=
 # For reports and the site: make report RUN=20261124T…, make site RUNS='…'
 RUN ?=
 RUNS ?=
@@ -62,6 +64,7 @@ doctor: $(READY) ## check prerequisites and print a fix for each missing one
 
 run: $(READY) $(WITH_TORCH) $(TINY) ## run every scenario here without a GPU, then decide the claims
 	$(EXECUTE) --profile $(PROFILES)/local.yaml
+	$(if $(CLAIMS),$(BIN)/python -m gptoss_bench audit $(CLAIMS))
 
 run-a10: $(READY) $(WITH_TORCH) ## measure gpt-oss-20b with Ollama on an A10, and what fits there in BF16
 	@$(call DOCTOR,a10)

@@ -57,6 +57,18 @@ def rate(*, requests: PrintedFigure, wall: PrintedFigure, printed: PrintedFigure
     return ConsistencyCheck(printed.overlaps(low, high), "1/s", computed, low, high, (step,), fails)
 
 
+def token_rate(
+    *, prompt: PrintedFigure, output: PrintedFigure, wall: PrintedFigure, printed: PrintedFigure
+) -> ConsistencyCheck:
+    """Check that the rate of all tokens is prompt and output tokens over wall time (s)."""
+    tokens = prompt.value + output.value
+    low, high = (prompt.low + output.low) / wall.high, (prompt.high + output.high) / wall.low
+    computed = tokens / wall.value
+    step = f"{tokens:g} tokens / {wall.value:g} s = {computed:.2f} tokens/s; printed {printed.value:g}"
+    fails = f"a printed rate outside {low:.2f} to {high:.2f} tokens/s"
+    return ConsistencyCheck(printed.overlaps(low, high), "tokens/s", computed, low, high, (step,), fails)
+
+
 def request_count(*, rate: PrintedFigure, wall: PrintedFigure, printed: PrintedFigure) -> ConsistencyCheck:
     """Check that rate times wall time (s) is the number of requests that ended."""
     low, high = rate.low * wall.low, rate.high * wall.high
@@ -249,6 +261,7 @@ CONSISTENCY_CHECKS: dict[str, Callable[..., ConsistencyCheck]] = {
     check.__name__: check
     for check in (
         rate,
+        token_rate,
         request_count,
         none_failed,
         tokens_per_request,
