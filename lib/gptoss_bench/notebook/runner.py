@@ -27,6 +27,12 @@ from gptoss_client import API_KEY_VARIABLE, JsonValue, RunFailed, UsageError, hi
 CELL_TIMEOUT_S = 3600
 # nbconvert's page loads these from a CDN; an empty address leaves them out.
 CDN_TRAITS = ("mathjax_url", "require_js_url", "jquery_url", "mermaid_js_url", "mermaid_layout_elk_js_url")
+# What an output holds loads nothing from elsewhere and runs no script.
+PAGE_POLICY = (
+    '<meta http-equiv="Content-Security-Policy" content="'
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; form-action 'none'"
+    '">'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,5 +205,5 @@ def _to_html(path: Path) -> Path:
     exporter = HTMLExporter(template_name="lab", **dict.fromkeys(CDN_TRAITS, ""))
     body, _ = exporter.from_filename(str(path))
     html = path.with_suffix(".html")
-    html.write_text(body, encoding="utf-8")
+    html.write_text(body.replace("<head>", f"<head>{PAGE_POLICY}", 1), encoding="utf-8")
     return html

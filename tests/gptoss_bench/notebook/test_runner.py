@@ -9,7 +9,7 @@ import pytest
 
 from folders import TESTS
 from gptoss_bench import paths
-from gptoss_bench.notebook.runner import execute_notebook
+from gptoss_bench.notebook.runner import PAGE_POLICY, execute_notebook
 from gptoss_bench.runs.folder import Run
 from gptoss_client.errors import RunFailed, UsageError
 
@@ -91,6 +91,7 @@ def test_the_runner_counts_a_notebook_that_wrote_its_result(tmp_path, tiny_noteb
     assert done.run.manifest.status == "complete"
     assert done.notebook.parent == done.html.parent == done.run.path
     assert 'src="http' not in done.html.read_text()
+    assert f"<head>{PAGE_POLICY}" in done.html.read_text()
     assert str(tmp_path) not in done.notebook.read_text().replace(f'results_dir = \\"{tmp_path}', "").replace(
         f'"results_dir": "{tmp_path}', ""
     )
