@@ -145,7 +145,7 @@ def test_a_shell_completes_commands_options_values_and_runs(words, completed):
         (["reference-server", "--tokens", "0"], "--tokens must be 1 or more, not 0"),
         (["reference-server", "--tokens-per-event", "0"], "--tokens-per-event must be 1 or more, not 0"),
         (["doctor", "h10"], "there is no scenario 'h10': did you mean h100?"),
-        (["compare", str(WRITE_UP)], "compare: SECOND is missing"),
+        (["compare", str(WRITE_UP)], "name two sides: FIRST and SECOND"),
         (["draw", str(WRITE_UP)], "draw: --out is missing"),
     ],
 )
