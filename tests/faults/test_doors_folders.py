@@ -15,6 +15,7 @@ from gptoss_bench.runs import derived_tables, readable_runs
 from gptoss_bench.runs.finding import read_findings
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.pauses import FILES
+from gptoss_bench.runs.planned_load import PlannedLoad
 from gptoss_bench.runs.summary import LoadSummary, OtherSummary
 from gptoss_bench.session.evaluate import evaluate
 from gptoss_client import UsageError
@@ -30,7 +31,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.add(chat(40, 10, 6, number, sent_ms=101.0 * number))
     requests, events = folder.tables()
     manifest = folder.manifest
-    summary, _ = evaluate(LoadSummary(), requests, events, concurrency=1, cpu_s=None, cpu_share=None, manifest=manifest)
+    summary, _ = evaluate(LoadSummary(), requests, events, load=PlannedLoad(1), cpu_s=None, cpu_share=None, manifest=manifest)
     folder.write_document("lint", [{"rule": "a", "severity": "note", "evidence": "e", "advice": "b"}])
     return folder.finish(summary).path
 

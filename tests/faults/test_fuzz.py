@@ -92,6 +92,7 @@ WORK = {
     "certify",
     "method-trial",
     "site",
+    "lab",  # it serves until it is stopped
 }
 WITHOUT_WORK = sorted(COMMANDS.keys() - WORK)
 
