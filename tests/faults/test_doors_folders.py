@@ -31,7 +31,9 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.add(chat(40, 10, 6, number, sent_ms=101.0 * number))
     requests, events = folder.tables()
     manifest = folder.manifest
-    summary, _ = evaluate(LoadSummary(), requests, events, load=PlannedLoad(1), cpu_s=None, cpu_share=None, manifest=manifest)
+    summary, _ = evaluate(
+        LoadSummary(), requests, events, load=PlannedLoad(1), cpu_s=None, cpu_share=None, manifest=manifest
+    )
     folder.write_document("lint", [{"rule": "a", "severity": "note", "evidence": "e", "advice": "b"}])
     return folder.finish(summary).path
 
