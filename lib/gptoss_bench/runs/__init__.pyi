@@ -10,7 +10,7 @@ from .calibration import (
     LevelKind,
 )
 from .catalogue import RUN_COLUMNS, filter_runs, new_repeat_group, readable_runs, repeated_runs, runs_table
-from .derived_tables import read_event_columns, read_requests, write_tables
+from .derived_tables import SentRequests, read_event_columns, read_requests, read_sent_requests, write_tables
 from .evidence import (
     ChosenRun,
     EvidenceChoice,
@@ -189,6 +189,7 @@ __all__ = [
     "RunIntervals",
     "SamplingCost",
     "SamplingInterval",
+    "SentRequests",
     "ServerMetrics",
     "ServerPhase",
     "ServerProbes",
@@ -232,6 +233,7 @@ __all__ = [
     "read_pauses",
     "read_record",
     "read_requests",
+    "read_sent_requests",
     "read_spool_from",
     "readable_runs",
     "repeated_runs",

@@ -4,15 +4,17 @@ The same traces give the same files, byte for byte, with the same versions of pa
 was added after a run was written is null when the run is read.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pandas.api.types import is_extension_array_dtype, is_integer_dtype, is_numeric_dtype
 
@@ -26,6 +28,7 @@ from gptoss_client import Trace, UnsentRequests, one_line
 
 COLUMNS = {"requests": REQUEST_COLUMNS, "events": EVENT_COLUMNS}
 NAMES = tuple(COLUMNS)
+ROWS_AT_ONCE = 65_536
 REBUILD = "derive it again from raw.parquet with `gptoss-bench rebuild`"
 _FROM_OUTSIDE = {"error", "finish_reason"}  # columns with texts of a server
 _POOL = pa.system_memory_pool()  # the one that gives back what it was given
@@ -125,6 +128,35 @@ def read_requests(folder: Path) -> pd.DataFrame:
         # A stopped load may have a million rows: their Arrow columns are freed as they are converted.
         frame = whole.to_pandas(use_threads=False, self_destruct=True, split_blocks=True)
         return _with_new_columns(schema_1.table(frame), REQUEST_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class SentRequests:
+    """The request table without the requests that were never sent, and the number of these by phase.
+
+    A stopped load may leave a million of them, which differ in their ids only.
+    """
+
+    rows: pd.DataFrame
+    unsent: dict[str, int] = field(default_factory=dict)
+
+
+def read_sent_requests(folder: Path) -> SentRequests:
+    """Return the request table, without the rows of requests that were never sent because the load was stopped."""
+    file = folder / "requests.parquet"
+    if not file.exists():
+        return SentRequests(derive_tables([])[0])
+    with reading(file, REBUILD):
+        is_kept = pc.field("sent_ns").is_valid() | (pc.field("outcome") != "cancelled")
+        kept, phases = list[pa.Table](), Counter[str]()
+        with pq.ParquetFile(file) as whole:
+            for part in whole.iter_batches(ROWS_AT_ONCE, use_threads=False):
+                rows = pa.Table.from_batches([part])
+                kept.append(rows.filter(is_kept))
+                phases.update(rows.filter(~is_kept)["phase"].to_pylist())
+        frame = pa.concat_tables(kept).to_pandas(use_threads=False)
+        _POOL.release_unused()
+        return SentRequests(_with_new_columns(schema_1.table(frame), REQUEST_COLUMNS), dict(phases))
 
 
 def read_event_columns(folder: Path, names: Sequence[str]) -> pd.DataFrame:

@@ -20,8 +20,10 @@ from pydantic import JsonValue
 from gptoss_bench.files import read_json, reading, replacing, write_json, writing
 from gptoss_bench.runs import schema_1
 from gptoss_bench.runs.derived_tables import (
+    SentRequests,
     read_event_columns,
     read_requests,
+    read_sent_requests,
     read_table,
     read_tables,
     remove_tables,
@@ -181,6 +183,12 @@ class RunFolder:
         with writing(self.path, KEPT):
             self._derive()
             return read_requests(self.path)
+
+    def sent_requests(self) -> SentRequests:
+        """Return the request table without the requests that were never sent, which may be very many."""
+        with writing(self.path, KEPT):
+            self._derive()
+            return read_sent_requests(self.path)
 
     def event_columns(self, names: Sequence[str]) -> pd.DataFrame:
         """Return some columns of the event table, which may be large."""

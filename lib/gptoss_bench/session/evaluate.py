@@ -22,7 +22,7 @@ from gptoss_bench.runs import (
     RunFolder,
     read_event_columns,
     read_pauses,
-    read_requests,
+    read_sent_requests,
     write_record,
     write_tables,
 )
@@ -58,6 +58,7 @@ def evaluate(
     manifest: Manifest,
     sweep_cpu_shares: Mapping[int, float | None] | None = None,
     pauses: Pauses | None = None,
+    unsent: Mapping[str, int] | None = None,
 ) -> tuple[LoadSummary, list[Finding]]:
     """Return the summary of these tables and the findings about it.
 
@@ -71,8 +72,11 @@ def evaluate(
         manifest: Manifest of the run, with its calibration.
         sweep_cpu_shares: `cpu_share` by concurrency of the sweep. The summary has a sweep only if there was one.
         pauses: Times at which the client stood still; None if unknown.
+        unsent: Requests by phase that were never sent because the load was stopped, and that `requests` lacks.
     """
-    found = summarise(requests, events, concurrency=load.concurrency, slo=load.slo, full_length=load.full_length)
+    found = summarise(
+        requests, events, concurrency=load.concurrency, slo=load.slo, full_length=load.full_length, unsent=unsent
+    )
     for name in KEPT_FIELDS & before.model_fields_set:
         setattr(found, name, getattr(before, name))
     client = found.client
@@ -84,7 +88,7 @@ def evaluate(
     client.bound, client.bound_unknown = client_bound(found)
     found.agreement = client_server_agreement(requests, found.server_metrics, client.error_bar)
     found.power_w, found.energy_j_per_tok = energy_summary(found)
-    if rows := sweep_rows(requests, events, sweep_cpu_shares or {}):
+    if rows := sweep_rows(requests, events, sweep_cpu_shares or {}, unsent):
         found.sweep = rows
     return found, check_run(found, requests, manifest)
 
@@ -107,10 +111,10 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
     before, load = run.summary, PlannedLoad.of(run.manifest.parameters)
     if load is None or not isinstance(before, LoadSummary):
         return tables
-    requests = read_requests(target)
+    requests = read_sent_requests(target)
     found, findings = evaluate(
         before,
-        requests,
+        requests.rows,
         partial(read_event_columns, target),
         load=load,
         cpu_s=before.client.cpu_s,
@@ -118,6 +122,7 @@ def rebuild_run(run: Run, target: Path) -> list[str]:
         manifest=run.manifest,
         sweep_cpu_shares={row.concurrency: row.cpu_share for row in before.sweep},
         pauses=read_pauses(target),
+        unsent=requests.unsent,
     )
     write_record(target / "summary.json", found)
     write_json(target / "lint.json", findings_document(findings))
@@ -136,21 +141,22 @@ def finish_interrupted(path: Path, reason: str = KILLED) -> Run:
     with RunFolder.reopen(path) as folder:
         if damaged := folder.count_damaged_lines():
             reason += f"; {damaged} damaged line{'s' if damaged > 1 else ''} of its spool left out"
-        requests = folder.requests()
+        requests = folder.sent_requests()
         summary, load = run.summary, PlannedLoad.of(run.manifest.parameters)
-        if load is not None and len(requests):
+        if load is not None and (len(requests.rows) or requests.unsent):
             before = summary if isinstance(summary, LoadSummary) else LoadSummary()
             if before.telemetry is None:
-                before.telemetry = recover_samples(folder, _phase_marks(requests))
+                before.telemetry = recover_samples(folder, _phase_marks(requests.rows))
             summary, findings = evaluate(
                 before,
-                requests,
+                requests.rows,
                 folder.event_columns,
                 load=load,
                 cpu_s=None,
                 cpu_share=None,
                 manifest=run.manifest,
                 pauses=folder.pauses(),
+                unsent=requests.unsent,
             )
             folder.write_document("lint", findings_document(findings))
         return folder.finish(summary, "incomplete", reason)

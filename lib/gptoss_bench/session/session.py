@@ -209,7 +209,8 @@ class Session:
     def _evaluate(self, plan: LoadPlan, used: CpuUsed, cpu_shares: dict[int, float | None]) -> None:
         """Compute the tables, the summary and the findings of everything measured so far."""
         load = PlannedLoad.of(self.manifest.parameters) or PlannedLoad(plan.concurrency)
-        self.requests = self.folder.requests()
+        requests = self.folder.sent_requests()
+        self.requests = requests.rows
         self.summary.telemetry, self.summary.server_metrics = self.telemetry_recorder.reported()
         self.summary, self.findings = evaluate(
             self.summary,
@@ -221,6 +222,7 @@ class Session:
             manifest=self.manifest,
             sweep_cpu_shares=cpu_shares,
             pauses=self.folder.pauses(),
+            unsent=requests.unsent,
         )
         client = self.summary.client
         error_bar = client_text(self.summary)

@@ -3,7 +3,7 @@
 Only requests of the phase "measure" count. Times are in seconds. An unknown value is None, never 0 and never NaN.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,6 +66,7 @@ def summarise(
     phase: str = "measure",
     slo: Slo | None = None,
     full_length: bool = False,
+    unsent: Mapping[str, int] | None = None,
 ) -> LoadSummary:
     """Return the summary of a run: counts, rates, and distributions over completed requests.
 
@@ -77,10 +78,11 @@ def summarise(
         concurrency: Number of slots that was planned; None for an open loop, whose requests are due at their times.
         phase: The phase whose requests count.
         slo: Limits of a good request; without one, goodput is null.
+        unsent: Number of requests by phase that were never sent because the load was stopped, if `requests` lacks them.
         full_length: Whether every answer was to run up to the token limit: then one that did is a good one.
     """
     read: ReadColumns = events if callable(events) else lambda names: events.reindex(columns=list(names))
-    requests = measured_rows(requests, phase)
+    requests, never_sent = measured_rows(requests, phase), (unsent or {}).get(phase, 0)
     completed = requests[requests["outcome"] == "completed"]
     burst = _in_a_burst(completed)
     if burst.any():
@@ -112,10 +114,10 @@ def summarise(
     prompt, answer = _extremes(completed["prompt_tokens"]), _extremes(completed["completion_tokens"])
     goodput = slo_goodput(requests, completed, slo, window, order_of, full_length=full_length)
     found = LoadSummary(
-        requests=len(requests),
+        requests=len(requests) + never_sent,
         completed=outcomes["completed"],
         failed=outcomes["failed"],
-        cancelled=outcomes["cancelled"],
+        cancelled=outcomes["cancelled"] + never_sent,
         failures={str(name): int(count) for name, count in failures.items()},
         truncated=int(completed["truncated"].sum()),
         ttfa_missing=int(completed["ttfa_s"].isna().sum()),

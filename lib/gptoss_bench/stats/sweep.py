@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from gptoss_bench.runs import Distribution, SweepRow, SweepTimes
+from gptoss_bench.runs import Distribution, LoadSummary, SweepRow, SweepTimes
 from gptoss_bench.stats.client_bound import client_bound
 from gptoss_bench.stats.summary import ReadColumns, summarise
 from gptoss_client import LoadPlan, UsageError
@@ -55,7 +55,10 @@ def parse_sweep_levels(text: str) -> tuple[int, ...]:
 
 
 def sweep_rows(
-    requests: pd.DataFrame, events: pd.DataFrame | ReadColumns, cpu_shares: Mapping[int, float | None]
+    requests: pd.DataFrame,
+    events: pd.DataFrame | ReadColumns,
+    cpu_shares: Mapping[int, float | None],
+    unsent: Mapping[str, int] | None = None,
 ) -> list[SweepRow]:
     """Return one row per level that was begun, by rising concurrency.
 
@@ -63,14 +66,18 @@ def sweep_rows(
         requests: Request table of the whole run.
         events: Event table, or a function that reads columns of it, as for `summarise`.
         cpu_shares: The client's CPU use during each level, as a share of one core.
+        unsent: Requests by phase that `requests` lacks, as for `summarise`.
     """
-    phases = requests["phase"].astype(str)
-    levels = sorted(int(name.removeprefix(_PREFIX)) for name in phases.unique() if name.startswith(_PREFIX))
-    return [_row(requests, events, level, cpu_shares.get(level)) for level in levels]
+    phases = {*requests["phase"].astype(str).unique(), *(unsent or {})}
+    levels = sorted(int(name.removeprefix(_PREFIX)) for name in phases if name.startswith(_PREFIX))
+    rows = []
+    for level in levels:
+        found = summarise(requests, events, concurrency=level, phase=sweep_phase(level), unsent=unsent)
+        rows.append(_row(found, level, cpu_shares.get(level)))
+    return rows
 
 
-def _row(requests: pd.DataFrame, events: pd.DataFrame | ReadColumns, level: int, cpu_share: float | None) -> SweepRow:
-    found = summarise(requests, events, concurrency=level, phase=sweep_phase(level))
+def _row(found: LoadSummary, level: int, cpu_share: float | None) -> SweepRow:
     found.client.cpu_share = cpu_share
     bound = client_bound(found)
     return SweepRow(
