@@ -43,7 +43,7 @@ def request_outcome(trace: Trace, reply: Reply) -> Outcome:
     """
     if trace.ending == "cancelled":
         return Outcome("cancelled", error=_one_line(trace.error))
-    if trace.sent_ns is None or trace.ending == "connect":
+    if trace.sent_ns is None or trace.ending in ("connect", "over_limit"):
         return _failed("over_limit" if trace.ending == "over_limit" else "connect", trace.error or "not sent")
     if trace.status is not None and trace.status != 200:
         texts = (_body_text(trace), trace.error) if trace.status >= 400 else (trace.error, _body_text(trace))

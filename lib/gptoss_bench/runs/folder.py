@@ -286,7 +286,8 @@ class Run:
     def _repr_html_(self) -> str:
         """Return the same for a notebook cell, with the attributes that hold the tables."""
         attributes = "run.requests, run.events, run.summary, run.manifest, run.findings"
-        return f"<b>{escape(repr(self))}</b><br><code>{attributes}</code>, in <code>{escape(str(self.path))}</code>"
+        place = "/".join(self.path.parts[-2:])  # a notebook that is published names no folder of a machine
+        return f"<b>{escape(repr(self))}</b><br><code>{attributes}</code>, in <code>{escape(place)}</code>"
 
     @property
     def run_id(self) -> str:

@@ -67,13 +67,20 @@ async def stopped_load(results: Path, stop: Any, *more: str, preexec: Any = None
     return process.returncode, err.decode(), Run.load(folder)
 
 
+def heed_signals() -> None:
+    """Do what a terminal does; these tests may run under nohup or in the background of a script."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def ignore_interrupts() -> None:
     """Do what a shell does for a background job of a script."""
+    heed_signals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-@pytest.mark.parametrize("preexec", [None, ignore_interrupts], ids=["foreground", "background"])
+@pytest.mark.parametrize("preexec", [heed_signals, ignore_interrupts], ids=["foreground", "background"])
 def test_a_signal_ends_a_load_as_ctrl_c_does_and_the_run_names_it(tmp_path, number, preexec):
     code, err, run = asyncio.run(stopped_load(tmp_path, lambda load: load.send_signal(number), preexec=preexec))
     assert (code, err) == (1, "gptoss_bench: stopped; completed requests were saved\n")
