@@ -113,7 +113,11 @@ def test_the_model_has_to_be_said_where_there_is_not_just_one(models, named):
         (404, {"error": {"message": "The model `m` does not exist."}}, "does not serve m (HTTP 404): The model `m`"),
         (500, {"detail": "out of\nmemory"}, "gave no token of m (HTTP 500): out of memory"),
         (200, {"error": "gone"}, "gave no token of m: gone"),
-        (200, {"choices": [{"delta": {}, "finish_reason": "stop"}]}, "the reply ended without output and without tokens"),
+        (
+            200,
+            {"choices": [{"delta": {}, "finish_reason": "stop"}]},
+            "the reply ended without output and without tokens",
+        ),
     ],
 )
 def test_a_server_that_gives_no_token_is_refused_in_its_own_words(status, answer, words):
