@@ -22,8 +22,7 @@ PYTHON_PEERS ?= $(shell for p in python3.13 python3.12 python3; do \
 URL ?=
 MODEL ?=
 # Of run-endpoint: with CLAIMS=yes the notebook of the published load runs, and then the verdicts.
-CLAIMS ?=
-# To judge another write-up too: make run CLAIMS=results/claims/gpustack-gpt-oss-20b-h100.yaml
+# Of run: a write-up to judge too, such as CLAIMS=results/claims/gpustack-gpt-oss-20b-h100.yaml
 CLAIMS ?=
 # For reports and the site: make report RUN=20261124T…, make site RUNS='…'
 RUN ?=
