@@ -95,7 +95,11 @@ def test_a_key_in_what_a_server_says_of_itself_is_in_no_file(tmp_path, monkeypat
     no_key_in(tmp_path, *capsys.readouterr())
 
 
-@given(st.sampled_from(ESCAPES), st.text(max_size=20), st.text(max_size=20), st.lists(st.integers(1, 80), max_size=8))
+# A backslash right before the key would be a part of it: an escape of its first character.
+BEFORE = st.text(max_size=20).filter(lambda text: not text.endswith("\\"))
+
+
+@given(st.sampled_from(ESCAPES), BEFORE, st.text(max_size=20), st.lists(st.integers(1, 80), max_size=8))
 def test_a_key_is_hidden_wherever_a_body_is_cut_and_all_other_bytes_stay(written, before, after, sizes):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GPTOSS_API_KEY", KEY)
