@@ -10,7 +10,7 @@ from .calibration import (
     LevelKind,
 )
 from .catalogue import RUN_COLUMNS, filter_runs, new_repeat_group, readable_runs, repeated_runs, runs_table
-from .derived_tables import SentRequests, read_event_columns, read_requests, read_sent_requests, write_tables
+from .derived_tables import SentRequests, read_event_columns, read_sent_requests, write_tables
 from .evidence import (
     ChosenRun,
     EvidenceChoice,
@@ -232,7 +232,6 @@ __all__ = [
     "read_findings",
     "read_pauses",
     "read_record",
-    "read_requests",
     "read_sent_requests",
     "read_spool_from",
     "readable_runs",

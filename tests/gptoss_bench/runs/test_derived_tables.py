@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
-from gptoss_bench.runs import derived_tables, read_event_columns, read_requests, read_sent_requests, write_tables
-from gptoss_bench.runs.derived_tables import read_table, read_tables
+from gptoss_bench.runs import derived_tables, read_event_columns, read_sent_requests, write_tables
+from gptoss_bench.runs.derived_tables import read_requests, read_table, read_tables
 from gptoss_bench.stats.summary import summarise
 from gptoss_client import UnsentRequests
 from streams import chat, trace
