@@ -24,6 +24,7 @@ from .outside import (
 from .plan import PROMPTS, PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
 from .request_bodies import Request, request_body, request_headers, request_path
 from .schedule import rate_seconds
+from .shard import WHOLE_LOAD, LoadShard
 from .timestamps import NS_PER_S, TIMESTAMP_ANCILLARY_BYTES, WALL_CLOCK, enable_kernel_timestamps, kernel_timestamp_ns
 from .tls import CA_FILE_VARIABLE, tls_context
 from .trace import Endpoint, Trace, UnsentRequests
@@ -40,6 +41,7 @@ __all__ = [
     "REORDERED",
     "TIMESTAMP_ANCILLARY_BYTES",
     "WALL_CLOCK",
+    "WHOLE_LOAD",
     "Answer",
     "Client",
     "Decoder",
@@ -48,6 +50,7 @@ __all__ = [
     "ExchangeTimestamps",
     "JsonValue",
     "LoadPlan",
+    "LoadShard",
     "NoAnswer",
     "Reply",
     "Request",

@@ -16,6 +16,7 @@ from gptoss_client.errors import UsageError
 from gptoss_client.event_loop import AlarmClock, WakeUpQueue
 from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import Request, request_body
+from gptoss_client.shard import WHOLE_LOAD, LoadShard
 from gptoss_client.tls import tls_context
 from gptoss_client.trace import Ending, Endpoint, Trace, UnsentRequests
 
@@ -24,6 +25,7 @@ SPARE_FILES = 64  # open files that the process needs besides its connections: r
 
 PhaseCallback = Callable[[str], Awaitable[None]]
 UnsentCallback = Callable[[UnsentRequests], None]
+BeginCallback = Callable[[], Awaitable[int]]
 
 
 async def run_load(
@@ -36,6 +38,8 @@ async def run_load(
     on_phase: PhaseCallback | None = None,
     phase: str = "measure",
     record_unsent: UnsentCallback | None = None,
+    shard: LoadShard = WHOLE_LOAD,
+    begin: BeginCallback | None = None,
 ) -> str | None:
     """Send the requests of a plan; call `record` with the trace of each planned request exactly once.
 
@@ -51,6 +55,9 @@ async def run_load(
             with "end" after the last one.
         phase: name of the measured phase.
         record_unsent: keeps the requests that were never sent, up to once a phase; None: each goes to `record`.
+        shard: the part of the load that this process sends.
+        begin: awaited when the connections of the measured phase are open; returns when the phase begins (ns of
+            `time.perf_counter_ns`). None: at once.
 
     Raises:
         UsageError: the engine does not support what the plan asks for, or the system allows too few open files.
@@ -58,13 +65,15 @@ async def run_load(
     request_body(plan, endpoint, 0)  # raises for a plan that this engine refuses, before anything is sent
     load = _Load(plan, endpoint, record, record_unsent, progress)
     offsets_s = plan.arrival_offsets() if plan.is_open else None
-    raise_open_file_limit(plan.max_in_flight if plan.is_open else plan.concurrency)
+    limit = shard.share(plan.max_in_flight if plan.is_open else plan.concurrency)
+    shard.check(plan.max_in_flight if plan.is_open else plan.concurrency)
+    raise_open_file_limit(limit)
     verify = tls_context(endpoint.url)
     first = first_id + plan.warmup
     planned = plan.requests if offsets_s is None else len(offsets_s)
-    warmup = RequestIds(first_id, first)
-    measure = RequestIds(first, None if planned is None else first + planned)
-    slots = min(plan.concurrency, plan.max_in_flight) if plan.is_open else plan.concurrency
+    warmup = RequestIds(shard.first_id(first_id), first, shard.count)
+    measure = RequestIds(shard.first_id(first), None if planned is None else first + planned, shard.count)
+    slots = min(shard.share(plan.concurrency), limit)
     unsent = 0
     async with contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(Client(endpoint, plan, verify=verify)) for _ in range(slots)]
@@ -72,17 +81,19 @@ async def run_load(
             with _garbage_collection_paused():
                 if plan.warmup and on_phase:
                     await on_phase("warmup")
-                await connect_all(clients[: plan.warmup])
-                await _run_phase(load, clients, "warmup", warmup, None)
+                await connect_all(clients[: warmup.left])
+                await _run_phase(load, clients, "warmup", warmup, None, begin_ns=time.perf_counter_ns())
                 if on_phase:
                     await on_phase(phase)
-                await connect_all(clients[:planned])
+                await connect_all(clients if planned is None else clients[: measure.left])
+                begin_ns = time.perf_counter_ns() if begin is None else await begin()
                 if offsets_s is None:
-                    await _run_phase(load, clients, phase, measure, plan.duration_s)
+                    await _run_phase(load, clients, phase, measure, plan.duration_s, begin_ns=begin_ns)
                 else:
-                    pool = _ClientPool(lambda: Client(endpoint, plan, verify=verify), plan.max_in_flight, clients)
+                    pool = _ClientPool(lambda: Client(endpoint, plan, verify=verify), limit, clients)
                     stack.push_async_callback(pool.aclose)
-                    await _run_open_phase(load, pool, phase, measure, offsets_s)
+                    own_s = offsets_s[measure.next_id - first :: shard.count]
+                    await _run_open_phase(load, pool, phase, measure, own_s, begin_ns=begin_ns)
                 if on_phase:
                     await on_phase("end")
             # A server that stops near the end of the plan refuses too few connections to be noticed by the slots.
@@ -96,22 +107,23 @@ async def run_load(
 
 @dataclass(slots=True)
 class RequestIds:
-    """The ids of the requests of a phase that were not taken yet: from `next_id` up to `end`, or without end."""
+    """The ids of a phase that were not taken yet: each `step`-th from `next_id` up to `end`, or without end."""
 
     next_id: int
     end: int | None
+    step: int = 1
 
     @property
     def left(self) -> int:
         """Return how many planned ids were not taken, 0 for a phase without end."""
-        return 0 if self.end is None else self.end - self.next_id
+        return 0 if self.end is None else len(range(self.next_id, self.end, self.step))
 
     def take(self) -> int | None:
         """Return the next id, None if there is none."""
-        if self.next_id == self.end:
+        if self.end is not None and self.next_id >= self.end:
             return None
-        self.next_id += 1
-        return self.next_id - 1
+        self.next_id += self.step
+        return self.next_id - self.step
 
 
 @dataclass(slots=True)
@@ -172,9 +184,11 @@ class _Load:
         return request_id if self.plan.prompts == "distinct" else 0
 
 
-async def _run_phase(load: _Load, clients: list[Client], phase: str, ids: RequestIds, duration_s: float | None) -> None:
+async def _run_phase(
+    load: _Load, clients: list[Client], phase: str, ids: RequestIds, duration_s: float | None, *, begin_ns: int
+) -> None:
     """Run all slots until the ids are used up or the duration is over. Raises the UsageError of `record`."""
-    begin_ns = time.perf_counter_ns()
+    await _wait_until(begin_ns)
     until_ns = math.inf if duration_s is None else begin_ns + int(duration_s * 1e9)
     try:
         async with asyncio.TaskGroup() as slots:
@@ -182,6 +196,16 @@ async def _run_phase(load: _Load, clients: list[Client], phase: str, ids: Reques
                 slots.create_task(_run_slot(load, client, phase, ids, (begin_ns, until_ns)))
     except* UsageError as group:
         raise group.exceptions[0] from None
+
+
+async def _wait_until(time_ns: int) -> None:
+    """Return at this time; at once if it is past."""
+    if time_ns > time.perf_counter_ns():
+        clock = AlarmClock()
+        try:
+            await clock.wait_until(time_ns)
+        finally:
+            clock.close()
 
 
 async def _run_slot(load: _Load, client: Client, phase: str, ids: RequestIds, span_ns: tuple[int, float]) -> None:
@@ -238,10 +262,10 @@ class _ClientPool:
 
 
 async def _run_open_phase(
-    load: _Load, pool: _ClientPool, phase: str, ids: RequestIds, offsets_s: Sequence[float]
+    load: _Load, pool: _ClientPool, phase: str, ids: RequestIds, offsets_s: Sequence[float], *, begin_ns: int
 ) -> None:
     """Send each request when it is due, then wait for all in flight. Raises the UsageError of `record`."""
-    begin_ns, first_id = time.perf_counter_ns(), ids.next_id
+    first_id = ids.next_id
     clock = AlarmClock()
     try:
         async with asyncio.TaskGroup() as requests:
@@ -265,7 +289,7 @@ async def _send_due(
     if request_id is None or load.record_error is not None:
         return
     first_id, begin_ns, offsets_s = schedule
-    scheduled_ns = begin_ns + int(offsets_s[request_id - first_id] * 1e9)
+    scheduled_ns = begin_ns + int(offsets_s[(request_id - first_id) // ids.step] * 1e9)
     prompt_id, client = load.prompt_id(request_id), pool.take()
     if client is None:
         why = f"not sent: {pool.limit} requests were in flight, the limit of the plan"
@@ -288,7 +312,7 @@ def _record_unsent(load: _Load, phase: str, ids: RequestIds) -> int:
     why = "the server stopped answering" if load.server_gone else "the load was stopped"
     prompt_id, now_ns = load.prompt_id(ids.next_id), time.perf_counter_ns()
     first = Trace(ids.next_id, phase, prompt_id, now_ns, ending=ending, error=f"not sent: {why}")
-    load.record_unsent(UnsentRequests(first, ids.left, distinct=load.plan.prompts == "distinct"))
+    load.record_unsent(UnsentRequests(first, ids.left, load.plan.prompts == "distinct", ids.step))
     return ids.left
 
 

@@ -72,7 +72,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class UnsentRequests:
-    """Planned requests that were never sent and end alike: `count` of them, with consecutive ids from `first` on.
+    """Planned requests that were never sent and end alike: `count` of them, with each `step`-th id from `first` on.
 
     A stopped load may leave a million of these. Their prompt ids count on like their request ids if `distinct`, else
     all of them have the prompt of `first`.
@@ -81,6 +81,7 @@ class UnsentRequests:
     first: Trace
     count: int
     distinct: bool
+    step: int = 1
 
     def traces(self) -> Iterator[Trace]:
         """Yield the trace of each request."""
@@ -89,9 +90,9 @@ class UnsentRequests:
 
     def ids(self) -> tuple[range, Sequence[int]]:
         """Return the request ids and the prompt ids."""
-        begin = self.first.prompt_id
-        prompts = range(begin, begin + self.count) if self.distinct else [begin] * self.count
-        return range(self.first.request_id, self.first.request_id + self.count), prompts
+        begin, length = self.first.prompt_id, self.count * self.step
+        prompts = range(begin, begin + length, self.step) if self.distinct else [begin] * self.count
+        return range(self.first.request_id, self.first.request_id + length, self.step), prompts
 
     def is_like(self, other: "UnsentRequests") -> bool:
         """Return whether these are as many requests as the others and differ from them in their ids only."""
@@ -101,8 +102,9 @@ class UnsentRequests:
     def split(self, most: int) -> Iterator["UnsentRequests"]:
         """Yield the same requests in parts of at most `most`."""
         for begin in range(0, self.count, most):
-            yield UnsentRequests(self._at(begin), min(most, self.count - begin), self.distinct)
+            yield UnsentRequests(self._at(begin), min(most, self.count - begin), self.distinct, self.step)
 
     def _at(self, number: int) -> Trace:
-        prompt_id = self.first.prompt_id + (number if self.distinct else 0)
-        return replace(self.first, request_id=self.first.request_id + number, prompt_id=prompt_id)
+        further = number * self.step
+        prompt_id = self.first.prompt_id + (further if self.distinct else 0)
+        return replace(self.first, request_id=self.first.request_id + further, prompt_id=prompt_id)

@@ -95,6 +95,7 @@ class Spool:
         """Append requests that were never sent as one line, however many they are."""
         line = {name: getattr(unsent.first, name) for name in SCALARS}
         line |= {"unsent": unsent.count, "distinct": unsent.distinct}
+        line |= {"step": unsent.step} if unsent.step > 1 else {}  # of one of several processes
         line |= {"offset": self._offset, "sizes": [], "arrival_ns": [], "lags_ns": []}
         _write_all(self._index, json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
@@ -170,7 +171,9 @@ def _spool_line(line: bytes, raw: IO[bytes]) -> Trace | UnsentRequests | None:
         if len(body) != size:
             return None
         trace = _trace(row, body)
-        return UnsentRequests(trace, row["unsent"], row["distinct"]) if "unsent" in row else trace
+        if "unsent" not in row:
+            return trace
+        return UnsentRequests(trace, row["unsent"], row["distinct"], row.get("step", 1))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, OSError):
         return None
 
@@ -267,7 +270,8 @@ def _unsent_group(file: pq.ParquetFile, index: int) -> UnsentRequests | None:
         return None
     table = file.read_row_group(index)
     first, second = (_trace(schema_1.row(row), row["body"]) for row in table.slice(0, 2).to_pylist())
-    found = UnsentRequests(first, group.num_rows, distinct=first.prompt_id != second.prompt_id)
+    step = second.request_id - first.request_id
+    found = UnsentRequests(first, group.num_rows, first.prompt_id != second.prompt_id, step)
     return found if "lags_ns" in table.schema.names and table.equals(_repeated(table.slice(0, 1), found)) else None
 
 

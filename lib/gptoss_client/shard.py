@@ -1,0 +1,33 @@
+"""The part of a load that one of several client processes sends: which request ids and how many slots. Pure."""
+
+from dataclasses import dataclass
+
+from gptoss_client.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class LoadShard:
+    """Part `index`, from 0, of a load that `count` processes send together.
+
+    It owns the request ids index, index + count, and so on, so that ids, prompts and arrival times are those of the
+    undivided load for any `count`.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def first_id(self, at_least: int) -> int:
+        """Return the first id of this part from `at_least` on."""
+        return at_least + (self.index - at_least) % self.count
+
+    def share(self, total: int) -> int:
+        """Return how many of so many slots belong to this part; what cannot be divided goes to the first parts."""
+        return total // self.count + (self.index < total % self.count)
+
+    def check(self, slots: int) -> None:
+        """Raise UsageError unless each part of the load gets one of these slots."""
+        if slots < self.count:
+            raise UsageError(f"{self.count} workers need as many slots, not {slots}: use {slots} workers at most")
+
+
+WHOLE_LOAD = LoadShard()
