@@ -12,7 +12,8 @@ from typing import get_args
 
 from gptoss_client.errors import UsageError
 from gptoss_client.json_value import JsonValue
-from gptoss_client.schedule import ARRIVALS, arrival_offsets, parse_rate
+from gptoss_client.load_file import read_arrivals
+from gptoss_client.schedule import ARRIVALS, arrival_offsets, parse_rate, replayed_offsets
 
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
@@ -43,6 +44,10 @@ class LoadPlan:
     `arrival_seed`. A request that is due while `max_in_flight` requests are in flight is not sent and fails as
     "over_limit". `concurrency` is then the number of slots of the warm-up and of connections that are opened ahead.
 
+    With `replay`, the path of a trace (`load_file.read_arrivals`), it is an open loop whose requests are due at the
+    times of the file, `replay_speed` times as fast. Without `requests` and `duration_s` the whole file is replayed. The
+    plan sets `replay_sha256`, the hash of the file; a plan that has one refuses a file with another content.
+
     Set either `requests` or `duration_s`; after `duration_s` seconds no request is sent, and those in flight may end.
     `warmup` requests are sent first and recorded as a phase of their own.
 
@@ -70,6 +75,9 @@ class LoadPlan:
     burstiness: float = 1.0
     arrival_seed: int = 0
     max_in_flight: int = 1024
+    replay: str | None = None
+    replay_speed: float = 1.0
+    replay_sha256: str | None = None
     requests: int | None = 48
     duration_s: float | None = None
     warmup: int = 0
@@ -99,7 +107,8 @@ class LoadPlan:
                 _check(entry.name, get_args(entry.type)[0] if optional else entry.type, value)
         object.__setattr__(self, "sweep", _checked_sweep(self.sweep))
         object.__setattr__(self, "options", _checked_options(self.options))
-        if (self.requests is None) == (self.duration_s is None):
+        both = self.requests is not None and self.duration_s is not None
+        if both or (self.requests is None and self.duration_s is None and self.replay is None):
             raise UsageError(
                 f"set either requests or duration_s, not both and not neither: "
                 f"requests is {self.requests}, duration_s is {self.duration_s}"
@@ -110,8 +119,9 @@ class LoadPlan:
         _check_choice("arrivals", self.arrivals, ARRIVALS)
         if self.rate is not None:
             parse_rate(self.rate)
-            if self.sweep:
-                raise UsageError("a sweep is of closed loops: give rate or sweep, not both")
+        if self.sweep and self.is_open:
+            raise UsageError("a sweep is of closed loops: give rate or sweep, not both")
+        self._check_replay()
         if self.burstiness != 1 and (self.arrivals != "gamma" or self.burstiness == 0):
             raise UsageError(f"burstiness {self.burstiness:g} needs arrivals 'gamma' and a number above 0")
         if not self.prompt.strip():
@@ -119,14 +129,17 @@ class LoadPlan:
 
     @property
     def is_open(self) -> bool:
-        """Return whether requests arrive at a rate of their own, not when earlier ones have ended."""
-        return self.rate is not None
+        """Return whether requests arrive at times of their own, not when earlier ones have ended."""
+        return self.rate is not None or self.replay is not None
 
     def arrival_offsets(self) -> Sequence[float]:
         """Return when each measured request of an open loop is due, in seconds from the begin of the phase.
 
         Raises UsageError if there is none, or too many.
         """
+        if self.replay is not None:
+            offsets_s = read_arrivals(self.replay).offsets_s
+            return replayed_offsets(offsets_s, self.replay_speed, self.requests, self.duration_s)
         assert self.rate is not None
         return arrival_offsets(
             self.rate,
@@ -136,6 +149,19 @@ class LoadPlan:
             requests=self.requests,
             duration_s=self.duration_s,
         )
+
+    def _check_replay(self) -> None:
+        """Set the hash of the trace. Raises UsageError unless its times can be replayed."""
+        if self.replay is None:
+            if self.replay_speed != 1 or self.replay_sha256 is not None:
+                raise UsageError("replay_speed and replay_sha256 need a file of arrivals: give replay")
+            return
+        if self.rate is not None:
+            raise UsageError("the arrivals come from replay or from rate: give one of them, not both")
+        if self.replay_speed == 0:
+            raise UsageError("replay_speed must be a number above 0, not 0")
+        sha256 = read_arrivals(self.replay).sha256
+        object.__setattr__(self, "replay_sha256", _checked_sha256(self.replay, self.replay_sha256, sha256))
 
 
 def _check(name: str, kind: object, value: object) -> None:
@@ -155,6 +181,13 @@ def _check(name: str, kind: object, value: object) -> None:
         right, allowed = False, "a whole number"
     if not right:
         raise UsageError(f"{name} must be {allowed}, not {_shown(value)}")
+
+
+def _checked_sha256(path: str, planned: str | None, found: str) -> str:
+    """Return the hash of a file. Raises UsageError if another one is planned."""
+    if planned not in (None, found):
+        raise UsageError(f"{path} has changed since the plan was made: its SHA-256 is {found}, not {planned}")
+    return found
 
 
 def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:

@@ -8,6 +8,7 @@ import math
 import random
 import re
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -99,6 +100,19 @@ def arrival_offsets(
     if requests is not None and len(found) < requests:
         raise UsageError(f"rate {rate} ends after {len(found)} requests: plan no more than these, not {requests}")
     return found
+
+
+def replayed_offsets(
+    offsets_s: Sequence[float], speed: float, requests: int | None, duration_s: float | None
+) -> Sequence[float]:
+    """Return the recorded arrivals (s), `speed` times as fast, up to a number of them or an end in seconds.
+
+    Raises UsageError if there are fewer than `requests`.
+    """
+    if requests is not None and requests > len(offsets_s):
+        raise UsageError(f"the trace has {len(offsets_s)} arrivals: plan no more than these, not {requests}")
+    found = array("d", (offset / speed for offset in offsets_s[:requests]))
+    return found if duration_s is None else found[: bisect_left(found, duration_s)]
 
 
 def _gaps(arrivals: str, burstiness: float, seed: int) -> Iterator[float]:

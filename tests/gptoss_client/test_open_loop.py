@@ -126,3 +126,15 @@ def test_the_parameters_of_a_manifest_say_which_loop_it_was() -> None:
 def test_a_plan_with_another_seed_has_other_arrivals() -> None:
     plan = LoadPlan(rate="5", requests=5)
     assert plan.arrival_offsets() != replace(plan, arrival_seed=1).arrival_offsets()
+
+
+def test_a_trace_is_replayed_at_its_times(folder, tmp_path) -> None:
+    (tmp_path / "trace.csv").write_text("timestamp\n100\n100.5\n100.5\n101.2\n")
+    plan = LoadPlan(concurrency=2, replay=str(tmp_path / "trace.csv"), replay_speed=2.0, requests=None)
+    reason, run, _ = asyncio.run(loaded(folder, plan))
+    assert reason is None
+    rows = run.requests.sort_values("request_id")
+    due_s = (rows.scheduled_ns - rows.scheduled_ns.iloc[0]) / 1e9
+    assert list(due_s) == pytest.approx([0, 0.25, 0.25, 0.6], abs=1e-6)
+    assert (rows.client_queue_s >= 0).all() and set(rows.outcome) == {"completed"}
+    assert PlannedLoad.of({"concurrency": 2, "replay": "trace.csv"}).concurrency is None

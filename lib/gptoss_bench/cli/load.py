@@ -41,7 +41,7 @@ The API key, if the server needs one, is read from the environment variable GPTO
 
 REQUESTS = 1024
 URL = "http://127.0.0.1:8000"
-# Every field of LoadPlan but `options`, which --num-ctx sets, and `salt`, which is drawn for each plan.
+# Every field of LoadPlan but `options`, which --num-ctx sets, `salt`, which is drawn for each plan, and a file's hash.
 PLAN_OPTIONS = {
     "concurrency": FieldOption(
         "slots of the closed loop; with --rate: connections that are opened ahead", ("--concurrency", "-c"), default=64
@@ -56,8 +56,17 @@ PLAN_OPTIONS = {
     "burstiness": FieldOption("shape of gamma gaps: below 1 burstier than Poisson, above 1 more even"),
     "arrival_seed": FieldOption("seed of the arrivals: the same seed gives the same times"),
     "max_in_flight": FieldOption("of --rate: a request that is due above this limit is not sent, and fails"),
+    "replay": FieldOption(
+        "open loop: requests arrive at the times of a trace, a .csv or .jsonl with a column timestamp in seconds or as"
+        " ISO time",
+        type=str,
+        metavar="FILE",
+    ),
+    "replay_speed": FieldOption("replay the trace so many times as fast", metavar="X"),
     "requests": FieldOption(
-        f"requests to send (default: {REQUESTS}, unless --duration is given)", ("--requests", "-n"), default=None
+        f"requests to send (default: {REQUESTS}; with --duration or --replay all of it)",
+        ("--requests", "-n"),
+        default=None,
     ),
     "duration_s": FieldOption(
         "send for this many seconds instead of a number of requests", ("--duration",), metavar="S"
@@ -145,9 +154,9 @@ def load(
         raise UsageError(f"--model is given {len(models)} times for {len(urls)} --url: give it once, or once per --url")
     if plan_values["rate"] is not None and plan_values["requests"] is None and plan_values["duration_s"] is None:
         plan_values["duration_s"] = rate_seconds(plan_values["rate"])
-    if plan_values["duration_s"] is None:
+    if plan_values["duration_s"] is None and plan_values["replay"] is None:
         plan_values["requests"] = REQUESTS if plan_values["requests"] is None else plan_values["requests"]
-    elif plan_values["requests"] is not None:
+    elif plan_values["duration_s"] is not None and plan_values["requests"] is not None:
         raise UsageError("give --requests or --duration, not both")
     plan_values["system"] = plan_values["system"] or None
     plan_values["sweep"] = parse_sweep_levels(plan_values["sweep"])

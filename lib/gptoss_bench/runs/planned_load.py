@@ -27,5 +27,6 @@ class PlannedLoad:
         if not isinstance(concurrency, int):
             return None
         limits = Slo.model_validate(slo) if isinstance(slo, dict) else None
-        is_open, full_length = parameters.get("rate") is not None, parameters.get("ignore_eos") is True
+        is_open = any(parameters.get(name) is not None for name in ("rate", "replay"))
+        full_length = parameters.get("ignore_eos") is True
         return cls(None if is_open else concurrency, limits, full_length)

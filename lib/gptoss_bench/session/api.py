@@ -46,7 +46,7 @@ async def bench_async(
     unknown = sorted(set(plan) - set(LoadPlan.__dataclass_fields__))
     if unknown:
         raise UsageError(f"unknown field of LoadPlan: {unknown[0]}; use {', '.join(LoadPlan.__dataclass_fields__)}")
-    if plan.get("duration_s") is not None:
+    if plan.get("duration_s") is not None or plan.get("replay") is not None:
         plan.setdefault("requests", None)
     server = ServerChoice(url=url, model=model, engine=engine)
     load = LoadProcess(LoadPlan(**plan), server, results=Path(results) if results else None)

@@ -314,6 +314,8 @@ async def serving(
     """
     watch_background_tasks()
     parameters: dict[str, JsonValue] = {**asdict(plan), **server.model_dump()}
+    if plan.replay is not None:
+        parameters["replay"] = Path(plan.replay).name  # folders of a machine are in no manifest
     if slo is not None:
         parameters["slo"] = slo.model_dump(exclude_none=True)
     server = server.model_copy(update={"context": server.context or plan.options.get("num_ctx") or 0})

@@ -1,0 +1,170 @@
+"""Read a file that a load is made from: a trace of when requests arrived (CSV, JSON Lines or a JSON array).
+
+The names of the columns are those of the published traces: Azure's LLM inference traces, BurstGPT, Mooncake.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from gptoss_client.errors import UsageError
+from gptoss_client.json_value import JsonValue
+from gptoss_client.outside import one_line
+
+TIMES = ("timestamp", "timestamp_s", "timestamp_ms", "arrival_time", "arrived_at", "time")
+_OF_MOONCAKE = {"input_length", "hash_ids"}  # beside these "timestamp" is in milliseconds
+_FORMATS = "write a .csv with a header, or a .jsonl with one JSON object a line"
+
+Row = Mapping[str, JsonValue]
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalTrace:
+    """The arrivals of a file: seconds since the first of them, rising; and the SHA-256 of the file."""
+
+    sha256: str
+    offsets_s: "array[float]"
+
+
+def read_arrivals(path: str) -> ArrivalTrace:
+    """Read when requests arrived. The result is kept until the file changes.
+
+    The column has one of the names TIMES, in any case: numbers are seconds (milliseconds in `timestamp_ms`, and in
+    Mooncake's traces), texts are ISO times, without a zone in UTC.
+
+    Raises UsageError, with the line, for a file that cannot be read, and for a time that is missing, not finite,
+    negative or before that of the line above.
+    """
+    return _arrivals(*_identity(path))
+
+
+def _identity(path: str) -> tuple[str, int, int]:
+    """Return what changes when a file changes: path, time and size."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot read {one_line(path) or 'a file without a name'}: {_why(error)}") from None
+    return path, status.st_mtime_ns, status.st_size
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@lru_cache(maxsize=4)
+def _arrivals(path: str, _changed_ns: int, _size: int) -> ArrivalTrace:
+    data = _content(path)
+    offsets_s, first, last_line = array("d"), 0.0, 0
+    name = Path(path).name
+    for line, row in rows(name, data):
+        column = next((one for one in TIMES if row.get(one) not in (None, "")), None)
+        if column is None:
+            found = ", ".join(list(row)[:8])
+            raise UsageError(f"{name} line {line} has no time: name its column {' or '.join(TIMES[:3])}, not {found}")
+        at_s = _seconds(row[column], in_ms=column == "timestamp_ms" or (column == TIMES[0] and _is_of_mooncake(row)))
+        if at_s is None:
+            raise UsageError(
+                f"{name} line {line}: {column} {one_line(str(row[column]), 40)!r} is no time: "
+                "write seconds from 0 on, or an ISO time such as 2023-11-16 18:15:46.68"
+            )
+        first = first if offsets_s else at_s
+        if offsets_s and at_s - first < offsets_s[-1]:
+            raise UsageError(f"{name} line {line}: its time is before that of line {last_line}: sort the file by time")
+        offsets_s.append(at_s - first)
+        last_line = line
+    if not offsets_s:
+        raise UsageError(f"{name} has no rows: {_FORMATS}")
+    return ArrivalTrace(hashlib.sha256(data).hexdigest(), offsets_s)
+
+
+def _is_of_mooncake(row: Row) -> bool:
+    return not _OF_MOONCAKE.isdisjoint(row)
+
+
+def _seconds(value: JsonValue, *, in_ms: bool) -> float | None:
+    """Return a time in seconds; None if it is none."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        found = float(value) / (1e3 if in_ms else 1)
+    except (ValueError, OverflowError):
+        try:
+            at = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            return None
+        found = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    return found if math.isfinite(found) and found >= 0 else None
+
+
+def _content(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read {one_line(path)}: {_why(error)}") from None
+
+
+def rows(name: str, data: bytes) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of a file, each with its line (of a JSON array: its number), column names in lower case.
+
+    Args:
+        name: Name of the file; one that ends in .csv is read as CSV, any other as JSON.
+        data: Its content.
+
+    Raises UsageError, with the line, for what is no row.
+    """
+    if name.lower().endswith(".parquet"):
+        raise UsageError(
+            f"{name} is Parquet: convert it with pandas.read_parquet(…).to_json(…, orient='records', lines=True)"
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UsageError(f"{name} line {line} is not UTF-8: {_FORMATS}") from None
+    found = _csv_rows(name, text) if name.lower().endswith(".csv") else _json_rows(name, text)
+    for line, row in found:
+        yield line, {"_".join(str(key).lower().split()): value for key, value in row.items()}
+
+
+def _csv_rows(name: str, text: str) -> Iterator[tuple[int, Row]]:
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise UsageError(f"{name} line {reader.line_num} has not as many fields as the header")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise UsageError(f"{name} line {reader.line_num + 1} is no CSV ({error}): {_FORMATS}") from None
+
+
+def _json_rows(name: str, text: str) -> Iterator[tuple[int, Row]]:
+    numbered: Iterator[tuple[int, JsonValue]]
+    if text.lstrip().startswith("["):
+        entries = _json(name, 1, text)
+        numbered = iter(enumerate(entries if isinstance(entries, list) else [], 1))
+    else:
+        lines = enumerate(text.split("\n"), 1)
+        numbered = ((line, _json(name, line, one)) for line, one in lines if one.strip())
+    for line, row in numbered:
+        if not isinstance(row, dict):
+            raise UsageError(f"{name} line {line} is no JSON object: {_FORMATS}")
+        yield line, row
+
+
+def _json(name: str, line: int, text: str) -> JsonValue:
+    try:
+        found: JsonValue = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        why = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply, or a number too large"
+        line += error.lineno - 1 if isinstance(error, json.JSONDecodeError) else 0
+        raise UsageError(f"{name} line {line} is no JSON ({why}): {_FORMATS}") from None
+    return found
