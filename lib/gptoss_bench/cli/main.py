@@ -2,7 +2,7 @@
 
 `COMMANDS` lists them; the module of a command is imported when the command is used. Exit codes: 0 done; 1 the run
 failed, completed requests were saved, or `rebuild --check` found a difference; 2 bad usage, or `doctor SCENARIO` found
-that the scenario cannot run; 3 `lint` or `audit` found an error, or a limit of `compare --fail-if` does not hold;
+that the scenario cannot run; 3 `lint` or `audit` found an error, `verify` refused a run, or a limit of `compare --fail-if` does not hold;
 137 the child of `attempt` was killed. An error is one line on
 stderr, also an unexpected one (exit code 1); its traceback is appended to gptoss_bench.log in the results folder.
 """
@@ -45,6 +45,7 @@ COMMANDS = {
     "lint": (VERDICTS, "check what makes a result untrustworthy; exit code 3 for an error"),
     "audit": (VERDICTS, "judge a benchmark that anyone published, from its file or its text; exit code 3 for an error"),
     "compare": (VERDICTS, "compare two results: same, faster, slower or cannot tell"),
+    "verify": (VERDICTS, "check that a run of somebody else agrees with its raw bytes; exit code 3 if it is refused"),
     "report": (VERDICTS, "write one page on a run: result block, error bar, findings, verdicts, cost and energy"),
     "site": (VERDICTS, "render the executed notebooks of runs into a site that needs no network"),
     "lab": (RUNS, "open working copies of the notebooks in JupyterLab"),

@@ -164,6 +164,17 @@ def describe_samples(tables: Tables, devices: Mapping[str, Any], marks: Marks, e
     )
 
 
+def describe_again(tables: Tables, kept: Telemetry) -> Telemetry:
+    """Return what these tables of a run give for the phases and devices of its summary."""
+    marks = [(span.phase, span.start_ns) for span in kept.phases]
+    devices = {"words": kept.gpu.words, "devices": [device.model_dump() for device in kept.gpu.devices]}
+    found = describe_samples(tables, devices, marks, kept.phases[-1].end_ns if kept.phases else 0)
+    found.words, found.engine_here = kept.words, kept.engine_here
+    if kept.energy_j is None:  # of a server elsewhere
+        found.energy_j = None
+    return found
+
+
 def _over_gpus(gpu: pd.DataFrame) -> pd.DataFrame:
     """One row a moment: memory and power of all GPUs together, of the rest the mean."""
     if gpu.empty:
