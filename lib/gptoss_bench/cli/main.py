@@ -2,8 +2,8 @@
 
 `COMMANDS` lists them; the module of a command is imported when the command is used. Exit codes: 0 done; 1 the run
 failed, completed requests were saved, or `rebuild --check` found a difference; 2 bad usage, or `doctor SCENARIO` found
-that the scenario cannot run; 3 `lint` or `audit` found an error, `verify` refused a run, or a limit of `compare --fail-if` does not hold;
-137 the child of `attempt` was killed. An error is one line on
+that the scenario cannot run; 3 `lint` or `audit` found an error, `verify` refused a run, or a
+limit of `compare --fail-if` does not hold; 137 the child of `attempt` was killed. An error is one line on
 stderr, also an unexpected one (exit code 1); its traceback is appended to gptoss_bench.log in the results folder.
 """
 
