@@ -2,6 +2,8 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 SHELL := /bin/bash
+# The many processes of the tests and notebooks compile this package once, not each.
+unexport PYTHONDONTWRITEBYTECODE
 
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
@@ -52,6 +54,10 @@ JOBS ?= 3
 # Files stay whole, because their tests share servers, and keep their order: those with the longest tests come first.
 PARALLEL = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 SERIAL = $(BIN)/python -m pytest
+# Only the files that have such tests are imported for the second part.
+ALONE = $$(grep -rl --include='test_*.py' '^@pytest.mark.alone' tests)
+# Both parts run, so that all failures are seen; after Ctrl-C (exit code 2 of pytest) the second one does not.
+BOTH = $(PARALLEL) -m '$(1)'; code=$$?; test $$code = 2 || $(SERIAL) -m '$(2)' $(ALONE) || code=$$?; exit $$code
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
@@ -103,12 +109,10 @@ lab: $(READY) $(TINY) ## open copies of the notebooks in JupyterLab: start, watc
 	$(BIN)/python -m gptoss_bench lab -- $(LAB)
 
 test: $(READY) $(WITH_TORCH) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=3 processes
-	$(PARALLEL) -m 'not slow and not alone'
-	$(SERIAL) -m 'not slow and alone'
+	$(call BOTH,not slow and not alone,not slow and alone)
 
 test-all: $(READY) $(WITH_TORCH) $(TINY) ## run all tests, also slow ones that faster tests cover
-	$(PARALLEL) -m 'not alone'
-	$(SERIAL) -m alone
+	$(call BOTH,not alone,alone)
 
 test-faults: $(READY) $(WITH_TORCH) ## run tests/faults for minutes: hostile servers, kills, full disks, fuzzers
 	FAULTS=long $(SERIAL) tests/faults

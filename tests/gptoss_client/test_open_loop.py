@@ -42,13 +42,26 @@ def test_requests_are_due_at_the_planned_times_and_never_sent_earlier(folder) ->
 
 def test_arrivals_do_not_wait_for_a_slow_server(folder) -> None:
     plan = LoadPlan(concurrency=1, rate="50", arrivals="constant", requests=20)
-    _, _, server = asyncio.run(loaded(folder, plan, answer_after(1.0)))
-    assert server.most_in_flight == 20  # all arrive within 0.4 s, and the first answer comes after 1 s
+    here = asyncio.Barrier(20)
+
+    async def when_all_are_here(exchange: Exchange) -> None:
+        await here.wait()
+        await speak(exchange)
+
+    _, run, server = asyncio.run(loaded(folder, plan, when_all_are_here))
+    assert server.most_in_flight == 20
+    assert set(run.requests.outcome) == {"completed"}
 
 
 def test_what_is_due_above_the_limit_is_a_failure_of_its_own(folder) -> None:
     plan = LoadPlan(concurrency=1, rate="50", arrivals="constant", requests=20, max_in_flight=4)
-    reason, run, server = asyncio.run(loaded(folder, plan, answer_after(1.0)))
+
+    async def after_the_others(exchange: Exchange) -> None:
+        while len((folder.path / "traces.jsonl").read_text().splitlines()) < 16:
+            await asyncio.sleep(0.02)
+        await speak(exchange)
+
+    reason, run, server = asyncio.run(loaded(folder, plan, after_the_others))
     assert reason is None
     assert server.most_in_flight == 4 and len(server.requests) == 4
     rows = run.requests.sort_values("request_id")

@@ -27,7 +27,7 @@ from scripted import END, HEAD, Answer, Exchange, Scripted, chunk, ending, event
 
 REQUEST = Request(request_id=3, phase="measure", prompt_id=1, scheduled_ns=5, body=b'{"model":"m"}')
 EVENTS = event(content="Hi") + ending(1)
-PATIENCE_S = 20.0
+PATIENCE_S = 240.0
 
 
 def plain(body: bytes, *headers: bytes, version: bytes = b"HTTP/1.1", status: bytes = b"200 OK") -> bytes:

@@ -42,7 +42,7 @@ class Lab:
     pid: int
 
     def asked(self, path: str) -> Any:
-        with urllib.request.urlopen(f"{self.url}/api/{path}", timeout=60) as answer:
+        with urllib.request.urlopen(f"{self.url}/api/{path}", timeout=240) as answer:
             return json.load(answer)
 
     def kernel(self, name: str) -> dict[str, Any] | None:
@@ -95,7 +95,7 @@ def lab(folder: Path) -> Iterator[Lab]:
         yield found
     finally:
         server.terminate()  # it ends its kernels
-        server.wait(timeout=60)
+        server.wait(timeout=240)
 
 
 def _answers(found: Lab) -> bool:

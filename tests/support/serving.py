@@ -22,7 +22,7 @@ from gptoss_client.plan import LoadPlan
 from gptoss_client.request_bodies import Request
 from gptoss_client.trace import Endpoint, Trace
 
-PATIENCE_S = 60.0  # only a failing test waits this long
+PATIENCE_S = 240.0  # only a failing test waits this long
 
 
 @contextmanager

@@ -298,7 +298,7 @@ def test_busy_processes_end_with_their_owner():
         "    print([child.pid for child in psutil.Process().children(recursive=True)], flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=240, check=False)
     pids = json.loads(done.stdout)
     assert (done.returncode, len(pids)) == (-signal.SIGKILL, 4)  # each has a supervisor
     _, left = psutil.wait_procs([psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)], timeout=30)

@@ -84,7 +84,7 @@ def test_a_child_that_is_killed_makes_exit_code_137_and_is_reported():
         found = children(parent.pid)
         time.sleep(0.005)
     os.kill(found[0], signal.SIGKILL)
-    out, _ = parent.communicate(timeout=60)
+    out, _ = parent.communicate(timeout=240)
     reported = json.loads(out)
     assert parent.returncode == reported["exit_code"] == 137
     assert reported["outcome"] == "killed"

@@ -123,13 +123,13 @@ sys.exit(child.answer_parent(child.allocate))
 
 
 def test_a_child_without_a_parent_ends_by_itself() -> None:
-    assert subprocess.run(CHILD, stdin=subprocess.DEVNULL, timeout=60, check=False).returncode == 0
+    assert subprocess.run(CHILD, stdin=subprocess.DEVNULL, timeout=240, check=False).returncode == 0
 
 
 @on_linux
 def test_a_child_that_breaks_says_why() -> None:
     question = {"device": "cpu", "budget_bytes": GIB, "tensors": [("a", [2], "float32"), ("b", [2], "bfloat61")]}
-    done = subprocess.run(CHILD, input=json.dumps(question), text=True, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(CHILD, input=json.dumps(question), text=True, capture_output=True, timeout=240, check=False)
     first, last = map(json.loads, done.stdout.splitlines())
     assert first == {"made": "a", "bytes": 8}
     assert (done.returncode, last["outcome"]) == (1, "error")
@@ -140,7 +140,7 @@ def test_a_child_that_breaks_says_why() -> None:
 def test_a_lower_limit_of_the_shell_is_reported() -> None:
     question = '{"device": "cpu", "budget_bytes": 21474836480, "tensors": []}\n'
     limited = ["sh", "-c", 'ulimit -v 20000000; exec "$@"', "sh", *CHILD]
-    done = subprocess.run(limited, input=question, text=True, capture_output=True, timeout=60, check=False)
+    done = subprocess.run(limited, input=question, text=True, capture_output=True, timeout=240, check=False)
     assert "raise ulimit -v" in done.stdout
 
 

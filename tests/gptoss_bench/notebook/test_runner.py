@@ -29,7 +29,7 @@ SCENARIOS = (
 def prepare(source: Path, target: Path, *more: str) -> None:
     """Write a notebook with injected parameters and without executing it, because nbval takes no parameters."""
     command = [sys.executable, "-m", "papermill", "--prepare-only", str(source), str(target), *more]
-    subprocess.run(command, check=True, capture_output=True, cwd=paths.ROOT, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, cwd=paths.ROOT, timeout=600)
 
 
 def nbval(folder: Path, *, cell_timeout_s: int = 240) -> subprocess.CompletedProcess[str]:
@@ -70,14 +70,14 @@ def test_every_cell_of_every_scenario_runs(tmp_path):
 )
 def test_nbval_fails_a_notebook_that_breaks(tmp_path, name, words):
     prepare(TINY / f"{name}.ipynb", tmp_path / f"{name}.ipynb", "-p", "results_dir", str(tmp_path))
-    done = nbval(tmp_path, cell_timeout_s=10)
+    done = nbval(tmp_path, cell_timeout_s=5 if name == "dead_kernel" else 240)  # a dead kernel is seen by its silence
     assert done.returncode == 1, done.stdout[-3000:]
     assert words.lower() in done.stdout.lower()
 
 
 def test_nbval_passes_a_notebook_that_is_whole(tmp_path):
     prepare(TINY / "whole.ipynb", tmp_path / "whole.ipynb", "-p", "results_dir", str(tmp_path))
-    assert nbval(tmp_path, cell_timeout_s=60).returncode == 0
+    assert nbval(tmp_path).returncode == 0
 
 
 @pytest.fixture
@@ -109,8 +109,9 @@ def test_the_runner_counts_a_notebook_that_wrote_its_result(tmp_path, tiny_noteb
     ],
 )
 def test_the_runner_counts_no_notebook_that_broke_and_keeps_it(tmp_path, tiny_notebooks, name, error, words):
+    timeout_s = 8 if name == "endless_cell" else 240
     with pytest.raises(error, match=words) as reported:
-        execute_notebook(name, {"results_dir": str(tmp_path)}, tmp_path, timeout_s=8)
+        execute_notebook(name, {"results_dir": str(tmp_path)}, tmp_path, timeout_s=timeout_s)
     assert "\n" not in str(reported.value)
     [folder] = (tmp_path / "runs").iterdir()
     assert (folder / "notebook.ipynb").exists()

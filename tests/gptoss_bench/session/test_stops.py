@@ -313,12 +313,12 @@ def test_a_client_that_was_suspended_does_not_call_its_own_sleep_a_timeout(tmp_p
         async with scripted(answer) as server:
             where = ("--url", server.endpoint.url, "--results", str(tmp_path))
             process = await asyncio.create_subprocess_exec(
-                *LOAD, *where, "-n", "40", "-c", "4", "--timeout", "1", cwd=paths.ROOT, stdout=subprocess.DEVNULL
+                *LOAD, *where, "-n", "40", "-c", "4", "--timeout", "3", cwd=paths.ROOT, stdout=subprocess.DEVNULL
             )
             try:
                 await asyncio.to_thread(wait_until, lambda: len(server.requests) > 8, "requests are in flight")
                 process.send_signal(signal.SIGSTOP)
-                await asyncio.sleep(2.5)
+                await asyncio.sleep(4)
                 process.send_signal(signal.SIGCONT)
                 code = await asyncio.wait_for(process.wait(), PATIENCE_S)
             finally:

@@ -53,15 +53,27 @@ def plays(library, monkeypatch):
     return play
 
 
-async def phases(folder: Path, *, seconds: float = 0.6) -> MachineSampler:
+async def sampled(folder: Path) -> None:
+    """Wait until the host was sampled twice more; a GPU is sampled more often. Without a folder nothing is."""
+
+    def samples() -> int:
+        return (folder / FILE).read_text().count('"of":"host"')
+
+    if folder.exists():
+        before = samples()
+        await asyncio.to_thread(wait_until, lambda: samples() >= before + 2, "the sampler took two samples")
+
+
+async def phases(folder: Path, *, seconds: float = 0.3) -> MachineSampler:
     telemetry = MachineSampler(folder)
     await telemetry.start()
     telemetry.watch(IDLE)
     for phase in (PHASE_AFTER, PHASE_INFERENCE):
         telemetry.mark(phase)
         await asyncio.sleep(seconds)
+        await sampled(folder)
     telemetry.mark(PHASE_ENDED)
-    await asyncio.sleep(0.3)
+    await sampled(folder)
     reported = telemetry.describe()
     await telemetry.stop()
     telemetry.reported = reported
@@ -149,7 +161,8 @@ def test_the_engine_is_whoever_listens_and_all_below_it(tmp_path):
             telemetry = MachineSampler(tmp_path)
             await telemetry.start()
             telemetry.watch(Endpoint(url=f"http://127.0.0.1:{port}", model="m", dialect="openai", engine="e"))
-            await asyncio.sleep(1.5)
+            for _ in range(3):  # the use of a CPU is that between two samples
+                await sampled(tmp_path)
             await telemetry.stop()
             return telemetry.tables["host"]
 
@@ -177,9 +190,9 @@ def test_a_sampler_that_is_killed_is_reported_and_its_rows_stay(tmp_path):
         telemetry = MachineSampler(tmp_path)
         await telemetry.start()
         telemetry.mark(PHASE_INFERENCE)
-        await asyncio.sleep(0.6)
+        await sampled(tmp_path)
         os.kill(telemetry._process.pid, signal.SIGKILL)
-        await asyncio.sleep(0.2)
+        await asyncio.to_thread(wait_until_gone, [telemetry._process.pid])
         await telemetry.stop()
         return telemetry
 

@@ -81,7 +81,7 @@ def served(tmp_path, end=signal.SIGTERM, **changes):
     try:
         yield Watched(process.stdout.readline().strip(), path)
         process.send_signal(end)
-        _, reported = process.communicate(timeout=60)
+        _, reported = process.communicate(timeout=240)
         assert process.returncode == 0, reported
         assert re.fullmatch(r"\d+ events of \d+ streams; own lateness .*\n", reported)
     finally:
@@ -232,7 +232,7 @@ def test_in_lockstep_all_streams_send_at_common_ticks(tmp_path):
 def test_a_client_that_reads_late_gets_everything_and_the_timestamps_follow_it(tmp_path):
     with served(tmp_path, tokens=40_000, itl_s=0.0) as server:
         stream = httpx.stream(
-            "POST", f"{server.url}/v1/chat/completions", json={"stream": True}, timeout=60, trust_env=False
+            "POST", f"{server.url}/v1/chat/completions", json={"stream": True}, timeout=240, trust_env=False
         )
         pieces = stream.__enter__().iter_raw()
         read = [next(pieces)]
@@ -302,7 +302,7 @@ def test_what_is_no_request_is_refused_and_the_server_goes_on(tmp_path, request_
 def test_a_request_that_wants_its_connection_closed_is_obeyed(tmp_path):
     with served(tmp_path) as server:
         reply = httpx.post(
-            f"{server.url}/api/chat", json={}, headers={"Connection": "close"}, timeout=60, trust_env=False
+            f"{server.url}/api/chat", json={}, headers={"Connection": "close"}, timeout=240, trust_env=False
         )
     assert reply.headers["connection"] == "close"
     assert assemble_reply(decode_body([reply.content])).answer_text == reply_text(12)
@@ -316,7 +316,7 @@ def test_a_reply_that_is_not_streamed_comes_whole_when_its_last_token_is_due(tmp
     }[dialect]
     plan = {"ttft_s": 0.05, "itl_s": 0.01, "prompt_tokens": 88, "reasoning": "both", "reasoning_share": 0.25}
     with served(tmp_path, **plan) as server:
-        reply = httpx.post(f"{server.url}{path}", json=limit, timeout=60, trust_env=False)
+        reply = httpx.post(f"{server.url}{path}", json=limit, timeout=240, trust_env=False)
     content = reply.json()
     if dialect == "openai":
         message, usage = content["choices"][0]["message"], content["usage"]
@@ -339,7 +339,7 @@ def test_faults_strike_replies_that_are_not_streamed_too(tmp_path):
     with served(tmp_path, **rates) as server:
         for number in range(6):
             try:
-                answer = httpx.post(f"{server.url}/v1/chat/completions", json={}, timeout=60, trust_env=False)
+                answer = httpx.post(f"{server.url}/v1/chat/completions", json={}, timeout=240, trust_env=False)
                 seen = {500: "error"}[answer.status_code]
             except httpx.RemoteProtocolError:
                 seen = "cut"

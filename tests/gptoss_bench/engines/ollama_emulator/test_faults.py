@@ -142,7 +142,7 @@ def test_only_while_the_model_is_loaded_the_queue_has_a_limit(tmp_path):
 
     async def eight(http: httpx.AsyncClient) -> list[httpx.Response]:
         question = {"model": "gpt-oss-tiny", "messages": HELLO, "options": {"num_predict": 4}, "stream": False}
-        return await asyncio.gather(*(http.post("/api/chat", json=question, timeout=60) for _ in range(8)))
+        return await asyncio.gather(*(http.post("/api/chat", json=question, timeout=240) for _ in range(8)))
 
     async def cold_and_warm() -> list[list[httpx.Response]]:
         resident = Resident(tmp_path, slots=1, max_queue=2)

@@ -40,7 +40,7 @@ def asked(front, name: str, **more: Any) -> httpx.Response:
     """Send a recorded request to the emulator."""
     one = EXCHANGES[name]
     content = one["body"] if not more else json.dumps(json.loads(one["body"]) | more)
-    return httpx.request(one["method"], f"{front.url}{one['path']}", content=content, timeout=60)
+    return httpx.request(one["method"], f"{front.url}{one['path']}", content=content, timeout=240)
 
 
 def form(value: Any) -> Any:
@@ -161,7 +161,7 @@ def test_a_request_waits_for_a_slot_outside_the_time_of_loading(front):
 
     async def together() -> list[bytes]:
         names = [f"conc4_np1_nonstream_{number}" for number in range(4)]
-        async with httpx.AsyncClient(base_url=front.url, timeout=60) as http:
+        async with httpx.AsyncClient(base_url=front.url, timeout=240) as http:
             sent = (http.post(EXCHANGES[name]["path"], content=EXCHANGES[name]["body"]) for name in names)
             return [answer.content for answer in await asyncio.gather(*sent)]
 
