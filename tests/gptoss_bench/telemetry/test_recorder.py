@@ -53,7 +53,7 @@ def plays(library, monkeypatch):
     return play
 
 
-async def sampled(folder: Path) -> None:
+def sampled(folder: Path) -> None:
     """Wait until the host was sampled twice more; a GPU is sampled more often. Without a folder nothing is."""
 
     def samples() -> int:
@@ -61,7 +61,7 @@ async def sampled(folder: Path) -> None:
 
     if folder.exists():
         before = samples()
-        await asyncio.to_thread(wait_until, lambda: samples() >= before + 2, "the sampler took two samples")
+        wait_until(lambda: samples() >= before + 2, "the sampler took two samples")
 
 
 async def phases(folder: Path, *, seconds: float = 0.3) -> MachineSampler:
@@ -71,9 +71,9 @@ async def phases(folder: Path, *, seconds: float = 0.3) -> MachineSampler:
     for phase in (PHASE_AFTER, PHASE_INFERENCE):
         telemetry.mark(phase)
         await asyncio.sleep(seconds)
-        await sampled(folder)
+        await asyncio.to_thread(sampled, folder)
     telemetry.mark(PHASE_ENDED)
-    await sampled(folder)
+    await asyncio.to_thread(sampled, folder)
     reported = telemetry.describe()
     await telemetry.stop()
     telemetry.reported = reported
@@ -162,7 +162,7 @@ def test_the_engine_is_whoever_listens_and_all_below_it(tmp_path):
             await telemetry.start()
             telemetry.watch(Endpoint(url=f"http://127.0.0.1:{port}", model="m", dialect="openai", engine="e"))
             for _ in range(3):  # the use of a CPU is that between two samples
-                await sampled(tmp_path)
+                await asyncio.to_thread(sampled, tmp_path)
             await telemetry.stop()
             return telemetry.tables["host"]
 
@@ -190,7 +190,7 @@ def test_a_sampler_that_is_killed_is_reported_and_its_rows_stay(tmp_path):
         telemetry = MachineSampler(tmp_path)
         await telemetry.start()
         telemetry.mark(PHASE_INFERENCE)
-        await sampled(tmp_path)
+        await asyncio.to_thread(sampled, tmp_path)
         os.kill(telemetry._process.pid, signal.SIGKILL)
         await asyncio.to_thread(wait_until_gone, [telemetry._process.pid])
         await telemetry.stop()
