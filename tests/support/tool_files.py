@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import yaml
+
 # 20 requests of 8 in flight in 4 s, 10 tokens each: 5 requests/s, 50 tokens/s.
 VLLM: dict[str, Any] = {
     "date": "20250530-190000",
@@ -333,6 +335,71 @@ OLLAMA_OBJECT = {
     "eval_count": 80,
     "eval_duration": 2_000_000_000,
 }
+# Times in ms as of vLLM's benchmark, and the parts that this kit does not read.
+BENCHMARK_REPORT: dict[str, Any] = {
+    "version": "0.2.1",
+    "run": {"uid": "0f1e", "time": {"start": "2026-10-01T10:00:00Z", "duration": "PT9S"}, "keywords": ["TINY MODEL"]},
+    "scenario": {
+        "stack": [
+            {
+                "metadata": {"label": "router", "cfg_id": "a1"},
+                "standardized": {"kind": "generic", "tool": "scheduler", "tool_version": "0.3.2", "model": [1]},
+                "native": {},
+            },
+            {
+                "metadata": {"label": "decode", "cfg_id": "b2"},
+                "standardized": {
+                    "kind": "inference_engine",
+                    "tool": "vllm",
+                    "tool_version": "0.25.0",
+                    "role": "decode",
+                    "replicas": 1,
+                    "model": {"name": "openai/gpt-oss-20b"},
+                    "accelerator": {"model": "NVIDIA-H100-80GB-HBM3", "count": 2, "parallelism": {"tp": 2}},
+                },
+                "native": {"args": {"--tensor-parallel-size": 2}},
+            },
+        ],
+        "load": {
+            "metadata": {"cfg_id": "c3"},
+            "standardized": {
+                "tool": "vllm-benchmark",
+                "tool_version": "0.25.0",
+                "source": "random",
+                "input_seq_len": {"distribution": "fixed", "value": 20},
+                "concurrency": 8,
+                "multi_turn": {"enabled": False},
+            },
+            "native": {},
+        },
+    },
+    "results": {
+        "request_performance": {
+            "aggregate": {
+                "requests": {
+                    "total": 20,
+                    "failures": 0,
+                    "output_length": {"units": "count", "mean": 10.0},
+                    "multimodal": {"image": {"count": {"units": "count", "mean": 2.0}}},
+                },
+                "latency": {
+                    "time_to_first_token": {"units": "ms", "mean": 110.0, "p50": 100.0, "p95": 170.0, "p99": 190.0},
+                    "time_per_output_token": {"units": "ms/token", "mean": 52.0, "p50": 50.0, "p99": 60.0},
+                    "request_latency": {"units": "s", "mean": 0.6, "p50": 0.56, "p90": 0.7, "p99": 0.8},
+                },
+                "throughput": {
+                    "output_token_rate": {"units": "tokens/s", "mean": 50.0},
+                    "request_rate": {"units": "queries/s", "mean": 5.0},
+                },
+            },
+            "time_series": {"latency": {}},
+        },
+        "session_performance": {"sessions": {"total": 2}},
+    },
+}
+# The same in YAML, with a time that YAML reads as one, and no limit of requests in flight.
+BENCHMARK_REPORT_YAML = yaml.safe_dump(BENCHMARK_REPORT).replace("concurrency: 8", "concurrency: .inf")
+BENCHMARK_REPORT_YAML = BENCHMARK_REPORT_YAML.replace("'2026-10-01T10:00:00Z'", "2026-10-01T10:00:00Z")
 JSON_FORMS: dict[str, Any] = {
     **VLLM_BY_VERSION,
     "vllm-speculative.json": VLLM_SPECULATIVE,
@@ -346,6 +413,7 @@ JSON_FORMS: dict[str, Any] = {
     "genai-perf.json": GENAI_PERF,
     "inference-perf.json": INFERENCE_PERF,
     "mlperf-endpoints.json": MLPERF,
+    "benchmark-report.json": BENCHMARK_REPORT,
     "llama-bench-depths.json": LLAMA_BENCH,
     "ollama-object.json": OLLAMA_OBJECT,
 }
@@ -357,5 +425,6 @@ TEXT_FORMS = {
     "llama-bench.csv": LLAMA_BENCH_CSV,
     "llama-bench.md": LLAMA_BENCH_TABLE,
     "ollama.txt": OLLAMA_TEXT,
+    "benchmark-report.yaml": BENCHMARK_REPORT_YAML,
 }
 FORMS = {**{name: json.dumps(content) for name, content in JSON_FORMS.items()}, **TEXT_FORMS}

@@ -11,7 +11,9 @@ from gptoss_bench.cli.run_ids import complete_run, find_run, nearest_runs
 from gptoss_bench.files import writing
 from gptoss_client import UsageError
 
-EXAMPLE = "example: gptoss-bench report 20261124T090000Z-vllm-h100-0a1b2c --usd-per-hour 3.5"
+EXAMPLE = """examples:
+  gptoss-bench report 20261124T090000Z-vllm-h100-0a1b2c --usd-per-hour 3.5
+  gptoss-bench report 20261124T090000Z-vllm-h100-0a1b2c --benchmark-report"""
 
 
 def report(
@@ -26,9 +28,13 @@ def report(
     ] = None,
     usd_per_hour: Annotated[float | None, typer.Option(metavar="USD", help="price of the machine per hour")] = None,
     price_of: Annotated[str | None, typer.Option(metavar="DAY", help="date of that price (default: today)")] = None,
+    benchmark_report: Annotated[
+        bool, typer.Option("--benchmark-report", help="write llm-d's Benchmark Report 0.2.1 (YAML) beside the pages")
+    ] = False,
 ) -> int:
     """Write one page on a run, as Markdown and as self-contained HTML."""
     from gptoss_bench import paths
+    from gptoss_bench.importers import write_benchmark_report
     from gptoss_bench.runs import Run
     from gptoss_bench.site import HourlyPrice, report_on
 
@@ -41,9 +47,12 @@ def report(
     day = price_of or f"{datetime.now(UTC):%Y-%m-%d}"
     price = None if usd_per_hour is None else HourlyPrice(usd_per_hour, day)
     page = report_on(found, price)
+    files = {"md": page.markdown(), "html": page.html()}
+    if benchmark_report:
+        files["benchmark-report.yaml"] = write_benchmark_report(found)
     with writing(out, "choose another --out"):
         out.mkdir(parents=True, exist_ok=True)
-        for ending, content in (("md", page.markdown()), ("html", page.html())):
+        for ending, content in files.items():
             file = out / f"{found.run_id}.{ending}"
             file.write_text(content, encoding="utf-8")
             print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)

@@ -1,3 +1,4 @@
+from .benchmark_report import write_benchmark_report
 from .detect import find_results, parse_results
 from .imported_result import ImportedResult, ImportedSummary, TokenRate
 
@@ -7,4 +8,5 @@ __all__ = [
     "TokenRate",
     "find_results",
     "parse_results",
+    "write_benchmark_report",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pydantic import JsonValue
 
 from gptoss_bench.importers.aiperf import parse_aiperf, parse_aiperf_csv, parse_aiperf_lines
+from gptoss_bench.importers.benchmark_report import parse_benchmark_report, parse_benchmark_report_yaml
 from gptoss_bench.importers.guidellm import parse_guidellm
 from gptoss_bench.importers.imported_result import ImportedResult
 from gptoss_bench.importers.inference_perf import parse_inference_perf
@@ -18,9 +19,9 @@ from gptoss_client import UsageError, parse_json
 
 KNOWN = (
     "a JSON file of vllm bench serve, SGLang's bench_serving, guidellm, aiperf, genai-perf, inference-perf, MLPerf"
-    " Endpoints or llama-bench, the final objects of Ollama's API, the CSV of aiperf, genai-perf or llama-bench, or"
-    " what vllm bench serve, bench_serving, llama-bench, ollama run --verbose, MLPerf LoadGen or the write-up's script"
-    " print"
+    " Endpoints or llama-bench, a Benchmark Report of llm-d, the final objects of Ollama's API, the CSV of aiperf,"
+    " genai-perf or llama-bench, or what vllm bench serve, bench_serving, llama-bench, ollama run --verbose, MLPerf"
+    " LoadGen or the write-up's script print"
 )
 # Readers of a whole file that holds many records, then of one object of which a list or each line is a result.
 _OF_RECORDS: tuple[Callable[[Sequence[JsonValue], str], list[ImportedResult]], ...] = (
@@ -34,6 +35,7 @@ _OF_OBJECT: tuple[Callable[[JsonValue, str], list[ImportedResult]], ...] = (
     parse_aiperf,
     parse_inference_perf,
     parse_mlperf_endpoints,
+    parse_benchmark_report,
 )
 _OF_TEXT: tuple[Callable[[str, str], list[ImportedResult]], ...] = (
     parse_serving_blocks,
@@ -43,6 +45,7 @@ _OF_TEXT: tuple[Callable[[str, str], list[ImportedResult]], ...] = (
     parse_aiperf_csv,
     parse_mlperf_loadgen,
     parse_ollama_verbose,
+    parse_benchmark_report_yaml,
 )
 
 

@@ -34,6 +34,7 @@ def one(content: object) -> ImportedResult:
 # 20 requests in 4 s: 20 / 4 = 5 requests/s; 200 tokens: 200 / 4 = 50 tokens/s, 200 / 20 = 10 tokens a request.
 LOADS = [*VLLM_BY_VERSION, "sglang.jsonl", "vllm-block.txt", "sglang-block.txt", "guidellm-sampled.json"]
 LOADS += ["aiperf-2025.json", "genai-perf.json", "genai-perf.csv", "inference-perf.json", "mlperf-endpoints.json"]
+LOADS += ["benchmark-report.json", "benchmark-report.yaml"]
 WITH_LATENCY = {*LOADS} - {"vllm-0.9.json", "vllm-0.10.json", "vllm-0.12.json", "vllm-block.txt"}
 
 
@@ -67,6 +68,8 @@ def test_every_form_of_a_load_gives_the_same_numbers(name: str) -> None:
         ("genai-perf.csv", "genai-perf", None, 0, None),
         ("inference-perf.json", "inference-perf", None, 0, None),
         ("mlperf-endpoints.json", "MLPerf Endpoints 1.0", None, 0, None),
+        ("benchmark-report.json", "llm-d Benchmark Report 0.2.1", 8, 0, "openai/gpt-oss-20b"),
+        ("benchmark-report.yaml", "llm-d Benchmark Report 0.2.1", None, 0, "openai/gpt-oss-20b"),
         ("loadgen.txt", "MLPerf LoadGen", None, 0, None),
     ],
 )

@@ -317,7 +317,7 @@ def _percentile_not_resolved(result: Result) -> str | None:
         f"{name} {at}"
         for name, found in measured.items()
         for at in REPORTED_PERCENTILES
-        if found.n and not found.resolved.at(at)
+        if found.n and found.at(at) is not None and not found.resolved.at(at)
     ]
     return f"fewer than 10 samples lie beyond {', '.join(names)}" if names else None
 
