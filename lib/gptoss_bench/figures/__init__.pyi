@@ -13,6 +13,8 @@ from .load import (
 from .machine import client_against_server, machine_timeline
 from .memory import attempt_against_budget, weights_by_module
 from .method_trial import printed_and_true_ttft
+from .open_loop import waiting_from_due
+from .picture import figure_html, figure_svg
 from .side_by_side import results_side_by_side
 from .sinks import sink_shares, sink_support_map
 from .sweep import PublishedPoint, throughput_against_latency
@@ -29,6 +31,8 @@ __all__ = [
     "decode_rates_by_source",
     "error_by_kind",
     "error_by_load",
+    "figure_html",
+    "figure_svg",
     "gap_distribution",
     "headroom_map",
     "latency_distributions",
@@ -46,5 +50,6 @@ __all__ = [
     "throughput_against_latency",
     "ttft_over_latency",
     "verdict_overview",
+    "waiting_from_due",
     "weights_by_module",
 ]

@@ -13,7 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from gptoss_bench.claims import BASES
-from gptoss_bench.runs import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, ClientLimits, Manifest, run_caption
+from gptoss_bench.runs import (
+    PHASE_AFTER,
+    PHASE_BEFORE,
+    PHASE_INFERENCE,
+    ClientLimits,
+    Manifest,
+    PlannedLoad,
+    run_caption,
+)
 
 PALETTE = "colorblind"
 DIVERGING, SEQUENTIAL = "PuOr_r", "Blues"  # colour maps
@@ -49,6 +57,7 @@ BASIS_LOOKS = {  # index in the palette, hatch
 }
 ON_WHITE = {"facecolor": "white", "edgecolor": "none", "pad": 1}  # the box behind a text that crosses lines
 VISIBLE_SHARE = 0.01  # of a value: a smaller uncertainty of the client is not drawn
+LABEL_POINTS = 12  # between the middles of texts at the ends of lines
 FOOTER_WIDTH = 150  # characters, of a figure 9 inches wide
 
 
@@ -144,12 +153,41 @@ def draw_client_pair(axes: Axes, x: float, pair: tuple[float, float] | None, col
         axes.vlines(x, max(pair[0], pair[1] / 1e3), pair[1], color=colour, linewidth=7, alpha=0.3)
 
 
-def draw_guide(axes: Axes, value: float, text: str, *, vertical: bool = False) -> None:
-    """Draw a dashed line across the axes at `value`, with a text at its end."""
+def draw_guide(axes: Axes, value: float, text: str, *, vertical: bool = False, at_begin: bool = False) -> None:
+    """Draw a dashed line across the axes at `value`, with a text at its end, a horizontal one also at its begin."""
     draw, place, coords, offset, side = (
         (axes.axvline, (value, 1), ("data", "axes fraction"), (2, 3), "left")
         if vertical
+        else (axes.axhline, (0, value), ("axes fraction", "data"), (4, 4), "left")
+        if at_begin
         else (axes.axhline, (1, value), ("axes fraction", "data"), (-4, 4), "right")
     )
     draw(value, color=GUIDE, linewidth=1, linestyle=DASHED)
     axes.annotate(text, place, offset, xycoords=coords, textcoords="offset points", fontsize=8.5, ha=side)
+
+
+def draw_slo(axes: Axes, manifest: Manifest, name: str, *, vertical: bool = False, scale: float = 1.0) -> None:
+    """Draw the limit that the run has for a time, such as "ttft_s", as a line across; nothing where it has none.
+
+    `scale` is the number of the axis' units in a second.
+    """
+    load = PlannedLoad.of(manifest.parameters)
+    limit_s = getattr(load.slo, name, None) if load is not None and load.slo is not None else None
+    if limit_s is not None:
+        draw_guide(axes, limit_s * scale, f"SLO {limit_s:g} s", vertical=vertical, at_begin=True)
+
+
+def label_line_ends(axes: Axes, ends: Sequence[tuple[float, str, Any]]) -> None:
+    """Write a text right of the axes for each (y, text, colour), one below the other where they would overlap.
+
+    Call it after the limits of the axes are set.
+    """
+    step = LABEL_POINTS / (72 * axes.get_figure(root=True).get_figheight() * axes.get_position().height)  # axes' height
+    place = axes.transData + axes.transAxes.inverted()
+    wanted = sorted((float(place.transform((axes.get_xlim()[1], y))[1]), text, colour) for y, text, colour in ends)
+    lowest, room = -np.inf, step * len(wanted)  # the highest is at the top of the axes at most
+    for at, text, colour in wanted:
+        room -= step
+        lowest = max(min(at, 1 - room), lowest + step)
+        look = {"color": colour, "fontsize": 8.5, "va": "center", "weight": "bold"}
+        axes.annotate(text, (1, lowest), (4, 0), xycoords="axes fraction", textcoords="offset points", **look)

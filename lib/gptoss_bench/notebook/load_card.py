@@ -5,11 +5,12 @@ from html import escape
 from pathlib import Path
 from typing import Any, ClassVar
 
+from gptoss_bench.figures import figure_html, waiting_from_due
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import RED, alert_html, render_live_view
 from gptoss_bench.runs import LoadSummary, Run
 from gptoss_bench.session import LoadProcess
-from gptoss_bench.stats import result_block
+from gptoss_bench.stats import open_loop_text, result_block
 from gptoss_client import UsageError
 
 OVERLAP_WARNING = "Another load ran at the same time: each disturbs the measurement of the other."
@@ -95,8 +96,11 @@ def ending_text(how: str, reason: str | None) -> str:
 
 
 def result_block_html(run: Run) -> str:
-    """Return the result block of a run as HTML; empty if nothing was measured."""
+    """Return the result block of a run as HTML, of an open loop with its figure; empty if nothing was measured."""
     if not isinstance(run.summary, LoadSummary):
         return ""
     text = result_block(run.summary, title_line=run_title(run))
-    return f'<pre style="font-size:12px;line-height:1.3;overflow:auto">{escape(text)}</pre>'
+    block = f'<pre style="font-size:12px;line-height:1.3;overflow:auto">{escape(text)}</pre>'
+    if run.summary.rate_planned is None or not (waiting := open_loop_text(run.requests)):
+        return block
+    return block + figure_html(waiting_from_due(run.requests, run.manifest), waiting)

@@ -4,7 +4,6 @@ Without a frontend it shows the table and a comparison of the newest two runs.
 """
 
 import base64
-import io
 import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
@@ -16,7 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from gptoss_bench import paths
-from gptoss_bench.figures import overlay_labels, request_timeline, runs_overlaid
+from gptoss_bench.figures import figure_html, figure_svg, overlay_labels, request_timeline, runs_overlaid
 from gptoss_bench.lint import differing_conditions
 from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.live_view import BLUE, RED, alert_html
@@ -319,12 +318,7 @@ def _table_html(table: pd.DataFrame) -> str:
 
 
 def _picture(figure: Figure, name: str) -> str:
-    file = io.BytesIO()
-    figure.savefig(file, format="svg")
-    data = base64.b64encode(file.getvalue()).decode()
-    look = 'class="gptoss-figure" style="max-width:100%;background:white"'
-    image = f'<img alt="{escape(name)}" {look} src="data:image/svg+xml;base64,{data}">'
-    return f"<div>{image}</div>{_link(name, 'image/svg+xml', file.getvalue())}"
+    return f"<div>{figure_html(figure, name)}</div>{_link(name, 'image/svg+xml', figure_svg(figure))}"
 
 
 def _link(name: str, kind: str, content: str | bytes) -> str:

@@ -281,6 +281,10 @@ class Run:
                 parts.append(f"{rate:,.1f} tok/s")
             if self.summary.ttft_s.p50 is not None:
                 parts.append(f"TTFT p50 {self.summary.ttft_s.p50:.3f} s")
+            if (due := self.summary.ttft_scheduled_s) is not None and due.p50 is not None:
+                parts.append(f"from due {due.p50:.3f} s")
+            if self.summary.goodput_share is not None:
+                parts.append(f"{self.summary.goodput_share:.1%} within the SLO")
         return ", ".join(parts)
 
     def _repr_html_(self) -> str:

@@ -1,13 +1,14 @@
 """Prepare the report on one run: result block, error bar, findings, verdicts, cost and energy; as Markdown and HTML."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_write_up
+from gptoss_bench.figures import figure_html, waiting_from_due
 from gptoss_bench.runs import ChosenRun, Finding, LoadSummary, Manifest, Run, Summary, run_caption
 from gptoss_bench.site.notebook_cells import Cell, NotebookPage
 from gptoss_bench.site.render import Frame, markdown_html, render, render_markdown
-from gptoss_bench.stats import client_text, result_block
+from gptoss_bench.stats import client_text, open_loop_text, result_block
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class Report:
     """What the report on a run shows.
 
     `problem` is why the run is not complete, "" if it is. `result_block`, `error_bar` and `client_bound` are "" where
-    the summary has none. `findings` is None if the run was not linted. The rows of the tables have the columns that
+    the summary has none. `open_loop` is what a closed loop would have hidden, and `picture` its figure as HTML: "" for
+    a closed loop. `findings` is None if the run was not linted. The rows of the tables have the columns that
     site/templates/report.md.j2 names.
     """
 
@@ -38,6 +40,8 @@ class Report:
     findings: Sequence[tuple[str, ...]] | None
     verdicts: Sequence[tuple[str, ...]]
     costs: Sequence[tuple[str, str]]
+    open_loop: str = ""
+    picture: str = ""
 
     def markdown(self) -> str:
         """Return the report as Markdown."""
@@ -53,13 +57,19 @@ def report_on(run: Run, price: HourlyPrice | None = None) -> Report:
     record = RunRecord.of(ChosenRun(run, run.scenario, "named"))
     verdicts = decide_claims(load_write_up(), [record]) if run.manifest.status == "complete" else []
     decided = [verdict for verdict in verdicts if verdict.run_id == run.run_id]
-    return make_report(run.manifest, run.summary, run.findings, decided, price)
+    made = make_report(run.manifest, run.summary, run.findings, decided, price)
+    if not isinstance(run.summary, LoadSummary) or run.summary.rate_planned is None:
+        return made
+    text = open_loop_text(run.requests)
+    picture = figure_html(waiting_from_due(run.requests, run.manifest), text) if text else ""
+    return replace(made, open_loop=text, picture=picture)
 
 
 def report_page(run: Run) -> NotebookPage:
     """Return the report on a run without a notebook as the content of its page."""
-    heading, _, rest = report_on(run).markdown().partition("\n")
-    return NotebookPage(heading.lstrip("# "), markdown_html(heading), [Cell(markdown_html(rest))])
+    report = report_on(run)
+    heading, _, rest = report.markdown().partition("\n")
+    return NotebookPage(heading.lstrip("# "), markdown_html(heading), [Cell(markdown_html(rest) + report.picture)])
 
 
 def make_report(

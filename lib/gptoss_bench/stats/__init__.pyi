@@ -9,6 +9,7 @@ from .client_bound import (
 )
 from .client_pauses import heartbeat_lateness, measured_stalls
 from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, client_text
+from .closed_loop_view import OpenLoopTimes, closed_loop_rows, open_loop_text, open_loop_times
 from .comparison import SAME_MARGIN, ComparedResult, Difference, MeasuredRate, compare_results, comparison_table
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
@@ -49,6 +50,7 @@ __all__ = [
     "Limit",
     "LimitResult",
     "MeasuredRate",
+    "OpenLoopTimes",
     "PrintedFigure",
     "ReadColumns",
     "agreement_table",
@@ -59,6 +61,7 @@ __all__ = [
     "client_pairs",
     "client_server_agreement",
     "client_text",
+    "closed_loop_rows",
     "compare_results",
     "comparison_table",
     "decode_rates",
@@ -74,6 +77,8 @@ __all__ = [
     "measured_rows",
     "measured_stalls",
     "non_null",
+    "open_loop_text",
+    "open_loop_times",
     "parse_slo",
     "parse_sweep_levels",
     "percentile",

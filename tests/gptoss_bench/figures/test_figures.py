@@ -18,6 +18,8 @@ from gptoss_bench.figures.comparison import shared_manifest
 from gptoss_bench.figures.load import gap_distribution, published_and_measured
 from gptoss_bench.figures.machine import machine_timeline, phase_names
 from gptoss_bench.figures.memory import weights_by_module
+from gptoss_bench.figures.open_loop import waiting_from_due
+from gptoss_bench.figures.picture import figure_svg
 from gptoss_bench.figures.style import HATCHES, finish_figure, new_figure
 from gptoss_bench.lint.check import check_result
 from gptoss_bench.lint.results import read_results
@@ -125,6 +127,25 @@ def test_gaps_within_one_read_are_counted_and_not_drawn_as_short_ones() -> None:
     figure = gap_distribution(events, summarise(requests, events, concurrency=1), Manifest())
     assert "10 of 50 gaps lie within one read" in " ".join(figure.get_supxlabel().split())
     assert figure.axes[0].get_xlim()[0] > 1.0  # ms
+
+
+def test_the_waits_of_an_open_loop_have_three_curves_their_names_a_caption_and_the_limit() -> None:
+    requests, _ = derive_tables([chat(40 + n * 5 % 9, 10, 6, n, sent_ms=20.0 * n) for n in range(120)])
+    parameters = {"concurrency": 8, "rate": "50", "slo": {"ttft_s": 0.04, "e2e_s": 1.0}}
+    figure = waiting_from_due(requests, Manifest(parameters=parameters))
+    ttft, whole = figure.axes
+    assert [len(axes.get_lines()) for axes in figure.axes] == [4, 4]  # three curves and the limit
+    assert {text.get_text() for text in ttft.texts} == {"SLO 0.04 s"}
+    assert {text.get_text() for text in whole.texts} == {"SLO 1 s", "from due", "from sending", "in a closed loop"}
+    assert "p90 of TTFT:" in " ".join(figure.get_supxlabel().split())
+    heights = sorted(text.xy[1] for text in whole.texts if not text.get_text().startswith("SLO"))
+    assert all(above - below > 0.03 for below, above in pairwise(heights)) and heights[-1] <= 1
+    assert "no request completed" in waiting_from_due(requests[:0], Manifest()).get_supxlabel()
+
+
+def test_the_same_figure_gives_the_same_svg() -> None:
+    first, second = (figure_svg(finish_figure(new_figure()[0], Manifest(run_id="one"))) for _ in range(2))
+    assert first == second and first.startswith(b"<?xml")
 
 
 def test_parts_side_by_side_differ_in_print_without_colour() -> None:

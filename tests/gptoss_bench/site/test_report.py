@@ -14,8 +14,9 @@ from gptoss_bench.runs.finding import Finding
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.request_table import derive_tables
+from gptoss_bench.runs.summary import Slo
 from gptoss_bench.site.render import escape_markdown
-from gptoss_bench.site.report import HourlyPrice, make_report, report_on, usd_per_mtok
+from gptoss_bench.site.report import HourlyPrice, make_report, report_on, report_page, usd_per_mtok
 from gptoss_bench.stats.summary import summarise
 from site_pages import Page, browse, console, needs_browser
 from streams import chat, trace
@@ -97,6 +98,21 @@ def test_what_a_gpu_reports_is_on_the_page_and_the_rest_is_called_unknown():
 def test_a_run_that_was_not_linted_is_not_called_clean():
     assert "not linted" in written(MANIFEST, summary(), None, [])
     assert "No rule fired." in written(MANIFEST, summary(), [], [])
+
+
+def test_the_report_on_an_open_loop_says_and_shows_what_a_closed_loop_hides(tmp_path):
+    traces = [chat(40, 10, 6, n, sent_ms=20.0 * n) for n in range(40)]
+    folder = RunFolder.create(tmp_path, "load", parameters={"concurrency": 8, "rate": "50", "slo": {"ttft_s": 0.5}})
+    for one in traces:
+        folder.add(one)
+    folder.finish(summarise(*derive_tables(traces), concurrency=None, slo=Slo(ttft_s=0.5), full_length=True))
+    run = Run.load(folder.path)
+    assert "from due 0.0" in repr(run) and "100.0% within the SLO" in repr(run)
+    report = report_on(run)
+    text = section(report.markdown(), "What a closed loop hides")
+    assert text.startswith("p50 of TTFT: ") and "(computed)" in text
+    assert text in unescape(report.html()) and "data:image/svg+xml;base64," in report.html()
+    assert "data:image/svg+xml;base64," in report_page(run).cells[0].html
 
 
 def test_a_cell_of_a_table_stays_one_cell():
