@@ -182,7 +182,9 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[float, str, Any]]) -> None:
 
     Call it after the limits of the axes are set.
     """
-    step = LABEL_POINTS / (72 * axes.get_figure(root=True).get_figheight() * axes.get_position().height)  # axes' height
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    step = LABEL_POINTS / (72 * figure.get_figheight() * axes.get_position().height)  # share of the height of the axes
     place = axes.transData + axes.transAxes.inverted()
     wanted = sorted((float(place.transform((axes.get_xlim()[1], y))[1]), text, colour) for y, text, colour in ends)
     lowest, room = -np.inf, step * len(wanted)  # the highest is at the top of the axes at most
