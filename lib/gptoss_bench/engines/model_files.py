@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gptoss_bench.memory import architectures, checkpoint_totals, has_random_weights, weights_bytes
 from gptoss_bench.paths import ROOT
-from gptoss_bench.runs import RANDOM_LABEL, join_labels, model_label
+from gptoss_bench.runs import RANDOM_NAME, model_label
 from gptoss_client import UsageError
 
 
@@ -72,5 +72,5 @@ def count_parameters(folder: Path) -> int | None:
 def checkpoint_label(model: str, folder: Path | None) -> str | None:
     """Return the labels of a model: whether it is tiny, and whether the config in its folder says random weights."""
     parameters = count_parameters(folder) if folder else None
-    random = RANDOM_LABEL if folder and has_random_weights(folder) else None
-    return join_labels(model_label(model, parameters), random)
+    named = f"{model} {RANDOM_NAME}" if folder and has_random_weights(folder) else model
+    return model_label(named, parameters)

@@ -1,29 +1,62 @@
-"""Make the checkpoint with random weights that `random:NAME` names, before an engine serves it."""
+"""Make the model with random weights that `random:NAME` names, before an engine serves it."""
 
 import asyncio
+import re
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
-from gptoss_bench.memory import architectures
+from gptoss_bench.memory import architectures, with_layers
 from gptoss_bench.paths import RANDOM_CHECKPOINTS
+from gptoss_bench.runs import installed_gpus
 from gptoss_client import UsageError
 
 RANDOM_PREFIX = "random:"
-ENGINES = ("vllm", "transformers")  # those that load a safetensors checkpoint
+_NAME = re.compile(r"(?:openai/)?(?P<name>.+?)(?:-(?P<layers>\d{1,9})-layers)?")
+
+
+@dataclass(frozen=True, slots=True)
+class RandomModel:
+    """A model of the catalogue with random weights; `layers` None is all of them."""
+
+    name: str
+    layers: int | None = None
+
+    @classmethod
+    def parse(cls, model: str) -> Self | None:
+        """Return what `random:NAME` or `random:NAME-N-layers` names; None for any other model.
+
+        Raises UsageError for a name that the catalogue does not have, and for more layers than it has.
+        """
+        if not model.startswith(RANDOM_PREFIX):
+            return None
+        found = _NAME.fullmatch(model.removeprefix(RANDOM_PREFIX))
+        architecture = architectures()[found["name"] if found else ""]
+        layers = int(found["layers"]) if found and found["layers"] else None
+        with_layers(architecture, layers)
+        return cls(architecture.name, layers)
+
+    def folder(self, dtype: str = "mxfp4") -> Path:
+        """Return the folder of its checkpoint."""
+        layers = f"-{self.layers}-layers" if self.layers else ""
+        return RANDOM_CHECKPOINTS / (self.name + layers + ("" if dtype == "mxfp4" else f"-{dtype}"))
 
 
 async def resolve_model(engine: str, model: str) -> str:
     """Return a model's name, and for `random:NAME` the folder with its checkpoint, which is made if it is missing.
 
-    Raises UsageError for an engine that cannot load it, an unknown name, and a checkpoint that cannot be made.
+    Without a GPU the weights are BF16: vLLM has no MXFP4 kernels for a CPU. Raises UsageError for an unknown name, and
+    for a model that cannot be made.
     """
-    if not model.startswith(RANDOM_PREFIX):
+    random = RandomModel.parse(model)
+    if random is None:
         return model
-    if engine not in ENGINES:
-        raise UsageError(f"{model} is for {' and '.join(ENGINES)}, not for {engine or 'the embedded engine'}")
-    name = architectures()[model.removeprefix(RANDOM_PREFIX).removeprefix("openai/")].name
-    folder = RANDOM_CHECKPOINTS / name
+    dtype = "mxfp4" if installed_gpus() else "bf16"
+    folder = random.folder(dtype)
     if not (folder / "config.json").is_file():
-        await _make("random-checkpoint", name, str(folder))
+        layers = ["--layers", str(random.layers)] if random.layers else []
+        await _make("random-checkpoint", random.name, str(folder), "--dtype", dtype, *layers)
     return str(folder)
 
 

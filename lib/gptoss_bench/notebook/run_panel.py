@@ -28,8 +28,15 @@ ENGINES = {
     **{f"start {ENGINE_SPECS[name].title}": name for name in LAUNCHABLE_ENGINES},
 }
 NO_PROFILE = "(none)"
-# The engine that a profile is made for, because its parameters do not name one.
-PROFILE_ENGINES = {"a10": "ollama", "h100": "vllm", "vllm-cpu": "vllm", "endpoint": "url"}
+# The engine that a profile is made for, because its parameters need not name one.
+PROFILE_ENGINES = {
+    "a10": "ollama",
+    "h100": "vllm",
+    "vllm-cpu": "vllm",
+    "vllm-cpu-random": "vllm",
+    "transformers-cpu-random": "transformers",
+    "endpoint": "url",
+}
 PROFILE_LOAD_FIELDS = ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "token_counts")
 LAUNCH_FIELDS = ("context", "prefix_caching", "engine_flags")
 ENGINE_FIELDS = ("url", "model", "label", "token_counts", *LAUNCH_FIELDS)  # not every engine has them

@@ -18,6 +18,7 @@ UNKNOWN_LABEL = "UNKNOWN MODEL"
 STATED_LABELS = (TINY_LABEL, RANDOM_LABEL, CPU_LABEL, PARTIAL_LABEL, NO_GPU_LABEL)
 NO_MODEL = (TINY_LABEL, RANDOM_LABEL, REFERENCE_LABEL)  # labels of runs in which no gpt-oss answered
 TINY_PARAMETERS = 100e6  # a gpt-oss with fewer parameters than this is a toy, whoever made it
+WHOLE_PARAMETERS = 20e9  # random weights with fewer are some layers of a gpt-oss, whose speed is not that of the model
 
 
 def tiny_model_label(parameters: object) -> str | None:
@@ -28,8 +29,10 @@ def tiny_model_label(parameters: object) -> str | None:
 def model_label(model: str, parameters: object) -> str | None:
     """Return the label of a model: by its number of parameters, and by a name of the kit's own models."""
     ours = TINY_LABEL if model.rpartition("/")[2] == TINY_CHECKPOINT.name else None
-    random = RANDOM_LABEL if RANDOM_NAME in model.lower() else None
-    return join_labels(tiny_model_label(parameters) or ours, random)
+    if RANDOM_NAME not in model.lower():
+        return tiny_model_label(parameters) or ours
+    part = isinstance(parameters, int) and parameters < WHOLE_PARAMETERS
+    return join_labels(TINY_LABEL if part else None, RANDOM_LABEL)
 
 
 def join_labels(*labels: str | None) -> str | None:

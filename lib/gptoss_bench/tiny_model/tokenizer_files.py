@@ -26,7 +26,8 @@ RESPONSE_TEMPLATE = {
     "fields": {
         "reasoning_content": {"open": "<|channel|>analysis<|message|>", "close": "<|end|>", "content": "text"},
         "content": {
-            "open": "<|start|>assistant<|channel|>final<|message|>",
+            # After the reasoning, or at the start of the reply, where the prompt ends with <|start|>assistant.
+            "open": ["<|start|>assistant<|channel|>final<|message|>", "<|channel|>final<|message|>"],
             "close": ["<|return|>", "<|end|>"],
             "content": "text",
         },

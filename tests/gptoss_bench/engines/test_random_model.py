@@ -35,8 +35,13 @@ def test_a_checkpoint_that_was_made_is_found_and_labels_its_engine(
 ) -> None:
     monkeypatch.setattr(random_model, "RANDOM_CHECKPOINTS", tmp_path)
     write_random_checkpoint(SMALL, tmp_path / "gpt-oss-20b")
+    write_random_checkpoint(SMALL, tmp_path / "gpt-oss-20b-2-layers-bf16", "bf16")
+    monkeypatch.setattr(random_model, "installed_gpus", lambda: ["a card"])
     for name in ("random:gpt-oss-20b", "random:openai/gpt-oss-20b"):
         assert asyncio.run(resolve_model("vllm", name)) == str(tmp_path / "gpt-oss-20b")
+    monkeypatch.setattr(random_model, "installed_gpus", list)
+    made_for_cpu = asyncio.run(resolve_model("transformers", "random:gpt-oss-20b-2-layers"))
+    assert made_for_cpu == str(tmp_path / "gpt-oss-20b-2-layers-bf16")
     assert asyncio.run(resolve_model("vllm", "openai/gpt-oss-20b")) == "openai/gpt-oss-20b"
     (tmp_path / "vllm").write_text("#!/bin/sh\n")
     (tmp_path / "vllm").chmod(0o755)
@@ -50,8 +55,9 @@ def test_a_checkpoint_that_was_made_is_found_and_labels_its_engine(
 @pytest.mark.parametrize(
     ("engine", "model", "words"),
     [
-        ("ollama", "random:gpt-oss-20b", "is for vllm and transformers, not for ollama"),
         ("vllm", "random:gpt-oss-21b", "choose one of: gpt-oss-20b, gpt-oss-120b"),
+        ("vllm", "random:", "choose one of: gpt-oss-20b, gpt-oss-120b"),
+        ("vllm", "random:gpt-oss-20b-25-layers", "25 layers are not possible; choose 1 to 24"),
         ("vllm", "random:gpt-oss-20b", "cannot|oss-harmony"),
     ],
 )
@@ -80,3 +86,8 @@ def test_a_name_with_random_weights_in_it_is_labelled() -> None:
     assert model_label("gpt-oss-20b-random-weights:latest", 20_914_757_184) == "RANDOM WEIGHTS"
     assert model_label("gpt-oss gpt-oss-20b random-weights", None) == "RANDOM WEIGHTS"
     assert model_label("gpt-oss:20b", 20_914_757_184) is None
+
+
+def test_some_layers_of_a_model_are_not_the_model() -> None:
+    assert model_label("gpt-oss-20b-2-layers-random-weights", 2_804_643_712) == "TINY MODEL, RANDOM WEIGHTS"
+    assert model_label("another model", 2_804_643_712) is None

@@ -17,9 +17,8 @@ from gptoss_bench.engines.doctor.checks import MachineFacts, Program
 from gptoss_bench.engines.launch import version_beside
 from gptoss_bench.engines.model_files import hub_cache, is_fetched
 from gptoss_bench.engines.ollama import manifest_of, model_store, running_service, service_url
-from gptoss_bench.engines.random_model import RANDOM_PREFIX
+from gptoss_bench.engines.random_model import RandomModel
 from gptoss_bench.engines.server_facts import fetch
-from gptoss_bench.paths import RANDOM_CHECKPOINTS
 from gptoss_bench.runs import package_versions, query_nvidia_smi
 from gptoss_client import (
     TIMESTAMP_ANCILLARY_BYTES,
@@ -102,9 +101,8 @@ def ollama_stored(model: str) -> bool:
 
 def hub_model(name: str) -> str | None:
     """Return where a model of the hub is: in a folder of that name, or in the cache; None if it is neither."""
-    if name.startswith(RANDOM_PREFIX):
-        folder = RANDOM_CHECKPOINTS / name.removeprefix(RANDOM_PREFIX)
-        return "random weights, made here" if (folder / "config.json").is_file() else None
+    if random := RandomModel.parse(name):
+        return "random weights, made here" if (random.folder() / "config.json").is_file() else None
     if (Path(name) / "config.json").is_file():
         return "a folder of this machine"
     return "in the hub's cache" if is_fetched(name) else None
