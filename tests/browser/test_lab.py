@@ -46,7 +46,7 @@ def test_a_run_is_started_watched_stopped_and_found_by_keyboard(where: Lab, brow
     where.explore("keyboard", results_dir=tmp_path, **LONG)
     tab = Tab(browser, where, "keyboard")
     tab.command("notebook:run-all-cells")
-    tab.wait_for_words(": TTFT p50")  # of the last cell, an awaited bench
+    tab.wait_for_words("output tokens/s with 2 streams")  # of the last cell, an awaited bench
 
     tab.focus_first_control()
     tab.enter("concurrency", "0")

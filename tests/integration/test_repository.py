@@ -124,6 +124,22 @@ def test_a_notebook_is_a_source(path):
             assert word not in cell.source
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_begins_with_time_hardware_and_links_and_reads_its_figures(path):
+    book = nbformat.read(path, as_version=4)
+    top = book.cells[0].source
+    assert top.startswith("# ")
+    for word in ("**Time:** ", "**Hardware:** ", "**See also:** "):
+        assert word in top, f"{path.name}: the first cell needs a line that begins with {word}"
+    links = re.findall(r"\]\((\w+\.ipynb)\)", top)
+    assert len(links) >= 2 and all((paths.NOTEBOOKS / link).exists() for link in links)
+    assert [cell.id for cell in book.cells if "finding" in cell.metadata.get("tags", [])]
+    for cell in (cell for cell in book.cells if cell.cell_type == "code"):
+        assert "assert " not in cell.source
+        for figure in re.findall(r"figures\.([a-z_]+)\(", cell.source):  # its own numbers are read below it
+            assert f"readings.{figure}(" in cell.source
+
+
 @pytest.mark.parametrize("path", sorted(paths.PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_profile_fits_the_notebooks(path):
     declared = [notebook_parameters(name) for name in SCENARIOS]

@@ -23,7 +23,7 @@ from gptoss_bench.stats import (
     percentile,
     summarise,
 )
-from gptoss_client import NS_PER_S, Trace
+from gptoss_client import NS_PER_S, RunFailed, Trace
 
 KIT_CLIENT, STOCK_CLIENT = "gptoss_bench", "stock httpx"  # values of CalibrationLevel.client
 TRUSTED_ERROR_SHARE = 0.05  # of the median ITL
@@ -264,6 +264,13 @@ def trusted_up_to_events_s(levels: Sequence[CalibrationLevel]) -> float | None:
             break
         best = one.events_s if one.trusted else best
     return best
+
+
+def require_matched_events(levels: Sequence[CalibrationLevel]) -> None:
+    """Raise RunFailed if an event is only in the server's log or only in a client's table."""
+    lost = sum(one.unmatched for one in levels)
+    if lost:
+        raise RunFailed(f"{lost} events were lost between the server's log and a client: the errors are not complete")
 
 
 def trust_limit_text(client: str, limit: float | None) -> str:

@@ -21,7 +21,7 @@ from gptoss_bench.memory import (
     Allocation,
     Architecture,
     Attempt,
-    Gpu,
+    Budget,
     bytes_by_module,
     running_totals,
 )
@@ -43,8 +43,8 @@ SETTINGS = {  # by Attempt.how: what the figure states about the attempt
 }
 
 
-def weights_by_module(architectures: Sequence[Architecture], gpus: Sequence[Gpu], manifest: Manifest) -> Figure:
-    """Draw the weights of each model and data type (GiB), divided into parts, with the memory of each GPU as a line."""
+def weights_by_module(architectures: Sequence[Architecture], budgets: Sequence[Budget], manifest: Manifest) -> Figure:
+    """Draw the weights of each model and data type (GiB), divided into parts, with each GPU or budget as a line."""
     sizes = {
         f"{model.name}  {dtype.upper()}": bytes_by_module(model, dtype)
         for model in architectures
@@ -59,8 +59,8 @@ def weights_by_module(architectures: Sequence[Architecture], gpus: Sequence[Gpu]
     totals = parts.sum(axis=1)
     figure, axes = new_figure(height=3.8)
     draw_stacked_bars(axes, parts, [f"{total:.2f} GiB" for total in totals])
-    for gpu in gpus:
-        draw_guide(axes, gpu.memory_bytes / GIB, gpu.name.partition(" (")[0], vertical=True)
+    for budget in budgets:
+        draw_guide(axes, budget.bytes / GIB, budget.name.partition(" (")[0], vertical=True)
     axes.set(xlabel="weights, GiB", xlim=(0, 1.2 * totals.max()))
     axes.set_title("Parts of the weights", loc="left", pad=18)
     return finish_figure(figure, manifest, ARITHMETIC)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from gptoss_bench.memory.architecture import Allocation
 from gptoss_bench.memory.torch_package import require_torch
-from gptoss_client import UsageError
+from gptoss_client import RunFailed, UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.runs import AttemptRecord
@@ -69,6 +69,12 @@ class Attempt:
         if self.predicted is None or self.reached is None:
             return 0 if self.predicted is self.reached else None
         return abs(self.predicted.stage - self.reached.stage)
+
+    def completed(self) -> "Attempt":
+        """Return the attempt. Raises RunFailed if it ended in another way than memory that ran out or was enough."""
+        if self.outcome not in ("out of memory", "fits"):
+            raise RunFailed(f"the attempt in {self.dtype.upper()} was not completed: {self.outcome}: {self.error}")
+        return self
 
     def summary(self) -> "AttemptRecord":
         """Return what a run's summary stores of it."""

@@ -1,4 +1,4 @@
-from .fit_panel import open_fit_panel
+from .fit_panel import open_fit_panel, panel_fits
 from .lab import keep_executed_copy, lab_command, prepare_lab
 from .live_overhead import OVERHEAD_COLUMNS, errors_agree, measure_overhead
 from .live_serving import serving
@@ -6,6 +6,7 @@ from .profiles import check_parameters, notebook_parameters, read_profile
 from .run_browser import open_run_browser
 from .run_panel import open_run_panel
 from .runner import execute_notebook
+from .shown_figures import show_figure
 from .tables import show_table
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "open_fit_panel",
     "open_run_browser",
     "open_run_panel",
+    "panel_fits",
     "prepare_lab",
     "read_profile",
     "serving",
+    "show_figure",
     "show_table",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from gptoss_bench.figures import need_against_budget
-from gptoss_bench.memory import Architecture, Fit, Gpu, estimate_fit, largest_context, largest_sequences
+from gptoss_bench.memory import Architecture, Budget, Fit, Gpu, estimate_fit, largest_context, largest_sequences
 from gptoss_bench.runs import Manifest
 
 DTYPES = ("mxfp4", "fp8", "bf16")
@@ -28,21 +28,22 @@ def open_fit_panel(
     manifest: Manifest,
     *,
     model: str,
-    gpu: str,
+    budget: Budget,
     context: int,
     sequences: int = 1,
     live: bool | None = None,
 ) -> Any:
     """Return a panel set to these values, or without a frontend the figure that it would show.
 
-    `live` overrides the detection of a frontend.
+    `budget` is the chosen GPU, or an amount of memory. `live` overrides the detection of a frontend.
     """
     if not (has_frontend() if live is None else live):
-        return _figure(models[model], gpus[gpu], manifest, context, sequences)
+        return _figure(models[model], budget, manifest, context, sequences)
     import ipywidgets  # not needed without a frontend
 
     choose_model = ipywidgets.Dropdown(options=list(models), value=model, description="model")
-    choose_gpu = ipywidgets.Dropdown(options=list(gpus), value=gpu, description="GPU")
+    budgets = {budget.name: budget} | {gpu.name: Budget(gpu.name, gpu.memory_bytes, gpu) for gpu in gpus.values()}
+    choose_gpu = ipywidgets.Dropdown(options=list(budgets), value=budget.name, description="GPU")
     longest = max(each.max_position_embeddings for each in models.values())
     contexts = sorted({context, longest, *(2**power for power in range(10, 18) if 2**power <= longest)})
     choose_context = ipywidgets.SelectionSlider(options=contexts, value=context, description="context")
@@ -50,7 +51,7 @@ def open_fit_panel(
     picture, limits = ipywidgets.Image(format="png"), ipywidgets.HTML()
 
     def show(_: Any = None) -> None:
-        chosen, on = models[choose_model.value], gpus[choose_gpu.value]
+        chosen, on = models[choose_model.value], budgets[choose_gpu.value]
         tokens, many = min(choose_context.value, chosen.max_position_embeddings), choose_sequences.value
         limits.value = _limits_html(chosen, on, tokens, many)
         picture.value = _png(_figure(chosen, on, manifest, tokens, many))
@@ -62,21 +63,22 @@ def open_fit_panel(
     return ipywidgets.VBox([ipywidgets.HBox(controls[:2]), ipywidgets.HBox(controls[2:]), limits, picture])
 
 
-def _fits(model: Architecture, gpu: Gpu, context: int, sequences: int) -> list[Fit]:
+def panel_fits(model: Architecture, budget: Budget, context: int, sequences: int) -> list[Fit]:
+    """Return the needs that the panel shows: of one load on one GPU, by dtype."""
     return [
-        estimate_fit(model, each, gpu.name, gpu.memory_bytes, context=context, sequences=sequences) for each in DTYPES
+        estimate_fit(model, each, budget.name, budget.bytes, context=context, sequences=sequences) for each in DTYPES
     ]
 
 
-def _figure(model: Architecture, gpu: Gpu, manifest: Manifest, context: int, sequences: int) -> Figure:
-    return need_against_budget(_fits(model, gpu, context, sequences), manifest)
+def _figure(model: Architecture, budget: Budget, manifest: Manifest, context: int, sequences: int) -> Figure:
+    return need_against_budget(panel_fits(model, budget, context, sequences), manifest)
 
 
-def _limits_html(model: Architecture, gpu: Gpu, context: int, sequences: int) -> str:
+def _limits_html(model: Architecture, budget: Budget, context: int, sequences: int) -> str:
     lines = []
     for each in DTYPES:
-        tokens = largest_context(model, each, gpu.memory_bytes, sequences=sequences)
-        many = largest_sequences(model, each, gpu.memory_bytes, context=context)
+        tokens = largest_context(model, each, budget.bytes, sequences=sequences)
+        many = largest_sequences(model, each, budget.bytes, context=context)
         lines.append(f"{each.upper()}: at most {tokens:,} tokens each, or {many:,} sequences of {context:,} tokens")
     return "<br>".join(lines)
 

@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import inspect
 import io
 import re
 from collections.abc import Sequence
@@ -93,12 +94,12 @@ def read_notebook(file: Path, pictures: Path, prefix: str, origin: str) -> Noteb
             text = markdown_html(cell.source) if cell.cell_type == "markdown" else f"<pre>{escape(cell.source)}</pre>"
             cells.append(Cell(text))
             continue
-        outputs = []
+        outputs, drawn = [], count()
         for output in cell.outputs:
             kind = shown_type(output)
             if kind in PICTURE_TYPES:
                 target = pictures / f"{prefix}-{next(numbers)}.{PICTURE_TYPES[kind]}"
-                alt = f"{cell.metadata.get('alt') or figure_description(cell.source)} {origin}"
+                alt = f"{cell.metadata.get('alt') or figure_description(cell.source, next(drawn))} {origin}"
                 outputs.append(Output(picture=_write_picture(output.data[kind], target, alt)))
             elif kind:
                 outputs.append(_text_output(output, kind))
@@ -134,24 +135,39 @@ def _write_picture(content: str, file: Path, alt: str) -> Picture:
     return Picture(address, alt, picture.width, picture.height)
 
 
-def figure_description(source: str) -> str:
-    """Return what the figure at the end of a cell shows: the first sentence of its function's docstring.
+def figure_description(source: str, number: int = 0) -> str:
+    """Return what a figure of a cell shows: the first sentence of its function's docstring.
 
-    Raises UsageError if the cell does not end with a call of a function of `figures` that has one.
+    The figures of a cell are counted by `number` in the order of their calls; the last one stands for those after it.
+    Raises UsageError if the cell does not end with a call of a function of `figures` that has a docstring, which may be
+    an argument of another call, such as `show_figure`.
     """
     try:
-        last = ast.parse(source).body[-1]
-    except (SyntaxError, ValueError, IndexError):
-        last = None
-    call = last.value if isinstance(last, ast.Expr) else None
-    called = call.func if isinstance(call, ast.Call) else None
-    name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
-    name = PANEL_FIGURES.get(name, name)
-    text = (getattr(figures, name).__doc__ or "") if name in figures.__all__ else ""
-    if not text:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        body = []
+    last = [_described(node) for node in ast.walk(body[-1])] if body and isinstance(body[-1], ast.Expr) else []
+    calls = sorted(
+        (node for statement in body for node in ast.walk(statement) if _described(node)),
+        key=lambda node: (getattr(node, "lineno", 0), getattr(node, "col_offset", 0)),
+    )
+    if not any(last):
         raise UsageError(
             f"the picture of the cell that ends with {source[-60:]!r} has no description: "
             "end the cell with a function of gptoss_bench.figures, or set `alt` in the metadata of the cell"
         )
+    text = _described(calls[min(number, len(calls) - 1)])
     first_sentence = re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0].removeprefix("Draw ")
     return first_sentence[:1].upper() + first_sentence[1:]
+
+
+def _described(node: ast.AST) -> str:
+    """Return the docstring of the function of `figures` that a node calls, "" if it calls none."""
+    called = node.func if isinstance(node, ast.Call) else None
+    if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id == "readings":
+        return ""
+    name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
+    function = (
+        getattr(figures, PANEL_FIGURES.get(name, name)) if PANEL_FIGURES.get(name, name) in figures.__all__ else None
+    )
+    return (function.__doc__ or "") if inspect.isfunction(function) else ""

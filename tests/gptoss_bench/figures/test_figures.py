@@ -24,7 +24,7 @@ from gptoss_bench.figures.style import HATCHES, finish_figure, new_figure
 from gptoss_bench.lint.check import check_result
 from gptoss_bench.lint.results import read_results
 from gptoss_bench.memory.architecture import architectures
-from gptoss_bench.memory.gpus import gpu_catalogue
+from gptoss_bench.memory.gpus import parse_budget
 from gptoss_bench.runs.calibration import CalibrationLevel, ErrorSpread
 from gptoss_bench.runs.manifest import ClientLimits, Manifest
 from gptoss_bench.runs.phases import PHASE_AFTER, PHASE_BEFORE, PHASE_INFERENCE, PHASE_LOADING
@@ -150,8 +150,7 @@ def test_the_same_figure_gives_the_same_svg() -> None:
 
 def test_parts_side_by_side_differ_in_print_without_colour() -> None:
     models = list(architectures().values())
-    cards = list(gpu_catalogue().values())
-    figure = weights_by_module(models[:1], cards[:1], Manifest())
+    figure = weights_by_module(models[:1], [parse_budget("A10")], Manifest())
     hatches = [bars.patches[0].get_hatch() for bars in figure.axes[0].containers]
     assert [hatch or "" for hatch in hatches] == list(HATCHES[: len(hatches)])
     assert len(set(hatches)) == len(hatches)

@@ -7,14 +7,14 @@ from matplotlib.text import Text
 from gptoss_bench.figures.capacity import headroom_map, need_against_budget
 from gptoss_bench.memory.architecture import architectures
 from gptoss_bench.memory.capacity import estimate_fit, fit_grid, largest_sequences
-from gptoss_bench.memory.gpus import gpu_catalogue
+from gptoss_bench.memory.gpus import gpu_catalogue, parse_budget
 from gptoss_bench.notebook.fit_panel import open_fit_panel
 from gptoss_bench.runs import Manifest
 
 MODELS = architectures()
 GPUS = gpu_catalogue()
 A10 = "NVIDIA A10 (bare metal / pass-through)"
-CHOICE = {"model": "gpt-oss-20b", "gpu": A10, "context": 8192}
+CHOICE = {"model": "gpt-oss-20b", "budget": parse_budget("A10"), "context": 8192}
 
 
 def words_of(figure: Figure) -> list[str]:
@@ -28,6 +28,14 @@ def test_without_a_frontend_there_is_a_figure(monkeypatch):
     assert any("run-7" in text for text in words)
     assert "fits, +8.5 GiB" in words
     assert any(text.startswith("does not fit") for text in words)
+
+
+def test_an_amount_is_a_budget_that_no_gpu_has(monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "transformers_bf16.ipynb")
+    panel = open_fit_panel(MODELS, GPUS, Manifest(), **CHOICE | {"budget": parse_budget("44.7GiB")})
+    _, gpu = panel.children[0].children
+    assert gpu.value == "44.7GiB"
+    assert set(gpu.options) == {"44.7GiB", *GPUS}
 
 
 def test_with_one_there_is_a_panel_that_follows_its_controls(monkeypatch):

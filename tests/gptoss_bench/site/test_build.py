@@ -354,9 +354,18 @@ def test_a_figure_is_described_by_its_docstring():
     asked = figure_description("figures.published_and_measured(published, summary, session.manifest)")
     assert asked == "The published latency and TTFT beside the measured ones, by percentile."
     assert "memory" in figure_description("open_fit_panel(models, gpus)")
+    reading = "readings.gap_distribution(summary)"
+    shown = f"show_figure(\n    figures.gap_distribution(events, summary, m),\n    {reading},\n    m,\n)"
+    assert figure_description(shown) == "The distribution of the inter-token latency."
+    two = "show_figure(figures.sink_shares(effect, m), readings.sink_shares(effect), m)\n" + shown
+    assert "sink" in figure_description(two, 0)
+    assert "inter-token" in figure_description(two, 1)
+    assert "inter-token" in figure_description(two, 2)
 
 
-@pytest.mark.parametrize("source", ["", "1 +", "print(1)", "page(table)", "figures.nothing(1)", "%config X"])
+@pytest.mark.parametrize(
+    "source", ["", "1 +", "print(1)", "readings.gap_distribution(x)", "page(table)", "figures.nothing(1)", "%config X"]
+)
 def test_a_picture_without_a_description_is_refused(source):
     with pytest.raises(UsageError, match=r"no description: end the cell .* or set `alt`"):
         figure_description(source)
