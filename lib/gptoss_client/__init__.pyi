@@ -23,7 +23,7 @@ from .outside import (
 )
 from .plan import PROMPTS, PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
 from .request_bodies import Request, request_body, request_headers, request_path
-from .schedule import rate_seconds
+from .schedule import ARRIVALS, rate_seconds
 from .shard import WHOLE_LOAD, LoadShard
 from .timestamps import NS_PER_S, TIMESTAMP_ANCILLARY_BYTES, WALL_CLOCK, enable_kernel_timestamps, kernel_timestamp_ns
 from .tls import CA_FILE_VARIABLE, tls_context
@@ -32,6 +32,7 @@ from .transport import ExchangeTimestamps, TimestampingTransport
 
 __all__ = [
     "API_KEY_VARIABLE",
+    "ARRIVALS",
     "CA_FILE_VARIABLE",
     "ENDS_WITH_EVENT",
     "NS_PER_S",

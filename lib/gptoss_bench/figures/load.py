@@ -18,6 +18,7 @@ from gptoss_bench.figures.style import (
     PALETTE,
     SERIES_MARKS,
     draw_client_pair,
+    draw_slo,
     finish_figure,
     is_visible,
     new_figure,
@@ -117,6 +118,8 @@ def latency_distributions(requests: pd.DataFrame, manifest: Manifest) -> Figure:
     axes.legend(loc="best", fontsize=9)
     axes.set(title="When a request gets its first token, its first answer token, and its end")
     axes.set(xlabel="seconds since it was sent", ylabel="share of requests")
+    for name in ("ttft_s", "e2e_s"):
+        draw_slo(axes, manifest, name, vertical=True)
     set_log_scale(axes, "x")
     return finish_figure(figure, manifest)
 

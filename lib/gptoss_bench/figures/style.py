@@ -154,14 +154,14 @@ def draw_client_pair(axes: Axes, x: float, pair: tuple[float, float] | None, col
 
 
 def draw_guide(axes: Axes, value: float, text: str, *, vertical: bool = False, at_begin: bool = False) -> None:
-    """Draw a dashed line across the axes at `value`, with a text at its end, a horizontal one also at its begin."""
+    """Draw a dashed line across the axes at `value`, with a text at its end or at its begin."""
+    end = 0 if at_begin else 1
     draw, place, coords, offset, side = (
-        (axes.axvline, (value, 1), ("data", "axes fraction"), (2, 3), "left")
+        (axes.axvline, (value, end), ("data", "axes fraction"), (3, 3), "left")
         if vertical
-        else (axes.axhline, (0, value), ("axes fraction", "data"), (4, 4), "left")
-        if at_begin
-        else (axes.axhline, (1, value), ("axes fraction", "data"), (-4, 4), "right")
+        else (axes.axhline, (end, value), ("axes fraction", "data"), (4 if at_begin else -4, 4), "right")
     )
+    side = "left" if at_begin else side
     draw(value, color=GUIDE, linewidth=1, linestyle=DASHED)
     axes.annotate(text, place, offset, xycoords=coords, textcoords="offset points", fontsize=8.5, ha=side)
 
@@ -174,7 +174,13 @@ def draw_slo(axes: Axes, manifest: Manifest, name: str, *, vertical: bool = Fals
     load = PlannedLoad.of(manifest.parameters)
     limit_s = getattr(load.slo, name, None) if load is not None and load.slo is not None else None
     if limit_s is not None:
-        draw_guide(axes, limit_s * scale, f"SLO {limit_s:g} s", vertical=vertical, at_begin=True)
+        draw_guide(
+            axes,
+            limit_s * scale,
+            f"SLO {name.removesuffix('_s').upper()} {limit_s:g} s",
+            vertical=vertical,
+            at_begin=True,
+        )
 
 
 def label_line_ends(axes: Axes, ends: Sequence[tuple[float, str, Any]]) -> None:

@@ -6,7 +6,9 @@ live view is shown.
 
 import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from html import escape
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,16 +19,18 @@ from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import alert_html, render_live_view
 from gptoss_bench.notebook.load_card import LoadCard, result_block_html, run_title
 from gptoss_bench.notebook.profiles import check_parameters, read_profile
-from gptoss_bench.runs import STATED_LABELS
+from gptoss_bench.runs import STATED_LABELS, Run, Slo, new_repeat_group
 from gptoss_bench.session import LoadProcess
-from gptoss_bench.stats import parse_sweep_levels
-from gptoss_client import PROMPTS, LoadPlan, UsageError
+from gptoss_bench.stats import parse_slo, parse_sweep_levels, run_spreads, spreads_text
+from gptoss_client import ARRIVALS, PROMPTS, LoadPlan, UsageError
 
 ENGINES = {
     "embedded engine, tiny model": "embedded",
     "a running server, at the URL": "url",
     **{f"start {ENGINE_SPECS[name].title}": name for name in LAUNCHABLE_ENGINES},
 }
+SHAPES = {"closed loop: so many streams": "closed", "open loop: requests arrive at a rate": "open"}
+SHAPE_FIELDS = {"closed": ("concurrency", "sweep"), "open": ("rate", "arrivals", "burstiness", "max_in_flight")}
 NO_PROFILE = "(none)"
 # The engine that a profile is made for, because its parameters need not name one.
 PROFILE_ENGINES = {
@@ -40,6 +44,7 @@ PROFILE_ENGINES = {
 PROFILE_LOAD_FIELDS = ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "token_counts")
 LAUNCH_FIELDS = ("context", "prefix_caching", "engine_flags")
 ENGINE_FIELDS = ("url", "model", "label", "token_counts", *LAUNCH_FIELDS)  # not every engine has them
+HIDEABLE_FIELDS = (*ENGINE_FIELDS, *(name for names in SHAPE_FIELDS.values() for name in names))
 SERVER_FIELDS = ("embedded", "url", "model", *LAUNCH_FIELDS)
 
 
@@ -80,13 +85,22 @@ class RunPanel:
         unit = "requests" if plan.requests is not None else "seconds"
         profiles = [NO_PROFILE, *sorted(file.stem for file in paths.PROFILES.glob("*.yaml"))]
         self._results = results
+        self.repeating: asyncio.Task[None] | None = None  # the runs after the first
+        shape = "open" if plan.rate is not None else "closed"
         self.profile = w.Dropdown(options=profiles, description="profile", **wide)
         self.engine = w.Dropdown(options=ENGINES, value=chosen, description="engine", **wide)
         self.url = w.Text(value=server.url, placeholder="http://127.0.0.1:8000", description="URL", **wide)
         self.model = w.Text(value=server.model, placeholder="the only model of the server", description="model", **wide)
         self.prompt = w.Textarea(value=plan.prompt, description="prompt", rows=3, **wide)
         self.prompts = w.Dropdown(options=PROMPTS, value=plan.prompts, description="prompts", **wide)
+        self.shape = w.Dropdown(options=SHAPES, value=shape, description="load", **wide)
         self.concurrency = w.IntText(value=plan.concurrency, description="concurrency", **wide)
+        self.rate = w.Text(
+            value=plan.rate or "", placeholder="such as 12 or 5:30,10:30", description="requests/s", **wide
+        )
+        self.arrivals = w.Dropdown(options=ARRIVALS, value=plan.arrivals, description="arrivals", **wide)
+        self.burstiness = w.FloatText(value=plan.burstiness, description="burstiness", **wide)
+        self.max_in_flight = w.IntText(value=plan.max_in_flight, description="max. in flight", **wide)
         self.length = w.FloatText(value=count, description="length", **wide)
         self.length_unit = w.Dropdown(options=["requests", "seconds"], value=unit, description="unit of length", **wide)
         self.warmup = w.IntText(value=plan.warmup, description="warm-up requests", **wide)
@@ -107,7 +121,8 @@ class RunPanel:
         self.label = w.Dropdown(options=stated, value=server.label, description="label", **wide)
         levels = ",".join(map(str, plan.sweep))
         self.sweep = w.Text(value=levels, placeholder="such as 1,4,16", description="sweep, streams", **wide)
-        self.rate = w.Text(value=plan.rate or "", placeholder="empty: a closed loop", description="requests/s", **wide)
+        self.slo = w.Text(placeholder="such as ttft=0.5s,tpot=30ms,e2e=10s", description="SLO", **wide)
+        self.repeats = w.IntText(value=1, description="repeats", **wide)
         self.start = w.Button(description="Start", button_style="primary", tooltip="run this load")
         self.message = w.HTML()
         self.cards = w.VBox([card.box for card in LoadCard.under(results)])
@@ -123,21 +138,29 @@ class RunPanel:
         of_load = (
             self.prompt,
             self.prompts,
-            self.concurrency,
+            self.shape,
+            *(getattr(self, name) for names in SHAPE_FIELDS.values() for name in names),
             self.length,
             self.length_unit,
             self.warmup,
             self.max_tokens,
-            self.sweep,
-            self.rate,
+            self.slo,
+            self.repeats,
         )
         columns = ([self.profile, *of_server], [*of_load, self.token_counts])
         form = w.HBox([w.VBox(column) for column in columns], layout=w.Layout(flex_flow="row wrap"))
         self.box = w.VBox([form, w.HBox([self.start, self.message]), self.cards])
-        for name in ENGINE_FIELDS:  # with a layout of its own each, to be hidden alone
+        for name in HIDEABLE_FIELDS:  # with a layout of its own each, to be hidden alone
             getattr(self, name).layout = w.Layout(width="34em", max_width="98%")
+        self._connect(of_load)
+
+    def _connect(self, of_load: Sequence[Any]) -> None:
+        """React to the controls; `of_load` are those whose values are checked at once."""
         self._show_fields()
-        self.engine.observe(self._show_fields, names="value")
+        for control in (self.engine, self.shape, self.arrivals):
+            control.observe(self._show_fields, names="value")
+        for control in of_load:
+            control.observe(self._check, names="value")
         self.profile.observe(self._fill_in, names="value")
         self.start.on_click(self._start)
 
@@ -155,10 +178,23 @@ class RunPanel:
         return found | ({"token_counts"} if "token_counts" in (spec.request_fields or ()) else set())
 
     def _show_fields(self, _: Any = None) -> None:
-        """Show only the fields that the chosen engine understands; what the others hold is not used."""
-        shown = self.fields()
-        for name in ENGINE_FIELDS:
+        """Show only the fields of the chosen engine and of the chosen load; what the others hold is not used."""
+        shown = self.fields() | set(SHAPE_FIELDS[self.shape.value])
+        if self.arrivals.value != "gamma":
+            shown -= {"burstiness"}
+        for name in HIDEABLE_FIELDS:
             getattr(self, name).layout.display = None if name in shown else "none"
+
+    def _check(self, _: Any = None) -> None:
+        """Say in one line what is wrong with the load, as soon as a field of it has changed."""
+        try:
+            self.plan()
+            self.limits()
+            self.repeat_count()
+        except UsageError as error:
+            self.message.value = alert_html(error)
+        else:
+            self.message.value = ""
 
     def plan(self) -> LoadPlan:
         """Return the load of the controls. Raises UsageError for an invalid value."""
@@ -170,6 +206,18 @@ class RunPanel:
             )
         kind = self.engine.value
         understood = understood_fields(kind)
+        rate = self.rate.value.strip()
+        if self.shape.value == "open" and not rate:
+            raise UsageError("give the requests/s of the open loop, such as 12, or choose a closed loop")
+        shape: dict[str, Any] = {"sweep": parse_sweep_levels(self.sweep.value)}
+        if self.shape.value == "open":
+            gamma = self.arrivals.value == "gamma"
+            shape = {
+                "rate": rate,
+                "arrivals": self.arrivals.value,
+                "burstiness": self.burstiness.value if gamma else 1.0,
+                "max_in_flight": self.max_in_flight.value,
+            }
         return LoadPlan(
             concurrency=self.concurrency.value,
             requests=int(count) if by_requests else None,
@@ -179,10 +227,19 @@ class RunPanel:
             prompts=self.prompts.value,
             max_tokens=self.max_tokens.value,
             token_counts=self.token_counts.value and (understood is None or "token_counts" in understood),
-            sweep=parse_sweep_levels(self.sweep.value),
-            rate=self.rate.value.strip() or None,
             options={"num_ctx": self.context.value} if kind == "ollama" and self.context.value else {},
+            **shape,
         )
+
+    def limits(self) -> Slo | None:
+        """Return the limits that a good request meets, None without one. Raises UsageError for another text."""
+        return parse_slo(self.slo.value) if self.slo.value.strip() else None
+
+    def repeat_count(self) -> int:
+        """Return how often the load runs. Raises UsageError for a number below 1."""
+        if self.repeats.value < 1:
+            raise UsageError(f"repeats must be 1 or more, not {self.repeats.value}")
+        return int(self.repeats.value)
 
     def server(self) -> ServerChoice:
         """Return the chosen server.
@@ -210,12 +267,44 @@ class RunPanel:
 
     def _start(self, _: Any) -> None:
         try:
-            LoadCard(LoadProcess(self.plan(), self.server(), results=self._results))
+            plan, server, slo, repeats = self.plan(), self.server(), self.limits(), self.repeat_count()
+            group = new_repeat_group(repeats)
+
+            def begin(number: int) -> LoadCard:
+                # The salt makes the prompts new to every cache, as those of the first run were; arrivals differ too.
+                salted = replace(plan, salt=plan.salt + number, arrival_seed=plan.arrival_seed + number)
+                load = LoadProcess(salted, server, results=self._results, slo=slo, repeat_group=group)
+                card = LoadCard(load)
+                self.cards.children = [each.box for each in LoadCard.under(self._results)]
+                return card
+
+            first = begin(0)
         except UsageError as error:
             self.message.value = alert_html(error)
             return
         self.message.value = ""
-        self.cards.children = [card.box for card in LoadCard.under(self._results)]
+        if repeats > 1:
+            self.repeating = asyncio.get_running_loop().create_task(self._repeat(first, begin, repeats))
+
+    async def _repeat(self, card: LoadCard, begin: Callable[[int], LoadCard], repeats: int) -> None:
+        """Begin each further run when the one before is complete; show the figures over all runs at the end."""
+        cards = [card]
+        try:
+            for number in range(1, repeats + 1):
+                self.message.value = f"run {number} of {repeats}"
+                await cards[-1].following
+                ended = cards[-1].load.ended
+                if ended is None or ended.status != "complete":
+                    self.message.value = f"run {number} of {repeats} did not complete: the others were not begun"
+                    return
+                if number < repeats:
+                    cards.append(begin(number))
+            runs = [Run.load(each.load.path).load_summary for each in cards]
+        except UsageError as error:
+            self.message.value = alert_html(error)
+            return
+        lines = escape("\n".join(spreads_text(run_spreads(runs))))
+        self.message.value = f'<pre style="font-size:12px;line-height:1.3;overflow:auto">{lines}</pre>'
 
     def _fill_in(self, change: Mapping[str, str]) -> None:
         """Fill in the values of a profile; load fields that it does not name stay."""
@@ -232,6 +321,8 @@ class RunPanel:
         for key in PROFILE_LOAD_FIELDS:
             if key in values:
                 getattr(self, key).value = values[key]
+        if "concurrency" in values:
+            self.shape.value = "closed"
         if "requests" in values:
             self.length.value, self.length_unit.value = values["requests"], "requests"
         embedded = values.pop("embedded", False)

@@ -288,6 +288,18 @@ class SweepRow(Record):
     client_bound: list[str] = Field(default_factory=list)
     client_bound_unknown: str | None = None
     """Why it is unknown whether the client limited this level, else None."""
+    goodput_request_s: float | None = None
+    """Requests per second of the steady window that met every limit; None without limits."""
+    goodput_share: float | None = None
+    goodput_share_interval: Interval | None = None
+
+    @property
+    def goodput_interval(self) -> Interval | None:
+        """The interval of `goodput_request_s`: that of the share, scaled."""
+        if not self.goodput_share or self.goodput_request_s is None or self.goodput_share_interval is None:
+            return None
+        scale = self.goodput_request_s / self.goodput_share
+        return scale * self.goodput_share_interval[0], scale * self.goodput_share_interval[1]
 
     def times(self, name: str) -> SweepTimes:
         """Return the times of this name, such as "ttft_s"."""

@@ -88,7 +88,7 @@ def evaluate(
     client.bound, client.bound_unknown = client_bound(found)
     found.agreement = client_server_agreement(requests, found.server_metrics, client.error_bar)
     found.power_w, found.energy_j_per_tok = energy_summary(found)
-    if rows := sweep_rows(requests, events, sweep_cpu_shares or {}, unsent):
+    if rows := sweep_rows(requests, events, sweep_cpu_shares or {}, unsent, load.slo, full_length=load.full_length):
         found.sweep = rows
     return found, check_run(found, requests, manifest)
 

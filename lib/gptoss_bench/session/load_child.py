@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gptoss_bench.engines import ServerChoice
-from gptoss_bench.runs import Run
+from gptoss_bench.runs import Run, Slo
 from gptoss_bench.session.load_process import SCENARIO
 from gptoss_bench.session.session import serving
 from gptoss_client import LoadPlan, RunFailed, UsageError, hide_secrets, new_event_loop, printable_text
@@ -25,7 +25,9 @@ from gptoss_client import LoadPlan, RunFailed, UsageError, hide_secrets, new_eve
 
 async def _measure(job: dict[str, Any]) -> None:
     plan, server = LoadPlan(**job["plan"]), ServerChoice(**job["server"])
-    async with serving(SCENARIO, server, plan=plan, results_dir=job["results_dir"], run_id=job["run_id"]) as session:
+    slo = None if job["slo"] is None else Slo(**job["slo"])
+    names = {name: job[name] for name in ("results_dir", "run_id", "repeat_group")}
+    async with serving(SCENARIO, server, plan=plan, slo=slo, **names) as session:
         await session.load(plan)
         session.finish()
 

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from gptoss_bench import paths
 from gptoss_bench.engines import ServerChoice
-from gptoss_bench.runs import Run, new_run_id
+from gptoss_bench.runs import Run, Slo, new_run_id
 from gptoss_client import LoadPlan, RunFailed, UsageError
 
 POLL_S = 0.05
@@ -32,14 +32,30 @@ class LoadProcess:
 
     _started: ClassVar[WeakSet["LoadProcess"]] = WeakSet()
 
-    def __init__(self, plan: LoadPlan, server: ServerChoice, *, results: Path | None = None, run_id: str = "") -> None:
-        """Start the load. Raises UsageError if no process can be started."""
+    def __init__(
+        self,
+        plan: LoadPlan,
+        server: ServerChoice,
+        *,
+        results: Path | None = None,
+        run_id: str = "",
+        slo: Slo | None = None,
+        repeat_group: str = "",
+    ) -> None:
+        """Start the load, with the arguments of `serving`. Raises UsageError if no process can be started."""
         results = (results or paths.RESULTS).absolute()
         self.plan = plan
         self.run_id = run_id or new_run_id(SCENARIO)
         self.path = results / "runs" / self.run_id
         self._ended: LoadEnd | None = None
-        job = {"plan": asdict(plan), "server": server.model_dump(), "results_dir": str(results), "run_id": self.run_id}
+        job = {
+            "plan": asdict(plan),
+            "server": server.model_dump(),
+            "results_dir": str(results),
+            "run_id": self.run_id,
+            "slo": None if slo is None else slo.model_dump(exclude_none=True),
+            "repeat_group": repeat_group,
+        }
         with _log(results) as log:
             try:
                 # A new process session: the interrupt of a notebook kernel must not reach the load.

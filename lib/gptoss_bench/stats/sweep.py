@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from gptoss_bench.runs import Distribution, LoadSummary, SweepRow, SweepTimes
+from gptoss_bench.runs import Distribution, LoadSummary, Slo, SweepRow, SweepTimes
 from gptoss_bench.stats.client_bound import client_bound
 from gptoss_bench.stats.summary import ReadColumns, summarise
 from gptoss_client import LoadPlan, UsageError
@@ -59,6 +59,9 @@ def sweep_rows(
     events: pd.DataFrame | ReadColumns,
     cpu_shares: Mapping[int, float | None],
     unsent: Mapping[str, int] | None = None,
+    slo: Slo | None = None,
+    *,
+    full_length: bool = False,
 ) -> list[SweepRow]:
     """Return one row per level that was begun, by rising concurrency.
 
@@ -67,12 +70,17 @@ def sweep_rows(
         events: Event table, or a function that reads columns of it, as for `summarise`.
         cpu_shares: The client's CPU use during each level, as a share of one core.
         unsent: Requests by phase that `requests` lacks, as for `summarise`.
+        slo: Limits of a good request.
+        full_length: As for `summarise`.
     """
     phases = {*requests["phase"].astype(str).unique(), *(unsent or {})}
     levels = sorted(int(name.removeprefix(_PREFIX)) for name in phases if name.startswith(_PREFIX))
     rows = []
     for level in levels:
-        found = summarise(requests, events, concurrency=level, phase=sweep_phase(level), unsent=unsent)
+        phase = sweep_phase(level)
+        found = summarise(
+            requests, events, concurrency=level, phase=phase, unsent=unsent, slo=slo, full_length=full_length
+        )
         rows.append(_row(found, level, cpu_shares.get(level)))
     return rows
 
@@ -80,7 +88,7 @@ def sweep_rows(
 def _row(found: LoadSummary, level: int, cpu_share: float | None) -> SweepRow:
     found.client.cpu_share = cpu_share
     bound = client_bound(found)
-    return SweepRow(
+    row = SweepRow(
         concurrency=level,
         requests=found.requests,
         completed=found.completed,
@@ -100,6 +108,10 @@ def _row(found: LoadSummary, level: int, cpu_share: float | None) -> SweepRow:
         client_bound=bound.reasons,
         client_bound_unknown=bound.unknown,
     )
+    if found.slo is not None:
+        row.goodput_request_s, row.goodput_share = found.goodput_request_s, found.goodput_share
+        row.goodput_share_interval = found.goodput_share_interval
+    return row
 
 
 def _selected(times: Distribution) -> SweepTimes:

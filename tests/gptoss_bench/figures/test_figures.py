@@ -135,8 +135,8 @@ def test_the_waits_of_an_open_loop_have_three_curves_their_names_a_caption_and_t
     figure = waiting_from_due(requests, Manifest(parameters=parameters))
     ttft, whole = figure.axes
     assert [len(axes.get_lines()) for axes in figure.axes] == [4, 4]  # three curves and the limit
-    assert {text.get_text() for text in ttft.texts} == {"SLO 0.04 s"}
-    assert {text.get_text() for text in whole.texts} == {"SLO 1 s", "from due", "from sending", "in a closed loop"}
+    assert {text.get_text() for text in ttft.texts} == {"SLO TTFT 0.04 s"}
+    assert {text.get_text() for text in whole.texts} == {"SLO E2E 1 s", "from due", "from sending", "in a closed loop"}
     assert "p90 of TTFT:" in " ".join(figure.get_supxlabel().split())
     heights = sorted(text.xy[1] for text in whole.texts if not text.get_text().startswith("SLO"))
     assert all(above - below > 0.03 for below, above in pairwise(heights)) and heights[-1] <= 1

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from html import unescape
 
 import nbformat
 import numpy as np
@@ -25,7 +26,7 @@ from gptoss_bench.engines.supervisor import descendants
 from gptoss_bench.notebook.follower import RunFollower, _in_flight_changes
 from gptoss_bench.notebook.live_view import LivePoint, LiveView, Snapshot, render_live_view
 from gptoss_bench.notebook.load_card import OVERLAP_WARNING, LoadCard
-from gptoss_bench.notebook.run_panel import ENGINE_FIELDS, RunPanel, open_run_panel
+from gptoss_bench.notebook.run_panel import ENGINE_FIELDS, SHAPE_FIELDS, RunPanel, open_run_panel
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.load_process import LoadProcess
 from gptoss_client.errors import RunFailed, UsageError
@@ -260,7 +261,9 @@ def test_a_password_in_the_url_is_refused_and_stays_nowhere(tmp_path):
         ("length", 2.5, "the number of requests must be whole, not 2.5"),
         ("length", math.inf, "the number of requests must be whole, not inf"),
         ("sweep", "4,x", "a sweep is a list of concurrencies such as 1,4,16, not"),
-        ("rate", "fast", "rate"),
+        ("repeats", 0, "repeats must be 1 or more, not 0"),
+        ("slo", "ttft=fast", "limit 'ttft=fast' is not one of ttft, tpot and e2e with a time"),
+        ("shape", "open", "give the requests/s of the open loop, such as 12, or choose a closed loop"),
         ("length", 0, "requests must be 1 or more, not 0"),
         ("max_tokens", -1, "max_tokens must be 1 or more, not -1"),
         ("prompt", "  ", "the prompt is empty"),
@@ -271,8 +274,63 @@ def test_the_panel_shows_why_it_refuses_a_value_and_starts_nothing(tmp_path, nam
     shown = panel(tmp_path)
     getattr(shown, name).value = value
     shown.start.click()
-    assert words in shown.message.value and 'role="alert"' in shown.message.value
+    assert words in unescape(shown.message.value) and 'role="alert"' in shown.message.value
     assert shown.cards.children == () and not (tmp_path / "runs").exists()
+
+
+def test_a_wrong_field_of_the_load_is_named_at_once_and_until_it_is_right(tmp_path):
+    shown = panel(tmp_path)
+    shown.shape.value = "open"
+    assert "give the requests/s" in shown.message.value
+    shown.rate.value = "fast"
+    assert "rate 'fast' is no rate in requests/s" in unescape(shown.message.value)
+    shown.rate.value = "20"
+    assert shown.message.value == ""
+    shown.max_in_flight.value = 0
+    assert "max_in_flight must be 1 or more, not 0" in shown.message.value
+
+
+def visible(shown: RunPanel) -> set[str]:
+    names = {name for names in SHAPE_FIELDS.values() for name in names}
+    return {name for name in names if getattr(shown, name).layout.display != "none"}
+
+
+def test_the_panel_shows_the_fields_of_the_chosen_load_and_sends_no_other(tmp_path):
+    shown = panel(tmp_path)
+    shown.sweep.value = "1,4"
+    assert visible(shown) == {"concurrency", "sweep"} and shown.plan().sweep == (1, 4)
+    shown.shape.value, shown.rate.value, shown.burstiness.value = "open", "5:30,10:30", 0.5
+    assert visible(shown) == {"rate", "arrivals", "max_in_flight"}
+    planned = shown.plan()
+    assert (planned.rate, planned.arrivals, planned.burstiness, planned.sweep) == ("5:30,10:30", "poisson", 1.0, ())
+    shown.arrivals.value, shown.max_in_flight.value = "gamma", 16
+    assert "burstiness" in visible(shown)
+    assert (shown.plan().burstiness, shown.plan().max_in_flight) == (0.5, 16)
+    again = panel(tmp_path, shown.plan())
+    assert again.shape.value == "open" and replace(again.plan(), salt=0) == replace(shown.plan(), salt=0)
+    shown.shape.value = "closed"
+    assert shown.plan().rate is None and shown.plan().sweep == (1, 4)
+
+
+def test_the_panel_repeats_an_open_loop_with_limits_and_shows_what_a_closed_loop_hides(tmp_path):
+    async def used() -> tuple[str, str]:
+        shown = panel(tmp_path, LoadPlan(rate="20", requests=24, concurrency=2, max_tokens=8))
+        shown.slo.value, shown.repeats.value = "ttft=30s", 2
+        shown.start.click()
+        async with asyncio.timeout(5 * PATIENCE_S):
+            await shown.repeating
+        return shown.message.value, shown.cards.children[0].children[0].value
+
+    message, view = asyncio.run(used())
+    runs = [Run.load(path) for path in sorted((tmp_path / "runs").iterdir())]
+    assert [run.manifest.status for run in runs] == ["complete"] * 2
+    first, second = (run.manifest for run in runs)
+    assert first.repeat_group is not None and first.repeat_group == second.repeat_group
+    assert {1} == {abs(first.parameters[name] - second.parameters[name]) for name in ("salt", "arrival_seed")}
+    assert [run.summary.slo.ttft_s for run in runs] == [30.0, 30.0]
+    assert all(run.summary.goodput_share is not None for run in runs)
+    assert "ttft_s.p50" in message and "<pre" in message
+    assert "TTFT ≤ 30 s" in view and 'alt="p50 of TTFT: ' in view and "data:image/svg+xml;base64," in view
 
 
 def test_the_panel_shows_why_a_server_does_not_answer(tmp_path):

@@ -17,9 +17,10 @@ from gptoss_bench.lint.check import check_run
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.phases import PHASE_INFERENCE
+from gptoss_bench.runs.summary import Slo, SweepRow
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.summary import summarise
-from gptoss_bench.stats.sweep import MIN_LEVEL_REQUESTS, parse_sweep_levels, sweep_plans
+from gptoss_bench.stats.sweep import MIN_LEVEL_REQUESTS, parse_sweep_levels, sweep_plans, sweep_rows
 from gptoss_bench.stats.text_report import result_block
 from gptoss_client.errors import RunFailed, UsageError
 from gptoss_client.plan import LoadPlan
@@ -73,6 +74,27 @@ def test_nothing_of_the_measured_load_is_moved_by_it(run) -> None:
     assert run.requests.prompt_id.is_unique  # distinct prompts stay distinct over all levels
     assert run.manifest.parameters["sweep"] == list(LEVELS)
     requests_in_flight(run.requests, run.manifest)  # of the load alone
+
+
+def test_each_level_has_the_goodput_of_the_limits_of_the_load_and_is_drawn_with_it(run) -> None:
+    limits = Slo(ttft_s=60.0, e2e_s=0.001)
+    assert sweep_rows(run.requests, run.events, {})[0].goodput_share is None
+    missed, met = (
+        sweep_rows(run.requests, run.events, {}, slo=slo, full_length=True) for slo in (limits, Slo(ttft_s=60))
+    )
+    assert [row.goodput_share for row in missed] == [0.0] * len(LEVELS)
+    assert [row.goodput_share for row in met] == [1.0] * len(LEVELS)
+    assert all(row.goodput_request_s > 0 for row in met) and missed[0].goodput_interval is None
+    manifest = Manifest(parameters={"concurrency": 3, "slo": limits.model_dump()})
+    *panels, goodput = throughput_against_latency(met, manifest).axes
+    assert len(panels) == 3 and {"completed", "within SLO", "1: 100%"} <= {text.get_text() for text in goodput.texts}
+    lines = [text.get_text() for axes in panels for text in axes.texts if text.get_text().startswith("SLO")]
+    assert lines == ["SLO E2E 0.001 s", "SLO TTFT 60 s"]
+
+
+def test_the_interval_of_the_goodput_is_that_of_its_share() -> None:
+    row = SweepRow(concurrency=1, goodput_request_s=8.0, goodput_share=0.8, goodput_share_interval=(0.7, 0.9))
+    assert row.goodput_interval == pytest.approx((7.0, 9.0))
 
 
 def test_levels_are_no_warm_up(run) -> None:
