@@ -28,11 +28,12 @@ def site(
     results: ResultsFolder = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder of the site (default: build/site)")] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="the newest run of verdicts that git knows, into results/site")
+        bool, typer.Option("--published", help="the newest run of verdicts that git knows, into results/site; describes each run as an RO-Crate")
     ] = False,
 ) -> int:
     """Render the executed notebooks of runs into a site that opens from disk and needs no network."""
     from gptoss_bench import paths
+    from gptoss_bench.runs import named_runs, write_crate
 
     # nbconvert takes seconds to import: only this command pays for it.
     from gptoss_bench.site import build_site, with_evidence
@@ -40,28 +41,32 @@ def site(
     if published and (runs or results):
         raise UsageError("--published takes the runs that git knows: give it without RUN and --results")
     folder = results or paths.RESULTS
-    asked = [_published_verdicts()] if published else runs or []
+    known = _published_runs() if published else []
+    asked = [max(name for name in known if "-verdicts-" in name)] if published else runs or []
     chosen = with_evidence(_chosen(folder, asked), folder)
+    for run in named_runs(folder, known):
+        write_crate(run)
     front = build_site(chosen, (out or (paths.SITE if published else paths.OWN_SITE)).absolute())
     files = [file for file in front.parent.rglob("*") if file.is_file()]
     print(f"{front}\n{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
     return 0
 
 
-def _published_verdicts() -> str:
-    """Return the id of the newest run of verdicts whose manifest git knows. Raises UsageError without one."""
+def _published_runs() -> list[str]:
+    """Return the ids of the runs whose manifest git knows. Raises UsageError where no run of verdicts is among them."""
     import subprocess
 
     from gptoss_bench import paths
 
-    command = ["git", "ls-files", "results/runs/*-verdicts-*/manifest.json"]
+    command = ["git", "ls-files", "results/runs/*/manifest.json"]
     try:
         listed = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError) as error:
         raise UsageError(f"git cannot list the published runs of {paths.ROOT}: run this in a checkout") from error
-    if not listed:
+    found = [Path(line).parent.name for line in listed.splitlines()]
+    if not any("-verdicts-" in name for name in found):
         raise UsageError("git knows no run of verdicts: publish one with git add -f results/runs/RUN")
-    return max(Path(line).parent.name for line in listed.splitlines())
+    return found
 
 
 def _chosen(results: Path, run_ids: list[str]) -> list["Run"]:

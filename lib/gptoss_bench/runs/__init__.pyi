@@ -10,6 +10,7 @@ from .calibration import (
     LevelKind,
 )
 from .catalogue import RUN_COLUMNS, filter_runs, new_repeat_group, readable_runs, repeated_runs, runs_table
+from .crate import CRATE_FILE, crate_document, write_crate
 from .derived_tables import SentRequests, read_event_columns, read_sent_requests, write_tables
 from .evidence import (
     ChosenRun,
@@ -116,6 +117,7 @@ from .summary import (
 
 __all__ = [
     "CPU_LABEL",
+    "CRATE_FILE",
     "NO_GPU_LABEL",
     "PARTIAL_LABEL",
     "PHASE_AFTER",
@@ -211,6 +213,7 @@ __all__ = [
     "VerdictsSummary",
     "choose_evidence",
     "code_version",
+    "crate_document",
     "derive_tables",
     "filter_runs",
     "installed_gpus",
@@ -245,6 +248,7 @@ __all__ = [
     "tiny_model_label",
     "unknown_parts",
     "value_at",
+    "write_crate",
     "write_json_schema",
     "write_record",
     "write_tables",

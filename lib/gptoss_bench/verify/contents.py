@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gptoss_bench.files import read_json
+from gptoss_bench.runs import CRATE_FILE, Run, crate_document
 from gptoss_bench.verify.check import Check
 from gptoss_client import JsonValue, UsageError, one_line
 
 DOCUMENTS = ("manifest.json", "summary.json", "lint.json")
 TABLES = ("raw", "requests", "events", "stalls", "heartbeats", "gpu", "host", "server")
 NOTEBOOK = "notebook.ipynb"
-KNOWN_FILES = {*DOCUMENTS, *(f"{name}.parquet" for name in TABLES), NOTEBOOK, "ro-crate-metadata.json"}
+KNOWN_FILES = {*DOCUMENTS, *(f"{name}.parquet" for name in TABLES), NOTEBOOK, CRATE_FILE}
 MAX_FILE_BYTES = 100 * 2**20
 # What can act in a page, or fetch something from elsewhere.
 ACTIVE = re.compile(
@@ -46,6 +47,15 @@ def check_files(folder: Path) -> Check:
             refused.append(f"{name} has a second name elsewhere (a hard link)")
     refused += [f"{name} is missing" for name in DOCUMENTS if not (folder / name).exists()]
     return Check("files", f"{len(found)} files", tuple(refused))
+
+
+def check_crate(run: Run) -> Check:
+    """Return whether the RO-Crate metadata of a folder, where there are any, describe the files in it."""
+    if not (run.path / CRATE_FILE).exists():
+        return Check("RO-Crate", "there is none")
+    kept = read_json(run.path / CRATE_FILE)
+    same = kept == crate_document(run)
+    return Check("RO-Crate", "SHA-256 of every file", () if same else (f"{CRATE_FILE} describes other files",))
 
 
 def check_names(folder: Path) -> Check:

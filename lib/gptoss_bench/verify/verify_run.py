@@ -33,6 +33,7 @@ def _checks(folder: Path) -> Iterator[Check]:
     except UsageError as error:
         yield Check("documents", "manifest, summary and findings", (str(error),))
         return
+    yield _guarded("RO-Crate", lambda: contents.check_crate(run))
     yield _guarded("names", lambda: contents.check_names(folder))
     yield _guarded("notebook", lambda: contents.check_notebook(folder))
     yield _guarded("manifest", lambda: statements.check_manifest(run, folder))

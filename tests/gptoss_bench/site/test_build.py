@@ -24,7 +24,7 @@ from gptoss_bench.claims.schema import load_write_up
 from gptoss_bench.claims.verdict_words import BASES, NO_BASIS, VERDICTS
 from gptoss_bench.claims.verdicts import verdicts_from_table
 from gptoss_bench.cli.main import main
-from gptoss_bench.cli.site import _published_verdicts
+from gptoss_bench.cli.site import _published_runs
 from gptoss_bench.figures.style import new_figure
 from gptoss_bench.runs.evidence import named_runs
 from gptoss_bench.runs.folder import Run
@@ -435,6 +435,8 @@ def test_evidence_that_was_deleted_is_left_out(tmp_path, caplog):
 
 
 def test_published_means_the_runs_that_git_knows(capsys):
-    assert _published_verdicts() == PUBLISHED
+    known = _published_runs()
+    assert max(name for name in known if "-verdicts-" in name) == PUBLISHED
+    assert all((paths.RUNS / name / "manifest.json").exists() for name in known)
     assert main(["site", "--published", PUBLISHED]) == 2
     assert "--published takes the runs that git knows" in capsys.readouterr().err
