@@ -28,7 +28,11 @@ def site(
     results: ResultsFolder = None,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="folder of the site (default: build/site)")] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="the newest run of verdicts that git knows, into results/site; describes each run as an RO-Crate")
+        bool,
+        typer.Option(
+            "--published",
+            help="the newest run of verdicts that git knows, into results/site, and each run's RO-Crate metadata",
+        ),
     ] = False,
 ) -> int:
     """Render the executed notebooks of runs into a site that opens from disk and needs no network."""
