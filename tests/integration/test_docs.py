@@ -3,10 +3,15 @@
 import ast
 import importlib
 import re
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import pytest
 
+import published
 from gptoss_bench import paths
+from gptoss_bench.runs.folder import Run
 
 DOCS = [paths.ROOT / "README.md", paths.RESULTS / "README.md", *sorted((paths.ROOT / "docs").glob("*.md"))]
 BASES = (paths.ROOT, paths.ROOT / "lib", paths.PACKAGE)
@@ -38,7 +43,31 @@ def test_every_name_that_a_snippet_imports_is_there(document):
         flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
         for node in ast.walk(compile(snippet, document.name, "exec", flags)):
             if isinstance(node, ast.ImportFrom):
-                assert all(hasattr(importlib.import_module(node.module), alias.name) for alias in node.names)
+                for alias in node.names:
+                    module = importlib.import_module(node.module)
+                    assert hasattr(module, alias.name) or find_spec(f"{node.module}.{alias.name}"), alias.name
+
+
+def test_the_lines_on_python_run_with_a_committed_run(monkeypatch, tmp_path):
+    text = (paths.ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    lines, drawn = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    monkeypatch.chdir(paths.ROOT)
+    names: dict[str, object] = {}
+    exec("\n".join(line for line in lines.splitlines() if "= bench(" not in line), names)  # there is no server here
+    assert str(names["run"]).startswith("Run 2026")
+    monkeypatch.chdir(tmp_path)
+    exec(drawn, names)
+    assert (tmp_path / "latencies.svg").stat().st_size > 0
+
+
+def test_the_example_plots_two_runs(tmp_path):
+    runs = [run for run in published.folders() if run.name.split("-")[1] == "vllm"][:2]
+    script, picture = paths.ROOT / "docs" / "examples" / "plot_two_runs.py", tmp_path / "two.svg"
+    done = subprocess.run([sys.executable, script, *runs, picture], capture_output=True, text=True, check=True)
+    assert [line.partition(": TTFT p50 ")[0] for line in done.stdout.splitlines()] == [
+        " ".join([*Run.load(run).manifest.labels, run.name]) for run in runs
+    ]
+    assert picture.read_text().count("<path") > 10
 
 
 def test_the_architecture_describes_every_package():
