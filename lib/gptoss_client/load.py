@@ -20,6 +20,9 @@ from gptoss_client.shard import WHOLE_LOAD, LoadShard
 from gptoss_client.tls import tls_context
 from gptoss_client.trace import Ending, Endpoint, Trace, UnsentRequests
 
+# A request of an open loop is prepared this long before it is due, or for this share of the mean gap if that is less,
+# and held until then: from the timer to its first byte it takes about as long.
+LEAD_NS, LEAD_SHARE = 120_000, 0.05
 CONNECT_BATCH = 64  # connections opened at a time: a server's accept queue often has only about 100 places
 SPARE_FILES = 64  # open files that the process needs besides its connections: raw data, tables, a log
 
@@ -267,11 +270,13 @@ async def _run_open_phase(
     """Send each request when it is due, then wait for all in flight. Raises the UsageError of `record`."""
     first_id = ids.next_id
     clock = AlarmClock()
+    mean_gap_ns = (offsets_s[-1] - offsets_s[0]) * 1e9 / len(offsets_s) if offsets_s else 0
+    lead_ns = int(min(LEAD_NS, LEAD_SHARE * mean_gap_ns))
     try:
         async with asyncio.TaskGroup() as requests:
             for offset_s in offsets_s:
                 due_ns = begin_ns + int(offset_s * 1e9)
-                await clock.wait_until(due_ns)
+                await clock.wait_until(due_ns - lead_ns)
                 if load.server_gone:
                     break
                 requests.create_task(_send_due(load, pool, phase, ids, (first_id, begin_ns, offsets_s)))
@@ -290,12 +295,16 @@ async def _send_due(
         return
     first_id, begin_ns, offsets_s = schedule
     scheduled_ns = begin_ns + int(offsets_s[(request_id - first_id) // ids.step] * 1e9)
-    prompt_id, client = load.prompt_id(request_id), pool.take()
+    prompt_id = load.prompt_id(request_id)
+    body = load.body(prompt_id)
+    while time.perf_counter_ns() < scheduled_ns:
+        pass
+    client = pool.take()
     if client is None:
         why = f"not sent: {pool.limit} requests were in flight, the limit of the plan"
         load.record(Trace(request_id, phase, prompt_id, scheduled_ns, ending="over_limit", error=why))
     else:
-        request = Request(load.body(prompt_id), request_id, phase, prompt_id, scheduled_ns)
+        request = Request(body, request_id, phase, prompt_id, scheduled_ns)
         try:
             load.count_refused(await client.send(request, load.record))
         finally:
