@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from gptoss_bench.runs import HistogramTimes, ServerMetrics
-from gptoss_bench.stats import REPORTED_PERCENTILES
 from gptoss_client import UsageError, one_line
+
+if TYPE_CHECKING:  # the sampler only reads: it starts beside a load and has no use for pandas
+    from gptoss_bench.runs import HistogramTimes, ServerMetrics
 
 # Our name of a quantity, and the names of engines for it, the present one first. vLLM renamed several between 0.10 and
 # 0.15: `time_per_output_token_seconds` was the gap between two outputs, which is now `inter_token_latency_seconds`.
@@ -131,8 +132,10 @@ def read_metrics(text: str, sources: Mapping[str, str] | None = None) -> Scrape:
     return Scrape("+".join(sorted(engines)), times, counts, gauges, names)
 
 
-def window(before: Scrape, after: Scrape) -> ServerMetrics:
+def window(before: Scrape, after: Scrape) -> "ServerMetrics":
     """Return what came between two readings."""
+    from gptoss_bench.runs import ServerMetrics
+
     times, counts, backwards = {}, {}, []
     for name, histogram in after.times.items():
         earlier = before.times.get(name)
@@ -155,7 +158,10 @@ def window(before: Scrape, after: Scrape) -> ServerMetrics:
     )
 
 
-def _reported(histogram: Histogram) -> HistogramTimes:
+def _reported(histogram: Histogram) -> "HistogramTimes":
+    from gptoss_bench.runs import HistogramTimes
+    from gptoss_bench.stats import REPORTED_PERCENTILES
+
     bounds = {name: histogram.between(p) for name, p in REPORTED_PERCENTILES.items()}
     return HistogramTimes(n=histogram.n, mean=histogram.mean, **bounds)
 

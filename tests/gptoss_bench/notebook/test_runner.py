@@ -5,10 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import papermill
 import pytest
 
 from folders import TESTS
 from gptoss_bench import paths
+from gptoss_bench.notebook.profiles import read_profile
 from gptoss_bench.notebook.runner import PAGE_POLICY, execute_notebook
 from gptoss_bench.runs.folder import Run
 from gptoss_client.errors import RunFailed, UsageError
@@ -26,10 +28,9 @@ SCENARIOS = (
 )
 
 
-def prepare(source: Path, target: Path, *more: str) -> None:
+def prepare(source: Path, target: Path, parameters: dict[str, object]) -> None:
     """Write a notebook with injected parameters and without executing it, because nbval takes no parameters."""
-    command = [sys.executable, "-m", "papermill", "--prepare-only", str(source), str(target), *more]
-    subprocess.run(command, check=True, capture_output=True, cwd=paths.ROOT, timeout=600)
+    papermill.execute_notebook(source, target, parameters, prepare_only=True, progress_bar=False)
 
 
 def nbval(folder: Path, *, cell_timeout_s: int = 240) -> subprocess.CompletedProcess[str]:
@@ -50,8 +51,8 @@ def test_every_cell_of_every_scenario_runs(tmp_path):
     books, results = tmp_path / "books", tmp_path / "results"
     books.mkdir()
     for name in SCENARIOS:
-        where = ("-p", "results_dir", str(results), "-f", str(paths.PROFILES / "smoke.yaml"))
-        prepare(paths.NOTEBOOKS / f"{name}.ipynb", books / f"{SCENARIOS.index(name)}_{name}.ipynb", *where)
+        where = {"results_dir": str(results), **read_profile(paths.PROFILES / "smoke.yaml")}
+        prepare(paths.NOTEBOOKS / f"{name}.ipynb", books / f"{SCENARIOS.index(name)}_{name}.ipynb", where)
     done = nbval(books)
     assert done.returncode == 0, done.stdout[-6000:]
     runs = {run.scenario: run for run in map(Run.load, (results / "runs").iterdir())}
@@ -69,14 +70,14 @@ def test_every_cell_of_every_scenario_runs(tmp_path):
     ],
 )
 def test_nbval_fails_a_notebook_that_breaks(tmp_path, name, words):
-    prepare(TINY / f"{name}.ipynb", tmp_path / f"{name}.ipynb", "-p", "results_dir", str(tmp_path))
+    prepare(TINY / f"{name}.ipynb", tmp_path / f"{name}.ipynb", {"results_dir": str(tmp_path)})
     done = nbval(tmp_path, cell_timeout_s=5 if name == "dead_kernel" else 240)  # a dead kernel is seen by its silence
     assert done.returncode == 1, done.stdout[-3000:]
     assert words.lower() in done.stdout.lower()
 
 
 def test_nbval_passes_a_notebook_that_is_whole(tmp_path):
-    prepare(TINY / "whole.ipynb", tmp_path / "whole.ipynb", "-p", "results_dir", str(tmp_path))
+    prepare(TINY / "whole.ipynb", tmp_path / "whole.ipynb", {"results_dir": str(tmp_path)})
     assert nbval(tmp_path).returncode == 0
 
 

@@ -304,3 +304,9 @@ def safely(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+def test_the_sampler_starts_without_table_libraries():
+    """It starts beside each load: what it imports takes a core from the load."""
+    code = "import sys, gptoss_bench.telemetry.sampler; print({'numpy', 'pandas', 'pydantic'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"set()"
