@@ -1,5 +1,6 @@
 """Shared by the tests: runs are written to a folder that goes away."""
 
+import gc
 import json
 import signal
 from collections.abc import Generator
@@ -24,6 +25,12 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     """Let a report hold half a surrogate pair: pytest-xdist sends reports between processes as UTF-8 only."""
     return json.loads(json.dumps((yield), ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of the garbage collections that each load of this process makes."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
