@@ -23,8 +23,8 @@ PYTHON_PEERS ?= $(shell for p in python3.13 python3.12 python3; do \
 # For one run: make run-h100 URL=http://127.0.0.1:8000 MODEL=openai/gpt-oss-120b
 URL ?=
 MODEL ?=
-# Of run-endpoint: with CLAIMS=yes the notebook of the published load runs, and then the verdicts.
-# Of run: a write-up to judge too, such as CLAIMS=results/claims/gpustack-gpt-oss-20b-h100.yaml
+# The claims file that the verdicts are on, such as CLAIMS=results/claims/gpustack-gpt-oss-20b-h100.yaml; without one it
+# is that of the write-up. With one, or with CLAIMS=yes, run-endpoint runs the published load and then the verdicts.
 CLAIMS ?=
 # For reports and the site: make report RUN=20261124T…, make site RUNS='…'
 RUN ?=
@@ -46,7 +46,7 @@ PIP := -m pip install --quiet --disable-pip-version-check
 define INSTALL
 { command -v uv > /dev/null && uv pip install --quiet --python $(BIN)/python $(1); } || $(BIN)/python $(PIP) $(1)
 endef
-EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
+EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(filter-out yes,$(CLAIMS)),--claims '$(CLAIMS)') $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
 # With URL= a running server is used: this machine needs no checks.
 DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
 PROFILES := notebooks/profiles
@@ -70,7 +70,6 @@ doctor: $(READY) ## check prerequisites and print a fix for each missing one
 
 run: $(READY) $(WITH_TORCH) $(TINY) ## run every scenario here without a GPU, then decide the claims
 	$(EXECUTE) --profile $(PROFILES)/local.yaml
-	$(if $(CLAIMS),$(BIN)/python -m gptoss_bench audit $(CLAIMS))
 
 run-a10: $(READY) $(WITH_TORCH) ## measure gpt-oss-20b with Ollama on an A10, and what fits there in BF16
 	@$(call DOCTOR,a10)
@@ -85,7 +84,7 @@ run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## run the 
 	$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/vllm-cpu-random.yaml vllm_h100
 	$(if $(wildcard build/transformers/.ready),$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/transformers-cpu-random.yaml vllm_h100)
 
-run-endpoint: $(READY) ## measure your server: URL=https://HOST [MODEL=NAME] [CLAIMS=yes], key in GPTOSS_API_KEY
+run-endpoint: $(READY) ## measure your server: URL=https://HOST [MODEL=NAME] [CLAIMS=yes|FILE], key in GPTOSS_API_KEY
 	@test -n "$(URL)" || { echo "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT [MODEL=NAME]"; exit 2; }
 	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml $(if $(CLAIMS),vllm_h100 verdicts,endpoint)
 

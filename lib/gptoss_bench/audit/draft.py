@@ -1,7 +1,7 @@
 """Draft a claims file from an audit: one claim for each figure that was found, with its line."""
 
 import datetime
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import yaml
 from pydantic import JsonValue
@@ -11,9 +11,12 @@ from gptoss_bench.audit.published_text import FoundFigure
 
 FILL_IN = "fill in"
 HEAD = """# A draft of a claims file with the figures that `gptoss-bench audit` found. No sentence of the text is in it.
-# Fill in the source (title, address, author, date, commit), the hardware, the engine and the model, and add what the
-# text states in words. `gptoss-bench audit THIS-FILE` prints a verdict on each claim.
+# Fill in the source (title, address, author, date, commit), add what the text states in words, and the conditions that
+# a claim with the decider not_measured says are missing; then its decider is measured, as in the others. A tolerance of
+# 10 % is an assumption: change it to what the text supports. `make run CLAIMS=THIS-FILE` measures and decides;
+# `gptoss-bench audit THIS-FILE` prints the verdicts by the runs that are there.
 """
+TOLERANCE = 0.10
 WORDS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "itl_s": "ITL", "done_s": "Latency"}
 RATES = {
     "wall_s": ("Wall time of the load", "s"),
@@ -26,9 +29,11 @@ RATES = {
     "max_tokens": ("Output tokens of a request, at most", "tokens"),
 }
 IDS = {"wall_s": "wall", "request_s": "request-rate", "output_tok_s_total": "token-rate", "total_tok_s": "total-rate"}
+PARAMETERS = {"concurrency_planned": "concurrency", "max_tokens": "max_tokens", "requests": "requests"}
 # The check that a figure takes part in, and the figures that it needs.
 RATE_CHECK = {"requests": "completed", "wall": "wall_s", "printed": "request_s"}
-MEASURED = {"done_s", "ttft_s", "tpot_s", "itl_s", "output_tok_s_total", "wall_s", "request_s"}
+STATISTICS = ("mean", "p50", "p90", "p99")
+LOWER, HIGHER = ("ttft_s", "tpot_s", "itl_s", "done_s", "wall_s"), ("output_tok_s_total", "request_s")
 
 
 def draft_claims(audit: Audit) -> str:
@@ -50,33 +55,68 @@ def draft_claims(audit: Audit) -> str:
 
 
 def _claims(result: AuditedResult, first: int) -> Iterator[JsonValue]:
-    shown = [one for one in result.figures if one.name.partition(".")[0] in WORDS or one.name in RATES]
-    ids = {one.name: f"C{first + at:02}-{_slug(one.name)}" for at, one in enumerate(shown)}
-    for one in shown:
-        yield _claim(one, ids, result.name)
+    shown = {one.name: one for one in result.figures if one.name.partition(".")[0] in WORDS or one.name in RATES}
+    ids = {name: f"C{first + at:02}-{_slug(name)}" for at, name in enumerate(shown)}
+    for name, one in shown.items():
+        yield _claim(one, ids[name], result) | _decider(name, ids, result)
 
 
-def _claim(one: FoundFigure, ids: dict[str, str], title: str) -> JsonValue:
+def _claim(one: FoundFigure, claim_id: str, result: AuditedResult) -> dict[str, JsonValue]:
     quantity, _, statistic = one.name.partition(".")
     says, unit = RATES.get(one.name, (f"{WORDS.get(quantity, '')} {statistic}".strip(), "s"))
     published: dict[str, JsonValue] = {"value": float(f"{one.figure.value:.10g}"), "unit": unit}
     if one.figure.step:
         published["step"] = float(f"{one.figure.step:.3g}")
-    claim: dict[str, JsonValue] = {
-        "id": ids[one.name],
-        "kind": "performance" if quantity in MEASURED else "figure",
-        "section": title,
+    if result.version and quantity in (*LOWER, *HIGHER):
+        published["version"] = result.version
+    return {
+        "id": claim_id,
+        "kind": "performance" if quantity in (*LOWER, *HIGHER) else "figure",
+        "section": result.name,
         "lines": str(one.line),
         "says": f"{says}.",
         "published": published,
-        "needs": "none",
     }
-    inputs = {argument: ids[name] for argument, name in RATE_CHECK.items() if name in ids}
-    if one.name == "request_s" and len(inputs) == len(RATE_CHECK):
-        arguments: dict[str, JsonValue] = {"check": "rate", "inputs": dict(inputs)}
-        return claim | {"tested_by": "requests over wall time", "decider": "arithmetic", "with": arguments}
-    because = "its conditions have to be filled in, and the decider measured takes them"
-    return claim | {"tested_by": "nothing yet", "decider": "not_measured", "with": {"because": because}}
+
+
+def _decider(name: str, ids: Mapping[str, str], result: AuditedResult) -> dict[str, JsonValue]:
+    """Return how a figure is decided: by arithmetic, by runs under the stated conditions, or by nothing yet."""
+    inputs: dict[str, JsonValue] = {argument: ids[one] for argument, one in RATE_CHECK.items() if one in ids}
+    if name == "request_s" and len(inputs) == len(RATE_CHECK):
+        arguments: dict[str, JsonValue] = {"check": "rate", "inputs": inputs}
+        return {"needs": "none", "tested_by": "requests over wall time", "decider": "arithmetic", "with": arguments}
+    quantity, _, statistic = name.partition(".")
+    if quantity not in (*LOWER, *HIGHER):
+        return _undecided("it is a condition of the other figures")
+    if quantity in WORDS and statistic not in STATISTICS:
+        return _undecided(f"no run reports this statistic{'' if statistic else ': the text does not say which it is'}")
+    load = {
+        parameter: int(one.figure.value)
+        for one in result.figures
+        if (parameter := PARAMETERS.get(one.name)) and (parameter != "requests" or name == "wall_s")
+    }
+    conditions = {"gpu": result.gpu, "engine": result.engine, "model": result.model}
+    needed = ["concurrency", "max_tokens", *(["requests"] if name == "wall_s" else [])]
+    missing = [*(what for what, value in conditions.items() if not value), *(one for one in needed if one not in load)]
+    if missing:
+        return _undecided(f"the text does not state {', '.join(missing)}")
+    better = "lower" if quantity in LOWER else "higher"
+    return {
+        "tolerance": {"relative": TOLERANCE},
+        "needs": "hardware",
+        "tested_by": "runs under the stated conditions",
+        "decider": "measured",
+        "with": {"path": name, **conditions, "parameters": {**load}, "better": better},
+    }
+
+
+def _undecided(because: str) -> dict[str, JsonValue]:
+    return {
+        "needs": "none",
+        "tested_by": "nothing yet",
+        "decider": "not_measured",
+        "with": {"because": because},
+    }
 
 
 def _slug(name: str) -> str:

@@ -29,12 +29,19 @@ TIMES = ("ttft_s", "tpot_s", "itl_s", "done_s")
 
 @dataclass(frozen=True, slots=True)
 class AuditedResult:
-    """One result of a text: its figures with their lines, the findings about them, and what it does not state."""
+    """One result of a text: its figures with their lines, the findings about them, and what it does not state.
+
+    `engine`, `version`, `model` and `gpu` are what the text states once, None for what it does not.
+    """
 
     name: str
     figures: tuple[FoundFigure, ...]
     findings: tuple[Finding, ...]
     missing: tuple[str, ...]
+    engine: str | None = None
+    version: str | None = None
+    model: str | None = None
+    gpu: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +72,22 @@ def audit_text(text: str, name: str) -> Audit:
         raise UsageError(
             f"{name} has no figure that can be named: give a file of a benchmark tool, a table or its text"
         )
-    audited = tuple(
-        AuditedResult(one.name, figures, tuple(check_result(one).findings), _missing(one, text, stated))
-        for one, figures in with_lines
-    )
+    audited = tuple(_audited(one, figures, _missing(one, text, stated)) for one, figures in with_lines)
     return Audit(name, audited, tuple(_not_comparable([one for one, _ in with_lines])))
+
+
+def _audited(one: Result, figures: tuple[FoundFigure, ...], missing: tuple[str, ...]) -> AuditedResult:
+    server, gpus = one.manifest.server, one.manifest.gpus or []
+    return AuditedResult(
+        one.name,
+        figures,
+        tuple(check_result(one).findings),
+        missing,
+        engine=server.engine,
+        version=server.version,
+        model=server.model.rpartition("/")[2] if server.model else None,
+        gpu=gpus[0].name if len(gpus) == 1 else None,
+    )
 
 
 def _with_lines(

@@ -49,8 +49,8 @@ class Measured(PublishedConditions, Decider):
     as measured elsewhere, runs under other conditions as not comparable.
     """
 
-    scenario: Text
-    """The scenario whose runs count."""
+    scenario: str = ""
+    """The scenario whose runs count, "" for any."""
     path: Text
     """Dotted path of the number in the run's summary."""
     beside: dict[str, Text] = Field(default_factory=dict)
@@ -100,7 +100,10 @@ class Measured(PublishedConditions, Decider):
         if other_conditions:
             run, differences = other_conditions[0]
             return self._not_comparable(claim, run, differences, refused)
-        text = "; ".join([*refused, *rejected]) or f"no run of {self.scenario} among the evidence"
+        text = (
+            "; ".join([*refused, *rejected])
+            or f"no run {f'of {self.scenario} ' if self.scenario else ''}among the evidence"
+        )
         return claim.verdict(NO_BASIS, NOT_MEASURED, text, needs=claim.needs)
 
     def _compared(self, claim: Claim, runs: list[RunRecord], refused: list[str]) -> Verdict:

@@ -39,6 +39,7 @@ NEEDS = {
     "ollama": "Ollama with gpt-oss:20b",
     "a10": "an A10 with Ollama",
     "h100": "an H100 NVL with vLLM",
+    "hardware": "the published hardware, engine and model",
     "script": "the published script, run as it is printed",
     "suites": "the benchmark suites and both models",
     "pictures": "the numbers inside the pictures",

@@ -29,6 +29,7 @@ from gptoss_bench.stats import CONSISTENCY_CHECKS
 from gptoss_client import UsageError
 
 BY_HAND = "named with run_ids"
+PAGE_COLUMNS = ["line", "claim", "published", "found", "basis", "verdict", "evidence", "run"]
 NOTABLE = (CONTRADICTED, INCONSISTENT, OUTDATED, DOES_NOT_FIT, NOT_A_MEASUREMENT, NOT_DELIVERED)
 
 
@@ -117,7 +118,7 @@ def verdict_page(verdicts: Iterable[Verdict]) -> pd.DataFrame:
         }
         for verdict in verdicts
     }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    return pd.DataFrame.from_dict(rows, orient="index", columns=PAGE_COLUMNS)
 
 
 def derived_page(write_up: WriteUp) -> pd.DataFrame:

@@ -25,7 +25,8 @@ SCENARIO_NOTEBOOKS = ("calibration", "method_trial", "ollama_a10", "vllm_h100", 
 
 EXAMPLE = """examples:
   gptoss-bench run --profile notebooks/profiles/local.yaml
-  gptoss-bench run --profile notebooks/profiles/h100.yaml -p url=http://127.0.0.1:8000 vllm_h100 verdicts"""
+  gptoss-bench run --profile notebooks/profiles/h100.yaml -p url=http://127.0.0.1:8000 vllm_h100 verdicts
+  gptoss-bench run --profile notebooks/profiles/local.yaml --claims results/claims/gpustack-gpt-oss-20b-h100.yaml"""
 
 
 def run(
@@ -37,6 +38,9 @@ def run(
     pairs: Annotated[
         list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="override one parameter; can be repeated")
     ] = None,
+    claims: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="claims file that the verdicts are on (default: the write-up's)")
+    ] = None,
     results: Annotated[
         Path | None, typer.Option(metavar="DIR", help="folder that gets runs/<run> (default: results)")
     ] = None,
@@ -46,7 +50,7 @@ def run(
 ) -> int:
     """Execute notebooks headlessly, each into a run folder with its HTML, and print the verdicts."""
     from gptoss_bench import paths
-    from gptoss_bench.claims import verdict_text, verdicts_from_table
+    from gptoss_bench.claims import load_write_up, verdict_text, verdicts_from_table
 
     # papermill and nbconvert take a second to import: only this command pays for them.
     from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
@@ -58,6 +62,10 @@ def run(
     names = notebooks or list(SCENARIO_NOTEBOOKS)
     folder = (results or paths.RESULTS).absolute()
     given = read_profile(profile) | _pairs(pairs or [])
+    if claims is not None and claims.resolve() != paths.CLAIMS.resolve():
+        load_write_up(claims)  # a mistake in it is reported before anything runs
+        file, root = claims.resolve(), paths.ROOT.resolve()
+        given["claims_file"] = str(file.relative_to(root) if file.is_relative_to(root) else file)
     declared = {name: notebook_parameters(name) for name in names}
     known = [*declared.values(), *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
     parameters = check_parameters(given, known, profile.name)

@@ -74,11 +74,11 @@ def _published_runs() -> list[str]:
 
 
 def _chosen(results: Path, run_ids: list[str]) -> list["Run"]:
-    from gptoss_bench.runs import named_runs, newest_run, readable_runs
+    from gptoss_bench.runs import named_runs, newest_verdicts, readable_runs
 
     if run_ids:
         return named_runs(results, [find_run(run_id, results).name for run_id in run_ids])
-    verdicts = newest_run(results, "verdicts")
+    verdicts = newest_verdicts(results)
     if verdicts is None:
         own = [run for run in readable_runs(results) if run.scenario != "verdicts"]
         if not own:

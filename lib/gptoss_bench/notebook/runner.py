@@ -74,7 +74,7 @@ def execute_notebook(
     try:
         with on_first_stop(stop.request):
             papermill.execute_notebook(
-                source,
+                _without_other_write_ups(source, target, parameters),
                 target,
                 parameters={**parameters, "run_id": run_id},
                 cwd=paths.ROOT,
@@ -114,6 +114,24 @@ def execute_notebook(
     _make_portable(target)
     put_findings_on_top(target)
     return ExecutedNotebook(run, target, _to_html(target))
+
+
+def _without_other_write_ups(source: Path, target: Path, parameters: Mapping[str, JsonValue]) -> Path:
+    """Return the notebook to execute: `source`, or a copy at `target` without the cells about another write-up.
+
+    A cell with the tag `only:STEM` is about the write-up of the claims file STEM.yaml.
+    """
+    if not (claims_file := parameters.get("claims_file")):
+        return source
+    kept = f"only:{Path(str(claims_file)).stem}"
+    book = nbformat.read(source, as_version=4)
+    book.cells = [
+        cell
+        for cell in book.cells
+        if all(tag == kept for tag in cell.metadata.get("tags", []) if tag.startswith("only:"))
+    ]
+    nbformat.write(book, target)
+    return target
 
 
 def _refuse_secrets(parameters: Mapping[str, JsonValue]) -> None:

@@ -19,7 +19,7 @@ from .evidence import (
     RefusedRun,
     choose_evidence,
     named_runs,
-    newest_run,
+    newest_verdicts,
     unknown_parts,
 )
 from .finding import Finding, read_findings
@@ -225,7 +225,7 @@ __all__ = [
     "nearest_run_ids",
     "new_repeat_group",
     "new_run_id",
-    "newest_run",
+    "newest_verdicts",
     "no_gpt_oss_labels",
     "number_at",
     "package_version",

@@ -46,7 +46,7 @@ def runs_table(results: Path = paths.RESULTS) -> pd.DataFrame:
         except UsageError as error:
             rows.append({"run": one_line(file.parent.name), "status": f"not readable: {error}"})
             continue
-        if run.scenario == "verdicts" and not decided and (run.path / "verdicts.parquet").exists():
+        if run.has_main_verdicts and not decided and (run.path / "verdicts.parquet").exists():
             with suppress(UsageError, KeyError):
                 decided = _verdicts_by_run(run.table("verdicts"))
         rows.append(_row(run))

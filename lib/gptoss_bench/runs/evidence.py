@@ -58,9 +58,12 @@ def named_runs(results: Path, run_ids: Iterable[str]) -> list[Run]:
     return [Run.load(results / "runs" / run_id) for run_id in dict.fromkeys(run_ids)]
 
 
-def newest_run(results: Path, scenario: str) -> Run | None:
-    """Return the newest complete run of a scenario, None without one. Folders that cannot be read are passed over."""
-    complete = (run for run in readable_runs(results) if run.scenario == scenario and run.manifest.status == "complete")
+def newest_verdicts(results: Path) -> Run | None:
+    """Return the newest complete run with the verdicts on the claims file of the kit, None without one.
+
+    Folders that cannot be read are passed over.
+    """
+    complete = (run for run in readable_runs(results) if run.has_main_verdicts and run.manifest.status == "complete")
     return max(complete, key=lambda run: run.run_id, default=None)
 
 

@@ -304,6 +304,11 @@ class Run:
         return self.manifest.scenario
 
     @property
+    def has_main_verdicts(self) -> bool:
+        """Whether it has the verdicts on the claims file of the kit, and not on that of another write-up."""
+        return self.scenario == "verdicts" and not self.manifest.parameters.get("claims_file")
+
+    @property
     def load_summary(self) -> LoadSummary:
         """The summary of the measured load. Raises UsageError if the run has none."""
         if not isinstance(self.summary, LoadSummary):

@@ -144,7 +144,7 @@ def _run_page(run: Run, name: str, folder: Path) -> RunPage:
 def _verdicts(runs: Sequence[Run], write_up: WriteUp) -> list[Verdict]:
     complete = [run for run in runs if run.manifest.status == "complete"]
     for run in sorted(complete, key=lambda run: run.run_id, reverse=True):
-        if run.scenario == "verdicts":
+        if run.has_main_verdicts:
             return verdicts_from_table(run.table("verdicts"))
     named = [ChosenRun(run, run.scenario, "named") for run in complete]
     return decide_claims(write_up, [RunRecord.of(chosen) for chosen in named])

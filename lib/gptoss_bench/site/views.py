@@ -191,7 +191,7 @@ def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[R
         VerdictRow(verdict, texts[verdict.number]["found"], _source(verdict, by_run), claims.get(verdict.claim_id))
         for verdict in verdicts
     ]
-    own = next((page for page in pages if page.run.scenario == "verdicts"), None)
+    own = next((page for page in pages if page.run.has_main_verdicts), None)
     derived = [
         DerivedRow(str(number), row["derived by us"], row["value"], row["how"], row["what else is known"])
         for number, row in derived_page(write_up).iterrows()
@@ -232,7 +232,7 @@ def _card(page: RunPage) -> Card:
 
 def _source(verdict: Verdict, pages: Mapping[str, RunPage]) -> Link | None:
     """Return a link from a verdict to the page of its evidence: its run, or the notebook of the verdicts."""
-    own = next((page for page in pages.values() if page.run.scenario == "verdicts"), None)
+    own = next((page for page in pages.values() if page.run.has_main_verdicts), None)
     page = pages.get(verdict.run_id or "") or own
     if page is None or verdict.basis == NO_BASIS:
         return None
@@ -242,7 +242,7 @@ def _source(verdict: Verdict, pages: Mapping[str, RunPage]) -> Link | None:
 def run_view(page: RunPage, verdicts: Iterable[Verdict]) -> RunView:
     """Return the page of a run, with the claims whose evidence is this run."""
     run, manifest = page.run, page.run.manifest
-    own = run.scenario == "verdicts"
+    own = run.has_main_verdicts
     claims = []
     for verdict in verdicts:
         computed = own and not verdict.run_id and verdict.basis != NO_BASIS

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gptoss_bench.runs.evidence import NamedEvidence, choose_evidence, named_runs, newest_run
+from gptoss_bench.runs.evidence import NamedEvidence, choose_evidence, named_runs, newest_verdicts
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.manifest import EndpointRecord, Purpose
 from gptoss_bench.runs.record import write_record
@@ -120,15 +120,16 @@ def test_runs_of_verdicts_are_no_evidence_and_are_not_listed(tmp_path):
     assert choose_evidence(tmp_path) == choose_evidence(tmp_path / "nowhere")
 
 
-def test_the_newest_whole_run_of_a_scenario_is_found(tmp_path):
+def test_the_newest_whole_run_with_verdicts_on_the_claims_of_the_kit_is_found(tmp_path):
     made(tmp_path, "1", scenario="verdicts")
     made(tmp_path, "2", scenario="verdicts")
     made(tmp_path, "3", scenario="verdicts", status="incomplete")
+    made(tmp_path, "5", scenario="verdicts", parameters={"claims_file": "another.yaml"})
     (tmp_path / "runs" / "4").mkdir()
     (tmp_path / "runs" / "4" / "manifest.json").write_text("{")
-    found = newest_run(tmp_path, "verdicts")
+    found = newest_verdicts(tmp_path)
     assert found is not None and found.run_id == "2"
-    assert newest_run(tmp_path, "load") is None
+    assert newest_verdicts(tmp_path / "nowhere") is None
     assert [run.run_id for run in named_runs(tmp_path, ["2", "1", "2"])] == ["2", "1"]
     with pytest.raises(UsageError):
         named_runs(tmp_path, ["nowhere"])
