@@ -62,9 +62,11 @@ _SPECS = (
         name="llama.cpp",
         title="llama.cpp",
         describe_name="llama_cpp:describe_llama",
+        class_name="llama_gguf:LlamaServer",
         request_fields=("ignore_eos", "token_counts"),
         metric_prefixes=("llamacpp:",),
         no_metrics_advice="start it with --metrics",
+        has_flags=True,
     ),
     EngineSpec(
         name="ollama",

@@ -1,7 +1,7 @@
 """Measure one server from a notebook or the shell: start it, probe it, load it, write its run folder."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ from gptoss_bench.runs import (
     RunFolder,
     ServerProbes,
     Slo,
+    new_repeat_group,
     readable_runs,
 )
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
@@ -262,13 +263,28 @@ class Session:
         run folder of its own in the repeat group of this run. It has no sweep, and distinct prompts are new ones.
         Raises what `serving` and `load` raise.
         """
-        summaries, group = [self.summary], self.manifest.repeat_group or ""
-        for number in range(1, repeats):
-            again = replace(plan, salt=plan.salt + number, sweep=())
-            results_dir = str(self.folder.path.parents[1])
-            opened = serving(self.manifest.scenario, server, plan=again, results_dir=results_dir, repeat_group=group)
+        again = [replace(plan, salt=plan.salt + number, sweep=()) for number in range(1, repeats)]
+        group = self.manifest.repeat_group or ""
+        return [self.summary, *await self._more_runs(self.manifest.scenario, again, server, group)]
+
+    async def control(self, name: str, plan: LoadPlan, server: ServerChoice, repeats: int) -> list[LoadSummary]:
+        """Run another plan as a control of this run, and return the summary of each of its `repeats` runs.
+
+        Their scenario is that of this run and `name`, so that they are evidence for no claim about it. Call it after
+        the block of `serving`; they have no sweep. Raises what `serving` and `load` raise.
+        """
+        again = [replace(plan, salt=plan.salt + number, sweep=()) for number in range(repeats)]
+        return await self._more_runs(f"{self.manifest.scenario}-{name}", again, server, new_repeat_group(repeats))
+
+    async def _more_runs(
+        self, scenario: str, plans: Sequence[LoadPlan], server: ServerChoice, group: str
+    ) -> list[LoadSummary]:
+        """Run each plan in a run folder of its own, with the server started again, and return their summaries."""
+        summaries, results_dir = [], str(self.folder.path.parents[1])
+        for plan in plans:
+            opened = serving(scenario, server, plan=plan, results_dir=results_dir, repeat_group=group)
             async with opened as session:
-                summaries.append(await session.load(again))
+                summaries.append(await session.load(plan))
             session.finish()
         return summaries
 
