@@ -46,7 +46,7 @@ def site(
         raise UsageError("--published takes the runs that git knows: give it without RUN and --results")
     folder = results or paths.RESULTS
     known = _published_runs() if published else []
-    asked = [max(name for name in known if "-verdicts-" in name)] if published else runs or []
+    asked = _fronts(known) if published else runs or []
     chosen = with_evidence(_chosen(folder, asked), folder)
     for run in named_runs(folder, known):
         write_crate(run)
@@ -71,6 +71,12 @@ def _published_runs() -> list[str]:
     if not any("-verdicts-" in name for name in found):
         raise UsageError("git knows no run of verdicts: publish one with git add -f results/runs/RUN")
     return found
+
+
+def _fronts(known: list[str]) -> list[str]:
+    """Return the newest run of verdicts, and the newest trial of the published method, a finding of the front page."""
+    scenarios = ("-verdicts-", "-method-trial-")
+    return [max(found) for name in scenarios if (found := [run_id for run_id in known if name in run_id])]
 
 
 def _chosen(results: Path, run_ids: list[str]) -> list["Run"]:

@@ -32,7 +32,7 @@ from gptoss_client import UsageError
 
 RAW_TABLE = "raw"  # stays in the run folder: it is as large as all other tables together
 CSV_TABLES = ("requests", "levels", "verdicts", "host")  # small enough to be written as CSV as well
-MAX_TABLE_BYTES = 2_000_000  # a larger table stays in the run folder
+MAX_TABLE_BYTES = 250_000  # a larger table stays in the run folder
 FILE_LIST = "files.txt"  # of a site: the only files that a new site in its folder may replace or remove
 TAKEN_PAGES = {Path(name).stem for name in (FRONT, METHOD, APPENDIX)}
 
@@ -110,8 +110,8 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
     write_up = load_write_up()
     verdicts = _verdicts(runs, write_up)
     pages = [_run_page(run, name, folder) for run, name in zip(runs, _page_names(runs), strict=True)]
-    links = [(FRONT, "Verdicts"), *((page.name, _link_text(page)) for page in pages)]
-    links += [(LINES, "By line"), (METHOD, "Method"), (APPENDIX, "Appendix")]
+    links = [(FRONT, "Findings"), (f"{FRONT}#claims", "Claims"), (f"{FRONT}#runs", "Runs")]
+    links += [(LINES, "By line"), (METHOD, "Method"), (APPENDIX, "Data")]
     numbers = {number: f"{FRONT}#{number}" for number in (verdict.number for verdict in verdicts)}
     run_ids = {page.run.run_id: page.name for page in pages}
     # A rule id without a hyphen may be a common word.
@@ -155,11 +155,6 @@ def _page_names(runs: Sequence[Run]) -> list[str]:
     scenarios = [run.scenario for run in runs]
     names = [run.scenario if scenarios.count(run.scenario) == 1 else run.run_id for run in runs]
     return [f"run-{name}.html" if name in TAKEN_PAGES else f"{name}.html" for name in names]
-
-
-def _link_text(page: RunPage) -> str:
-    texts = {"verdicts": "Verdicts, computed", "calibration": "Calibration"}
-    return texts.get(Path(page.name).stem, Path(page.name).stem)
 
 
 def _is_own_file(file: Path) -> bool:

@@ -1,7 +1,10 @@
 """Prepare what the templates show: one typed record per page, from runs, verdicts and claims."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+from markupsafe import Markup
 
 from gptoss_bench.claims import (
     NO_BASIS,
@@ -19,6 +22,7 @@ from gptoss_bench.claims import (
 from gptoss_bench.files import open_own, reading
 from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run, run_caption
+from gptoss_bench.site.findings import FrontFinding, front_findings
 from gptoss_bench.site.notebook_cells import Cell, NotebookPage, Picture
 from gptoss_bench.stats import (
     CLIENT_BOUND_CPU_SHARE,
@@ -29,6 +33,24 @@ from gptoss_bench.stats import (
 )
 
 FRONT, METHOD, APPENDIX, LINES = "index.html", "method.html", "appendix.html", "lines.html"
+# Groups of verdicts that a reader can filter by; each verdict is in one of them.
+GROUPS = {
+    "holds": ("holds", ("reproduced", "confirmed in sources", "consistent", "seen")),
+    "fails": (
+        "does not hold",
+        ("not reproduced", "contradicted", "inconsistent", "not delivered", "not a measurement"),
+    ),
+    "older": ("outdated or imprecise", ("outdated", "imprecise", "faster now", "slower now")),
+    "known": (
+        "computed, or measured elsewhere",
+        ("fits", "does not fit", "fits narrowly, not decided", "measured elsewhere", "not comparable"),
+    ),
+    "open": ("not decided", ("not re-measured", "unreadable")),
+    "opinion": ("opinion, or out of scope", ("opinion", "out of scope")),
+}
+GROUP_OF = {verdict: group for group, (_, verdicts) in GROUPS.items() for verdict in verdicts}
+PERFORMANCE, OPINIONS = "Performance figures", "Opinions"
+HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)(?:<a class="anchor-link".*?)?</h2>', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +73,12 @@ class RunPage:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
-    """A basis, and the numbers of the claims that rest on it by verdict."""
+class Filter:
+    """A group of verdicts, its words, and how many claims are in it."""
 
-    basis: str
+    group: str
+    words: str
     count: int
-    numbers: Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +108,19 @@ class VerdictRow:
     source: Link | None
     test: Claim | None
 
+    @property
+    def group(self) -> str:
+        """The group of its verdict, a key of GROUPS."""
+        return GROUP_OF[self.verdict.verdict]
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimSection:
+    """A part of the write-up, and its claims."""
+
+    title: str
+    rows: Sequence[VerdictRow]
+
 
 @dataclass(frozen=True, slots=True)
 class DerivedRow:
@@ -103,11 +138,15 @@ class FrontView:
     """The front page."""
 
     headline: str
+    day: str
     source: Source
-    counts: Sequence[Count]
+    findings: Sequence[FrontFinding]
+    bases: Mapping[str, int]
+    filters: Sequence[Filter]
     withdrawn: Sequence[WithdrawnRun]
     hero: Picture | None
     cards: Sequence[Card]
+    sections: Sequence[ClaimSection]
     rows: Sequence[VerdictRow]
     derived: Sequence[DerivedRow]
     method: str = METHOD
@@ -144,8 +183,18 @@ class RunView:
     cells: Sequence[Cell]
     claims_heading: str
     claims: Sequence[Verdict]
+    downloads: Sequence[Download] = ()
     front: str = FRONT
     appendix: str = APPENDIX
+
+    @property
+    def contents(self) -> list[Link]:
+        """The headings of the notebook, and the claims."""
+        texts = [cell.html for cell in self.cells if not cell.code]
+        found = [
+            Link(f"#{anchor}", Markup(words).striptags()) for text in texts for anchor, words in HEADING.findall(text)
+        ]
+        return [*found, Link("#claims", self.claims_heading)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +247,19 @@ def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[R
     ]
     return FrontView(
         headline=headline(verdicts),
+        day=max((page.run.manifest.start_utc or "" for page in pages), default="")[:10],
         source=write_up.source,
-        counts=[_count(basis, verdicts) for basis, count in basis_counts(verdicts).items() if count],
+        findings=front_findings([(page.run, page.name) for page in pages], write_up, FRONT),
+        bases={basis: count for basis, count in basis_counts(verdicts).items() if count},
+        filters=[
+            Filter(group, words, count)
+            for group, (words, _) in GROUPS.items()
+            if (count := sum(row.group == group for row in rows))
+        ],
         withdrawn=write_up.withdrawn,
         hero=own.notebook.pictures[-1] if own and own.notebook.pictures else None,
         cards=[_card(page) for page in pages],
+        sections=_sections(rows),
         rows=rows,
         derived=derived,
     )
@@ -218,10 +275,20 @@ def lines_view(verdicts: Iterable[Verdict], write_up: WriteUp) -> LinesView:
     return LinesView(write_up.source, [LineView(lines, found) for lines, found in ordered])
 
 
-def _count(basis: str, verdicts: Sequence[Verdict]) -> Count:
-    found = [verdict for verdict in verdicts if verdict.basis == basis]
-    words = dict.fromkeys(verdict.verdict for verdict in found)
-    return Count(basis, len(found), {word: [v.number for v in found if v.verdict == word] for word in words})
+def _sections(rows: Sequence[VerdictRow]) -> list[ClaimSection]:
+    """Return the claims by part of the write-up, performance figures first and opinions last."""
+    by_title: dict[str, list[VerdictRow]] = {PERFORMANCE: []}
+    opinions = []
+    for row in rows:
+        if row.verdict.kind == "opinion":
+            opinions.append(row)
+        elif row.verdict.kind == "performance":
+            by_title[PERFORMANCE].append(row)
+        else:
+            section = row.test.section if row.test else ""
+            by_title.setdefault(re.split("[,;]", section)[0] or "Other claims", []).append(row)
+    by_title[OPINIONS] = opinions
+    return [ClaimSection(title, found) for title, found in by_title.items() if found]
 
 
 def _card(page: RunPage) -> Card:
@@ -257,6 +324,7 @@ def run_view(page: RunPage, verdicts: Iterable[Verdict]) -> RunView:
         cells=page.notebook.cells,
         claims_heading="Claims decided here" if own else "Claims whose evidence names this run",
         claims=claims,
+        downloads=page.downloads,
     )
 
 
