@@ -22,6 +22,7 @@ from .outside import (
     text_at,
 )
 from .plan import PROMPTS, PUBLISHED_PROMPT, PUBLISHED_SYSTEM, LoadPlan
+from .prompts import WORDS, messages_sha256
 from .request_bodies import Request, request_body, request_headers, request_path
 from .schedule import ARRIVALS, rate_seconds
 from .shard import WHOLE_LOAD, LoadShard
@@ -43,6 +44,7 @@ __all__ = [
     "TIMESTAMP_ANCILLARY_BYTES",
     "WALL_CLOCK",
     "WHOLE_LOAD",
+    "WORDS",
     "Answer",
     "Client",
     "Decoder",
@@ -71,6 +73,7 @@ __all__ = [
     "hide_key",
     "hide_secrets",
     "kernel_timestamp_ns",
+    "messages_sha256",
     "new_event_loop",
     "object_at",
     "objects_at",

@@ -80,6 +80,7 @@ class Client:
                 phase=request.phase,
                 prompt_id=request.prompt_id,
                 scheduled_ns=request.scheduled_ns,
+                max_tokens=request.max_tokens,
                 sent_ns=timestamps.sent_ns,
                 connect_s=timestamps.connect_ns / 1e9 if timestamps.sent_ns is not None else None,
                 status=outcome.status,

@@ -15,6 +15,7 @@ from gptoss_client.client import Client, TraceCallback
 from gptoss_client.errors import UsageError
 from gptoss_client.event_loop import AlarmClock, WakeUpQueue
 from gptoss_client.plan import LoadPlan
+from gptoss_client.prompts import max_tokens_of, prompt_count
 from gptoss_client.request_bodies import Request, request_body
 from gptoss_client.shard import WHOLE_LOAD, LoadShard
 from gptoss_client.tls import tls_context
@@ -66,13 +67,15 @@ async def run_load(
         UsageError: the engine does not support what the plan asks for, or the system allows too few open files.
     """
     request_body(plan, endpoint, 0)  # raises for a plan that this engine refuses, before anything is sent
-    load = _Load(plan, endpoint, record, record_unsent, progress)
+    load = _Load(plan, endpoint, record, record_unsent, progress, prompts=prompt_count(plan))
     offsets_s = plan.arrival_offsets() if plan.is_open else None
     limit = shard.share(plan.max_in_flight if plan.is_open else plan.concurrency)
     shard.check(plan.max_in_flight if plan.is_open else plan.concurrency)
     raise_open_file_limit(limit)
     verify = tls_context(endpoint.url)
     first = first_id + plan.warmup
+    if load.prompts is not None and phase == "measure":  # levels of a sweep go on in the file
+        load.first_row_id = first - load.prompts * math.ceil(plan.warmup / load.prompts)
     planned = plan.requests if offsets_s is None else len(offsets_s)
     warmup = RequestIds(shard.first_id(first_id), first, shard.count)
     measure = RequestIds(shard.first_id(first), None if planned is None else first + planned, shard.count)
@@ -138,6 +141,8 @@ class _Load:
     keep: TraceCallback
     keep_unsent: UnsentCallback | None
     progress: TraceCallback | None
+    prompts: int | None  # number of different ones; None: each request has its own
+    first_row_id: int = 0  # id of a request that has the first row of a file of prompts
     refused_in_a_row: int = 0  # refused connections, over all slots
     last_ending: str = "complete"
     server_gone: bool = False  # nothing more is sent
@@ -175,16 +180,24 @@ class _Load:
         self.refused_in_a_row = self.refused_in_a_row + 1 if trace.ending == "connect" else 0
         self.server_gone = self.server_gone or self.refused_in_a_row >= max(8, self.plan.concurrency)
 
-    def body(self, prompt_id: int) -> bytes:
-        """Return the body of a request; it is built once if all requests are the same."""
-        if self.plan.prompts == "distinct":
-            return request_body(self.plan, self.endpoint, prompt_id)
-        if self.fixed_body is None:
-            self.fixed_body = request_body(self.plan, self.endpoint, 0)
-        return self.fixed_body
+    @property
+    def prompts_vary(self) -> bool:
+        """Return whether requests have different prompts."""
+        return self.prompts != 1
 
     def prompt_id(self, request_id: int) -> int:
-        return request_id if self.plan.prompts == "distinct" else 0
+        """Return the id of the prompt of a request; those of a file count from its first row."""
+        return request_id - self.first_row_id if self.prompts_vary else 0
+
+    def request(self, request_id: int, phase: str, scheduled_ns: int) -> Request:
+        """Return a request; the body is built once if all requests are the same."""
+        prompt_id = self.prompt_id(request_id)
+        max_tokens = max_tokens_of(self.plan, request_id, prompt_id)
+        if self.prompts_vary or self.plan.output_tokens is not None:
+            body = request_body(self.plan, self.endpoint, prompt_id, max_tokens)
+        else:
+            body = self.fixed_body = self.fixed_body or request_body(self.plan, self.endpoint, 0, max_tokens)
+        return Request(body, request_id, phase, prompt_id, scheduled_ns, max_tokens)
 
 
 async def _run_phase(
@@ -224,9 +237,7 @@ async def _run_slot(load: _Load, client: Client, phase: str, ids: RequestIds, sp
         request_id = ids.take()
         if request_id is None:
             return
-        prompt_id = load.prompt_id(request_id)
-        request = Request(load.body(prompt_id), request_id, phase, prompt_id, scheduled_ns)
-        trace = await client.send(request, load.record)
+        trace = await client.send(load.request(request_id, phase, scheduled_ns), load.record)
         if load.record_error is not None:
             raise load.record_error
         scheduled_ns = trace.done_ns or time.perf_counter_ns()
@@ -295,16 +306,14 @@ async def _send_due(
         return
     first_id, begin_ns, offsets_s = schedule
     scheduled_ns = begin_ns + int(offsets_s[(request_id - first_id) // ids.step] * 1e9)
-    prompt_id = load.prompt_id(request_id)
-    body = load.body(prompt_id)
+    request = load.request(request_id, phase, scheduled_ns)
     while time.perf_counter_ns() < scheduled_ns:
         pass
     client = pool.take()
     if client is None:
         why = f"not sent: {pool.limit} requests were in flight, the limit of the plan"
-        load.record(Trace(request_id, phase, prompt_id, scheduled_ns, ending="over_limit", error=why))
+        load.record(Trace(request_id, phase, request.prompt_id, scheduled_ns, ending="over_limit", error=why))
     else:
-        request = Request(body, request_id, phase, prompt_id, scheduled_ns)
         try:
             load.count_refused(await client.send(request, load.record))
         finally:
@@ -321,7 +330,7 @@ def _record_unsent(load: _Load, phase: str, ids: RequestIds) -> int:
     why = "the server stopped answering" if load.server_gone else "the load was stopped"
     prompt_id, now_ns = load.prompt_id(ids.next_id), time.perf_counter_ns()
     first = Trace(ids.next_id, phase, prompt_id, now_ns, ending=ending, error=f"not sent: {why}")
-    load.record_unsent(UnsentRequests(first, ids.left, load.plan.prompts == "distinct", ids.step))
+    load.record_unsent(UnsentRequests(first, ids.left, load.prompts_vary, ids.step))
     return ids.left
 
 

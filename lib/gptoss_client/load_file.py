@@ -1,6 +1,7 @@
-"""Read a file that a load is made from: a trace of when requests arrived (CSV, JSON Lines or a JSON array).
+"""Read a file that a load is made from: when requests arrived, what they said, how long prompts and answers were.
 
-The names of the columns are those of the published traces: Azure's LLM inference traces, BurstGPT, Mooncake.
+The file is CSV, JSON Lines or a JSON array. The names of the columns are those of the published data sets: Azure's LLM
+inference traces, BurstGPT, Mooncake, ShareGPT, and chats as lists of messages.
 """
 
 import csv
@@ -18,13 +19,31 @@ from pathlib import Path
 
 from gptoss_client.errors import UsageError
 from gptoss_client.json_value import JsonValue
+from gptoss_client.lengths import MOST_LENGTH
 from gptoss_client.outside import one_line
 
 TIMES = ("timestamp", "timestamp_s", "timestamp_ms", "arrival_time", "arrived_at", "time")
+TEXTS = ("prompt", "text", "input_text", "question", "instruction")
+CHATS = ("messages", "conversations", "conversation")
+INPUT_TOKENS = (
+    *("input_tokens", "input_length", "input_len", "prompt_tokens", "prompt_len"),
+    *("contexttokens", "request_tokens"),
+)
+OUTPUT_TOKENS = (
+    *("output_tokens", "output_length", "output_len", "max_tokens", "completion_tokens", "expected_output_len"),
+    *("generatedtokens", "response_tokens"),
+)
+_ROLES = {
+    **dict.fromkeys(("system", "developer"), "system"),
+    **dict.fromkeys(("user", "human"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "chatgpt", "bing", "bard"), "assistant"),
+}
 _OF_MOONCAKE = {"input_length", "hash_ids"}  # beside these "timestamp" is in milliseconds
 _FORMATS = "write a .csv with a header, or a .jsonl with one JSON object a line"
 
 Row = Mapping[str, JsonValue]
+Message = tuple[str, str]
+"""Role ("system", "user" or "assistant") and text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +52,27 @@ class ArrivalTrace:
 
     sha256: str
     offsets_s: "array[float]"
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRow:
+    """One row: its messages up to the first question, `more` questions of the same conversation, and token counts.
+
+    Without a text there are no messages, and `input_tokens` is how long a made-up prompt is to be.
+    """
+
+    messages: tuple[Message, ...]
+    more: tuple[str, ...]
+    input_tokens: int | None
+    output_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFile:
+    """The prompts of a file, and its SHA-256."""
+
+    sha256: str
+    rows: tuple[PromptRow, ...]
 
 
 def read_arrivals(path: str) -> ArrivalTrace:
@@ -45,6 +85,19 @@ def read_arrivals(path: str) -> ArrivalTrace:
     negative or before that of the line above.
     """
     return _arrivals(*_identity(path))
+
+
+def read_prompts(path: str) -> PromptFile:
+    """Read the prompts of a file. The result is kept until the file changes.
+
+    A row has a text in a column of TEXTS, or a list of messages in one of CHATS (role and content, or ShareGPT's from
+    and value). A list that ends with the user is sent as it is; of one that ends with an answer only what is said up to
+    the first question, and a chat without a question is left out. A row without a text has the number of its tokens in
+    a column of INPUT_TOKENS. A column of OUTPUT_TOKENS is the token limit of the answer.
+
+    Raises UsageError, with the line, for a file or a row that cannot be used.
+    """
+    return _prompts(*_identity(path))
 
 
 def _identity(path: str) -> tuple[str, int, int]:
@@ -84,6 +137,75 @@ def _arrivals(path: str, _changed_ns: int, _size: int) -> ArrivalTrace:
     if not offsets_s:
         raise UsageError(f"{name} has no rows: {_FORMATS}")
     return ArrivalTrace(hashlib.sha256(data).hexdigest(), offsets_s)
+
+
+@lru_cache(maxsize=4)
+def _prompts(path: str, _changed_ns: int, _size: int) -> PromptFile:
+    data = _content(path)
+    name = Path(path).name
+    found = [one for line, row in rows(name, data) if (one := _prompt_row(f"{name} line {line}", row)) is not None]
+    if not found:
+        raise UsageError(f"{name} has no prompts: {_FORMATS}")
+    return PromptFile(hashlib.sha256(data).hexdigest(), tuple(found))
+
+
+def _prompt_row(where: str, row: Row) -> PromptRow | None:
+    """Return the prompt of a row; None for a chat in which the user says nothing."""
+    column = next((one for one in (*TEXTS, *CHATS) if row.get(one) not in (None, "")), None)
+    counts = [_tokens(where, row, names) for names in (INPUT_TOKENS, OUTPUT_TOKENS)]
+    if column is None:
+        if counts[0] is None:
+            named = ", ".join(list(row)[:8])
+            raise UsageError(f"{where} has no prompt: name its column prompt, messages or input_tokens, not {named}")
+        return PromptRow((), (), *counts)
+    said = _messages(where, column, row[column])
+    asked = [number for number, (role, _) in enumerate(said) if role == "user"]
+    if not asked:
+        return None
+    end = asked[0] if said[-1][0] == "assistant" else asked[-1]
+    begin = asked[0] if said[0][0] == "assistant" else 0  # ShareGPT has chats that begin in their middle
+    return PromptRow(tuple(said[begin : end + 1]), tuple(said[at][1] for at in asked if at > end), *counts)
+
+
+def _messages(where: str, column: str, value: JsonValue) -> list[Message]:
+    """Return the messages of a chat, or a text as the one message of the user."""
+    if isinstance(value, str):
+        return [("user", _encodable(where, column, value))]
+    found = []
+    for entry in value if isinstance(value, list) else [value]:
+        if not isinstance(entry, dict):
+            raise UsageError(f"{where}: {column} must be a text or a list of messages")
+        role, text = entry.get("role", entry.get("from")), entry.get("content", entry.get("value"))
+        if not isinstance(role, str) or role not in _ROLES or not isinstance(text, str):
+            raise UsageError(
+                f"{where}: each message in {column} needs a role ({', '.join(_ROLES)}) and a text: "
+                f"not {one_line(json.dumps(role), 30)} and {type(text).__name__}"
+            )
+        found.append((_ROLES[role], _encodable(where, column, text)))
+    return found
+
+
+def _encodable(where: str, column: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"{where}: {column} has half of a surrogate pair: UTF-8 cannot hold it") from None
+    return text
+
+
+def _tokens(where: str, row: Row, names: tuple[str, ...]) -> int | None:
+    """Return the number of tokens in one of these columns; None if there is none."""
+    column = next((one for one in names if row.get(one) not in (None, "")), None)
+    if column is None:
+        return None
+    try:
+        found = float(str(row[column]))
+    except ValueError:
+        found = math.nan
+    if not 1 <= found <= MOST_LENGTH or found != int(found):
+        shown = one_line(str(row[column]), 40)
+        raise UsageError(f"{where}: {column} {shown!r} must be a whole number from 1 on: leave such rows out")
+    return int(found)
 
 
 def _is_of_mooncake(row: Row) -> bool:

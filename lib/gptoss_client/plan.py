@@ -12,12 +12,13 @@ from typing import get_args
 
 from gptoss_client.errors import UsageError
 from gptoss_client.json_value import JsonValue
-from gptoss_client.load_file import read_arrivals
+from gptoss_client.lengths import parse_lengths
+from gptoss_client.load_file import read_arrivals, read_prompts
 from gptoss_client.schedule import ARRIVALS, arrival_offsets, parse_rate, replayed_offsets
 
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
-PROMPTS = ("fixed", "distinct")  # values of LoadPlan.prompts
+PROMPTS = ("fixed", "distinct", "synthetic", "file")  # values of LoadPlan.prompts
 THINK = ("low", "medium", "high")  # values of LoadPlan.think
 RESPONSE_LIMIT_MIB = 64  # holds a message of 500 bytes for each of 131,072 tokens, the context of gpt-oss
 MOST = 2**53  # JSON carries whole numbers up to this one exactly
@@ -51,9 +52,16 @@ class LoadPlan:
     Set either `requests` or `duration_s`; after `duration_s` seconds no request is sent, and those in flight may end.
     `warmup` requests are sent first and recorded as a phase of their own.
 
-    `prompts` is "fixed" (the same prompt for all requests) or "distinct" (prompts of equal length that differ from
-    the first word on, so that a prefix cache has no effect). `salt` is random for each plan and makes distinct prompts
-    differ between runs. `token_counts` asks for a running token count in every event, a small extra cost for the
+    `prompts` is "fixed" (the same prompt for all requests), "distinct" (prompts of equal length that differ from
+    the first word on, so that a prefix cache has no effect), "synthetic" (random words), or "file". Synthetic prompts
+    have `prompt_tokens`, a text for `lengths.parse_lengths`, and begin with a common text, the share `prefix_share` of
+    each; `tokens_per_word` is how many tokens of the model their words are on average. `prompts_file` is a file for
+    `load_file.read_prompts`, whose rows are sent in their order, again from the begin after the last one; the plan sets
+    `prompts_file_sha256`. `salt` is random for each plan: prompts are drawn from it, so that they differ between runs.
+    `output_tokens`, a text for `lengths.parse_lengths`, gives each request a token limit of its own in place of
+    `max_tokens`, and so does a column of the file.
+
+    `token_counts` asks for a running token count in every event, a small extra cost for the
     server. `think` is the reasoning effort for Ollama's own API, "low", "medium" or "high"; None: the server's, medium.
     `options` are additional fields of the request body; in Ollama's own API those of its field of this name.
 
@@ -84,8 +92,14 @@ class LoadPlan:
     prompt: str = PUBLISHED_PROMPT
     system: str | None = PUBLISHED_SYSTEM
     prompts: str = "fixed"
+    prompts_file: str | None = None
+    prompts_file_sha256: str | None = None
+    prompt_tokens: str | None = None
+    prefix_share: float = 0.0
+    tokens_per_word: float = 1.0
     salt: int = field(default_factory=lambda: secrets.randbelow(10**6))
     max_tokens: int = 256
+    output_tokens: str | None = None
     temperature: float = 0.0
     ignore_eos: bool = False
     min_tokens: int | None = None
@@ -122,6 +136,7 @@ class LoadPlan:
         if self.sweep and self.is_open:
             raise UsageError("a sweep is of closed loops: give rate or sweep, not both")
         self._check_replay()
+        self._check_prompts()
         if self.burstiness != 1 and (self.arrivals != "gamma" or self.burstiness == 0):
             raise UsageError(f"burstiness {self.burstiness:g} needs arrivals 'gamma' and a number above 0")
         if not self.prompt.strip():
@@ -149,6 +164,36 @@ class LoadPlan:
             requests=self.requests,
             duration_s=self.duration_s,
         )
+
+    def _check_prompts(self) -> None:
+        """Set the kind of prompts that follows from other fields, and the hash of their file.
+
+        Raises UsageError unless the fields fit each other and the file can be used.
+        """
+        asked = {"file": self.prompts_file, "synthetic": self.prompt_tokens}
+        for kind, value in asked.items():
+            name = "prompts_file" if kind == "file" else "prompt_tokens"
+            if value is None and self.prompts == kind:
+                raise UsageError(f"prompts {kind!r} needs {name}")
+            if value is not None and self.prompts not in ("fixed", kind):
+                raise UsageError(f"{name} is for prompts {kind!r}, not {self.prompts!r}")
+            if value is not None:
+                object.__setattr__(self, "prompts", kind)
+        if self.prompt_tokens is not None:
+            parse_lengths("prompt_tokens", self.prompt_tokens)
+        if self.output_tokens is not None:
+            parse_lengths("output_tokens", self.output_tokens)
+        if self.prefix_share and (self.prompts != "synthetic" or self.prefix_share > 1):
+            raise UsageError(f"prefix_share {self.prefix_share:g} needs prompt_tokens and a share from 0 to 1")
+        if not self.tokens_per_word:
+            raise UsageError("tokens_per_word must be above 0")
+        if self.prompts_file is not None:
+            sha256 = _checked_sha256(
+                self.prompts_file, self.prompts_file_sha256, read_prompts(self.prompts_file).sha256
+            )
+            object.__setattr__(self, "prompts_file_sha256", sha256)
+        elif self.prompts_file_sha256 is not None:
+            raise UsageError("prompts_file_sha256 needs prompts_file")
 
     def _check_replay(self) -> None:
         """Set the hash of the trace. Raises UsageError unless its times can be replayed."""
@@ -195,7 +240,8 @@ def _check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         near = get_close_matches(value, allowed, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"{name} must be {' or '.join(map(repr, allowed))}, not {_shown(value)}{hint}")
+        *most, last = map(repr, allowed)
+        raise UsageError(f"{name} must be {', '.join(most)} or {last}, not {_shown(value)}{hint}")
 
 
 def _checked_sweep(sweep: Sequence[int]) -> tuple[int, ...]:

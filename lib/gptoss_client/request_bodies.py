@@ -8,6 +8,7 @@ from gptoss_client.errors import UsageError
 from gptoss_client.json_value import JsonValue
 from gptoss_client.outside import API_KEY_VARIABLE, api_key
 from gptoss_client.plan import LoadPlan
+from gptoss_client.prompts import messages_of
 from gptoss_client.trace import Endpoint
 
 # Sent with every request: an Ollama server with a shorter setting would unload the model between two requests.
@@ -16,13 +17,17 @@ OLLAMA_KEEP_ALIVE = "30m"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request to send: its body, and what identifies it in its trace. `scheduled_ns` is when it was due."""
+    """One request to send: its body, and what identifies it in its trace. `scheduled_ns` is when it was due.
+
+    `max_tokens` is its token limit if it has one of its own.
+    """
 
     body: bytes
     request_id: int = 0
     phase: str = "measure"
     prompt_id: int = 0
     scheduled_ns: int = field(default_factory=perf_counter_ns)
+    max_tokens: int | None = None
 
 
 def request_path(dialect: str) -> str:
@@ -49,8 +54,10 @@ def request_headers(*, keep_alive: bool = True) -> dict[str, str]:
     return headers
 
 
-def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
-    """Return the JSON body of one streaming request; `prompt_id` (from 0) selects a distinct prompt.
+def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int, max_tokens: int | None = None) -> bytes:
+    """Return the JSON body of one streaming request; `prompt_id` (from 0) selects one of several prompts.
+
+    `max_tokens` is the token limit of this request; None: that of the plan.
 
     Raises UsageError if the plan asks for something that the engine is known to refuse or ignore.
     """
@@ -67,10 +74,12 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
     unknown = [] if understood is None else sorted(set(wanted) - set(understood))
     if unknown:
         raise UsageError(f"{endpoint.engine} does not know {' and '.join(unknown)}: leave it out for this engine")
-    body: dict[str, JsonValue] = {"model": endpoint.model, "messages": _messages(plan, prompt_id), "stream": True}
+    messages: list[JsonValue] = [{"role": role, "content": text} for role, text in messages_of(plan, prompt_id)]
+    limit = plan.max_tokens if max_tokens is None else max_tokens
+    body: dict[str, JsonValue] = {"model": endpoint.model, "messages": messages, "stream": True}
     if endpoint.dialect == "ollama":
         body["keep_alive"] = OLLAMA_KEEP_ALIVE
-        body["options"] = {"num_predict": plan.max_tokens, "temperature": plan.temperature, **plan.options}
+        body["options"] = {"num_predict": limit, "temperature": plan.temperature, **plan.options}
         return _json(body if plan.think is None else body | {"think": plan.think})
     if plan.think is not None:
         raise UsageError(f"think is a field of Ollama's own API, not of that of {endpoint.engine}: leave it out")
@@ -79,7 +88,7 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
             f"{endpoint.engine} ignores num_ctx in OpenAI's API: use --dialect ollama with an Ollama, or set the "
             f"context where the server starts (OLLAMA_CONTEXT_LENGTH={plan.options['num_ctx']})"
         )
-    body |= {"temperature": plan.temperature, "max_tokens": plan.max_tokens, **plan.options}
+    body |= {"temperature": plan.temperature, "max_tokens": limit, **plan.options}
     body["stream_options"] = {"include_usage": True}
     if wanted.pop("token_counts", False):
         if endpoint.engine == "llama.cpp":
@@ -87,17 +96,6 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int) -> bytes:
         else:
             body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
     return _json(body | wanted)
-
-
-def _messages(plan: LoadPlan, prompt_id: int) -> list[JsonValue]:
-    texts = [("system", plan.system)] if plan.system else []
-    texts.append(("user", plan.prompt))
-    if plan.prompts == "distinct":
-        # In gpt-oss's vocabulary each group of three digits is one token: equal numbers of digits are equal lengths.
-        tag = f"{plan.salt % 10**6:06d}{prompt_id % 10**6:06d}"
-        role, text = texts[0]
-        texts[0] = (role, f"{tag} {text}")
-    return [{"role": role, "content": text} for role, text in texts]
 
 
 def _json(body: dict[str, JsonValue]) -> bytes:

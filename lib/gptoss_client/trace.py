@@ -68,6 +68,7 @@ class Trace:
     not_before_ns: tuple[int, ...] = ()  # per piece: the latest time at which it was known to be absent; empty: unknown
     read_marks: str = ""  # per piece one hex digit, see `arrivals`; empty if unknown
     beats: tuple[Beat, ...] | None = None  # (due, lateness) in ns; None if the system has no heartbeat
+    max_tokens: int | None = None  # of this request; None: that of the plan
 
 
 @dataclass(frozen=True, slots=True)

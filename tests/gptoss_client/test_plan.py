@@ -123,8 +123,11 @@ def test_a_plan_that_makes_no_sense_is_refused_in_one_line(wrong):
         ({"ignore_eos": "no"}, "ignore_eos must be True or False, not 'no'"),
         ({"prompt": b"x"}, "prompt must be a text that UTF-8 can encode, not b'x'"),
         ({"system": "a\ud800"}, "system must be a text that UTF-8 can encode, not 'a\\ud800'"),
-        ({"prompts": "distnict"}, "prompts must be 'fixed' or 'distinct', not 'distnict', did you mean 'distinct'?"),
-        ({"prompts": "random"}, "prompts must be 'fixed' or 'distinct', not 'random'"),
+        (
+            {"prompts": "distnict"},
+            "prompts must be 'fixed', 'distinct', 'synthetic' or 'file', not 'distnict', did you mean 'distinct'?",
+        ),
+        ({"prompts": "random"}, "prompts must be 'fixed', 'distinct', 'synthetic' or 'file', not 'random'"),
         ({"options": [1]}, "options must be a JSON object with string keys, not [1]"),
         ({"options": {1: 2}}, "options must be a JSON object with string keys, not {1: 2}"),
         ({"options": {"a": {1}}}, "options must be a JSON object with string keys (Object of type set is not JSON"),

@@ -29,9 +29,7 @@ def test_think_is_a_field_of_ollamas_own_api_and_num_ctx_an_option_of_it():
     body = json.loads(request_body(LoadPlan(think="high"), native, 0))
     assert body["think"] == "high" and "think" not in body["options"]
     assert "think" not in json.loads(request_body(LoadPlan(), native, 0))
-    with pytest.raises(
-        UsageError, match=r"^think must be 'low' or 'medium' or 'high', not 'hihg', did you mean 'high'"
-    ):
+    with pytest.raises(UsageError, match=r"^think must be 'low', 'medium' or 'high', not 'hihg', did you mean 'high'"):
         LoadPlan(think="hihg")
     openai = Endpoint(url="http://127.0.0.1:1", model="m", dialect="openai", engine="ollama", request_fields=())
     with pytest.raises(UsageError, match=r"^think is a field of Ollama's own API"):

@@ -46,7 +46,7 @@ def test_an_example_runs_as_it_is(example: str, tiny: Endpoint, tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     runs = [Run.load(path) for path in (tmp_path / "results" / "runs").iterdir()]
-    assert len(runs) == example.count("gptoss-bench load ")
+    assert len(runs) == example.count("gptoss-bench load ") > 0
     for run in runs:
         assert run.summary.completed == run.summary.requests > 0
         assert str(tmp_path) not in (run.path / "manifest.json").read_text()

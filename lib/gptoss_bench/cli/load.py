@@ -41,7 +41,8 @@ The API key, if the server needs one, is read from the environment variable GPTO
 
 REQUESTS = 1024
 URL = "http://127.0.0.1:8000"
-# Every field of LoadPlan but `options`, which --num-ctx sets, `salt`, which is drawn for each plan, and a file's hash.
+# Every field of LoadPlan but `options`, which --num-ctx sets, and what the kit finds out: `salt`, hashes of files,
+# `tokens_per_word`.
 PLAN_OPTIONS = {
     "concurrency": FieldOption(
         "slots of the closed loop; with --rate: connections that are opened ahead", ("--concurrency", "-c"), default=64
@@ -75,10 +76,28 @@ PLAN_OPTIONS = {
     "prompt": FieldOption("the user's message"),
     "system": FieldOption("the system message, '' for none"),
     "prompts": FieldOption(
-        "one prompt for all requests, or a new one per request, which no cache has seen",
-        type=Literal["fixed", "distinct"],
+        "one prompt for all requests, or a new one per request, which no cache has seen; synthetic needs"
+        " --prompt-tokens, file --prompts-file",
+        type=Literal["fixed", "distinct", "synthetic", "file"],
     ),
+    "prompts_file": FieldOption(
+        "send the prompts of a .jsonl, .json or .csv in their order: columns prompt or messages (ShareGPT's too), or"
+        " input_tokens, and output_tokens",
+        metavar="FILE",
+        type=str,
+    ),
+    "prompt_tokens": FieldOption(
+        "prompts of random words, of so many tokens: 512, 100-1000, or lognormal:MEDIAN:SIGMA:MOST",
+        metavar="LENGTHS",
+        type=str,
+    ),
+    "prefix_share": FieldOption("share of each prompt of --prompt-tokens that is the same in all", metavar="SHARE"),
     "max_tokens": FieldOption("output token limit per request", default=128),
+    "output_tokens": FieldOption(
+        "output token limits drawn per request, in place of --max-tokens: as --prompt-tokens",
+        metavar="LENGTHS",
+        type=str,
+    ),
     "temperature": FieldOption("temperature of sampling"),
     "ignore_eos": FieldOption("generate up to --max-tokens, if the engine supports it"),
     "min_tokens": FieldOption("output token minimum per request, if the engine supports it"),

@@ -16,6 +16,7 @@ from .registry import (
     understood_fields,
 )
 from .supervisor import descendants
+from .word_tokens import with_word_tokens
 
 __all__ = [
     "DOCTOR_ENGINES",
@@ -43,4 +44,5 @@ __all__ = [
     "service_url",
     "understood_fields",
     "unload",
+    "with_word_tokens",
 ]

@@ -29,6 +29,7 @@ from gptoss_client import Trace, UnsentRequests, one_line
 COLUMNS = {"requests": REQUEST_COLUMNS, "events": EVENT_COLUMNS}
 NAMES = tuple(COLUMNS)
 ROWS_AT_ONCE = 65_536
+OPTIONAL_COLUMNS = ("max_tokens",)  # of requests.parquet: written only where a request has a value
 REBUILD = "derive it again from raw.parquet with `gptoss-bench rebuild`"
 _FROM_OUTSIDE = {"error", "finish_reason"}  # columns with texts of a server
 _POOL = pa.system_memory_pool()  # the one that gives back what it was given
@@ -59,6 +60,9 @@ def write_tables(recorded: Iterable[Trace | UnsentRequests], folder: Path) -> No
             events.write_table(found[1])
         if requests:
             whole = pa.concat_tables(requests)
+            for name in OPTIONAL_COLUMNS:
+                if whole[name].null_count == whole.num_rows:
+                    whole = whole.drop_columns(name)
             pq.write_table(whole, parts[0], compression="zstd")
             times = [whole[name].drop_null().to_pylist() for name in ("sent_ns", "done_ns")]
             if (pauses := found_pauses.pauses(*times)) is not None:

@@ -19,6 +19,8 @@ class PlannedLoad:
     concurrency: int | None
     slo: Slo | None = None
     full_length: bool = False
+    prompts: str | None = None
+    """What was sent, in words; None for a run of an earlier kit."""
 
     @classmethod
     def of(cls, parameters: Mapping[str, JsonValue]) -> Self | None:
@@ -29,4 +31,22 @@ class PlannedLoad:
         limits = Slo.model_validate(slo) if isinstance(slo, dict) else None
         is_open = any(parameters.get(name) is not None for name in ("rate", "replay"))
         full_length = parameters.get("ignore_eos") is True
-        return cls(None if is_open else concurrency, limits, full_length)
+        return cls(None if is_open else concurrency, limits, full_length, _prompts(parameters))
+
+
+def _prompts(parameters: Mapping[str, JsonValue]) -> str | None:
+    """Return the prompts of a load in words; None where they are those of an earlier kit."""
+    if "prompts_file" not in parameters:
+        return None
+    match parameters.get("prompts"):
+        case "distinct":
+            return "distinct, all of one length"
+        case "synthetic":
+            text = (
+                f"random words, {parameters.get('prompt_tokens')} {parameters.get('prompt_tokens_unit', 'tokens')} each"
+            )
+            share = parameters.get("prefix_share")
+            return f"{text}, of which {share:.0%} are the same in all" if isinstance(share, float) and share else text
+        case "file":
+            return f"{parameters['prompts_file']}, SHA-256 {str(parameters.get('prompts_file_sha256'))[:12]}…"
+    return "one prompt for all requests"

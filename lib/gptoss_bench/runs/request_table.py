@@ -72,6 +72,7 @@ REQUEST_COLUMNS = {
     "server_wait_s": "float64",
     "answer_chars": "int32",
     "reasoning_chars": "int32",
+    "max_tokens": "Int32",
 }
 _OF_TRACE = tuple(field.name for field in fields(Trace) if field.name in REQUEST_COLUMNS)
 _OF_REPLY = tuple(field.name for field in fields(Reply) if field.name in REQUEST_COLUMNS.keys() - {"error"})

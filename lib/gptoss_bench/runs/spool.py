@@ -28,7 +28,7 @@ UNSENT_BATCH = 20_000  # of requests that were never sent, which are small: a st
 SCHEMA = pa.schema(
     [
         *((name, pa.int64()) for name in ("request_id", "prompt_id", "scheduled_ns", "sent_ns", "done_ns")),
-        *((name, pa.int64()) for name in ("status", "retries")),
+        *((name, pa.int64()) for name in ("status", "retries", "max_tokens")),
         *((name, pa.string()) for name in ("phase", "ending", "error", "timestamp_source")),
         ("connect_s", pa.float64()),
         ("read_marks", pa.string()),
@@ -270,7 +270,7 @@ def _unsent_group(file: pq.ParquetFile, index: int) -> UnsentRequests | None:
         return None
     table = file.read_row_group(index)
     first, second = (_trace(schema_1.row(row), row["body"]) for row in table.slice(0, 2).to_pylist())
-    step = second.request_id - first.request_id
+    step = max(1, second.request_id - first.request_id)
     found = UnsentRequests(first, group.num_rows, first.prompt_id != second.prompt_id, step)
     return found if "lags_ns" in table.schema.names and table.equals(_repeated(table.slice(0, 1), found)) else None
 

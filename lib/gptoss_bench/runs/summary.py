@@ -513,6 +513,10 @@ class LoadSummary(Record):
     """Requests that were due per second of the planned window of an open loop; None for a closed loop."""
     prompt_tokens: TokenRange = Field(default_factory=TokenRange)
     completion_tokens: TokenCounts = Field(default_factory=TokenCounts)
+    requested_tokens: TokenCounts | None = None
+    """Token limits of completed requests; None unless requests have limits of their own."""
+    prompts: str | None = None
+    """What was sent, in words; None if unknown."""
     tokens_per_event: float | None = None
     percentile_rule: str | None = None
     ttft_s: Distribution = Field(default_factory=Distribution)

@@ -77,6 +77,8 @@ def evaluate(
     found = summarise(
         requests, events, concurrency=load.concurrency, slo=load.slo, full_length=load.full_length, unsent=unsent
     )
+    if load.prompts is not None:
+        found.prompts = load.prompts
     for name in KEPT_FIELDS & before.model_fields_set:
         setattr(found, name, getattr(before, name))
     client = found.client

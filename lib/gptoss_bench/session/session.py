@@ -20,6 +20,7 @@ from gptoss_bench.engines import (
     open_engine,
     restore_keep_alive,
     unload,
+    with_word_tokens,
 )
 from gptoss_bench.runs import (
     PHASE_AFTER,
@@ -60,10 +61,12 @@ from gptoss_client import (
     TraceCallback,
     UnsentRequests,
     UsageError,
+    messages_sha256,
     request_body,
     run_load,
 )
 
+FILE_FIELDS = ("replay", "prompts_file")  # of LoadPlan
 WATCH_S = 0.5  # between two looks at the run folder during a load
 
 
@@ -149,8 +152,8 @@ class Session:
 
         Raises RunFailed if one of them is incomplete; completed requests are saved.
         """
-        planned: list[int] = []
-        complete: list[int] = []
+        plan = await self._with_prompts(plan)
+        planned, complete = list[int](), list[int]()
         used, cpu_shares = CpuUsed(), dict[int, float | None]()
 
         def record(trace: Trace) -> None:
@@ -206,6 +209,18 @@ class Session:
         if reason:
             raise RunFailed(f"run {self.folder.run_id} is incomplete: {reason}")
         return self.summary
+
+    async def _with_prompts(self, plan: LoadPlan) -> LoadPlan:
+        """Return the plan with what the server says of its vocabulary; the manifest gets it, and a hash of the prompts.
+
+        Asked only where lengths of made-up prompts are planned.
+        """
+        parameters = self.manifest.parameters
+        if plan.prompts in ("synthetic", "file"):
+            plan, parameters["prompt_tokens_unit"] = await with_word_tokens(plan, self.endpoint)
+            parameters["tokens_per_word"] = plan.tokens_per_word
+        parameters["messages_sha256"] = messages_sha256(plan)
+        return plan
 
     def _evaluate(self, plan: LoadPlan, used: CpuUsed, cpu_shares: dict[int, float | None]) -> None:
         """Compute the tables, the summary and the findings of everything measured so far."""
@@ -330,8 +345,9 @@ async def serving(
     """
     watch_background_tasks()
     parameters: dict[str, JsonValue] = {**asdict(plan), **server.model_dump()}
-    if plan.replay is not None:
-        parameters["replay"] = Path(plan.replay).name  # folders of a machine are in no manifest
+    for name in FILE_FIELDS:  # folders of a machine are in no manifest
+        if (file := parameters[name]) is not None:
+            parameters[name] = Path(str(file)).name
     if slo is not None:
         parameters["slo"] = slo.model_dump(exclude_none=True)
     server = server.model_copy(update={"context": server.context or plan.options.get("num_ctx") or 0})

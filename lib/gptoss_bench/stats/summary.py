@@ -169,16 +169,25 @@ def summarise(
             setattr(found, name, _distribution(completed[name], ids, order))
     elif (idle := slot_idle_share(requests, window, concurrency)) is not None:
         found.slot_idle_share = idle
-    if filtered := int((completed["finish_reason"] == "content_filter").sum()):
-        found.content_filter = filtered
-    if burst.any():
-        found.burst = int(burst.sum())
-    if (packed := packed_share(completed)) is not None:
-        found.packed_share = packed
+    _set_where_seen(found, completed, int(burst.sum()))
     found.intervals = _run_intervals(found, completed, order)
     for name in BOUNDED.keys() - {"itl_s"}:
         set_client_pairs(found.distribution(name), completed, name)
     return found
+
+
+def _set_where_seen(found: LoadSummary, completed: pd.DataFrame, burst: int) -> None:
+    """Set the fields that a summary has only where there is something to say."""
+    if filtered := int((completed["finish_reason"] == "content_filter").sum()):
+        found.content_filter = filtered
+    if burst:
+        found.burst = burst
+    if (packed := packed_share(completed)) is not None:
+        found.packed_share = packed
+    if len(limits := non_null(completed["max_tokens"].astype("float64"))):
+        found.requested_tokens = TokenCounts(
+            sum=int(limits.sum()), mean=float(limits.mean()), min=int(limits.min()), max=int(limits.max())
+        )
 
 
 def _send_order(

@@ -132,6 +132,7 @@ def _totals(summary: LoadSummary) -> list[str]:
         load = _total("Offered load", summary.rate_planned, 2, f"req/s due; {in_flight} in flight on average")
     return [
         _total("Requests", summary.requests, 0, _outcomes(summary)),
+        *_prompt_lines(summary),
         load,
         _total("Total wall-clock time", summary.wall_s, 2, "s"),
         _total("Requests / second", summary.request_s, 1, "req/s, completed"),
@@ -142,6 +143,17 @@ def _totals(summary: LoadSummary) -> list[str]:
         *_client_lines(summary),
         *_gpu_lines(summary),
     ]
+
+
+def _prompt_lines(summary: LoadSummary) -> list[str]:
+    """Return what was sent, and how much of the planned output came, where requests have limits of their own."""
+    lines = [] if summary.prompts is None else [f"{'Prompts':<{LABEL_WIDTH}}{'':>{NUMBER_WIDTH}}  {summary.prompts}"]
+    limits, got = summary.requested_tokens, summary.completion_tokens
+    if limits is not None and limits.sum:
+        share = "unknown" if got.sum is None else f"{got.sum / limits.sum:.1%} came"
+        part = f"{limits.sum:,} planned, {limits.min} to {limits.max} a request: {share}"
+        lines.append(_total("Output tokens", got.sum, 0, part))
+    return lines
 
 
 def _goodput_line(summary: LoadSummary) -> list[str]:

@@ -85,7 +85,8 @@ def test_help_imports_neither_tables_nor_the_network(command):
 
 def test_each_field_of_a_plan_is_an_option():
     """A field that is added to LoadPlan needs a line in PLAN_OPTIONS; the option follows from it."""
-    assert {field.name for field in fields(LoadPlan)} - {*load.PLAN_OPTIONS} == {"salt", "options", "replay_sha256"}
+    found_out = {"salt", "replay_sha256", "prompts_file_sha256", "tokens_per_word"}
+    assert {field.name for field in fields(LoadPlan)} - {*load.PLAN_OPTIONS} == {"options"} | found_out
     assert [field.name for field in fields(ReferencePlan)] == [*reference_server.PLAN_OPTIONS]
     shown = kit("load", "--help").stdout
     for flag in ("--timeout", "--connect-timeout", "--first-timeout", "--idle-timeout", "--sweep-waves"):

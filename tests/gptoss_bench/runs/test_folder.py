@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_bench.runs.folder import Run, RunFolder
-from gptoss_bench.runs.spool import Spool, from_parquet, read_spool, to_parquet
+from gptoss_bench.runs.spool import Spool, from_parquet, one_by_one, read_spool, to_parquet
 from gptoss_bench.runs.summary import OtherSummary
 from gptoss_client.errors import UsageError
 from gptoss_client.timestamps import WALL_CLOCK
@@ -35,6 +35,7 @@ traces = st.builds(
     ending=st.sampled_from(get_args(Ending)),
     error=st.none() | st.text(max_size=20),
     retries=st.integers(0, 3),
+    max_tokens=st.none() | st.integers(1, 10**7),
     timestamp_source=st.text(max_size=8),
     lags_ns=st.lists(st.integers(0, 2**62), max_size=5).map(tuple),
 )
@@ -53,7 +54,7 @@ def test_traces_come_back_as_they_were_from_both_forms(tmp_path_factory, kept):
     spool.close()
     assert list(read_spool(folder)) == kept
     to_parquet(kept, folder / "raw.parquet")
-    assert list(from_parquet(folder / "raw.parquet")) == kept
+    assert list(one_by_one(from_parquet(folder / "raw.parquet"))) == kept
 
 
 def test_a_finished_run_reads_back_with_its_tables_and_without_its_spool(folder):

@@ -117,7 +117,14 @@ def _offered(result: Result) -> float | None:
 )
 def _lengths_unequal(result: Result) -> str | None:
     tokens = result.summary.completion_tokens
-    if result.stand_in or not tokens.min or tokens.max is None or tokens.max <= LENGTHS_FACTOR * tokens.min:
+    planned = result.summary.requested_tokens  # a mix of lengths is then what was to be measured
+    if (
+        result.stand_in
+        or planned is not None
+        or not tokens.min
+        or tokens.max is None
+        or tokens.max <= LENGTHS_FACTOR * tokens.min
+    ):
         return None
     return f"answers have {tokens.min} to {tokens.max} tokens"
 

@@ -160,8 +160,8 @@ def _most_answers_truncated(result: Result) -> str | None:
     summary = result.summary
     if summary.truncated is None:
         return _truncated_by_mean(result)
-    if summary.truncated <= summary.completed / 2:
-        return None
+    if summary.truncated <= summary.completed / 2 or summary.requested_tokens is not None:
+        return None  # limits of their own are how long answers were to be
     return f"{summary.truncated} of {summary.completed} answers stopped at the token limit"
 
 
