@@ -63,6 +63,9 @@ class ImportedSummary(LoadSummary):
     """Tokens of the generated text, as the tool's tokenizer counts them."""
     tokens_per_chunk: float | None = None
     """Mean number of tokens of a chunk, if chunks hold several, as with speculative decoding."""
+    wait_after_first_share: float | None = None
+    """Share of the requests whose longest gap is the first one and at least five times the TTFT; known only for a tool
+    that ends TTFT at the empty role chunk and writes the gaps."""
     placeholders: list[str] = Field(default_factory=list)
     """Quantities, such as "ttft_s", for which the tool wrote 0 though it did not measure them."""
     prefill: list[TokenRate] = Field(default_factory=list)

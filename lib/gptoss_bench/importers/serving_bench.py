@@ -6,6 +6,7 @@ a statistic and a quantity, such as p99_ttft_ms: `--percentile-metrics` says whi
 """
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, JsonValue, create_model
@@ -42,6 +43,7 @@ _TIMES = {
 }
 _DETAILS = ("ttfts", "itls", "latencies", "start_times", "output_lens")
 _LEAST_TOKENS_PER_CHUNK = 1.5  # mean ITL / mean TPOT from which chunks are said to hold several tokens
+_LONG_WAIT = 5.0  # in TTFTs
 VLLM_CHAT_NOTES = (
     "TTFT is to the first chunk with a choice, the empty role chunk too",
     "ITL has the gaps before the first token and after the last one in it",
@@ -130,8 +132,11 @@ def parse_serving_bench(content: JsonValue, file: str) -> list[ImportedResult]:
     tool = SGLANG if SGLANG_MARKS & content.keys() else VLLM
     found = _ServingBench.read(content, file=file, tool=tool)
     if all(getattr(found, name) is not None for name in _DETAILS):
-        summary, requests = of_rows(_rows(found, file), concurrency=found.max_concurrency, gaps_known=True)
+        rows = _rows(found, file)
+        summary, requests = of_rows(rows, concurrency=found.max_concurrency, gaps_known=True)
         summary.requests_asked, summary.tokens_per_chunk = found.num_prompts, _tokens_per_chunk(found)
+        if tool is VLLM and _vllm_notes(found) is VLLM_CHAT_NOTES:
+            summary.wait_after_first_share = _wait_after_first_share(rows)
     else:
         summary, requests = _reported(found), None
     summary.percentile_rule = "inclusive"  # that of np.percentile, which makes them
@@ -244,6 +249,13 @@ def _vllm_notes(found: ServingBench) -> tuple[str, ...]:
     """Return the notes for the requests that were sent: only chat completions have a role chunk."""
     backend = found.endpoint_type or found.backend
     return VLLM_NOTES if backend is None else VLLM_CHAT_NOTES if "chat" in backend else ()
+
+
+def _wait_after_first_share(rows: Sequence[ImportedRow]) -> float | None:
+    """Return in which share of the requests the wait for the first token comes after the chunk that ended TTFT."""
+    known = [(row.ttft_s, row.gaps_s) for row in rows if row.ttft_s is not None and len(row.gaps_s) > 1]
+    waits = [gaps[0] >= max(gaps) and gaps[0] >= _LONG_WAIT * ttft_s for ttft_s, gaps in known]
+    return sum(waits) / len(waits) if waits else None
 
 
 def _notes(found: ServingBench, summary: ImportedSummary) -> list[str]:

@@ -61,11 +61,23 @@ def test_tools_that_do_not_count_the_role_chunk_agree_on_ttft_and_tpot(name: str
     assert "role-chunk-counted" not in rules(found)
 
 
-@pytest.mark.parametrize("name", LOADS[:2])
-def test_the_role_chunk_that_vllm_counts_is_found(name: str) -> None:
+@pytest.mark.parametrize(("name", "severity"), [(LOADS[0], "warning"), (LOADS[1], "error")])
+def test_the_role_chunk_that_vllm_counts_is_found_and_proven_by_the_gaps(name: str, severity: str) -> None:
     found = imported(name)
     assert found.summary.ttft_s.p50 < TTFT_S / 10
-    assert rules(found)["role-chunk-counted"] == "error"
+    assert rules(found)["role-chunk-counted"] == severity
+
+
+def test_long_gaps_elsewhere_prove_no_role_chunk() -> None:
+    """An engine that stops decoding for the prompts of others has its long gaps anywhere."""
+    content = json.loads(text("vllm-bench-serve-detailed.json"))
+    for at, gaps in enumerate(content["itls"]):
+        gaps[0], gaps[1 + at % 20] = gaps[1 + at % 20], gaps[0]
+    [found] = parse_results(json.dumps(content), "bench.json")
+    assert found.summary.wait_after_first_share == 0
+    assert rules(found)["role-chunk-counted"] == "warning"
+    [other] = parse_results(json.dumps({**content, "backend": "openai", "endpoint_type": "openai"}), "bench.json")
+    assert other.summary.wait_after_first_share is None
 
 
 def test_percentiles_from_requests_are_those_that_aiperf_prints() -> None:

@@ -22,7 +22,7 @@ SHARED_CORES = 0.80
 
 @rule(
     "gpu-lost",
-    "error",
+    "warning",
     reason="What the GPU did after it stopped reporting is unknown.",
     advice="check the driver's log (dmesg), then rerun",
 )

@@ -7,15 +7,19 @@ import pandas as pd
 
 from gptoss_bench.importers import ImportedSummary
 from gptoss_bench.lint.results import Result
-from gptoss_bench.lint.rules.rule import SingleResultRule, rule
+from gptoss_bench.lint.rules.arithmetic import reported_figures
+from gptoss_bench.lint.rules.rule import Evidence, SingleResultRule, rule
 from gptoss_bench.runs import number_at
-from gptoss_bench.stats import REPORTED_PERCENTILES, client_bound, measured_rows, non_null
+from gptoss_bench.stats import REPORTED_PERCENTILES, PrintedFigure, client_bound, measured_rows, non_null
 
 SAME_FRACTION = 0.005  # relative spread of TTFT / latency over requests below which TTFT was computed from latency
 SAME_FRACTION_OF_PERCENTILES = 0.01  # wider: percentiles of two lists come from slightly different requests
+VARYING = 0.10  # relative spread of the latency from which a constant share of it says something
+WHOLE = 0.95  # of the latency: an answer that came at once, or a single token, has its first token at its end
 FEWEST_REQUESTS = 10
 LITTLE_ERROR = 0.05
 FAILURE_SHARE = 0.001
+UNKNOWN_TAIL = 0.01  # of the requests: if so many failed, the time of the slowest hundredth is unknown
 DELIVERED_SHARE = 0.95
 QUEUE_SHARE = 0.2  # of TTFT
 
@@ -29,28 +33,47 @@ QUEUE_SHARE = 0.2  # of TTFT
 def _ttft_is_a_fraction_of_latency(result: Result) -> str | None:
     """Compare requests, or percentiles where the result has no single requests.
 
-    A TTFT with bounds comes from the arrivals of events, so it was measured, however constant the server's pace is.
+    A TTFT with bounds comes from the arrivals of events, so it was measured, however constant the server's pace is. A
+    constant share of a constant latency proves nothing, nor does a share that is the whole.
     """
-    rows, summary = measured_rows(result.requests), result.summary
+    rows = measured_rows(result.requests)
     if "ttft_low_s" in rows and rows["ttft_low_s"].notna().any():
         return None
     if rows.empty:
-        pairs = [(summary.ttft_s.at(at), summary.done_s.at(at)) for at in ("p50", "p90", "p99")]
-        return fraction_of_percentiles([(ttft, latency) for ttft, latency in pairs if ttft is not None and latency])
+        figures = reported_figures(result)
+        names = [(f"ttft_s.{at}", f"done_s.{at}") for at in ("p50", "p90", "p99")]
+        return fraction_of_percentiles(
+            [(figures[ttft], figures[latency]) for ttft, latency in names if ttft in figures and latency in figures]
+        )
     ratios = pd.Series(non_null(rows["ttft_s"] / rows["done_s"]))
     low, middle, high = ratios.quantile([0.1, 0.5, 0.9])
-    if len(ratios) < FEWEST_REQUESTS or high - low >= SAME_FRACTION * middle:
+    shortest, typical, longest = rows["done_s"].astype("float64").quantile([0.1, 0.5, 0.9])
+    varies = longest - shortest >= VARYING * typical and middle < WHOLE
+    if len(ratios) < FEWEST_REQUESTS or not varies or high - low >= SAME_FRACTION * middle:
         return None
     return f"TTFT / latency is {middle:.4f} ± {(high - low) / 2:.1g} over {len(ratios)} requests"
 
 
-def fraction_of_percentiles(pairs: Sequence[tuple[float, float]]) -> str | None:
+def fraction_of_percentiles(pairs: Sequence[tuple[PrintedFigure, PrintedFigure]]) -> str | None:
     """Return the evidence that TTFT was computed from latency, given (TTFT, latency) at two percentiles or more.
 
-    A measured TTFT is not the same fraction of the latency from p50 to p99; a computed one is.
+    A measured TTFT is not the same fraction of the latency from p50 to p99; a computed one is. Figures that are rounded
+    so much that any share would look constant are left out.
     """
-    ratios = [ttft / latency for ttft, latency in pairs if latency > 0]
-    if len(ratios) < 2 or max(ratios) - min(ratios) >= SAME_FRACTION_OF_PERCENTILES * median(ratios):
+    known = [
+        (ttft.value / latency.value, latency.value)
+        for ttft, latency in pairs
+        if latency.value > 0
+        and ttft.value > 0
+        and ttft.step / ttft.value + latency.step / latency.value <= SAME_FRACTION_OF_PERCENTILES
+    ]
+    if len(known) < 2:
+        return None
+    ratios, latencies = zip(*known, strict=True)
+    middle = median(ratios)
+    if max(ratios) - min(ratios) >= SAME_FRACTION_OF_PERCENTILES * middle or middle >= WHOLE:
+        return None
+    if max(latencies) - min(latencies) < VARYING * min(latencies):
         return None
     return f"TTFT / latency is {' / '.join(f'{ratio:.4f}' for ratio in ratios)} at these percentiles"
 
@@ -105,15 +128,17 @@ def _littles_law_of_reported(result: Result) -> str | None:
 @rule(
     "failures",
     "error",
-    reason="Rates and latencies then cover completed requests only, and failed requests left the server less work.",
+    reason="Rates and latencies then cover completed requests only, and failed requests left the server less work. From"
+    " 1 % on the p99 of all requests cannot be known; below, it is a warning.",
     advice="fix the cause and rerun: rates cover completed requests only",
 )
-def _failures(result: Result) -> str | None:
+def _failures(result: Result) -> Evidence | None:
     summary = result.summary
     if summary.failed <= FAILURE_SHARE * summary.requests:
         return None
     classes = ", ".join(f"{name} {count}" for name, count in summary.failures.items())
-    return f"{summary.failed} of {summary.requests} requests failed: {classes}"
+    severity = "warning" if summary.failed < UNKNOWN_TAIL * summary.requests else "error"
+    return Evidence(f"{summary.failed} of {summary.requests} requests failed: {classes}", severity=severity)
 
 
 @rule(
@@ -179,7 +204,7 @@ def _truncated_by_mean(result: Result) -> str | None:
     reason="A request that spent its token budget on reasoning has no time to its answer and is missing in TTFA.",
     advice="reasoning may have used up the budget: raise max_tokens or lower the reasoning effort",
 )
-def _no_answer(result: Result) -> str | tuple[str, str] | None:
+def _no_answer(result: Result) -> str | Evidence | None:
     missing, rows = result.summary.ttfa_missing, _completed(result)
     if not missing:
         return None
@@ -189,8 +214,9 @@ def _no_answer(result: Result) -> str | tuple[str, str] | None:
     if without.empty or thought.any():
         return evidence
     if (without["output_events"] > 0).all():
-        return f"{evidence}: they have tool calls", "ask without tools for a time to the answer"
-    return f"{evidence}, and no reasoning", "look at such a reply and at the server's log: it generated nothing visible"
+        return Evidence(f"{evidence}: they have tool calls", "ask without tools for a time to the answer")
+    advice = "look at such a reply and at the server's log: it generated nothing visible"
+    return Evidence(f"{evidence}, and no reasoning", advice)
 
 
 @rule(

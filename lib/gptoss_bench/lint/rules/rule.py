@@ -9,23 +9,37 @@ from gptoss_bench.runs import Finding
 
 SEVERITIES = ("error", "warning", "note")
 
-# Returns the evidence that a result breaks the rule, with its own advice where the rule's does not suit; None where
-# the result does not break it, or does not say enough to know.
-Check = Callable[[Result], str | tuple[str, str] | None]
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The evidence that a result breaks a rule, with `advice` and `severity` where the rule's own do not suit."""
+
+    text: str
+    advice: str = ""
+    severity: str = ""
+
+
+# Returns the evidence that a result breaks the rule; None where it does not, or does not say enough to know.
+Check = Callable[[Result], str | Evidence | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule of the linter. `reason` says why a result that breaks it cannot be trusted, `advice` what to do."""
+    """A rule of the linter. `reason` says why a result that breaks it cannot be trusted, `advice` what to do.
+
+    `severity` is error only where a figure cannot be true or cannot be known; Evidence may state another one.
+    """
 
     id: str
     severity: str
     reason: str
     advice: str
 
-    def finding(self, evidence: str, advice: str = "") -> Finding:
+    def finding(self, evidence: str | Evidence) -> Finding:
         """Return the finding that this rule is broken."""
-        return Finding(self.id, self.severity, evidence, advice or self.advice)
+        if isinstance(evidence, str):
+            return Finding(self.id, self.severity, evidence, self.advice)
+        return Finding(self.id, evidence.severity or self.severity, evidence.text, evidence.advice or self.advice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +51,7 @@ class SingleResultRule(Rule):
     def apply(self, result: Result) -> Finding | None:
         """Return the finding about a result, None where there is none."""
         broken = self.check(result)
-        if broken is None:
-            return None
-        return self.finding(broken) if isinstance(broken, str) else self.finding(*broken)
+        return None if broken is None else self.finding(broken)
 
 
 def rule(id: str, severity: str, *, reason: str, advice: str) -> Callable[[Check], SingleResultRule]:

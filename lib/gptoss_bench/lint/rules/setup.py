@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from gptoss_bench.importers import ImportedSummary
 from gptoss_bench.lint.results import Result
-from gptoss_bench.lint.rules.rule import Rule, SingleResultRule, rule
+from gptoss_bench.lint.rules.rule import Evidence, Rule, SingleResultRule, rule
 from gptoss_bench.runs import Finding, Manifest, number_at
 from gptoss_bench.stats import measured_rows, non_null
 
@@ -12,20 +13,24 @@ COLD_SHARE = 0.05  # of a request's time, spent on loading the model
 RAMP_SHARE = 0.05  # relative difference of the rate over the whole run from the steady rate
 HIDDEN_GAP = 5.0  # in TTFTs: allowed time of an answer outside its median gaps
 LONG_GAP = 5.0  # in median gaps, at p99
+PROVEN_SHARE = 0.9  # of the requests
 MONOTONIC = "CLOCK_MONOTONIC"
 PUBLISHED_QUANTISATION = {"vllm-h100": "MXFP4", "ollama-a10": "MXFP4", "transformers-bf16": "BF16"}
 
 
 @rule(
     "role-chunk-counted",
-    "error",
-    reason="The empty first chunk arrives before any token: a TTFT that ends there is too short.",
+    "warning",
+    reason="The empty first chunk arrives before any token: a TTFT that ends there is too short. It is an error where"
+    " the gaps of each request show the wait after it.",
     advice="the role chunk seems to count as a token: take TTFT from the first chunk that has text",
 )
-def _role_chunk_counted(result: Result) -> str | None:
+def _role_chunk_counted(result: Result) -> str | Evidence | None:
     """If TTFT ends at an empty first chunk, the real wait appears as one gap: TPOT is far above the median gap.
 
-    The request table of this kit separates the first event of any kind from the first token, so it is not checked.
+    An engine that stops decoding for long prompts has long gaps too. Only the place of the gap tells the two apart, so
+    it is proven for a tool that is known to count the chunk and that wrote the gaps. The request table of this kit
+    separates the first event of any kind from the first token, so it is not checked.
     """
     if result.requests["ttfc_s"].notna().any():
         return None
@@ -36,6 +41,11 @@ def _role_chunk_counted(result: Result) -> str | None:
         return None
     if longest_s <= LONG_GAP * gap_s:
         return None
+    share = summary.wait_after_first_share if isinstance(summary, ImportedSummary) else None
+    if share is not None and share >= PROVEN_SHARE:
+        text = f"in {share:.0%} of the requests the longest gap is the first one, at least {LONG_GAP:g} times the TTFT"
+        advice = "the role chunk counts as a token: take TTFT from the first chunk that has text"
+        return Evidence(text, advice, severity="error")
     hidden_s = (tpot_s - gap_s) * (tokens - 1)
     if hidden_s <= HIDDEN_GAP * ttft_s:
         return None
