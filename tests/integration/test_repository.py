@@ -28,35 +28,44 @@ REQUIREMENTS = [
     *PROJECT["dependencies"],
     *(one for name in ("dev", "memory") for one in PROJECT["optional-dependencies"][name]),
 ]
-LOCK = (paths.ROOT / "requirements.lock").read_text()
+LOCK, MEMORY_LOCK, DEV_LOCK = (
+    (paths.ROOT / f"requirements{part}.lock").read_text() for part in ("", "-memory", "-dev")
+)
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 SCENARIOS = {"ollama_a10", "vllm_h100", "transformers_bf16", "calibration", "method_trial", "endpoint", "verdicts"}
 
 
-def locked() -> dict[str, set[str]]:
+def locked(*locks: str) -> dict[str, set[str]]:
     pins: dict[str, set[str]] = {}
-    for name, version in re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", LOCK, re.MULTILINE):
+    for name, version in re.findall(r"^([a-z0-9._-]+)==([^ ;\\]+)", "\n".join(locks), re.MULTILINE):
         pins.setdefault(canonicalize_name(name), set()).add(version)
     return pins
 
 
 def test_every_dependency_is_locked_within_its_range_and_torch_nowhere():
-    pins = locked()
+    pins = locked(LOCK, MEMORY_LOCK, DEV_LOCK)
     for text in REQUIREMENTS:
         wanted = Requirement(text)
         name = canonicalize_name(wanted.name)
         if name == "torch":
             assert name not in pins
             continue
-        assert name in pins, f"{name} is not in requirements.lock: make lock"
+        assert name in pins, f"{name} is not locked: make lock"
         assert all(wanted.specifier.contains(version) for version in pins[name]), f"{name}: make lock"
 
 
-def test_every_line_of_the_lock_is_hashed_and_names_no_address():
-    entries = re.split(r"\n(?=[a-z0-9])", LOCK)
+def test_setup_installs_only_what_runs_and_the_other_locks_repeat_nothing_of_it():
+    base = locked(LOCK)
+    assert not {"torch", "transformers", "playwright", "mypy", "ruff", "hypothesis"} & base.keys()
+    assert not base.keys() & (locked(MEMORY_LOCK).keys() | locked(DEV_LOCK).keys())
+
+
+@pytest.mark.parametrize("lock", [LOCK, MEMORY_LOCK, DEV_LOCK], ids=["base", "memory", "dev"])
+def test_every_line_of_a_lock_is_hashed_and_names_no_address(lock):
+    entries = re.split(r"\n(?=[a-z0-9])", lock)
     assert all("--hash=sha256:" in entry for entry in entries)
-    assert "://" not in LOCK
-    assert [name for name in locked() if name.startswith("nvidia")] in ([], ["nvidia-ml-py"])  # and no CUDA build
+    assert "://" not in lock
+    assert [name for name in locked(lock) if name.startswith("nvidia")] in ([], ["nvidia-ml-py"])  # and no CUDA build
 
 
 def test_the_version_of_torch_that_make_installs_satisfies_the_package():

@@ -15,7 +15,7 @@ def chromium() -> str | None:
 
 needs_browser = [
     pytest.mark.skipif(chromium() is None, reason="no chromium on PATH: apt install chromium"),
-    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright: make setup"),
+    pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="no playwright: make test"),
 ]
 
 

@@ -62,8 +62,7 @@ class Lab:
     def explore(self, name: str, *, cells: int | None = None, **parameters: object) -> None:
         """Put a copy of explore.ipynb there under this name, with these parameters; only its first `cells` if given."""
         file = self.root / f"{name}.ipynb"
-        injected = [part for key, value in parameters.items() for part in ("-p", key, str(value))]
-        prepare(paths.NOTEBOOKS / "explore.ipynb", file, *injected)
+        prepare(paths.NOTEBOOKS / "explore.ipynb", file, parameters)
         book = nbformat.read(file, as_version=4)
         book.cells = book.cells[:cells]
         nbformat.write(book, file)

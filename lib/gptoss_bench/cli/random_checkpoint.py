@@ -39,15 +39,15 @@ def random_checkpoint(
 ) -> int:
     """Write a checkpoint with the tensors of a real model and random weights."""
     from gptoss_bench.memory import has_random_weights, read_model, require_torch, with_layers, write_random_checkpoint
-    from gptoss_bench.tiny_model import write_speaking_tokenizer
 
     converts = gguf is not None and has_random_weights(folder)
     if not converts and (folder.is_file() or (folder.is_dir() and any(folder.iterdir()))):
         raise UsageError(f"{folder} is not empty: name a new folder")
     if gguf and (gguf.suffix != ".gguf" or dtype != "mxfp4"):
         raise UsageError(f"--gguf {gguf}: the name must end in .gguf, and the dtype must be mxfp4")
-    if gguf:
-        require_torch()
+    require_torch(*(() if gguf else ("transformers",)))
+    from gptoss_bench.tiny_model import write_speaking_tokenizer  # imports tokenizers, a part of transformers
+
     architecture = with_layers(read_model(model).architecture, layers)
     if not converts:
         partial = folder.with_name(f"{folder.name}.partial")

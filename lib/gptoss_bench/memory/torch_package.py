@@ -1,13 +1,19 @@
-"""Say how to install torch where it is missing: only the memory scenario needs it, and it is larger than all else."""
+"""Say how to install torch and transformers where they are missing: they are larger than all else together."""
 
 from importlib.util import find_spec
 
 from gptoss_client import UsageError
 
-NO_TORCH = "torch is not installed: run `make setup-torch` (200 MB for CPUs, gigabytes with CUDA)"
+_PACKAGES = ("torch", "transformers")
 
 
-def require_torch() -> None:
-    """Raise UsageError with the command that installs torch, if it is missing."""
-    if find_spec("torch") is None:
-        raise UsageError(NO_TORCH)
+def require_torch(*names: str) -> None:
+    """Raise UsageError with the command that installs torch and transformers, if one of these is missing.
+
+    Without names both have to be there.
+    """
+    missing = [name for name in names or _PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{' and '.join(missing)} not installed: run `make setup-torch` (300 MB for CPUs, gigabytes with CUDA)"
+        )

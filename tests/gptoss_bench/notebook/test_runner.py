@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import papermill
@@ -28,9 +29,9 @@ SCENARIOS = (
 )
 
 
-def prepare(source: Path, target: Path, parameters: dict[str, object]) -> None:
+def prepare(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
     """Write a notebook with injected parameters and without executing it, because nbval takes no parameters."""
-    papermill.execute_notebook(source, target, parameters, prepare_only=True, progress_bar=False)
+    papermill.execute_notebook(source, target, dict(parameters), prepare_only=True, progress_bar=False)
 
 
 def nbval(folder: Path, *, cell_timeout_s: int = 240) -> subprocess.CompletedProcess[str]:

@@ -185,8 +185,7 @@ def _model(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
 def _packages(facts: MachineFacts) -> CheckResult:
     missing = [name for name in ("torch", "transformers") if not facts.packages.get(name)]
     if missing:
-        fix = "make setup-torch" if missing == ["torch"] else "rm .venv/.ready; make setup setup-torch"
-        return CheckResult("packages", FAIL, f"{' and '.join(missing)} not installed", fix)
+        return CheckResult("packages", FAIL, f"{' and '.join(missing)} not installed", "make setup-torch")
     return CheckResult(
         "packages", OK, ", ".join(f"{name} {facts.packages[name]}" for name in ("torch", "transformers"))
     )
