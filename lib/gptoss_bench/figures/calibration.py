@@ -10,12 +10,14 @@ from gptoss_bench.figures.style import (
     PERCENTILE_LINES,
     SERIES_MARKS,
     finish_figure,
+    legend_below,
     new_figure,
     set_log_scale,
 )
 from gptoss_bench.runs import Manifest
 from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE
 
+AT_LEAST = "errors below 0.001 ms are drawn at 0.001 ms"
 LEAST_MS = 1e-3  # an error of 0 is drawn here, because a logarithmic axis has no 0
 CALIBRATION_COLUMNS = [
     *("client", "condition", "kind", "streams", "tokens_s", "repeats", "events_s"),
@@ -52,8 +54,8 @@ def error_by_load(levels: pd.DataFrame, manifest: Manifest) -> Figure:
         axes.set(title=title, xlabel="events per second, as offered", ylabel="milliseconds")
         set_log_scale(axes, "x")
         set_log_scale(axes, "y")
-        axes.legend(fontsize=8, loc="best")
-    return finish_figure(figure, manifest)
+        legend_below(axes, 2)
+    return finish_figure(figure, manifest, AT_LEAST)
 
 
 def error_by_kind(levels: pd.DataFrame, manifest: Manifest) -> Figure:
@@ -80,8 +82,8 @@ def error_by_kind(levels: pd.DataFrame, manifest: Manifest) -> Figure:
                 )  # fmt: skip
         axes.set(title=title, xlabel="milliseconds", yticks=range(len(kinds)), yticklabels=kinds)
         set_log_scale(axes, "x")
-        axes.legend(fontsize=8, loc="best")
-    return finish_figure(figure, manifest)
+        legend_below(axes)
+    return finish_figure(figure, manifest, AT_LEAST)
 
 
 def cpu_by_load(levels: pd.DataFrame, manifest: Manifest) -> Figure:
@@ -92,8 +94,8 @@ def cpu_by_load(levels: pd.DataFrame, manifest: Manifest) -> Figure:
     look = {"x": "offered_events_s", "y": "percent", "hue": "client", "style": "client"}
     sns.lineplot(shares, **look, markers=True, ax=axes, linewidth=2)
     axes.axhline(CLIENT_BOUND_CPU_SHARE * 100, color=GUIDE, linestyle=":")
-    axes.legend(title=None, fontsize=9)
     axes.set(title="CPU cost of the measurement", xlabel="events per second, as offered", ylabel="% of one core")
     set_log_scale(axes, "x")
     axes.set_ylim(bottom=0)
+    legend_below(axes)
     return finish_figure(figure, manifest)

@@ -21,6 +21,7 @@ from gptoss_bench.figures.style import (
     draw_slo,
     finish_figure,
     is_visible,
+    legend_below,
     new_figure,
     set_log_scale,
 )
@@ -115,12 +116,12 @@ def latency_distributions(requests: pd.DataFrame, manifest: Manifest) -> Figure:
     for (column, name), line in zip(DISTRIBUTIONS.items(), LINES, strict=True):
         if rows[column].notna().any():
             sns.ecdfplot(rows, x=column, ax=axes, label=name, linestyle=line, linewidth=2)
-    axes.legend(loc="best", fontsize=9)
     axes.set(title="When a request gets its first token, its first answer token, and its end")
     axes.set(xlabel="seconds since it was sent", ylabel="share of requests")
     for name in ("ttft_s", "e2e_s"):
         draw_slo(axes, manifest, name, vertical=True)
     set_log_scale(axes, "x")
+    legend_below(axes)
     return finish_figure(figure, manifest)
 
 
@@ -169,7 +170,7 @@ def requests_in_flight(requests: pd.DataFrame, manifest: Manifest) -> Figure:
     for phase in pd.unique(sent.phase):
         axes.plot([], [], color=colours[phase], label=f"{PHASES[phase]} request")
     axes.set(title="Requests in flight", xlabel="seconds since the first was sent", ylabel="requests, by send time")
-    axes.legend(fontsize=8, loc="lower right")
+    legend_below(axes)
     return finish_figure(figure, manifest)
 
 

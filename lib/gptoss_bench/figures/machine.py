@@ -30,21 +30,16 @@ LEGEND: dict[str, Any] = {"fontsize": 8, "loc": "upper left", "ncols": 4}
 def machine_timeline(tables: Mapping[str, pd.DataFrame], summary: LoadSummary, manifest: Manifest) -> Figure:
     """Draw memory, utilisation, power and CPU of the machine before load, after load and during inference.
 
-    `tables` has the telemetry tables "gpu" and "host"; `summary` is that of the run.
+    `tables` has the telemetry tables "gpu" and "host"; `summary` is that of the run. A machine without a GPU has no
+    panel of it.
     """
     telemetry = summary.telemetry or Telemetry()
     gpu, host = tables["gpu"], tables["host"]
     start_ns = min([span.start_ns for span in telemetry.phases], default=0)
-    figure, panels = new_figure(height=7.6 if len(gpu) else 5.0, rows=4 if len(gpu) else 3)
+    figure, panels = new_figure(height=7.6 if len(gpu) else 4.2, rows=4 if len(gpu) else 2)
     if len(gpu):
         _draw_gpus(panels[:2], gpu, telemetry.gpu.devices, start_ns)
-        host_panels = panels[2:]
-    else:
-        reason = telemetry.gpu.words or "no GPU was sampled"
-        panels[0].text(0.5, 0.35, reason, ha="center", transform=panels[0].transAxes)
-        panels[0].set(yticks=[], ylabel="GPU")
-        host_panels = panels[1:]
-    _draw_host(host_panels, host, start_ns, manifest)
+    _draw_host(panels[-2:], host, start_ns, manifest)
     for panel in panels:
         _mark_phases(panel, telemetry.phases, start_ns, named=panel is panels[0])
         panel.yaxis.label.set_size(9)
@@ -54,7 +49,7 @@ def machine_timeline(tables: Mapping[str, pd.DataFrame], summary: LoadSummary, m
     note = f"sampling took {cost:.1%} of a core" if cost is not None else telemetry.words or "nothing was sampled"
     subject = "The machine" if telemetry.engine_here else "The client's machine (the engine is on another)"
     panels[0].set_title(f"{subject} through the phases of the run ({note})", fontsize=12, pad=54)
-    return finish_figure(figure, manifest)
+    return finish_figure(figure, manifest, "" if len(gpu) else telemetry.gpu.words or "no GPU was sampled")
 
 
 def _draw_gpus(panels: Any, gpu: pd.DataFrame, devices: list[GpuDevice], start_ns: int) -> None:
@@ -68,7 +63,7 @@ def _draw_gpus(panels: Any, gpu: pd.DataFrame, devices: list[GpuDevice], start_n
         busy.plot([], [], ":", color=GUIDE, label=f"GPU {index}: power")
     for total_bytes in {device.memory_total_bytes for device in devices if device.memory_total_bytes is not None}:
         memory.axhline(total_bytes / GIB, linestyle="--", color=GUIDE, label="total")
-    memory.set(ylabel="memory, GiB", ylim=(0, 1.35 * memory.get_ylim()[1]))
+    memory.set(ylabel="memory, GiB", ylim=(0, 1.6 * memory.get_ylim()[1]))
     busy.set(ylabel="utilisation", ylim=(0, 1.4))
     power.set(ylabel="W", ylim=(0, 1.35 * power.get_ylim()[1]))
     power.grid(visible=False)
@@ -91,12 +86,12 @@ def _draw_host(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Manifes
     for name, (values, style) in lines.items():
         if values.notna().any():
             cpu.plot(at_s, values, style, label=name)
-    cpu.set(ylabel=f"CPU, of {cores} cores", ylim=(0, 1.35 * cores))
+    cpu.set(ylabel=f"CPU, of {cores} cores", ylim=(0, 1.7 * cores))
     for name, label, style in HOST_MEMORY:
         values = host[f"{name}_bytes"].astype("float64") / GIB
         if values.notna().any():
             memory.plot(at_s, values, style, label=label)
-    memory.set(ylabel="memory, GiB", ylim=(0, 1.35 * memory.get_ylim()[1]))
+    memory.set(ylabel="memory, GiB", ylim=(0, 1.6 * memory.get_ylim()[1]))
     for panel in (cpu, memory):
         if panel.lines:
             panel.legend(**LEGEND)

@@ -11,6 +11,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.transforms import ScaledTranslation
 
 from gptoss_bench.claims import BASES
 from gptoss_bench.runs import (
@@ -135,8 +136,24 @@ def draw_stacked_bars(axes: Axes, parts: pd.DataFrame, texts: Sequence[str]) -> 
     for row, (end, text) in enumerate(zip(ends, texts, strict=True)):
         axes.annotate(text, (end, row), (5, 0), textcoords="offset points", va="center", bbox=ON_WHITE)
     axes.invert_yaxis()
-    axes.legend(loc="upper right", fontsize=8)
+    legend_below(axes, 6)
     axes.grid(visible=False, axis="y")
+
+
+def legend_below(axes: Axes, columns: int = 4) -> None:
+    """Write the legend below the axes, off the data; none if nothing has a label."""
+    handles, names = axes.get_legend_handles_labels()
+    if handles:
+        points = 40 if axes.get_xlabel() else 22  # the height of the numbers and of the label of the x axis
+        place = axes.transAxes + ScaledTranslation(0, -points / 72, _figure_of(axes).dpi_scale_trans)
+        look: dict[str, Any] = {"fontsize": 8, "ncols": columns, "frameon": False, "bbox_transform": place}
+        axes.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0), **look)
+
+
+def _figure_of(axes: Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def is_visible(pair: tuple[float, float] | None) -> bool:
@@ -188,9 +205,9 @@ def label_line_ends(axes: Axes, ends: Sequence[tuple[float, str, Any]]) -> None:
 
     Call it after the limits of the axes are set.
     """
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    step = LABEL_POINTS / (72 * figure.get_figheight() * axes.get_position().height)  # share of the height of the axes
+    step = LABEL_POINTS / (
+        72 * _figure_of(axes).get_figheight() * axes.get_position().height
+    )  # share of the height of the axes
     place = axes.transData + axes.transAxes.inverted()
     wanted = sorted((float(place.transform((axes.get_xlim()[1], y))[1]), text, colour) for y, text, colour in ends)
     lowest, room = -np.inf, step * len(wanted)  # the highest is at the top of the axes at most

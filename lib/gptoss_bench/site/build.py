@@ -137,7 +137,7 @@ def _run_page(run: Run, name: str, folder: Path) -> RunPage:
     origin = f"Of run {run.run_id}" + (f", {', '.join(run.manifest.labels)}." if run.manifest.labels else ".")
     file = run.path / "notebook.ipynb"
     pictures = folder / "pictures"
-    notebook = read_notebook(file, pictures, Path(name).stem, origin) if file.exists() else report_page(run)
+    notebook = read_notebook(file, pictures, Path(name).stem, origin, run) if file.exists() else report_page(run)
     return RunPage(run, name, notebook, _copy_downloads(run, folder))
 
 

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from matplotlib.figure import Figure
 from nbconvert.filters import Highlight2HTML, ansi2html
 from PIL import Image
 
 from gptoss_bench import figures
 from gptoss_bench.files import reading
+from gptoss_bench.runs import Run
+from gptoss_bench.site.redraw import redraw
 from gptoss_bench.site.render import markdown_html
 from gptoss_client import UsageError
 
+MAX_SVG_BYTES = 120_000  # of a picture: one with many marks or hatches is a PNG only
 PALETTE_COLOURS = 128  # enough for a figure; a palette needs a third of the bytes
 PICTURE_TYPES = {"image/png": "png", "image/svg+xml": "svg"}
 SHOWN_TYPES = ("text/html", *PICTURE_TYPES, "text/markdown", "text/plain")  # the first that an output has is shown
@@ -29,12 +33,16 @@ PANEL_FIGURES = {"open_fit_panel": "need_against_budget"}  # the figure that a p
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture of a notebook: its file relative to the site, its alternative text, and the size of a PNG in pixels."""
+    """A picture of a notebook: its file relative to the site, its alternative text, and the size of a PNG in pixels.
+
+    `themed` is the same picture as an SVG that also has colours for a dark page; "" if there is none.
+    """
 
     file: str
     alt: str
     width: int | None = None
     height: int | None = None
+    themed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +78,10 @@ class NotebookPage:
         return [output.picture for cell in self.cells for output in cell.outputs if output.picture]
 
 
-def read_notebook(file: Path, pictures: Path, prefix: str, origin: str) -> NotebookPage:
+def read_notebook(file: Path, pictures: Path, prefix: str, origin: str, run: Run | None = None) -> NotebookPage:
     """Read an executed notebook, and write its pictures as <prefix>-<number> to the folder `pictures`, compressed.
 
+    A figure that the folder of `run` has all data of is drawn from it, not taken from the notebook, and is an SVG too.
     `origin` is the end of each alternative text. Raises UsageError if there is no readable notebook, or if a picture
     has no description.
     """
@@ -94,13 +103,15 @@ def read_notebook(file: Path, pictures: Path, prefix: str, origin: str) -> Noteb
             text = markdown_html(cell.source) if cell.cell_type == "markdown" else f"<pre>{escape(cell.source)}</pre>"
             cells.append(Cell(text))
             continue
-        outputs, drawn = [], count()
+        outputs, shown, (calls, _) = [], count(), _figure_calls(cell.source)
         for output in cell.outputs:
             kind = shown_type(output)
             if kind in PICTURE_TYPES:
-                target = pictures / f"{prefix}-{next(numbers)}.{PICTURE_TYPES[kind]}"
-                alt = f"{cell.metadata.get('alt') or figure_description(cell.source, next(drawn))} {origin}"
-                outputs.append(Output(picture=_write_picture(output.data[kind], target, alt)))
+                target, number = pictures / f"{prefix}-{next(numbers)}.{PICTURE_TYPES[kind]}", next(shown)
+                alt = f"{cell.metadata.get('alt') or figure_description(cell.source, number)} {origin}"
+                drawn = redraw(calls[number], run) if run is not None and number < len(calls) else None
+                made = _write_picture(output.data[kind], target, alt) if drawn is None else _draw(drawn, target, alt)
+                outputs.append(Output(picture=made))
             elif kind:
                 outputs.append(_text_output(output, kind))
         cells.append(Cell(highlight(cell.source), code=True, outputs=outputs))
@@ -130,9 +141,28 @@ def _write_picture(content: str, file: Path, alt: str) -> Picture:
     if file.suffix == ".svg":
         file.write_text(content, encoding="utf-8")
         return Picture(address, alt)
-    picture = Image.open(io.BytesIO(base64.b64decode(content)))
+    width, height = _write_png(base64.b64decode(content), file)
+    return Picture(address, alt, width, height)
+
+
+def _draw(figure: Figure, file: Path, alt: str) -> Picture:
+    """Write a figure as a PNG and, unless it is large, as an SVG."""
+    png, svg = file.with_suffix(".png"), file.with_suffix(".svg")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    width, height = _write_png(drawn.getvalue(), png)
+    content, folder = figures.figure_svg(figure, dark=True), file.parent.name
+    small = len(content) <= MAX_SVG_BYTES
+    if small:
+        svg.write_bytes(content)
+    return Picture(f"{folder}/{png.name}", alt, width, height, themed=f"{folder}/{svg.name}" if small else "")
+
+
+def _write_png(content: bytes, file: Path) -> tuple[int, int]:
+    """Write a picture with few colours; return its width and height."""
+    picture = Image.open(io.BytesIO(content))
     picture.convert("RGB").quantize(PALETTE_COLOURS, dither=Image.Dither.NONE).save(file, optimize=True)
-    return Picture(address, alt, picture.width, picture.height)
+    return picture.size
 
 
 def figure_description(source: str, number: int = 0) -> str:
@@ -142,32 +172,35 @@ def figure_description(source: str, number: int = 0) -> str:
     Raises UsageError if the cell does not end with a call of a function of `figures` that has a docstring, which may be
     an argument of another call, such as `show_figure`.
     """
-    try:
-        body = ast.parse(source).body
-    except (SyntaxError, ValueError):
-        body = []
-    last = [_described(node) for node in ast.walk(body[-1])] if body and isinstance(body[-1], ast.Expr) else []
-    calls = sorted(
-        (node for statement in body for node in ast.walk(statement) if _described(node)),
-        key=lambda node: (getattr(node, "lineno", 0), getattr(node, "col_offset", 0)),
-    )
-    if not any(last):
+    calls, ends_with_one = _figure_calls(source)
+    if not ends_with_one:
         raise UsageError(
             f"the picture of the cell that ends with {source[-60:]!r} has no description: "
             "end the cell with a function of gptoss_bench.figures, or set `alt` in the metadata of the cell"
         )
-    text = _described(calls[min(number, len(calls) - 1)])
+    text = getattr(figures, calls[min(number, len(calls) - 1)]).__doc__
     first_sentence = re.split(r"(?<=\.)\s", " ".join(text.split()), maxsplit=1)[0].removeprefix("Draw ")
     return first_sentence[:1].upper() + first_sentence[1:]
 
 
-def _described(node: ast.AST) -> str:
-    """Return the docstring of the function of `figures` that a node calls, "" if it calls none."""
+def _figure_calls(source: str) -> tuple[list[str], bool]:
+    """Return the functions of `figures` that a cell calls, in order, and whether its last statement calls one."""
+    try:
+        body = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        body = []
+    calls = [(node, name) for statement in body for node in ast.walk(statement) if (name := _figure_name(node))]
+    calls.sort(key=lambda call: (getattr(call[0], "lineno", 0), getattr(call[0], "col_offset", 0)))
+    last = body[-1] if body and isinstance(body[-1], ast.Expr) else None
+    return [name for _, name in calls], last is not None and any(map(_figure_name, ast.walk(last)))
+
+
+def _figure_name(node: ast.AST) -> str:
+    """Return the function of `figures` that a node calls and that has a docstring, "" if it calls none."""
     called = node.func if isinstance(node, ast.Call) else None
     if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id == "readings":
         return ""
     name = called.id if isinstance(called, ast.Name) else called.attr if isinstance(called, ast.Attribute) else ""
-    function = (
-        getattr(figures, PANEL_FIGURES.get(name, name)) if PANEL_FIGURES.get(name, name) in figures.__all__ else None
-    )
-    return (function.__doc__ or "") if inspect.isfunction(function) else ""
+    name = PANEL_FIGURES.get(name, name)
+    function = getattr(figures, name) if name in figures.__all__ else None
+    return name if inspect.isfunction(function) and function.__doc__ else ""

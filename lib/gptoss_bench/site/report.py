@@ -69,7 +69,8 @@ def report_page(run: Run) -> NotebookPage:
     """Return the report on a run without a notebook as the content of its page."""
     report = report_on(run)
     heading, _, rest = report.markdown().partition("\n")
-    return NotebookPage(heading.lstrip("# "), markdown_html(heading), [Cell(markdown_html(rest) + report.picture)])
+    picture = f"<figure>{report.picture}</figure>" if report.picture else ""
+    return NotebookPage(heading.lstrip("# "), markdown_html(heading), [Cell(markdown_html(rest) + picture)])
 
 
 def make_report(

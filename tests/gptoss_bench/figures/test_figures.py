@@ -19,7 +19,7 @@ from gptoss_bench.figures.load import gap_distribution, published_and_measured
 from gptoss_bench.figures.machine import machine_timeline, phase_names
 from gptoss_bench.figures.memory import weights_by_module
 from gptoss_bench.figures.open_loop import waiting_from_due
-from gptoss_bench.figures.picture import figure_svg
+from gptoss_bench.figures.picture import dark_colour, figure_svg
 from gptoss_bench.figures.style import HATCHES, finish_figure, new_figure
 from gptoss_bench.lint.check import check_result
 from gptoss_bench.lint.results import read_results
@@ -146,6 +146,26 @@ def test_the_waits_of_an_open_loop_have_three_curves_their_names_a_caption_and_t
 def test_the_same_figure_gives_the_same_svg() -> None:
     first, second = (figure_svg(finish_figure(new_figure()[0], Manifest(run_id="one"))) for _ in range(2))
     assert first == second and first.startswith(b"<?xml")
+
+
+@given(st.integers(0, 255))
+def test_a_grey_is_turned_for_a_dark_page(level: int) -> None:
+    made = dark_colour(f"#{level:02x}{level:02x}{level:02x}")
+    red, green, blue = (int(made[at : at + 2], 16) for at in (1, 3, 5))
+    assert red == green == blue == pytest.approx(230 - level * (230 - 23) / 255, abs=1)
+
+
+def test_a_colour_becomes_light_enough_for_a_dark_page() -> None:
+    assert dark_colour("#b00020")[:3] == "#ff"
+    assert dark_colour("#ffcc66") == "#ffcc66"
+
+
+def test_a_machine_without_a_gpu_has_no_panel_of_one() -> None:
+    host = pd.DataFrame({"timestamp_ns": [0, S], **dict.fromkeys(HOST_COLUMNS.keys() - {"timestamp_ns", "phase"}, 0.5)})
+    summary = LoadSummary(telemetry=Telemetry(engine_here=True, phases=spans((PHASE_INFERENCE, 1))))
+    figure = machine_timeline({"gpu": pd.DataFrame(), "host": host}, summary, Manifest())
+    assert [axes.get_ylabel() for axes in figure.axes] == ["CPU, of 1 cores", "memory, GiB"]
+    assert "no GPU was sampled" in figure.get_supxlabel()
 
 
 def test_parts_side_by_side_differ_in_print_without_colour() -> None:

@@ -76,7 +76,7 @@ def test_the_published_site_is_that_of_the_committed_runs(site):
     made, kept = ({file.relative_to(top) for file in top.rglob("*") if file.is_file()} for top in (site, paths.SITE))
     assert made == kept
     for name in made:
-        if name.suffix not in (".png", ".parquet"):  # their bytes depend on the version of the library
+        if name.suffix not in (".png", ".svg", ".parquet"):  # their bytes depend on the version of the library
             assert (site / name).read_bytes() == (paths.SITE / name).read_bytes(), f"{name}: make publish"
 
 
@@ -108,6 +108,20 @@ def test_every_picture_has_an_alt_text(site, pages):
         assert re.search(r"\w+ \w+ .*Of run 2\d+T\d+Z-", str(picture["alt"])), picture
     labelled = [picture for picture in pages["ollama-a10.html"].pictures if "TINY MODEL" in str(picture["alt"])]
     assert labelled == pages["ollama-a10.html"].pictures
+
+
+def test_a_figure_is_drawn_from_the_run_folder_with_colours_for_a_dark_page_beside_its_png(site, pages):
+    run_id = next(run_id for run_id in Run.load(paths.RUNS / PUBLISHED).summary.runs if "vllm-h100" in run_id)
+    run = Run.load(paths.RUNS / run_id)
+    page = pages[page_of(run)]
+    files = [site / str(picture["src"]) for picture in page.pictures]
+    texts = [file.read_text() for file in files]
+    for file, text in zip(files, texts, strict=True):
+        assert "prefers-color-scheme: dark" in text and run_id in text  # its texts are texts
+        assert file.with_suffix(".png").is_file()
+        assert {f"pictures/{file.name}", f"pictures/{file.stem}.png"} <= set(page.links)
+    [dots] = [text for text in texts if "14.755" in text]
+    assert ("this run" in dots) is bool(run.manifest.labels)  # a toy has axes of its own
 
 
 def test_code_is_folded_and_all_of_the_notebook_is_there(pages):
