@@ -31,6 +31,12 @@ ENGINES = {
 }
 SHAPES = {"closed loop: so many streams": "closed", "open loop: requests arrive at a rate": "open"}
 SHAPE_FIELDS = {"closed": ("concurrency", "sweep"), "open": ("rate", "arrivals", "burstiness", "max_in_flight")}
+PROMPT_FIELDS = {
+    "fixed": ("prompt",),
+    "distinct": ("prompt",),
+    "synthetic": ("prompt_tokens",),
+    "file": ("prompts_file",),
+}
 NO_PROFILE = "(none)"
 # The engine that a profile is made for, because its parameters need not name one.
 PROFILE_ENGINES = {
@@ -44,7 +50,11 @@ PROFILE_ENGINES = {
 PROFILE_LOAD_FIELDS = ("concurrency", "warmup", "max_tokens", "prompt", "prompts", "token_counts")
 LAUNCH_FIELDS = ("context", "prefix_caching", "engine_flags")
 ENGINE_FIELDS = ("url", "model", "label", "token_counts", *LAUNCH_FIELDS)  # not every engine has them
-HIDEABLE_FIELDS = (*ENGINE_FIELDS, *(name for names in SHAPE_FIELDS.values() for name in names))
+HIDEABLE_FIELDS = (
+    *ENGINE_FIELDS,
+    *(name for names in SHAPE_FIELDS.values() for name in names),
+    *("prompt", "prompt_tokens", "prompts_file"),
+)
 SERVER_FIELDS = ("embedded", "url", "model", *LAUNCH_FIELDS)
 
 
@@ -93,6 +103,12 @@ class RunPanel:
         self.model = w.Text(value=server.model, placeholder="the only model of the server", description="model", **wide)
         self.prompt = w.Textarea(value=plan.prompt, description="prompt", rows=3, **wide)
         self.prompts = w.Dropdown(options=PROMPTS, value=plan.prompts, description="prompts", **wide)
+        self.prompt_tokens = w.Text(
+            value=plan.prompt_tokens or "", placeholder="such as 512 or 100-1000", description="prompt tokens", **wide
+        )
+        self.prompts_file = w.Text(
+            value=plan.prompts_file or "", placeholder="PROMPTS.jsonl", description="file of prompts", **wide
+        )
         self.shape = w.Dropdown(options=SHAPES, value=shape, description="load", **wide)
         self.concurrency = w.IntText(value=plan.concurrency, description="concurrency", **wide)
         self.rate = w.Text(
@@ -136,8 +152,10 @@ class RunPanel:
             self.engine_flags,
         )
         of_load = (
-            self.prompt,
             self.prompts,
+            self.prompt,
+            self.prompt_tokens,
+            self.prompts_file,
             self.shape,
             *(getattr(self, name) for names in SHAPE_FIELDS.values() for name in names),
             self.length,
@@ -157,7 +175,7 @@ class RunPanel:
     def _connect(self, of_load: Sequence[Any]) -> None:
         """React to the controls; `of_load` are those whose values are checked at once."""
         self._show_fields()
-        for control in (self.engine, self.shape, self.arrivals):
+        for control in (self.engine, self.prompts, self.shape, self.arrivals):
             control.observe(self._show_fields, names="value")
         for control in of_load:
             control.observe(self._check, names="value")
@@ -179,7 +197,7 @@ class RunPanel:
 
     def _show_fields(self, _: Any = None) -> None:
         """Show only the fields of the chosen engine and of the chosen load; what the others hold is not used."""
-        shown = self.fields() | set(SHAPE_FIELDS[self.shape.value])
+        shown = self.fields() | {*SHAPE_FIELDS[self.shape.value], *PROMPT_FIELDS[self.prompts.value]}
         if self.arrivals.value != "gamma":
             shown -= {"burstiness"}
         for name in HIDEABLE_FIELDS:
@@ -218,6 +236,9 @@ class RunPanel:
                 "burstiness": self.burstiness.value if gamma else 1.0,
                 "max_in_flight": self.max_in_flight.value,
             }
+        for name in PROMPT_FIELDS[self.prompts.value]:
+            if name != "prompt":
+                shape[name] = getattr(self, name).value.strip() or None
         return LoadPlan(
             concurrency=self.concurrency.value,
             requests=int(count) if by_requests else None,

@@ -290,6 +290,19 @@ def test_a_wrong_field_of_the_load_is_named_at_once_and_until_it_is_right(tmp_pa
     assert "max_in_flight must be 1 or more, not 0" in shown.message.value
 
 
+def test_the_panel_shows_the_fields_of_the_chosen_prompts_and_names_a_missing_one(tmp_path):
+    shown = panel(tmp_path)
+    shown.prompts.value = "synthetic"
+    assert "prompts 'synthetic' needs prompt_tokens" in unescape(shown.message.value)
+    assert (shown.prompt.layout.display, shown.prompt_tokens.layout.display) == ("none", None)
+    shown.prompt_tokens.value = "64"
+    assert shown.message.value == "" and (shown.plan().prompts, shown.plan().prompt_tokens) == ("synthetic", "64")
+    shown.prompts.value, shown.prompts_file.value = "file", str(tmp_path / "none.jsonl")
+    assert "none.jsonl" in shown.message.value
+    shown.prompts.value = "fixed"
+    assert shown.message.value == "" and shown.plan().prompt_tokens is None
+
+
 def visible(shown: RunPanel) -> set[str]:
     names = {name for names in SHAPE_FIELDS.values() for name in names}
     return {name for name in names if getattr(shown, name).layout.display != "none"}
