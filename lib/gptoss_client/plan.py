@@ -19,6 +19,7 @@ from gptoss_client.schedule import ARRIVALS, arrival_offsets, parse_rate, replay
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."
 PUBLISHED_SYSTEM = "You are a helpful assistant."
 PROMPTS = ("fixed", "distinct", "synthetic", "file")  # values of LoadPlan.prompts
+SWEEP_PROMPTS = ("distinct", "same")  # values of LoadPlan.sweep_prompts
 THINK = ("low", "medium", "high")  # values of LoadPlan.think
 RESPONSE_LIMIT_MIB = 64  # holds a message of 500 bytes for each of 131,072 tokens, the context of gpt-oss
 MOST = 2**53  # JSON carries whole numbers up to this one exactly
@@ -72,7 +73,9 @@ class LoadPlan:
     A response that is longer than `response_limit_mib` MiB fails, and the rest of it is not read.
 
     `sweep` lists rising concurrencies; the load is repeated at each of them afterwards, with `sweep_waves` requests
-    per slot.
+    per slot. `sweep_prompts` is "distinct": where the load has one prompt for all requests, those of the sweep
+    are distinct, because with a warm prefix cache every level would be too fast, and not all by the same factor; or
+    "same": the prompts of the load.
 
     Raises UsageError if a value is not valid.
     """
@@ -113,6 +116,7 @@ class LoadPlan:
     options: Mapping[str, JsonValue] = field(default_factory=dict)
     sweep: tuple[int, ...] = ()
     sweep_waves: int = 4
+    sweep_prompts: str = "distinct"
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -128,6 +132,7 @@ class LoadPlan:
                 f"requests is {self.requests}, duration_s is {self.duration_s}"
             )
         _check_choice("prompts", self.prompts, PROMPTS)
+        _check_choice("sweep_prompts", self.sweep_prompts, SWEEP_PROMPTS)
         if self.think is not None:
             _check_choice("think", self.think, THINK)
         _check_choice("arrivals", self.arrivals, ARRIVALS)

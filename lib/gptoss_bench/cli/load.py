@@ -118,6 +118,11 @@ PLAN_OPTIONS = {
         "afterwards, load again at these concurrencies, such as 1,4,16", type=str, default="", metavar="LIST"
     ),
     "sweep_waves": FieldOption("requests per slot at each of them"),
+    "sweep_prompts": FieldOption(
+        "where the load has one prompt for all requests: distinct ones in the sweep, which no prefix cache has seen, or"
+        " the same",
+        type=Literal["distinct", "same"],
+    ),
 }
 
 

@@ -174,6 +174,8 @@ def _note(rows: Sequence[SweepRow]) -> str:
         note += "; wide pale bar: as far as the client's timestamps allow"
     if any(not row.times(name).resolved(at) for row in rows for name, (*_, drawn) in PANELS.items() for at in drawn):
         note += "; empty mark: not resolved"
+    if rows and rows[0].prompts is not None:
+        note += f"; prompts: {rows[0].prompts}"
     if any(row.client_bound for row in rows):
         note += "; !: CLIENT-BOUND there"
     return note

@@ -4,6 +4,7 @@ The same traces give the same files, byte for byte, with the same versions of pa
 was added after a run was written is null when the run is read.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -62,7 +63,7 @@ def write_tables(recorded: Iterable[Trace | UnsentRequests], folder: Path) -> No
             whole = pa.concat_tables(requests)
             for name in OPTIONAL_COLUMNS:
                 if whole[name].null_count == whole.num_rows:
-                    whole = whole.drop_columns(name)
+                    whole = _without_column(whole, name)
             pq.write_table(whole, parts[0], compression="zstd")
             times = [whole[name].drop_null().to_pylist() for name in ("sent_ns", "done_ns")]
             if (pauses := found_pauses.pauses(*times)) is not None:
@@ -70,6 +71,15 @@ def write_tables(recorded: Iterable[Trace | UnsentRequests], folder: Path) -> No
                     part = stack.enter_context(replacing(folder / f"{name}.parquet"))
                     getattr(pauses, name).to_parquet(part, index=False, compression="zstd")
     _POOL.release_unused()
+
+
+def _without_column(table: pa.Table, name: str) -> pa.Table:
+    """Return a table as if its frame had never had a column: also what pandas notes about columns is without it."""
+    metadata = dict(table.schema.metadata)
+    noted = json.loads(metadata[b"pandas"])
+    noted["columns"] = [column for column in noted["columns"] if column["name"] != name]
+    metadata[b"pandas"] = json.dumps(noted).encode()
+    return table.drop_columns(name).replace_schema_metadata(metadata)
 
 
 Derived = tuple[list[pd.DataFrame], list[pa.Table]]

@@ -21,6 +21,8 @@ class PlannedLoad:
     full_length: bool = False
     prompts: str | None = None
     """What was sent, in words; None for a run of an earlier kit."""
+    sweep_prompts: str | None = None
+    """What its sweep sent."""
 
     @classmethod
     def of(cls, parameters: Mapping[str, JsonValue]) -> Self | None:
@@ -31,7 +33,10 @@ class PlannedLoad:
         limits = Slo.model_validate(slo) if isinstance(slo, dict) else None
         is_open = any(parameters.get(name) is not None for name in ("rate", "replay"))
         full_length = parameters.get("ignore_eos") is True
-        return cls(None if is_open else concurrency, limits, full_length, _prompts(parameters))
+        prompts = sweep_prompts = _prompts(parameters)
+        if (parameters.get("prompts"), parameters.get("sweep_prompts")) == ("fixed", "distinct"):
+            sweep_prompts = _prompts({**parameters, "prompts": "distinct"})
+        return cls(None if is_open else concurrency, limits, full_length, prompts, sweep_prompts)
 
 
 def _prompts(parameters: Mapping[str, JsonValue]) -> str | None:

@@ -292,6 +292,8 @@ class SweepRow(Record):
     """Requests per second of the steady window that met every limit; None without limits."""
     goodput_share: float | None = None
     goodput_share_interval: Interval | None = None
+    prompts: str | None = None
+    """What was sent, in words; None if unknown."""
 
     @property
     def goodput_interval(self) -> Interval | None:

@@ -92,6 +92,9 @@ def evaluate(
     found.power_w, found.energy_j_per_tok = energy_summary(found)
     if rows := sweep_rows(requests, events, sweep_cpu_shares or {}, unsent, load.slo, full_length=load.full_length):
         found.sweep = rows
+        if load.sweep_prompts is not None:
+            for row in rows:
+                row.prompts = load.sweep_prompts
     return found, check_run(found, requests, manifest)
 
 

@@ -36,6 +36,7 @@ def sweep_plans(plan: LoadPlan) -> list[LoadPlan]:
             duration_s=None,
             warmup=0,
             sweep=(),
+            prompts="distinct" if plan.prompts == "fixed" and plan.sweep_prompts == "distinct" else plan.prompts,
         )
         for level in plan.sweep
     ]

@@ -230,7 +230,9 @@ def _sweep(summary: LoadSummary) -> list[list[str]]:
     lines = ["".join(f"{cell:>{width}}" for cell, width in zip(line, SWEEP_WIDTHS, strict=True)) for line in cells]
     bound = [f"CLIENT-BOUND at {row.concurrency}: {'; '.join(row.client_bound)}" for row in rows if row.client_bound]
     window = "in the steady window" if steady else "over the whole level, ramp-up and drain included"
-    return [[f"Sweep: one closed loop per level, after the measured load; tok/s {window}", *lines, *bound]]
+    head = f"Sweep: one closed loop per level, after the measured load; tok/s {window}"
+    prompts = [f"Prompts of the sweep: {rows[0].prompts}"] if rows[0].prompts else []
+    return [[head, *prompts, *lines, *bound]]
 
 
 def _outcomes(summary: LoadSummary) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from gptoss_bench.lint.check import check_run
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.phases import PHASE_INFERENCE
+from gptoss_bench.runs.planned_load import PlannedLoad
 from gptoss_bench.runs.summary import Slo, SweepRow
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.summary import summarise
@@ -110,6 +112,7 @@ def test_it_is_made_again_byte_for_byte(run) -> None:
 def test_the_block_has_a_line_a_level(run) -> None:
     text = result_block(run.summary, title_line="t")
     [table] = [part for part in text.split("\n\n") if part.startswith("Sweep")]
+    assert "\nPrompts of the sweep: distinct, all of one length\n" in table
     lines = [line.split() for line in table.splitlines() if line.strip()[:1].isdigit()]
     assert [line[0] for line in lines] == ["1", "2", "5"]
     assert lines[0][3] == f"{run.summary.sweep[0].output_tok_s:.1f}"
@@ -217,3 +220,19 @@ def test_a_sweep_that_the_shell_cannot_read_is_one_line(capsys, words, said) -> 
     assert main(["load", "--model", "m", "--sweep", words]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("fields", "prompts", "words"),
+    [
+        ({}, "distinct", "distinct, all of one length"),
+        ({"sweep_prompts": "same"}, "fixed", "one prompt for all requests"),
+        ({"prompts": "distinct"}, "distinct", "distinct, all of one length"),
+        ({"prompt_tokens": "50"}, "synthetic", "random words, 50 tokens each"),
+    ],
+)
+def test_the_sweep_has_distinct_prompts_unless_asked_otherwise(fields, prompts, words) -> None:
+    plan = LoadPlan(sweep=(1, 2), **fields)
+    assert {level.prompts for level in sweep_plans(plan)} == {prompts}
+    assert PlannedLoad.of(json.loads(json.dumps(asdict(plan)))).sweep_prompts == words
+    assert PlannedLoad.of({"concurrency": 1, "prompts": "fixed", "sweep": [1]}).sweep_prompts is None  # an old run
