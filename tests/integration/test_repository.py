@@ -19,8 +19,10 @@ from gptoss_bench.calibration.accuracy import KIT_CLIENT
 from gptoss_bench.calibration.peers.table import load_peer_bench, peer_medians, short_number
 from gptoss_bench.claims.schema import load_write_up
 from gptoss_bench.claims.verdicts import counts_text, headline, verdicts_from_table
+from gptoss_bench.memory import architectures, parse_budget, weights_bytes
 from gptoss_bench.notebook.profiles import check_parameters, notebook_parameters, read_profile
 from gptoss_bench.runs.folder import Run
+from gptoss_bench.site.findings import front_findings
 from gptoss_bench.stats.client_bound import CLIENT_BOUND_CPU_SHARE
 
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
@@ -178,8 +180,9 @@ def test_papermill_reads_the_parameters_of_every_notebook():
         assert {"run_id", "results_dir"} <= set(papermill.inspect_notebook(str(path)))
 
 
-def section_of_the_readme(heading: str) -> str:
-    [found] = re.findall(rf"^## {heading}\n.*?(?=^## )", published.README.read_text(), re.DOTALL | re.MULTILINE)
+def section_of(document: str, heading: str) -> str:
+    text = (paths.ROOT / document).read_text() + "\n## "
+    [found] = re.findall(rf"^## {heading}\n.*?(?=^## )", text, re.DOTALL | re.MULTILINE)
     return str(found)
 
 
@@ -189,29 +192,44 @@ def table_rows(section: str) -> list[tuple[str, ...]]:
     return [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in rows.splitlines()]
 
 
-def test_the_verdicts_in_the_readme_are_those_of_the_run_that_it_links():
-    section = section_of_the_readme("What comes out")
+def test_the_readme_is_short_and_counts_the_verdicts_of_the_run_that_it_links():
+    text = published.README.read_text()
+    assert len(text.splitlines()) <= 150
+    assert len(re.sub(r"```.*?```|\]\([^)]*\)", "", text, flags=re.DOTALL).split()) <= 1000
     found = Run.load(paths.RUNS / published.VERDICTS)
     verdicts = verdicts_from_table(found.table("verdicts"))
-    first = published.README.read_text().splitlines()[2]
-    assert first == f"**{headline(verdicts)}.** {counts_text(verdicts)}."
+    assert text.splitlines()[2] == f"**{headline(verdicts)}.** {counts_text(verdicts)}."
     assert found.summary.headline == headline(verdicts)
-    assert f"all {len(verdicts)} claims" in section
-    rows = table_rows(section)
-    assert len(rows) == 7
-    for says, basis, word, excerpt in rows:
-        [verdict] = [verdict for verdict in verdicts if verdict.says == says]
-        assert (verdict.basis_text, verdict.text) == (basis, word)
-        assert excerpt in verdict.evidence
     evidence = [Run.load(paths.RUNS / name) for name in found.summary.runs]
     assert {run.scenario for run in evidence} == {"calibration", "ollama-a10", "vllm-h100", "transformers-bf16", "load"}
     assert {run.manifest.status for run in [found, *evidence]} == {"complete"}
     source = load_write_up().source
-    assert source.url in section_of_the_readme("What this is") and source.commit in source.url
+    assert source.url in text and source.commit in source.url
 
 
-def test_the_calibration_in_the_readme_is_that_of_the_run_that_it_links():
-    section = section_of_the_readme("How accurate the client is")
+def test_the_findings_of_the_readme_are_those_of_the_site():
+    known = [Run.load(folder) for folder in paths.RUNS.glob("*-method-trial-*")]
+    runs = [(run, "") for run in known if run.run_id in published.README.read_text()]
+    text = " ".join(published.README.read_text().split())
+    found = front_findings(runs, load_write_up(), "")
+    assert len(found) == 3
+    for finding in found:
+        assert f"**{finding.title}.**" in text
+        assert finding.number in text
+    [trial] = [run.summary for run, _ in runs]
+    first, slow = (
+        next(row for row in trial.rows if row.case == case) for case in ("as published", "first token after 1 s")
+    )
+    assert (
+        f"came after {first.first_token_s:.3f} s it printed a TTFT of {first.printed_ttft_s.p50:.2f} s, and where it came "
+        f"after {slow.first_token_s:.3f} s, {slow.printed_ttft_s.p50:.2f} s"
+    ) in text
+    need, has = weights_bytes(architectures()["gpt-oss-20b"], "bf16"), parse_budget("A10").bytes
+    assert f"are {need / 1e9:.2f} GB, {need / has:.0%} of its {has / 1e9:.2f} GB" in text
+
+
+def test_the_published_calibration_is_that_of_the_run_that_it_links():
+    section = section_of("docs/calibration.md", "The published calibration")
     [run_id] = re.findall(r"results/runs/([^/]+)/notebook.ipynb", section)
     levels = Run.load(paths.RUNS / run_id).table("levels")
     kit = levels[levels["client"] == KIT_CLIENT]
@@ -233,9 +251,9 @@ def test_the_calibration_in_the_readme_is_that_of_the_run_that_it_links():
     assert len(rows) == 5 and measured >= set(rows)
 
 
-def test_the_comparison_in_the_readme_is_that_of_the_bench_that_it_links():
-    section = section_of_the_readme("Comparison with other clients")
-    [bench_id] = re.findall(r"\(results/bench/([^/]+)/tables.md\)", section)
+def test_the_published_comparison_is_that_of_the_bench_that_it_links():
+    section = section_of("docs/comparison.md", "The published comparison")
+    [bench_id] = re.findall(r"\(\.\./results/bench/([^/]+)/tables.md\)", section)
     found = load_peer_bench(paths.RESULTS / "bench" / bench_id)
     assert (found.path / "tables.md").read_text() == found.markdown() + "\n"
     assert found.manifest.code.dirty is False
@@ -266,7 +284,7 @@ def test_the_shell_begins_without_what_only_pictures_and_pages_need():
 
 
 def test_the_figures_from_a_gpu_are_those_of_the_runs_and_have_their_label() -> None:
-    section = section_of_the_readme("First figures from a GPU: vLLM on an H100, random weights")
+    section = (paths.ROOT / "docs" / "h100-random-weights.md").read_text()
     names = re.findall(r"`(2026\d+T\d+Z-[a-z0-9-]+)`", section)
     load, hot, sweep, bf16 = (Run.load(paths.RUNS / name) for name in names)
     assert [run.manifest.labels for run in (load, hot, sweep, bf16)] == [["RANDOM WEIGHTS"]] * 4
@@ -289,19 +307,6 @@ def test_the_figures_from_a_gpu_are_those_of_the_runs_and_have_their_label() -> 
     assert parts[0]["first_elsewhere"] == "model.layers.5.mlp.experts.gate_up_proj"
     assert "Tried to allocate 38.96 GiB" in parts[2]["error"]
     assert max(row.concurrency for row in sweep.summary.sweep) == 256
-
-
-def test_the_readme_says_what_the_published_method_printed() -> None:
-    section = section_of_the_readme("What this is")
-    [name] = re.findall(r"\[(2026\d+T\d+Z-method-trial-[a-z0-9]+)\]", section)
-    rows = {row.case: row for row in Run.load(paths.RUNS / name).summary.rows}
-    published_case, slow, short = (
-        rows[case] for case in ("as published", "first token after 1 s", "a prompt of 8 tokens")
+    assert f"at {found.output_tok_s_total:,.0f} tokens per second, where 7,645 were published" in (
+        published.README.read_text()
     )
-    for words in (
-        f"a TTFT of {published_case.printed_ttft_s.p50:.2f} s where the first token came after "
-        f"{published_case.first_token_s:.3f} s",
-        f"after {slow.first_token_s:.3f} s it printed {slow.printed_ttft_s.p50:.2f} s",
-        f"with a prompt of {short.prompt_tokens} tokens {short.printed_ttft_s.p50:.2f} s",
-    ):
-        assert words in section
