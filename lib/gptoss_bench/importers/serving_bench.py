@@ -31,7 +31,7 @@ MARKS = frozenset(
     {"completed", "total_input_tokens", "total_output_tokens", "request_throughput", "output_throughput", "duration"}
 )
 MARKS_NEEDED = 4
-SGLANG_MARKS = frozenset({"total_output_tokens_retokenized", "input_throughput", "mean_e2e_latency_ms"})
+SGLANG_MARKS = frozenset({"total_output_tokens_retokenized", "mean_e2e_latency_ms"})
 # Statistics and quantities by this kit's names. vLLM says e2el, SGLang e2e_latency.
 _POINTS = {"mean": "mean", "p50": "median", "p90": "p90", "p99": "p99"}
 _TIMES = {
@@ -189,7 +189,7 @@ def _lines(text: str, wanted: tuple[str, ...] = ()) -> dict[str, JsonValue]:
 def _number(words: str) -> JsonValue:
     """Return the number, None for a word that says there is none, or the text."""
     words = words.strip().rstrip("*").replace(",", "")
-    if words.lower() in ("none", "n/a", "nan", "-", ""):
+    if words.lower() in ("none", "n/a", "nan", "-", "", "not set"):
         return None
     try:
         return int(words) if re.fullmatch(r"-?[0-9]{1,15}", words) else float(words) if words != "inf" else words

@@ -40,6 +40,23 @@ CELLS = """\
 | **chat** | Total TPS: 100.5<br>Mean TPOT(ms): 9.5 | Total TPS: 120.5 <b>(+20%)</b><br>Mean TPOT(ms): 8.5 |
 """
 BLOCK = "2000 requests | concurrency=256 | max_tokens=256\nLatency (s)  p50=8.835 p90=11.235\nwall time: 66.89 s\n"
+BOX = """\
+┏━━━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━┳━━━━━━━━━━┓
+┃                   Metric ┃   avg ┃      p99 ┃
+┡━━━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━╇━━━━━━━━━━┩
+│ Time to First Token (ms) │   900 │ 2,000.00 │
+│     Request Latency (ms) │ 3,100 │ 4,000.00 │
+└──────────────────────────┴───────┴──────────┘
+"""
+GRID = """\
++--------------------------+--------+
+| Key                      | Value  |
++==========================+========+
+| Time taken for tests (s) | 32.1   |
++--------------------------+--------+
+| Number of concurrency    | 50     |
++--------------------------+--------+
+"""
 PROSE = "With vLLM v0.11.0 an H100 makes about 45 tokens per second with gpt-oss-20b."
 
 
@@ -83,6 +100,19 @@ def named(text: str) -> list[dict[str, float]]:
         ),
         (PROSE, [{"output_tok_s_total": 45.0}]),
         ("TTFT: 12", []),  # without a unit it says nothing
+        ("Input token throughput: 730.75 tokens/s", []),
+        ("Throughput : 47.89 ± 1.07 tokens/s", [{"output_tok_s_total": 47.89}]),
+        ("Concurrency: 5.48\nMax concurrency: 8", [{"concurrency_planned": 8.0}]),  # a mean is no plan
+        ("Issue Rate (req/sec): 2.31E+15", [{"request_rate": 2.31e15}]),
+        ("Total Latency (ms): 1500.0", [{"wall_s": 1.5}]),
+        ("E2E (ms) avg: 182.5", [{"done_s.mean": 0.1825}]),
+        ('{"mean_ttft_ms": 110.5,\n"duration_s": 4}', [{"ttft_s.mean": 0.1105, "wall_s": 4.0}]),
+        (
+            "| Tput User (TPS) | Tput Prefill (TPS) | tok/s |\n|--|--|--|\n| 33 | 601 | 90 |",
+            [{"output_tok_s_total": 90.0}],
+        ),
+        (BOX, [{"ttft_s.mean": 0.9, "ttft_s.p99": 2.0, "done_s.mean": 3.1, "done_s.p99": 4.0}]),
+        (GRID, [{"wall_s": 32.1, "concurrency_planned": 50.0}]),
         ("Peak output token throughput (tok/s): 900\nStd TTFT (ms): 3", []),
         ("Nothing to see here.", []),
     ],

@@ -246,3 +246,16 @@ def test_a_block_that_is_cut_names_the_lines_that_are_missing() -> None:
 def test_a_text_without_a_result_has_none() -> None:
     assert find_results("We got **120 tok/s** on an A10.", "README.md") == []
     assert find_results(json.dumps({**GUIDELLM_0_3, "benchmarks": []}), "empty.json") == []
+
+
+def test_a_block_of_sglang_without_a_limit_of_requests_in_flight_is_read() -> None:
+    found = one(
+        FORMS["sglang-block.txt"].replace("concurrency:                 8", "concurrency:                 not set")
+    )
+    assert found.summary.concurrency_planned is None
+    assert found.summary.mean_in_flight == 3.0
+
+
+def test_an_old_block_of_vllm_with_a_rate_of_prompts_is_not_sglangs() -> None:
+    text = VLLM_BLOCK.replace("Output token", "Input token throughput (tok/s): 100.00\nOutput token", 1)
+    assert one(text).tool == "vllm bench serve"
