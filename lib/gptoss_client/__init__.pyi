@@ -1,7 +1,7 @@
 from .arrivals import ENDS_WITH_EVENT, REORDERED
 from .asking import Answer, NoAnswer, ask, question_client
 from .client import Client, TraceCallback
-from .decoder import Decoder, decode_body
+from .decoder import MALFORMED, Decoder, decode_body
 from .dialects import Event, Reply, ServerTimings, assemble_reply
 from .errors import RunFailed, UsageError
 from .event_loop import new_event_loop
@@ -36,6 +36,7 @@ __all__ = [
     "ARRIVALS",
     "CA_FILE_VARIABLE",
     "ENDS_WITH_EVENT",
+    "MALFORMED",
     "NS_PER_S",
     "PROMPTS",
     "PUBLISHED_PROMPT",

@@ -91,10 +91,10 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int, max_tokens:
     body |= {"temperature": plan.temperature, "max_tokens": limit, **plan.options}
     body["stream_options"] = {"include_usage": True}
     if wanted.pop("token_counts", False):
-        if endpoint.engine == "llama.cpp":
-            body["timings_per_token"] = True
-        else:
+        if endpoint.engine != "llama.cpp":
             body["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        if endpoint.engine == "llama.cpp" or understood is None:  # unknown: a proxy may hide which engine it is
+            body["timings_per_token"] = True
     return _json(body | wanted)
 
 

@@ -73,6 +73,11 @@ def test_a_run_is_started_watched_stopped_and_found_by_keyboard(where: Lab, brow
     tab.page.wait_for_function("() => document.body.dataset.jpThemeLight === 'false'")
     look = tab.page.locator(".gptoss-figure").first.evaluate("each => getComputedStyle(each).filter")
     assert look.startswith("invert")
+    timeline = tab.page.locator(".gptoss-figure[alt*='-request-']")
+    drawn = timeline.evaluate(
+        "each => [each.complete, each.naturalWidth > 300, each.getBoundingClientRect().width > 300]"
+    )
+    assert drawn == [True, True, True]
     tab.page.locator("summary", has_text="its bytes").press("Enter")
     tab.wait_for_words("data: {")  # what came over the wire
     tab.picture()

@@ -43,6 +43,13 @@ def test_the_running_token_count_is_asked_for_by_the_name_that_the_engine_knows(
     body = json.loads(request_body(LoadPlan(token_counts=True), llama, 0))
     assert (body["timings_per_token"], body["stream_options"]) == (True, {"include_usage": True})
     assert "token_counts" not in body
+    unknown = Endpoint(url="http://127.0.0.1:1", model="m", dialect="openai", engine="openai-compatible")
+    body = json.loads(request_body(LoadPlan(token_counts=True), unknown, 0))  # it may be either, behind a proxy
+    assert body["timings_per_token"] and body["stream_options"]["continuous_usage_stats"]
+    known = Endpoint(
+        url="http://127.0.0.1:1", model="m", dialect="openai", engine="vllm", request_fields=("token_counts",)
+    )
+    assert "timings_per_token" not in json.loads(request_body(LoadPlan(token_counts=True), known, 0))
 
 
 @pytest.mark.parametrize("system", ["You are brief.", None])

@@ -62,19 +62,20 @@ class Lab:
     def explore(self, name: str, *, cells: int | None = None, **parameters: object) -> None:
         """Put a copy of explore.ipynb there under this name, with these parameters; only its first `cells` if given."""
         file = self.root / f"{name}.ipynb"
-        prepare(paths.NOTEBOOKS / "explore.ipynb", file, parameters)
+        given = {key: str(value) if isinstance(value, Path) else value for key, value in parameters.items()}
+        prepare(paths.NOTEBOOKS / "explore.ipynb", file, given)
         book = nbformat.read(file, as_version=4)
         book.cells = book.cells[:cells]
         nbformat.write(book, file)
 
 
 @contextmanager
-def lab(folder: Path) -> Iterator[Lab]:
-    """JupyterLab with all its folders in this one."""
+def lab(folder: Path, *, as_users_open_it: bool = False) -> Iterator[Lab]:
+    """JupyterLab with all its folders in this one; `gptoss-bench lab` opens it with its own settings and notebooks."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    for name, content in SETTINGS.items():
+    for name, content in {} if as_users_open_it else SETTINGS.items():
         file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(content))
@@ -82,11 +83,15 @@ def lab(folder: Path) -> Iterator[Lab]:
     own |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
     root = folder / "root"
     root.mkdir()
-    options = [f"--port={port}", "--port-retries=0", "--ip=127.0.0.1", "--no-browser", "--allow-root"]
-    options += ["--IdentityProvider.token=", f"--notebook-dir={root}", "--expose-app-in-browser"]
+    options = [f"--port={port}", "--port-retries=0", "--ip=127.0.0.1", "--no-browser"]
+    options += ["--IdentityProvider.token=", "--expose-app-in-browser"]
+    if as_users_open_it:
+        command = ["gptoss_bench", "lab", f"--folder={root}", "--", *options]
+    else:
+        command = ["jupyterlab", "--allow-root", f"--notebook-dir={root}", *options]
     with (folder / "lab.log").open("wb") as log:
         server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *options], stdout=log, stderr=log, env=os.environ | own, cwd=folder
+            [sys.executable, "-m", *command], stdout=log, stderr=log, env=os.environ | own, cwd=folder
         )
     found = Lab(f"http://127.0.0.1:{port}", root, server.pid)
     try:

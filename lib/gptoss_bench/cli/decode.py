@@ -3,14 +3,14 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from gptoss_client import Event, UsageError, assemble_reply, decode_body, unfinished_reply
+from gptoss_client import MALFORMED, Event, UsageError, assemble_reply, decode_body, unfinished_reply
 
 EXAMPLE = """example:
   curl -sN http://127.0.0.1:8000/v1/chat/completions -H 'Content-Type: application/json' -d @request.json > body.txt
@@ -23,11 +23,15 @@ _LEFT_OUT = {"piece", "ended"}  # a file has no arrivals; `kind` implies `ended`
 def decode(file: Annotated[str, typer.Argument(metavar="FILE", help="recorded bytes; - for standard input")]) -> int:
     """Decode a response body (SSE, NDJSON or one JSON document) or a whole HTTP/1 response.
 
-    The exit code is 0 even if the stream reports an error.
+    The exit code is 0 even if the stream reports an error, and 2 if FILE is no response at all.
     """
-    for line in _lines(_body(_read(file))):
+    events = decode_body([_body(_read(file))])
+    for line in _lines(events):
         # A lone surrogate is printed as the JSON escape that the server sent.
         sys.stdout.buffer.write(line.encode("utf-8", "backslashreplace") + b"\n")
+    if len(events) == 1 and (error := events[0].error or "").startswith(MALFORMED):
+        sys.stdout.flush()
+        raise UsageError(f"{file} is no response of a server: {error.removeprefix(MALFORMED).strip()}")
     return 0
 
 
@@ -41,8 +45,7 @@ def _read(file: str) -> bytes:
         ) from None
 
 
-def _lines(body: bytes) -> Iterator[str]:
-    events = decode_body([body])
+def _lines(events: Sequence[Event]) -> Iterator[str]:
     for index, event in enumerate(events):
         yield _json({"event": index, "kind": event.kind, **_fields(event)})
     whole = assemble_reply(events)

@@ -23,11 +23,12 @@ def lab(
     import subprocess
 
     from gptoss_bench import paths
-    from gptoss_bench.notebook import lab_command, prepare_lab
+    from gptoss_bench.notebook import lab_command, lab_environment, prepare_lab
 
     if not paths.NOTEBOOKS.is_dir():
         raise UsageError(f"there are no notebooks in {paths.NOTEBOOKS}: run this command in a checkout of the kit")
     where = (folder or paths.BUILD / "lab").absolute()
     for name in prepare_lab(where):
         print(f"{where / name} keeps your changes; delete it to get the notebook of the repository")
-    return subprocess.run(lab_command(where, options or []), check=False).returncode
+    command, environment = lab_command(where, options or []), lab_environment(where)
+    return subprocess.run(command, env=environment, check=False).returncode

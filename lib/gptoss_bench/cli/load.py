@@ -129,7 +129,10 @@ PLAN_OPTIONS = {
 @field_options(LoadPlan, PLAN_OPTIONS, "Load")
 def load(
     *,
-    model: Annotated[list[str], typer.Option(help="name of the model on the server; one for all, or one per --url")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="name of the model on the server; one for all, or one per --url (default: its only one)"),
+    ] = None,
     url: Annotated[
         list[str] | None,
         typer.Option(help=f"root URL of the server; given twice: load both in turn and compare them (default: {URL})"),
@@ -168,7 +171,7 @@ def load(
     from gptoss_bench.stats import MIN_TREND_RUNS, parse_slo, parse_sweep_levels
     from gptoss_client import new_event_loop, rate_seconds
 
-    urls, models = url or [URL], model
+    urls, models = url or [URL], model or [""]
     if until is not None and (repeats > 1 or len(urls) > 1):
         raise UsageError("--until decides how often one server is loaded: give it without --repeats and a second --url")
     use_ca_file(cacert)

@@ -61,14 +61,15 @@ def run(
     use_ca_file(cacert)
     names = notebooks or list(SCENARIO_NOTEBOOKS)
     folder = (results or paths.RESULTS).absolute()
-    given = read_profile(profile) | _pairs(pairs or [])
+    given = _pairs(pairs or [])
     if claims is not None and claims.resolve() != paths.CLAIMS.resolve():
         load_write_up(claims)  # a mistake in it is reported before anything runs
         file, root = claims.resolve(), paths.ROOT.resolve()
         given["claims_file"] = str(file.relative_to(root) if file.is_relative_to(root) else file)
     declared = {name: notebook_parameters(name) for name in names}
     known = [*declared.values(), *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
-    parameters = check_parameters(given, known, profile.name)
+    parameters = check_parameters(read_profile(profile), known, profile.name)
+    parameters |= check_parameters(given, known, "-p")
     if results is not None:
         parameters["results_dir"] = str(folder)
     began_s, done = time.monotonic(), []

@@ -1,5 +1,5 @@
 from .fit_panel import open_fit_panel, panel_fits
-from .lab import keep_executed_copy, lab_command, prepare_lab
+from .lab import keep_executed_copy, lab_command, lab_environment, prepare_lab
 from .live_overhead import OVERHEAD_COLUMNS, errors_agree, measure_overhead
 from .live_serving import serving
 from .profiles import check_parameters, notebook_parameters, read_profile
@@ -16,6 +16,7 @@ __all__ = [
     "execute_notebook",
     "keep_executed_copy",
     "lab_command",
+    "lab_environment",
     "measure_overhead",
     "notebook_parameters",
     "open_fit_panel",

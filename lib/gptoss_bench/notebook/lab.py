@@ -19,6 +19,7 @@ from gptoss_bench.notebook.runner import hide_key_in, put_findings_on_top
 from gptoss_bench.runs import readable_runs
 from gptoss_client import JsonValue
 
+JUPYTER = ".jupyter"  # a folder of configuration
 COPIES = ".copies.json"  # by notebook: the hash of what was copied
 KEPT = "gptoss_bench_kept"  # in the metadata of a copy in a run folder
 START = "explore.ipynb"
@@ -29,6 +30,8 @@ c.FileContentsManager.post_save_hook = keep_executed_copy
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 """
+# Defaults of JupyterLab's frontend, which the user may change there; without them it asks about news.
+LAB_DEFAULTS = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
 
 def prepare_lab(folder: Path) -> list[str]:
@@ -41,6 +44,9 @@ def prepare_lab(folder: Path) -> list[str]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         (folder / ".jupyter_server_config.py").write_text(CONFIG, encoding="utf-8")
+        defaults = folder / JUPYTER / "labconfig" / "default_setting_overrides.json"
+        defaults.parent.mkdir(parents=True, exist_ok=True)
+        defaults.write_text(json.dumps(LAB_DEFAULTS, indent=1), encoding="utf-8")
         copied = _copied(folder)
         for source in sorted(paths.NOTEBOOKS.glob("*.ipynb")):
             copy, current = folder / source.name, _cells_hash(source)
@@ -60,6 +66,12 @@ def lab_command(folder: Path, options: Sequence[str]) -> list[str]:
     command += [f"--notebook-dir={root}", f"--LabApp.default_url=/lab/tree/{(folder / START).relative_to(root)}"]
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0  # JupyterLab then refuses to start
     return [*command, *(["--allow-root"] if is_root else []), *options]
+
+
+def lab_environment(folder: Path) -> dict[str, str]:
+    """Return the environment of JupyterLab: that of this process, with the configuration in `folder`."""
+    found = [str(folder / JUPYTER), *filter(None, [os.environ.get("JUPYTER_CONFIG_PATH")])]
+    return os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(found)}
 
 
 def keep_executed_copy(model: Mapping[str, JsonValue], os_path: str, **_more: object) -> None:

@@ -49,6 +49,8 @@ async def serving(
     )
     with _live_card(folder, plan) if has_frontend() else contextlib.nullcontext():
         async with opened as found:
+            if has_frontend():
+                found.watch = _live_card  # of the repeats
             yield found
 
 

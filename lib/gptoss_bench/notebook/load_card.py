@@ -9,7 +9,7 @@ from gptoss_bench.figures import figure_html, waiting_from_due
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import RED, alert_html, render_live_view
 from gptoss_bench.runs import LoadSummary, Run
-from gptoss_bench.session import LoadProcess
+from gptoss_bench.session import LoadProcess, RunProgress
 from gptoss_bench.stats import open_loop_text, result_block
 from gptoss_client import UsageError
 
@@ -48,11 +48,11 @@ class LoadCard:
     async def _follow(self) -> None:
         """Redraw twice a second until the load has ended, then replace the button by the result."""
         load = self.load
-        follower = RunFollower(load.path, load.plan)
+        follower, progress = RunFollower(load.path, load.plan), RunProgress(load.path)
         while (ended := load.ended) is None:
             self._overlapped = self._overlapped or load.another_is_running
-            view, title = await asyncio.to_thread(lambda: (follower.poll(), self._title()))
-            status = "stopping" if self._stop.disabled else "running"
+            view, title, doing = await asyncio.to_thread(lambda: (follower.poll(), self._title(), progress.text()))
+            status = "stopping" if self._stop.disabled else f"running: {doing}"
             self._view.value = render_live_view(view, title, status) + self._warning()
             await asyncio.sleep(POLL_S)
         status = ending_text(ended.status, ended.message)

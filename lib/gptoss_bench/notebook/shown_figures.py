@@ -2,12 +2,20 @@
 
 from matplotlib.figure import Figure
 
+from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.runs import Manifest
+
+# JupyterLab's dark theme would have white boxes; the colours keep their hue.
+DARK = (
+    "<style>[data-jp-theme-light=false] .jp-RenderedImage img, [data-jp-theme-light=false] .jupyter-widgets img"
+    "{filter:invert(.88) hue-rotate(180deg)}</style>"
+)
 
 
 def show_figure(figure: Figure, reading: str, manifest: Manifest) -> None:
     """Show a figure, and below it `reading`; the labels of the run, such as TINY MODEL, come first."""
-    from IPython.display import Markdown, display
+    from IPython.display import HTML, Markdown, display
 
     label = f"**{', '.join(manifest.labels)}:** " if manifest.labels else ""
-    display(figure, Markdown(f"{label}{reading}"))  # type: ignore[no-untyped-call]
+    theme = [HTML(DARK)] if has_frontend() else []  # type: ignore[no-untyped-call]
+    display(figure, Markdown(f"{label}{reading}"), *theme)  # type: ignore[no-untyped-call]

@@ -196,7 +196,7 @@ def run_caption(manifest: Manifest, *, labels: bool = True, run_id: bool = True)
     server, machine = manifest.server, manifest.machine
     hardware = ", ".join(gpu.name for gpu in manifest.gpus or [])
     if not hardware and machine is not None:
-        hardware = f"no GPU, {machine.cores} × {machine.cpu}"
+        hardware = f"no GPU, {machine.cores} cores of {machine.cpu}"
     engine = " ".join(filter(None, (server.engine, server.version)))
     model = " ".join(filter(None, (server.model, server.quantisation)))
     shown_labels = ", ".join(manifest.labels) if labels else ""

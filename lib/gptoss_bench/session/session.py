@@ -1,8 +1,8 @@
 """Measure one server from a notebook or the shell: start it, probe it, load it, write its run folder."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,7 @@ from gptoss_bench.runs import (
     ServerProbes,
     Slo,
     new_repeat_group,
+    new_run_id,
     readable_runs,
 )
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
@@ -80,6 +81,8 @@ class Session:
         self.findings: list[Finding] = []
         self.requests = pd.DataFrame()
         self.summary = LoadSummary()
+        self.watch: Callable[[Path, LoadPlan], AbstractContextManager[None]] = lambda _folder, _plan: nullcontext()
+        """What shows the run in a folder while its load runs; a repeat is shown like the first run."""
         self._next_id = 0
 
     @property
@@ -297,10 +300,12 @@ class Session:
         """Run each plan in a run folder of its own, with the server started again, and return their summaries."""
         summaries, results_dir = [], str(self.folder.path.parents[1])
         for plan in plans:
-            opened = serving(scenario, server, plan=plan, results_dir=results_dir, repeat_group=group)
-            async with opened as session:
-                summaries.append(await session.load(plan))
-            session.finish()
+            run_id = new_run_id(scenario)
+            opened = serving(scenario, server, plan=plan, results_dir=results_dir, run_id=run_id, repeat_group=group)
+            with self.watch(self.folder.path.parent / run_id, plan):
+                async with opened as session:
+                    summaries.append(await session.load(plan))
+                session.finish()
         return summaries
 
     def finish(self) -> Run:

@@ -132,7 +132,7 @@ def test_a_shell_completes_commands_options_values_and_runs(words, completed):
         (["frobnicate"], "no such command 'frobnicate'"),
         (["--nothing"], "there is no option --nothing"),
         (["load", "--concurency", "3"], "load: there is no option --concurency: did you mean --concurrency?"),
-        (["load"], "load: --model is missing"),
+        (["load", "--url", "http://127.0.0.1:9"], "nothing answers at http://127.0.0.1:9"),
         (["load", "--model"], "--model needs a value"),
         (["load", "--model", "m", "x"], "load: got unexpected extra argument(s) (x)"),
         (["load", "--model", "m", "-c", "4.5"], "load: --concurrency '4.5' is not a whole number"),

@@ -104,6 +104,15 @@ def test_what_cannot_be_read_is_one_line(file, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+def test_a_file_that_is_no_response_is_bad_usage_after_its_line(tmp_path):
+    text = tmp_path / "README.md"
+    text.write_text("# A page\n\nNot a reply.\n")
+    done = subprocess.run([*DECODE, str(text)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and json.loads(done.stdout.splitlines()[0])["kind"] == "error"
+    assert f"{text} is no response of a server: received text, not a reply" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_reader_that_leaves_early_is_no_error(tmp_path):
     long = tmp_path / "long.sse"
     long.write_bytes(b'data: {"choices":[{"delta":{"content":"word"}}]}\n\n' * 20_000)  # more than a pipe holds

@@ -1,6 +1,7 @@
 """The live card of a scenario notebook: a process of its own draws it from the run folder."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -10,6 +11,8 @@ import pytest
 
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.notebook import live_serving
+from gptoss_bench.runs.catalogue import new_repeat_group
+from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.progress import RunProgress, clock, run_seconds
 from gptoss_bench.session.session import serving
 from gptoss_client.plan import LoadPlan
@@ -52,6 +55,33 @@ def test_the_time_of_the_last_run_with_these_parameters_is_the_estimate(measured
     assert run_seconds(results, "test", {"requests": 4}) > 0
     assert run_seconds(results, "test", {"requests": 5}) is None
     assert clock(125.4) == "2:05"
+
+
+def test_each_repeat_is_shown_as_the_first_run_was(tmp_path, monkeypatch):
+    shown = []
+
+    @contextlib.contextmanager
+    def card(folder, plan):
+        shown.append((folder.name, plan.requests))
+        yield
+        assert Run.load(folder).manifest.status == "complete" or len(shown) == 1  # the last cell finishes the first
+
+    monkeypatch.setenv("JPY_SESSION_NAME", "vllm_h100.ipynb")
+    monkeypatch.setattr(live_serving, "_live_card", card)
+    plan = LoadPlan(concurrency=1, requests=2, max_tokens=4)
+
+    async def measure() -> None:
+        opened = live_serving.serving(
+            "test", ServerChoice(), plan=plan, results_dir=str(tmp_path), repeat_group=new_repeat_group(3)
+        )
+        async with opened as session:
+            await session.load(plan)
+        await session.repeat(plan, ServerChoice(), 3)
+        session.finish()
+
+    asyncio.run(measure())
+    assert {name for name, _ in shown} == {path.name for path in (tmp_path / "runs").iterdir()}
+    assert [requests for _, requests in shown] == [2, 2, 2]
 
 
 @pytest.mark.parametrize("written", [True, False])

@@ -195,6 +195,7 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
             while len(seen) < 3:  # the plot changes as requests end
                 await asyncio.sleep(0.2)
                 seen |= {view.value} if "<circle" in view.value else set()
+            assert all("running: " in each and " requests" in each for each in seen)
             stop.click()
             assert stop.disabled
             await asyncio.gather(*(card.following for card in LoadCard.under(tmp_path)))
