@@ -117,20 +117,21 @@ WIRES = [
 ]
 
 
-@pytest.mark.parametrize("dialect", ["openai", "ollama"])
 @pytest.mark.parametrize("changes", WIRES, ids=str)
-def test_a_reply_is_whole_however_it_is_sent_and_its_log_has_each_event_once(tmp_path, dialect, changes):
+def test_a_reply_is_whole_however_it_is_sent_and_its_log_has_each_event_once(tmp_path, changes):
     with served(tmp_path, **changes) as server:
-        traces = server.ask(3, dialect)
+        asked = [server.ask(3, dialect) for dialect in ("openai", "ollama")]
     log = server.log
-    streams = stream_numbers(traces)
-    assert list(streams) == [0, 1, 2]
-    for trace in traces:
+    streams = {
+        id(trace): number for traces in asked for trace, number in zip(traces, stream_numbers(traces), strict=True)
+    }
+    assert list(streams.values()) == list(range(6))
+    for trace in (trace for traces in asked for trace in traces):
         reply = decoded(trace)
         assert request_outcome(trace, reply).name == "completed"
         assert reply.answer_text == reply_text(12)
         assert (reply.completion_tokens, reply.prompt_tokens, reply.finish_reason) == (12, 7, "stop")
-        rows = log.events[log.events.stream == streams[trace.request_id]]
+        rows = log.events[log.events.stream == streams[id(trace)]]
         events = events_of(trace)
         assert list(rows.event) == list(range(len(events)))
         assert list(rows.output) == [event.is_output for event in events]
