@@ -45,7 +45,7 @@ NEEDS = {
     "pictures": "the numbers inside the pictures",
     "azure": "the Azure VM itself",
 }
-UNITS = ("s", "GB", "tokens/s", "1/s", "tokens", "requests", "answers", "models", "prompt")
+UNITS = ("s", "GB", "tokens/s", "1/s", "tokens", "requests", "answers", "models", "prompt", "%")
 
 Text = Annotated[str, Field(min_length=1)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
