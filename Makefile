@@ -40,6 +40,9 @@ SKY ?= skypilot[azure]==0.14.1
 GPU ?=
 DRY ?=
 
+# GPU of pack-gpu: sm_90 is an H100 or H200, sm_86 an A10.
+ARCH ?= sm_90
+
 BIN := .venv/bin
 READY := .venv/.ready
 WITH_TRANSFORMERS := .venv/.transformers
@@ -157,6 +160,9 @@ bench: $(READY) ## compare this client with others: timing errors, CPU, memory
 
 setup-vllm: build/vllm/.ready ## install vLLM for a GPU into build/vllm (gigabytes), where run-h100 finds it
 
+pack-gpu: $(READY) ## build what a GPU machine without a network needs, in build/pack-gpu; ARCH=sm_90 or sm_86
+	$(BIN)/python -m gptoss_bench pack-gpu build/pack-gpu --arch $(ARCH)
+
 cloud: $(READY) ## rent a GPU machine, measure there, fetch and verify the run: GPU=a10 or h100; DRY=1 prints the commands
 	@cloud/launch.sh '$(GPU)' $(if $(DRY),dry)
 
@@ -248,4 +254,4 @@ $(CHECKPOINT)/made.json: | build/harmony/.ready $(WITH_TORCH)
 	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm setup-torch setup-cloud setup-transformers setup-peers cloud calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm pack-gpu setup-torch setup-cloud setup-transformers setup-peers cloud calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean

@@ -35,6 +35,17 @@ AGREEMENT_ROWS = {
     "completed": ("requests",),
     "failed": ("requests",),
 }
+# Quantities that depend on what a model answers and how long: with random weights they are no property of it.
+OF_ANSWERS = (
+    "completion_tokens",
+    "content_filter",
+    "hidden_reasoning",
+    "tokens_per_event",
+    "truncated",
+    "ttfa_missing",
+    "ttfa_s",
+    "ttfc_s",
+)
 
 
 def refusals(run: RunRecord, path: str) -> list[str]:
@@ -43,6 +54,7 @@ def refusals(run: RunRecord, path: str) -> list[str]:
     if not isinstance(summary, LoadSummary):
         return ["it has no measured load"]
     return [
+        *_answers(run, path),
         *_findings(run, summary),
         *_disagreement(summary, path),
         *_resolution(summary, path),
@@ -84,6 +96,16 @@ def too_uncertain(claim: Claim, interval: Interval | None, why: str = "") -> str
 def interval_text(interval: Interval) -> str:
     """Format an interval."""
     return f"[{format_number(interval[0])}, {format_number(interval[1])}]"
+
+
+def _answers(run: RunRecord, path: str) -> list[str]:
+    quantity = path.partition(".")[0]
+    of_answers = run.random_weights and quantity in OF_ANSWERS
+    return (
+        [f"random weights: {quantity} depends on the answers, which mean nothing and end at the limit"]
+        if of_answers
+        else []
+    )
 
 
 def _findings(run: RunRecord, summary: LoadSummary) -> list[str]:

@@ -60,6 +60,7 @@ COMMANDS = {
         "write a model's true tensors with random weights, to measure speed without a download",
     ),
     "doctor": (SETUP, "check prerequisites and print a fix for each missing one"),
+    "pack-gpu": (SETUP, "build what a GPU machine without a network needs to measure vLLM"),
     "bench": (MAINTAINERS, "compare this client with others against the reference server"),
     "reference-server": (MAINTAINERS, "serve paced tokens and log when each was sent"),
 }

@@ -1,6 +1,7 @@
 from .attached_server import attach, clean_url, describe_reference
 from .doctor.checks import DOCTOR_ENGINES, DOCTOR_SCENARIOS, Need, can_run, examine, report_heading
 from .doctor.facts import gather_facts
+from .gpu_pack.build import build_pack
 from .launch import launched
 from .launch_options import ServerChoice
 from .llama_cpp import serve_tiny
@@ -29,6 +30,7 @@ __all__ = [
     "ServerChoice",
     "accepts_token_counts",
     "attach",
+    "build_pack",
     "can_run",
     "clean_url",
     "descendants",

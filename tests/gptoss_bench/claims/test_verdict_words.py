@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from changed_claims import with_arguments, with_published
+from gptoss_bench.claims.gate import refusals
 from gptoss_bench.claims.model import RunRecord, Verdict, WriteUp
 from gptoss_bench.claims.schema import load_write_up
 from gptoss_bench.claims.verdict_words import MEASURED
@@ -286,6 +287,23 @@ def test_random_weights_are_measured_elsewhere_and_never_get_a_word_of_the_publi
         assert not [v for v in decide_claims(ALL, [run]) if v.basis == MEASURED]
     other = on_h100(made(labels=["RANDOM WEIGHTS"]), parameter(max_tokens=64))
     assert verdict_on(LATENCY, other).text == "not comparable (differs in load)"
+
+
+@pytest.mark.parametrize(
+    "path", ["completion_tokens.mean", "ttfa_s.p50", "ttfc_s.p50", "truncated", "hidden_reasoning"]
+)
+def test_what_depends_on_the_answers_is_not_decided_with_random_weights(path: str) -> None:
+    claims = with_arguments(ALL, LATENCY, path=path)
+    verdict = verdict_on(LATENCY, on_h100(made(labels=["RANDOM WEIGHTS"])), among=claims)
+    assert (verdict.basis, verdict.verdict, verdict.run_id) == ("none", "not re-measured", None)
+    of_answers = f"random weights: {path.partition('.')[0]} depends on the answers"
+    assert of_answers in " ".join(refusals(on_h100(made(labels=["RANDOM WEIGHTS"])), path))
+    assert of_answers not in " ".join(refusals(on_h100(), path))
+
+
+@pytest.mark.parametrize("path", ["output_tok_s_total", "ttft_s.p50", "tpot_s.p50", "done_s.p50", "request_s"])
+def test_rates_latencies_and_ttft_are_not_refused_for_random_weights(path: str) -> None:
+    assert refusals(on_h100(made(labels=["RANDOM WEIGHTS"])), path) == refusals(on_h100(), path)
 
 
 def test_a_measurement_elsewhere_without_an_interval_says_why() -> None:
