@@ -83,6 +83,7 @@ OPTIONS = ["--url", "--model", "--results", "--prompt", "--requests", "--tempera
            "--out", "--gpu", "--port", "--log", "--until", "--sweep", "--fail-if", "--engine", "--context"]  # fmt: skip
 WORK = {
     "bench",
+    "capacity",
     "attempt",
     "random-checkpoint",
     "reference-server",

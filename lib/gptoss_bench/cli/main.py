@@ -38,6 +38,7 @@ SETUP, MAINTAINERS = "Set-up", "For maintainers"
 # Name of each command: its group and its line in `--help`, in the order of `--help`.
 COMMANDS = {
     "load": (MEASURE, "measure a server and write a run folder"),
+    "capacity": (MEASURE, "search for the highest load that a server carries within an SLO"),
     "run": (MEASURE, "execute notebooks with a profile's parameters and print the verdicts"),
     "method-trial": (MEASURE, "run the published method where the time of the first token is known"),
     "certify": (MEASURE, "run any load tool where the truth is known, and print what its numbers are worth"),

@@ -9,6 +9,7 @@ from .calibration import (
     ErrorSpread,
     LevelKind,
 )
+from .capacity import Capacity, CapacityGoal, CapacityLevel, CapacityUnit
 from .catalogue import RUN_COLUMNS, filter_runs, new_repeat_group, readable_runs, repeated_runs, runs_table
 from .crate import CRATE_FILE, crate_document, write_crate
 from .derived_tables import SentRequests, read_event_columns, read_sent_requests, write_tables
@@ -144,6 +145,10 @@ __all__ = [
     "CalibrationLevel",
     "CalibrationReference",
     "CalibrationSummary",
+    "Capacity",
+    "CapacityGoal",
+    "CapacityLevel",
+    "CapacityUnit",
     "ChosenRun",
     "ClientCalibration",
     "ClientLimits",

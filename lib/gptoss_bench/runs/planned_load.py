@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import JsonValue
 
+from gptoss_bench.runs.capacity import CapacityGoal
 from gptoss_bench.runs.summary import Slo
 
 
@@ -13,7 +14,8 @@ from gptoss_bench.runs.summary import Slo
 class PlannedLoad:
     """The slots of a closed loop, None for an open loop, and the limits that a good request meets, if there are any.
 
-    `full_length` says that every answer was to run up to the token limit (`ignore_eos`).
+    `full_length` says that an answer that stopped at the token limit is as planned: with `ignore_eos`, and in a search
+    for the `capacity`, whose load is defined by this limit.
     """
 
     concurrency: int | None
@@ -23,6 +25,7 @@ class PlannedLoad:
     """What was sent, in words; None for a run of an earlier kit."""
     sweep_prompts: str | None = None
     """What its sweep sent."""
+    capacity: CapacityGoal | None = None
 
     @classmethod
     def of(cls, parameters: Mapping[str, JsonValue]) -> Self | None:
@@ -32,11 +35,13 @@ class PlannedLoad:
             return None
         limits = Slo.model_validate(slo) if isinstance(slo, dict) else None
         is_open = any(parameters.get(name) is not None for name in ("rate", "replay"))
-        full_length = parameters.get("ignore_eos") is True
+        capacity = parameters.get("capacity")
+        goal = CapacityGoal.model_validate(capacity) if isinstance(capacity, dict) else None
+        full_length = parameters.get("ignore_eos") is True or goal is not None
         prompts = sweep_prompts = _prompts(parameters)
         if (parameters.get("prompts"), parameters.get("sweep_prompts")) == ("fixed", "distinct"):
             sweep_prompts = _prompts({**parameters, "prompts": "distinct"})
-        return cls(None if is_open else concurrency, limits, full_length, prompts, sweep_prompts)
+        return cls(None if is_open else concurrency, limits, full_length, prompts, sweep_prompts, goal)
 
 
 def _prompts(parameters: Mapping[str, JsonValue]) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import ConfigDict, Field, JsonValue
 
 from gptoss_bench.runs.calibration import CalibrationSummary
+from gptoss_bench.runs.capacity import Capacity
 from gptoss_bench.runs.record import Record, number_at, read_record
 
 Interval = tuple[float, float]
@@ -552,6 +553,8 @@ class LoadSummary(Record):
     energy_j_per_tok: float | None = None
     intervals: RunIntervals = Field(default_factory=RunIntervals)
     sweep: list[SweepRow] = Field(default_factory=list)
+    capacity: Capacity | None = None
+    """The search for the highest load within the SLO; None if there was none."""
 
     def distribution(self, name: str) -> Distribution:
         """Return the distribution of this name, such as "ttft_s"."""

@@ -13,6 +13,7 @@ from gptoss_bench.lint import check_run
 from gptoss_bench.runs import (
     PHASE_INFERENCE,
     PHASE_WARMUP,
+    Capacity,
     Finding,
     LoadSummary,
     Manifest,
@@ -28,10 +29,12 @@ from gptoss_bench.runs import (
 )
 from gptoss_bench.stats import (
     ReadColumns,
+    capacity_levels,
     client_bound,
     client_error_bar,
     client_server_agreement,
     energy_summary,
+    evaluate_capacity,
     heartbeat_lateness,
     measured_stalls,
     summarise,
@@ -81,6 +84,9 @@ def evaluate(
         found.prompts = load.prompts
     for name in KEPT_FIELDS & before.model_fields_set:
         setattr(found, name, getattr(before, name))
+    if load.capacity is not None and load.slo is not None:
+        measured = before.capacity or Capacity(goal=load.capacity)
+        found.capacity = evaluate_capacity(capacity_levels(requests, load.slo, measured), load.capacity)
     client = found.client
     client.cpu_s, client.cpu_share = cpu_s, cpu_share
     if pauses is not None:

@@ -1,7 +1,8 @@
 """Measure one server from a notebook or the shell: start it, probe it, load it, write its run folder."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ from gptoss_bench.runs import (
     PHASE_SWEEP,
     CalibrationReference,
     CalibrationSummary,
+    Capacity,
+    CapacityGoal,
     ClientLimits,
     ColdRequest,
     Finding,
@@ -46,11 +49,19 @@ from gptoss_bench.runs import (
     readable_runs,
 )
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
+from gptoss_bench.session.capacity import LevelCallback, level_load, run_capacity_search
 from gptoss_bench.session.evaluate import evaluate, findings_document
 from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.session.stop_signals import stop_reason
 from gptoss_bench.session.sweep import run_sweep
-from gptoss_bench.stats import agreement_table, client_text, select_calibration
+from gptoss_bench.stats import (
+    CapacitySearch,
+    PlannedLevel,
+    agreement_table,
+    client_text,
+    evaluate_capacity,
+    select_calibration,
+)
 from gptoss_bench.telemetry import CpuUsed, TelemetryRecorder, record_telemetry
 from gptoss_client import (
     Client,
@@ -155,7 +166,62 @@ class Session:
 
         Raises RunFailed if one of them is incomplete; completed requests are saved.
         """
+        return await self._load(await self._with_prompts(plan), progress)
+
+    async def find_capacity(
+        self,
+        plan: LoadPlan,
+        search: CapacitySearch,
+        *,
+        max_s: float = math.inf,
+        progress: TraceCallback | None = None,
+        on_level: LevelCallback | None = None,
+    ) -> LoadSummary:
+        """Search for the highest load within the SLO of this session, then measure the load there; return the summary.
+
+        Its `capacity` has the levels and the result; all else is of the load at the end, which is as long as a level.
+        It is at the capacity, where the search found one, else at the highest level within the SLO, else at the lowest
+        one. Open the session with `serving(..., slo=..., capacity=search.goal)`.
+
+        Args:
+            plan: What each level sends; its rate or concurrency and its duration are those of the level.
+            search: How the search proceeds.
+            max_s: Longest duration of the search in seconds, with the load at the end.
+            progress: Called with the trace of each request.
+            on_level: Called with each level before it begins, and with what it says when it has ended.
+
+        Raises:
+            RunFailed: A level is incomplete; completed requests are saved.
+        """
+        load = PlannedLoad.of(self.manifest.parameters)
+        assert load is not None and load.slo is not None, "open the session with an SLO"
+        self.summary.capacity = measured = Capacity(goal=search.goal)
         plan = await self._with_prompts(plan)
+
+        async def find(record: TraceCallback, record_unsent: Callable[[UnsentRequests], None]) -> tuple[LoadPlan, str]:
+            assert load is not None and load.slo is not None
+            self.telemetry_recorder.telemetry.mark(PHASE_SWEEP)
+            reason = await run_capacity_search(
+                plan, self.endpoint, self.folder, record, record_unsent, slo=load.slo, search=search,
+                max_s=max_s - search.level_s, measured=measured, on_level=on_level,
+            )  # fmt: skip
+            found = evaluate_capacity(measured.levels, search.goal)
+            at = found.value or found.low or min((one.level for one in measured.levels), default=search.start)
+            last = level_load(plan, PlannedLevel(float(f"{at:.3g}"), search.level_s), search, len(measured.levels) + 1)
+            self.manifest.parameters |= {name: getattr(last, name) for name in ("rate", "concurrency", "duration_s")}
+            self.manifest.parameters["requests"] = None
+            return last, reason or ""
+
+        return await self._load(plan, progress, find)
+
+    async def _load(
+        self,
+        plan: LoadPlan,
+        progress: TraceCallback | None,
+        find: Callable[[TraceCallback, Callable[[UnsentRequests], None]], Awaitable[tuple[LoadPlan, str]]]
+        | None = None,
+    ) -> LoadSummary:
+        """Run what `find` does and the plan that it returns, or the plan; then its sweep. Return the summary."""
         planned, complete = list[int](), list[int]()
         used, cpu_shares = CpuUsed(), dict[int, float | None]()
 
@@ -178,16 +244,21 @@ class Session:
                 used.start()
 
         reason = ""
-        in_sweep = False
+        in_part = ""
         try:
             with self.folder.counting_clock_steps(), self._watched_folder():
-                keep, first_id = self.folder.add, self._next_id
-                load = run_load(
-                    plan, self.endpoint, keep, record, first_id=first_id, on_phase=mark, record_unsent=record_unsent
-                )
-                reason = await load or ""
+                if find is not None:
+                    in_part = "search"
+                    plan, reason = await find(record, record_unsent)
+                if not reason:
+                    in_part = ""
+                    keep, first_id = self.folder.add, self._next_id + len(planned)
+                    load = run_load(
+                        plan, self.endpoint, keep, record, first_id=first_id, on_phase=mark, record_unsent=record_unsent
+                    )
+                    reason = await load or ""
                 if plan.sweep and complete and not reason:
-                    in_sweep = True
+                    in_part = "sweep"
                     self.telemetry_recorder.telemetry.mark(PHASE_SWEEP)
                     first_id = self._next_id + len(planned)
                     swept = run_sweep(
@@ -196,7 +267,7 @@ class Session:
                     reason = await swept or ""
                     self.telemetry_recorder.telemetry.mark(PHASE_ENDED)
         except BaseException as error:
-            reason = _reason(error) + (" (in its sweep)" if in_sweep else "")
+            reason = _reason(error) + (f" (in its {in_part})" if in_part else "")
             raise
         finally:
             used.stop()
@@ -205,6 +276,10 @@ class Session:
                 self._evaluate(plan, used, cpu_shares)
                 if reason:
                     self._end("incomplete", reason)
+        return self._checked(reason)
+
+    def _checked(self, reason: str) -> LoadSummary:
+        """Return the summary. Raises RunFailed if the load is incomplete for a reason, or no request completed."""
         if not reason and self.summary.completed == 0:
             first = self.requests.error.dropna()
             reason = f"no request completed: {first.iloc[0] if len(first) else self.summary.failures}"
@@ -330,6 +405,7 @@ async def serving(
     repeat_group: str = "",
     command: str | None = None,
     slo: Slo | None = None,
+    capacity: CapacityGoal | None = None,
 ) -> AsyncIterator[Session]:
     """Open a run folder and a server that is ready, and yield their session.
 
@@ -344,6 +420,7 @@ async def serving(
         repeat_group: Id that the runs of a repeated load have in common (`new_repeat_group`); empty: a single run.
         command: Command line for the manifest; None for a notebook.
         slo: Limits that a good request meets.
+        capacity: What a search looks for, for `Session.find_capacity`.
 
     Raises:
         UsageError: The run folder cannot be created, or the server cannot be reached or started.
@@ -355,6 +432,8 @@ async def serving(
             parameters[name] = Path(str(file)).name
     if slo is not None:
         parameters["slo"] = slo.model_dump(exclude_none=True)
+    if capacity is not None:
+        parameters["capacity"] = capacity.model_dump()
     server = server.model_copy(update={"context": server.context or plan.options.get("num_ctx") or 0})
     slots = max(plan.concurrency, *plan.sweep, 1)  # an open loop has no other number that an engine could be told
     results = Path(results_dir) if results_dir else paths.RESULTS

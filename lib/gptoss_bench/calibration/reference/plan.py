@@ -1,5 +1,6 @@
 """Define the options of a reference server, and compute its schedule and faults from them and a seed."""
 
+import heapq
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -47,8 +48,10 @@ class ReferencePlan:
     http_status: int = _option(503, "status of refused requests")
     stream_errors: float = _option(0.0, "share of streams that end with an error message, in whole percent")
     cuts: float = _option(0.0, "share of streams whose connection is closed inside an event, in whole percent")
+    slots: int = _option(0, "requests served at a time, the others wait in order of arrival; 0: all at once")
+    random_ttft: bool = _option(False, "draw the time to the first token: exponential, with a mean of --ttft-s")
     accept_s: float = _option(0.0, "time until a new connection is accepted")
-    seed: int = _option(0, "seed of jitter, splits and faults")
+    seed: int = _option(0, "seed of jitter, splits, faults and random times")
 
     def __post_init__(self) -> None:
         """Raise UsageError if a value is not valid."""
@@ -65,6 +68,7 @@ class ReferencePlan:
             ("tokens_per_event", 1),
             ("torn", 1),
             ("comment_every", 0),
+            ("slots", 0),
         ):
             if getattr(self, name) < least:
                 raise UsageError(f"{name} must be {least} or more, not {getattr(self, name)}")
@@ -139,6 +143,32 @@ def due_ns(plan: ReferencePlan, number: int, steps: Sequence[int], asked_ns: int
             latest = max(latest, timestamp + round(share * plan.jitter_s * 1e9))
         jittered.append(latest)
     return jittered
+
+
+class SlotQueue:
+    """When each request is served that waits for one of the plan's slots, in the order of arrival.
+
+    A slot is busy until its last token is due, whether or not the client waits for it.
+    """
+
+    def __init__(self, plan: ReferencePlan) -> None:
+        """Start with all slots free."""
+        self._plan = plan
+        self._free_ns = [0] * plan.slots
+
+    def begin_ns(self, number: int, asked_ns: int, tokens: int) -> int:
+        """Return from when the tokens of stream `number` are paced: they are due `ttft_s` later, as in `due_ns`."""
+        plan, free_ns = self._plan, self._free_ns
+        served_ns = max(asked_ns, free_ns[0]) if free_ns else asked_ns
+        if plan.random_ttft:
+            mean_ns = round(plan.ttft_s * 1e9)
+            drawn_ns = round(random.Random(f"{plan.seed} ttft {number}").expovariate(1.0) * mean_ns)
+            begin_ns, first_ns = served_ns + drawn_ns - mean_ns, served_ns + drawn_ns
+        else:
+            begin_ns, first_ns = served_ns, served_ns + round(plan.ttft_s * 1e9)
+        if free_ns:
+            heapq.heapreplace(free_ns, first_ns + (tokens - 1) * round(plan.itl_s * 1e9))
+        return begin_ns
 
 
 @lru_cache(maxsize=1024)

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from gptoss_bench.calibration.reference.plan import ReferencePlan
+from gptoss_bench.calibration.reference.plan import ReferencePlan, SlotQueue
 from gptoss_bench.calibration.reference.requests import (
     DOCUMENTS,
     arrival_ns,
@@ -115,6 +115,7 @@ class ReferenceServer:
         self._heap: list[tuple[int, int, _Stream]] = []
         self._accept_ns: deque[int] = deque()
         self._number = 0
+        self._queue = SlotQueue(plan) if plan.slots or plan.random_ttft else None
         self._epoch_ns = time.perf_counter_ns()
         self._running = True
         self._listener = socket.create_server((LOOPBACK, port), backlog=4096)
@@ -290,7 +291,7 @@ class ReferenceServer:
 
     def _begin(self, connection: _Connection, wanted: StreamRequest, asked_ns: int) -> None:
         number, self._number = self._number, self._number + 1
-        parts, sent = composed_reply(self.plan, wanted, number, asked_ns, self._epoch_ns)
+        parts, sent = composed_reply(self.plan, wanted, number, asked_ns, epoch_ns=self._epoch_ns, queue=self._queue)
         connection.busy = True
         stream = _Stream(connection, parts, sent, wanted.close or sent.fault == "cut")
         heapq.heappush(self._heap, (sent.due_ns[0], number, stream))

@@ -15,7 +15,7 @@ from http import HTTPStatus
 from itertools import accumulate
 from typing import Any
 
-from gptoss_bench.calibration.reference.plan import ReferencePlan, due_ns, fault, fault_after, split_points
+from gptoss_bench.calibration.reference.plan import ReferencePlan, SlotQueue, due_ns, fault, fault_after, split_points
 
 SERVER_HEADER = "reference-server"
 MODEL = "reference"
@@ -286,15 +286,26 @@ def named_reply(data: bytes, number: int) -> bytes:
 
 
 def composed_reply(
-    plan: ReferencePlan, wanted: StreamRequest, number: int, asked_ns: int, epoch_ns: int
+    plan: ReferencePlan,
+    wanted: StreamRequest,
+    number: int,
+    asked_ns: int,
+    *,
+    epoch_ns: int,
+    queue: SlotQueue | None = None,
 ) -> tuple[list[bytes], SentStream]:
-    """Return the bytes of each write of stream `number`, and its record, which has no timestamps yet."""
+    """Return the bytes of each write of stream `number`, and its record, which has no timestamps yet.
+
+    With a queue its tokens are due when a slot of it serves the request.
+    """
     failure = fault(plan, number)
-    events = -(-min(plan.tokens, wanted.limit or plan.tokens) // plan.tokens_per_event)
+    tokens = min(plan.tokens, wanted.limit or plan.tokens)
+    events = -(-tokens // plan.tokens_per_event)
     after = fault_after(plan, number, events) if failure in ("error", "cut") else 0
     writes = reply_writes(plan, wanted, failure, after)
     parts = [named_reply(write.data, number) for write in writes]
-    due = due_ns(plan, number, [write.step for write in writes], asked_ns, epoch_ns)
+    begin_ns = asked_ns if queue is None else queue.begin_ns(number, asked_ns, tokens)
+    due = due_ns(plan, number, [write.step for write in writes], begin_ns, epoch_ns)
     completes = tuple(write.events for write in writes)
     if plan.torn > 1:
         parts, due, completes = _split(plan, number, writes, parts, due)

@@ -76,7 +76,8 @@ def _best_of_n(result: Result) -> str | None:
 )
 def _load_unnamed(result: Result) -> str | None:
     summary = result.summary
-    known = summary.concurrency_planned is not None or value_at(result.manifest.parameters, "request_rate") is not None
+    known = summary.concurrency_planned is not None or summary.rate_planned is not None
+    known = known or value_at(result.manifest.parameters, "request_rate") is not None
     if known or summary.completed < 2:
         return None
     return "neither the requests in flight nor the rate at which they were sent is stated"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gptoss_bench.calibration.accuracy import stream_numbers
 from gptoss_bench.calibration.reference.engine import reference_options
-from gptoss_bench.calibration.reference.plan import FAULT_BLOCK, ReferencePlan, due_ns, fault, split_points
+from gptoss_bench.calibration.reference.plan import FAULT_BLOCK, ReferencePlan, SlotQueue, due_ns, fault, split_points
 from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.calibration.reference.stream import TOKEN_TEXTS
 from gptoss_bench.engines.attached_server import attach
@@ -398,3 +398,31 @@ def test_due_times_never_run_backwards_and_are_late_by_the_jitter_at_most(jitter
         assert all(
             0 <= at - base - step * 7_000_000 <= jitter_ms * 1e6 for at, step in zip(due[1:], steps[1:], strict=True)
         )
+
+
+def test_requests_wait_for_a_slot_in_the_order_of_arrival() -> None:
+    queue = SlotQueue(ReferencePlan(ttft_s=0.1, itl_s=0.05, tokens=3, slots=2))  # a slot is busy for 0.2 s
+    assert [queue.begin_ns(number, 10_000_000 * number, 3) for number in range(5)] == [
+        0, 10_000_000, 200_000_000, 210_000_000, 400_000_000,
+    ]  # fmt: skip
+    assert queue.begin_ns(5, 3_000_000_000, 1) == 3_000_000_000
+
+
+def test_random_times_to_the_first_token_are_exponential_and_of_the_seed() -> None:
+    def drawn_s(seed: int) -> list[float]:
+        queue = SlotQueue(ReferencePlan(ttft_s=0.1, random_ttft=True, seed=seed))
+        return [queue.begin_ns(number, 0, 1) / 1e9 + 0.1 for number in range(4000)]
+
+    times_s = drawn_s(1)
+    assert min(times_s) >= 0
+    assert sum(times_s) / len(times_s) == pytest.approx(0.1, rel=0.06)
+    assert sum(time_s > 0.1 for time_s in times_s) / len(times_s) == pytest.approx(0.368, abs=0.03)
+    assert times_s == drawn_s(1) != drawn_s(2)
+
+
+def test_a_server_with_one_slot_serves_one_request_at_a_time(tmp_path):
+    with served(tmp_path, ttft_s=0.05, tokens=1, slots=1) as server:
+        server.ask(6, slots=3)
+    log = server.log.events.query("output")
+    first = log.groupby("stream").due_ns.min().sort_values()
+    assert (first.diff().dropna() >= 50_000_000).all()
