@@ -23,6 +23,7 @@ from gptoss_bench.files import open_own, reading
 from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run, run_caption
 from gptoss_bench.site.findings import FrontFinding, front_findings
+from gptoss_bench.site.machines import HardwareRow, runs_by_hardware
 from gptoss_bench.site.notebook_cells import Cell, NotebookPage, Picture
 from gptoss_bench.stats import (
     CLIENT_BOUND_CPU_SHARE,
@@ -146,6 +147,7 @@ class FrontView:
     withdrawn: Sequence[WithdrawnRun]
     hero: Picture | None
     cards: Sequence[Card]
+    hardware: Sequence[HardwareRow]
     sections: Sequence[ClaimSection]
     rows: Sequence[VerdictRow]
     derived: Sequence[DerivedRow]
@@ -259,6 +261,7 @@ def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[R
         withdrawn=write_up.withdrawn,
         hero=own.notebook.pictures[-1] if own and own.notebook.pictures else None,
         cards=[_card(page) for page in pages],
+        hardware=runs_by_hardware(page.run for page in pages),
         sections=_sections(rows),
         rows=rows,
         derived=derived,

@@ -1,0 +1,48 @@
+"""Runs of one load are joined by hardware; machines and not runs are the sample."""
+
+from pathlib import Path
+
+import pytest
+
+from gptoss_bench.runs.folder import Run
+from gptoss_bench.runs.manifest import EndpointRecord, InstalledGpu, Machine, Manifest
+from gptoss_bench.runs.summary import LoadSummary
+from gptoss_bench.site.machines import runs_by_hardware
+
+
+def made(
+    machine: str | None, rate: float, gpu: str = "NVIDIA A10", concurrency: int = 8, status: str = "complete"
+) -> Run:
+    manifest = Manifest(
+        run_id="r",
+        scenario="load",
+        status=status,
+        labels=[],
+        gpus=[InstalledGpu(name=gpu)],
+        machine=Machine(id=machine),
+        endpoint=EndpointRecord(engine="vllm", model="gpt-oss-20b"),
+        parameters={"concurrency": concurrency, "requests": 100, "max_tokens": 256},
+    )
+    return Run(Path("r"), manifest, LoadSummary(output_tok_s_total=rate))
+
+
+def test_runs_of_a_machine_count_once_and_three_machines_give_an_interval():
+    runs = [made("a", 90.0), made("a", 110.0), made("b", 104.0), made("c", 96.0)]
+    [row] = runs_by_hardware(runs)
+    assert row.hardware == "NVIDIA A10"
+    assert row.counts == "4 runs on 3 machines"
+    # Mean 100 and standard deviation 4 of three machines: 100 ± 4.3027 × 4 / √3.
+    assert row.rate == f"100 [{100 - 9.937:.0f}, {100 + 9.937:.0f}] tokens/s over machines"
+
+
+def test_two_machines_give_no_interval_and_another_load_or_card_is_another_row():
+    runs = [made("a", 90.0), made("b", 110.0), made("a", 50.0, concurrency=1), made("d", 900.0, "NVIDIA H100 NVL")]
+    rows = runs_by_hardware([*runs, made("e", 1.0, status="incomplete")])
+    assert [row.counts for row in rows] == ["1 run on 1 machine", "2 runs on 2 machines", "1 run on 1 machine"]
+    assert "no interval over machines" in rows[1].rate
+
+
+@pytest.mark.parametrize("machine", [None])
+def test_machines_that_say_nothing_count_as_one(machine):
+    [row] = runs_by_hardware([made(machine, 90.0), made(machine, 100.0)])
+    assert row.counts == "2 runs on 1 machine"
