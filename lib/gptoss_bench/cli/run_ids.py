@@ -1,6 +1,7 @@
 """Find a run by its id or its folder, and name the nearest ids where there is none."""
 
 import glob
+import os
 from pathlib import Path
 
 from gptoss_bench import paths
@@ -30,7 +31,8 @@ def find_side(text: str, results: Path | None = None) -> list[Path]:
     """
     from gptoss_bench.runs import repeated_runs  # it imports pandas
 
-    names = [text] if Path(text).exists() else text.split(",")
+    # os.path answers False for a list that is longer than a name of a file may be, where Path raises.
+    names = [text] if os.path.exists(text) else text.split(",")
     return [
         path for name in names for path in repeated_runs(results or paths.RESULTS, name) or [find_run(name, results)]
     ]

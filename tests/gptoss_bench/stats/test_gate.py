@@ -112,6 +112,14 @@ def test_the_command_ends_with_3_and_says_what_it_cannot_tell(capsys: pytest.Cap
     assert (found["limit"], found["word"]) == ("ttft_p50 > +10%", "cannot tell")
 
 
+def test_a_side_of_more_runs_than_a_file_name_is_long(capsys: pytest.CaptureFixture[str]) -> None:
+    run = max((paths.RESULTS / "runs").glob("*-load-*")).name
+    many = ",".join([run] * 10)
+    assert len(many) > 255
+    assert main(["compare", many, many, "--fail-if", "ttft_p50 > +10%"]) == 0
+    assert "limit ttft_p50 > +10%  +0.0%" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
