@@ -56,13 +56,12 @@ class ArrivalTrace:
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """One row: its messages up to the first question, `more` questions of the same conversation, and token counts.
+    """One row: its messages, the last of which is a question, and token counts.
 
     Without a text there are no messages, and `input_tokens` is how long a made-up prompt is to be.
     """
 
     messages: tuple[Message, ...]
-    more: tuple[str, ...]
     input_tokens: int | None
     output_tokens: int | None
 
@@ -157,14 +156,14 @@ def _prompt_row(where: str, row: Row) -> PromptRow | None:
         if counts[0] is None:
             named = ", ".join(list(row)[:8])
             raise UsageError(f"{where} has no prompt: name its column prompt, messages or input_tokens, not {named}")
-        return PromptRow((), (), *counts)
+        return PromptRow((), *counts)
     said = _messages(where, column, row[column])
     asked = [number for number, (role, _) in enumerate(said) if role == "user"]
     if not asked:
         return None
     end = asked[0] if said[-1][0] == "assistant" else asked[-1]
     begin = asked[0] if said[0][0] == "assistant" else 0  # ShareGPT has chats that begin in their middle
-    return PromptRow(tuple(said[begin : end + 1]), tuple(said[at][1] for at in asked if at > end), *counts)
+    return PromptRow(tuple(said[begin : end + 1]), *counts)
 
 
 def _messages(where: str, column: str, value: JsonValue) -> list[Message]:
