@@ -176,6 +176,8 @@ def _finish_interrupted(folder: Path, reason: str) -> None:
 
 def _stopped_text(source: Path, folder: Path) -> str:
     """Return what was stopped, what is kept, and how to read it, in one line."""
+    if not (folder / "manifest.json").exists():
+        return f"stopped in {source.name}, before its run began: nothing is kept; run it again"
     kept = 0
     with contextlib.suppress(UsageError):
         kept = int((Run.load(folder).requests["outcome"] == "completed").sum())
