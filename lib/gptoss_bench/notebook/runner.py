@@ -5,6 +5,8 @@ However the notebook ends, its run is finished: complete, or incomplete with the
 
 import contextlib
 import logging
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,6 +203,10 @@ def put_findings_on_top(path: Path) -> None:
     book = nbformat.read(path, as_version=4)
     title, finding = (_printed(book, tag) for tag in ("title", "finding"))
     first = book.cells[0]
+    if path.resolve().is_relative_to(paths.ROOT):  # links between notebooks lead from the run folder back to them
+        back = Path(os.path.relpath(paths.NOTEBOOKS, path.resolve().parent)).as_posix()
+        first.source = re.sub(r"\]\((\w+\.ipynb)\)", rf"]({back}/\1)", first.source)
+        nbformat.write(book, path)
     if first.cell_type != "markdown" or not (title or finding):
         return
     heading, _, rest = first.source.partition("\n")

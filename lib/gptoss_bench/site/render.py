@@ -20,6 +20,7 @@ LOADING_TAGS = {
     *("form", "plaintext", "xmp", "noscript", "template"),
 }
 ADDRESS = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
+NOTEBOOK = re.compile(r"^[\w./-]+\.ipynb$")  # of the repository: a site has only the pages of its runs
 LOOPBACK = re.compile(r"https?://(127\.0\.0\.1|localhost)\b")
 LOADING_STYLE = re.compile(r"@import|url\(", re.IGNORECASE)
 
@@ -114,7 +115,8 @@ def _split_words(text: str, targets: Mapping[str, str]) -> list[str]:
 def html_fragment(html: str, targets: Mapping[str, str], page: str) -> Markup:
     """Return HTML of a notebook for `page`: words of `targets` are links, and a wide table scrolls in its own box.
 
-    Links to the measured machine, which no reader can open, become text. Raises RunFailed if the HTML would run a
+    Links to the measured machine, which no reader can open, become text. A link to another notebook leads to its page,
+    or becomes text without one. Raises RunFailed if the HTML would run a
     script or load something from a server.
     """
     soup = BeautifulSoup(html, "html.parser")
@@ -123,6 +125,12 @@ def html_fragment(html: str, targets: Mapping[str, str], page: str) -> Markup:
             raise RunFailed(f"{page} would not open without a network: it contains {str(tag)[:80]!r}")
     for link in soup.find_all("a", href=LOOPBACK):
         link.unwrap()
+    for link in soup.find_all("a", href=NOTEBOOK):
+        stem = str(link["href"]).rpartition("/")[2].removesuffix(".ipynb")
+        if (name := f"{stem.replace('_', '-')}.html") in targets.values():
+            link["href"] = name
+        else:
+            link.unwrap()
     for table in soup.find_all("table"):
         table.wrap(soup.new_tag("div", attrs={"class": "wide", "tabindex": "0"}))
     for text in soup.find_all(string=True):

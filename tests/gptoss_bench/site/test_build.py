@@ -407,6 +407,12 @@ def test_a_link_to_the_measured_machine_becomes_text():
     assert html_fragment(html, {}, "a.html") == "one two"
 
 
+def test_a_link_to_a_notebook_leads_to_its_page_or_becomes_text():
+    html = '<a href="method_trial.ipynb">one</a> <a href="../../../notebooks/explore.ipynb">two</a>'
+    found = html_fragment(html, {"a-run": "method-trial.html"}, "a.html")
+    assert found == '<a href="method-trial.html">one</a> two'
+
+
 def test_a_figure_is_described_by_its_docstring():
     assert "first token" in figure_description(
         "x = 1\nfigures.latency_distributions(session.requests, session.manifest)"
