@@ -18,6 +18,7 @@ from pathlib import Path
 from gptoss_bench.engines.gpu_pack.fatbin import keep_architecture, same_code
 from gptoss_bench.files import writing
 from gptoss_bench.paths import PACKAGE
+from gptoss_bench.runs import package_version
 from gptoss_client import UsageError, one_line
 
 REQUIREMENTS = Path(__file__).with_name("requirements.txt")
@@ -106,6 +107,10 @@ def build_pack(folder: Path, architecture: str = "sm_90", *, wheels: Path | None
             (site / name).write_text(text)
         shutil.copytree(PACKAGE, site / "kit/lib/gptoss_bench", ignore=_not_carried)
         shutil.copytree(PACKAGE.parent / "gptoss_client", site / "kit/lib/gptoss_client", ignore=_not_carried)
+        kit = package_version("gptoss-bench") or "0"
+        metadata = site / f"gptoss_bench-{kit}.dist-info" / "METADATA"  # from which a run takes its version of the kit
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: gptoss-bench\nVersion: {kit}\n")
         if strip := shutil.which("strip"):
             subprocess.run([strip, "--strip-unneeded", *site.glob(STRIPPED)], check=False, capture_output=True)
         with ThreadPoolExecutor() as pool:  # lzma releases the lock of the interpreter

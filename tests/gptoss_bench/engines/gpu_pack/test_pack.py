@@ -74,6 +74,8 @@ def test_a_pack_is_built_unpacked_and_a_command_runs_in_it(
     assert "unpacked" not in started(pack, site, "true").stdout  # it is there already
     assert b"another card" not in (site / LIBRARY).read_bytes() and b"hopper" in (site / LIBRARY).read_bytes()
     assert (site / "vllm/vllm_flash_attn/_vllm_fa3_C.abi3.so").exists() and os.access(site / "bin/vllm", os.X_OK)
+    [metadata] = site.glob("gptoss_bench-*.dist-info/METADATA")
+    assert "Name: gptoss-bench" in metadata.read_text()
     assert not list(site.glob("vllm/**/*fa2*")) and not (site / "vllm/vllm-rs").exists()
 
 
