@@ -246,6 +246,18 @@ def _misses_clearly(levels: Sequence[CapacityLevel], goal: CapacityGoal) -> bool
     return top.met / top.requests < goal.share - CLEAR * error
 
 
+def _sure_level(levels: Sequence[CapacityLevel], goal: CapacityGoal) -> float | None:
+    """Return the highest level that, with those above it, met the SLO by more than chance; None if there is none."""
+    met = requests = 0
+    for level in sorted(levels, key=lambda one: one.level, reverse=True):
+        if not level.requests or _limits(level, goal):
+            continue
+        met, requests = met + level.met, requests + level.requests
+        if met / requests >= goal.share + CLEAR * sqrt(goal.share * (1 - goal.share) / requests):
+            return level.level
+    return None
+
+
 def _limits(level: CapacityLevel, goal: CapacityGoal) -> list[str]:
     """Return why a level is no evidence: the client was the limit, or requests within the SLO reached the plan's limit.
 
@@ -360,7 +372,9 @@ def evaluate_capacity(levels: Sequence[CapacityLevel], goal: CapacityGoal) -> Ca
         else:
             found.word, found.high, found.why = "less than", high, "the lowest level that was tried missed the SLO"
     elif high is None or (limit is not None and limit < high):
-        found.word, found.low, found.why = "at least", low, why or "the search ended before a level missed the SLO"
+        found.why = why or "the search ended before a level missed the SLO"
+        if (sure := _sure_level(levels, goal)) is not None:
+            found.word, found.low = "at least", sure
     else:
         fit = _fit(levels, goal)
         interval = fit.interval() if fit else None
