@@ -6,7 +6,7 @@ from .dialects import Event, Reply, ServerTimings, assemble_reply
 from .errors import RunFailed, UsageError
 from .event_loop import new_event_loop
 from .json_value import JsonValue
-from .load import raise_open_file_limit, run_load
+from .load import BeginCallback, raise_open_file_limit, run_load
 from .outcome import request_outcome, unfinished_reply
 from .outside import (
     API_KEY_VARIABLE,
@@ -47,6 +47,7 @@ __all__ = [
     "WHOLE_LOAD",
     "WORDS",
     "Answer",
+    "BeginCallback",
     "Client",
     "Decoder",
     "Endpoint",

@@ -19,12 +19,12 @@ READ_DIALECTS = "(chat) completions and Responses of OpenAI, Messages of Anthrop
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`name` is "completed", "failed" or "cancelled"; `failure` is the class of a failed request, else None.
+    """`name` is "completed", "failed", "cancelled" or "lost"; `failure` is the class of a failed request, else None.
 
     `error` is the reason as one line of at most ERROR_CHARS characters, None for a completed request.
     """
 
-    name: Literal["completed", "failed", "cancelled"]
+    name: Literal["completed", "failed", "cancelled", "lost"]
     failure: Failure | None = None
     error: str | None = None
 
@@ -32,7 +32,7 @@ class Outcome:
 def request_outcome(trace: Trace, reply: Reply) -> Outcome:
     """Return the outcome of one request; the first rule that applies decides.
 
-    1. Cancelled by this process: cancelled.
+    1. Cancelled by this process: cancelled; its process was gone: lost.
     2. Not sent because the limit of requests in flight was reached: over_limit; else not sent, or refused: connect.
     3. An error status, however its body ended: http_4xx or http_5xx; another status than 200: malformed.
     4. A body that cannot be parsed: malformed (with the reason of the transport if it has one, such as its coding); an
@@ -41,8 +41,8 @@ def request_outcome(trace: Trace, reply: Reply) -> Outcome:
     6. A body without a message, or a whole stream without output and without tokens: empty.
     7. A complete body whose stream has no end mark: cut.
     """
-    if trace.ending == "cancelled":
-        return Outcome("cancelled", error=_one_line(trace.error))
+    if trace.ending in ("cancelled", "lost"):
+        return Outcome(trace.ending, error=_one_line(trace.error))
     if trace.sent_ns is None or trace.ending in ("connect", "over_limit"):
         return _failed("over_limit" if trace.ending == "over_limit" else "connect", trace.error or "not sent")
     if trace.status is not None and trace.status != 200:

@@ -20,6 +20,10 @@ class LoadShard:
         """Return the first id of this part from `at_least` on."""
         return at_least + (self.index - at_least) % self.count
 
+    def count_ids(self, begin: int, end: int) -> int:
+        """Return how many of the ids from `begin` up to `end` belong to this part."""
+        return len(range(self.first_id(begin), end, self.count))
+
     def share(self, total: int) -> int:
         """Return how many of so many slots belong to this part; what cannot be divided goes to the first parts."""
         return total // self.count + (self.index < total % self.count)

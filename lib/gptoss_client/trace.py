@@ -7,7 +7,7 @@ from typing import Literal
 from gptoss_client.heartbeat import Beat
 from gptoss_client.json_value import JsonValue
 
-Ending = Literal["complete", "connect", "timeout", "cut", "malformed", "cancelled", "over_limit"]
+Ending = Literal["complete", "connect", "timeout", "cut", "malformed", "cancelled", "over_limit", "lost"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,8 @@ class Trace:
 
     `ending` is how the transport ended: "complete" (the body reached the end that HTTP announced), "connect" (no
     connection), "timeout", "cut" (the connection closed too early), "malformed" (not valid HTTP), "cancelled" (by
-    this process), or "over_limit" (not sent: the plan's limit of requests in flight was reached). `error` is the reason
-    as text unless `ending` is "complete".
+    this process), "over_limit" (not sent: the plan's limit of requests in flight was reached), or "lost" (its process
+    was gone). `error` is the reason as text unless `ending` is "complete".
 
     A piece arrived between its `not_before_ns` and its arrival; if they are equal, at that time exactly. A digit of
     `read_marks` is a sum: 1 the read held one TCP segment, 2 it filled its buffer, 4 it ends where an event ends, 8 the

@@ -2,8 +2,9 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,10 +26,10 @@ from gptoss_client import LoadPlan, RunFailed, UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.engines import ServerChoice
+    from gptoss_bench.fleet import Fleet
     from gptoss_bench.runs import Run, Slo
     from gptoss_bench.session import Session
     from gptoss_bench.stats import Difference
-    from gptoss_client import Trace, TraceCallback
 
 EXAMPLE = """example, the write-up's own load:
   gptoss-bench load --url http://127.0.0.1:8000 --model openai/gpt-oss-20b \\
@@ -159,6 +160,14 @@ def load(
         str | None,
         typer.Option(metavar="LIMITS", help="limits that a good request meets, such as ttft=0.5s,tpot=30ms,e2e=10s"),
     ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(metavar="N|auto", help="processes that send the load together; auto: as many as it needs"),
+    ] = "1",
+    fleet: Annotated[
+        str | None,
+        typer.Option(metavar="dask://HOST:PORT", help="send with one process on each worker of a Dask cluster"),
+    ] = None,
     cacert: CaFile = None,
     results: ResultsFolder = None,
     as_json: Json = False,
@@ -168,6 +177,7 @@ def load(
     import asyncio
 
     from gptoss_bench.engines import ServerChoice
+    from gptoss_bench.session import check_division, choose_fleet
     from gptoss_bench.stats import MIN_TREND_RUNS, parse_slo, parse_sweep_levels
     from gptoss_client import new_event_loop, rate_seconds
 
@@ -198,14 +208,17 @@ def load(
     limits = None if slo is None else parse_slo(slo)
     most = repeats if until is None else max_trials
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        return runner.run(_repeat(plan, servers, results, limits, most=most, until=until, as_json=as_json))
+        chosen = runner.run(choose_fleet(workers, plan, servers[0], results, address=fleet))
+        if chosen is not None:
+            check_division(plan, chosen.count)
+        measure = partial(_run, results=results, slo=limits, fleet=chosen, as_json=as_json)
+        return runner.run(_repeat(plan, servers, measure, most=most, until=until, as_json=as_json))
 
 
 async def _repeat(
     plan: LoadPlan,
     servers: "Sequence[ServerChoice]",
-    results: Path | None,
-    slo: "Slo | None",
+    measure: "Callable[[LoadPlan, ServerChoice, str], Awaitable[Run]]",
     *,
     most: int,
     until: float | None,
@@ -224,7 +237,7 @@ async def _repeat(
         for at in range(len(servers))[:: -1 if number % 2 else 1]:
             if any(measured) and not as_json:
                 print()
-            measured[at].append(await _run(salted, servers[at], results, groups[at], slo, as_json=as_json))
+            measured[at].append(await measure(salted, servers[at], groups[at]))
         if until is not None and intervals_within(run_spreads([run.load_summary for run in measured[0]]), until):
             break
     if len(servers) > 1 or most > 1:
@@ -233,10 +246,17 @@ async def _repeat(
 
 
 async def _run(
-    plan: LoadPlan, server: "ServerChoice", results: Path | None, group: str, slo: "Slo | None", *, as_json: bool
+    plan: LoadPlan,
+    server: "ServerChoice",
+    group: str,
+    *,
+    results: Path | None,
+    slo: "Slo | None",
+    fleet: "Fleet | None",
+    as_json: bool,
 ) -> "Run":
     """Measure one run, print it, and return it."""
-    from gptoss_bench.session import serving
+    from gptoss_bench.session import load_fleet, serving
 
     show = _print_json if as_json else _print_result
     results_dir, command = str(results or ""), "python -m gptoss_bench load"
@@ -244,7 +264,10 @@ async def _run(
     async with opened as session:
         try:
             with _progress_bar(plan) as progress:
-                await session.load(plan, progress)
+                if fleet is None:
+                    await session.load(plan, lambda _: progress(None))
+                else:
+                    await load_fleet(session, plan, fleet, progress)
         except RunFailed:
             show(session)
             raise
@@ -254,8 +277,8 @@ async def _run(
 
 
 @contextlib.contextmanager
-def _progress_bar(plan: LoadPlan) -> Iterator["TraceCallback"]:
-    """Show a progress bar on stderr, if that is a terminal."""
+def _progress_bar(plan: LoadPlan) -> Iterator["Callable[[int | None], None]"]:
+    """Show a progress bar on stderr, if that is a terminal; it is called with the requests so far, or for one more."""
     from tqdm import tqdm
 
     from gptoss_bench.stats import sweep_plans
@@ -265,8 +288,8 @@ def _progress_bar(plan: LoadPlan) -> Iterator["TraceCallback"]:
     total = None if planned is None else plan.warmup + planned + sum(levels)
     with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
 
-        def step(trace: "Trace") -> None:
-            bar.update()
+        def step(ended: int | None) -> None:
+            bar.update(1 if ended is None else ended - bar.n)
 
         yield step
 

@@ -7,6 +7,7 @@ import pandas as pd
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.arithmetic import ARITHMETIC_RULES
 from gptoss_bench.lint.rules.design import DESIGN_RULES
+from gptoss_bench.lint.rules.fleet import FLEET_RULES
 from gptoss_bench.lint.rules.machine import MACHINE_RULES
 from gptoss_bench.lint.rules.open_loop import OPEN_LOOP_RULES
 from gptoss_bench.lint.rules.results import RESULT_RULES
@@ -18,6 +19,7 @@ SINGLE_RESULT_RULES: tuple[SingleResultRule, ...] = (
     *ARITHMETIC_RULES,
     *RESULT_RULES,
     *OPEN_LOOP_RULES,
+    *FLEET_RULES,
     *MACHINE_RULES,
     *SETUP_RULES,
     *DESIGN_RULES,

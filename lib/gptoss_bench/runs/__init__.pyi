@@ -12,7 +12,7 @@ from .calibration import (
 from .capacity import Capacity, CapacityGoal, CapacityLevel, CapacityUnit
 from .catalogue import RUN_COLUMNS, filter_runs, new_repeat_group, readable_runs, repeated_runs, runs_table
 from .crate import CRATE_FILE, crate_document, write_crate
-from .derived_tables import SentRequests, read_event_columns, read_sent_requests, write_tables
+from .derived_tables import SentRequests, read_event_columns, read_prompt_ids, read_sent_requests, write_tables
 from .evidence import (
     ChosenRun,
     EvidenceChoice,
@@ -53,6 +53,8 @@ from .manifest import (
     Manifest,
     Purpose,
     Shard,
+    Worker,
+    WorkerClock,
     code_version,
     installed_gpus,
     machine_facts,
@@ -67,6 +69,7 @@ from .record import Record, number_at, read_record, value_at, write_json_schema,
 from .request_detail import request_events, request_stalls, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
 from .run_ids import nearest_run_ids
+from .shards import ShardTables, lost_requests, merge_tables, shard_folder
 from .spool import read_spool_from
 from .summary import (
     AgreementRow,
@@ -78,6 +81,7 @@ from .summary import (
     Distribution,
     ErrorBar,
     ErrorMedianAndTail,
+    FleetSummary,
     GpuDevice,
     GpuPhase,
     GpuTelemetry,
@@ -114,6 +118,7 @@ from .summary import (
     TokenCounts,
     TokenRange,
     VerdictsSummary,
+    WorkerSummary,
 )
 
 __all__ = [
@@ -165,6 +170,7 @@ __all__ = [
     "ErrorSpread",
     "EvidenceChoice",
     "Finding",
+    "FleetSummary",
     "GpuDevice",
     "GpuPhase",
     "GpuTelemetry",
@@ -203,6 +209,7 @@ __all__ = [
     "ServerReported",
     "ServerTelemetry",
     "Shard",
+    "ShardTables",
     "SinkEffectRecord",
     "SinkRecord",
     "Slo",
@@ -216,6 +223,9 @@ __all__ = [
     "TokenCounts",
     "TokenRange",
     "VerdictsSummary",
+    "Worker",
+    "WorkerClock",
+    "WorkerSummary",
     "choose_evidence",
     "code_version",
     "crate_document",
@@ -223,8 +233,10 @@ __all__ = [
     "filter_runs",
     "installed_gpus",
     "join_labels",
+    "lost_requests",
     "machine_facts",
     "machine_id",
+    "merge_tables",
     "model_label",
     "named_runs",
     "nearest_run_ids",
@@ -239,6 +251,7 @@ __all__ = [
     "read_event_columns",
     "read_findings",
     "read_pauses",
+    "read_prompt_ids",
     "read_record",
     "read_sent_requests",
     "read_spool_from",
@@ -249,6 +262,7 @@ __all__ = [
     "response_body",
     "run_caption",
     "runs_table",
+    "shard_folder",
     "split_labels",
     "tiny_model_label",
     "unknown_parts",

@@ -144,6 +144,16 @@ def read_requests(folder: Path) -> pd.DataFrame:
         return _with_new_columns(schema_1.table(frame), REQUEST_COLUMNS)
 
 
+def read_prompt_ids(folder: Path) -> dict[int, int]:
+    """Return the prompt id of each request of the request table, by request id; nothing without a table."""
+    file = folder / "requests.parquet"
+    if not file.exists():
+        return {}
+    with reading(file, REBUILD):
+        table = pq.read_table(file, columns=["request_id", "prompt_id"], use_threads=False)
+    return dict(zip(table["request_id"].to_pylist(), table["prompt_id"].to_pylist(), strict=True))
+
+
 @dataclass(frozen=True, slots=True)
 class SentRequests:
     """The request table without the requests that were never sent, and the number of these by phase.

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cached_property
 from html import escape
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,6 +37,7 @@ from gptoss_bench.runs.manifest import (
     EndpointRecord,
     Manifest,
     Status,
+    Worker,
     new_manifest,
     read_manifest,
     utc_now,
@@ -43,6 +45,7 @@ from gptoss_bench.runs.manifest import (
 from gptoss_bench.runs.pauses import Pauses, read_pauses
 from gptoss_bench.runs.record import write_record
 from gptoss_bench.runs.run_ids import check_run_name, nearest_run_ids
+from gptoss_bench.runs.shards import shard_folder, shifted
 from gptoss_bench.runs.spool import Spool, count_damaged_lines, from_parquet, one_by_one, read_spool, to_parquet
 from gptoss_bench.runs.summary import LoadSummary, OtherSummary, Summary, read_summary
 from gptoss_client import WALL_CLOCK, Endpoint, Trace, UnsentRequests, UsageError, one_line
@@ -72,14 +75,15 @@ class RunFolder:
         parameters: dict[str, JsonValue],
         run_id: str | None = None,
         command: str | None = None,
+        path: Path | None = None,
     ) -> Self:
-        """Make `results`/runs/`run_id` (a new id by default) and write its first manifest.
+        """Make `path`, by default `results`/runs/`run_id` (a new id by default), and write its first manifest.
 
         Raises UsageError where the folder cannot be written or already holds a run.
         """
         run_id = run_id or new_run_id(scenario)
         check_run_name(run_id, scenario)
-        path = results / "runs" / run_id
+        path = path or results / "runs" / run_id
         try:
             str(path).encode()
         except UnicodeEncodeError:  # pyarrow opens no such file
@@ -124,6 +128,10 @@ class RunFolder:
         """Record the measured server; its labels become the labels of the run."""
         self.manifest.labels = split_labels(endpoint.label)
         self.manifest.endpoint = EndpointRecord.of(endpoint)
+        self.write_manifest()
+
+    def write_manifest(self) -> None:
+        """Write the manifest as it is now. Raises UsageError if the disk refuses."""
         with writing(self.path, KEPT):
             write_record(self.path / "manifest.json", self.manifest)
 
@@ -359,9 +367,20 @@ class Run:
         return one_by_one(self.recorded())
 
     def recorded(self) -> Iterator[Trace | UnsentRequests]:
-        """Yield the same as `traces`, with the requests that were never sent as ranges."""
+        """Yield the same as `traces`, with the requests that were never sent as ranges.
+
+        Those of several workers come one worker after the other, by the clock of the coordinator.
+        """
+        if self.manifest.workers is not None:
+            return chain.from_iterable(map(self._recorded_by, self.manifest.workers))
         whole = self.path / "raw.parquet"
         return from_parquet(whole) if whole.exists() else read_spool(self.path)
+
+    def _recorded_by(self, worker: Worker) -> Iterator[Trace | UnsentRequests]:
+        folder = shard_folder(self.path, worker.index)
+        offset_ns = worker.clock.offset_ns if worker.clock else 0
+        if (folder / "manifest.json").exists():
+            yield from (shifted(found, offset_ns) for found in type(self).load(folder).recorded())
 
 
 def _read_object(file: Path, run: Path) -> dict[str, Any]:

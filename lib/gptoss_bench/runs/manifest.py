@@ -113,6 +113,33 @@ class Shard(Record):
     count: int
 
 
+class WorkerClock(Record):
+    """How far the clock of a worker is ahead of the coordinator's (ns), and how wrong that can be at most.
+
+    `drift_ppm` is how much faster it runs; None if it was not compared after the load too.
+    """
+
+    offset_ns: int
+    bound_ns: int
+    drift_ppm: float | None = None
+
+
+class Worker(Record):
+    """One process of a load that several processes sent; its own run folder is shards/`index`."""
+
+    index: int
+    slots: int
+    requests: int | None = None
+    """Number of its requests of the measured phase; None: the load ends by time."""
+    begin_ns: int | None = None
+    """When its load was to begin, by the coordinator's clock; None: it never was."""
+    clock: WorkerClock | None = None
+    lost: str | None = None
+    """Why its process was gone before its end."""
+    lost_ns: int | None = None
+    """When this was noticed, by the coordinator's clock."""
+
+
 class Purpose(Record):
     """Why a run was made: `run` gave these parameters, of this profile in notebooks/profiles, to its notebook."""
 
@@ -150,6 +177,8 @@ class Manifest(Record):
     calibration: CalibrationReference | None = None
     client: ClientLimits | None = None
     shard: Shard | None = None
+    workers: list[Worker] | None = None
+    """The processes that sent the load together; None: one process sent it."""
     repeat_group: str | None = None
     """Id that all runs of one repeated load have in common; None for a single run."""
     notes: list[str] = Field(default_factory=list)

@@ -468,6 +468,44 @@ class Slo(Record):
     e2e_s: float | None = None
 
 
+class WorkerSummary(Record):
+    """What one of several client processes sent, and how well its clock and its begin are known.
+
+    `late_s` is the time from which its first measured request was due to its sending.
+    """
+
+    shard: int
+    slots: int
+    requests: int = 0
+    completed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    lost: int = 0
+    events_s: float | None = None
+    cpu_share: float | None = None
+    late_s: float | None = None
+    clock_offset_s: float | None = None
+    clock_bound_s: float | None = None
+    clock_drift_ppm: float | None = None
+    bound: list[str] = Field(default_factory=list)
+    """Reasons why this process, and not the server, limited its part of the load."""
+    gone: str | None = None
+    """Why it was gone before its end, None if it was not."""
+
+
+class FleetSummary(Record):
+    """The processes that sent a load together.
+
+    `clock_bound_s` is the largest error of the time between an instant of one and an instant of another of them: only
+    wall time, windows and requests in flight depend on it, never a duration of a request. `start_spread_s` is how far
+    apart they began.
+    """
+
+    workers: list[WorkerSummary] = Field(default_factory=list)
+    clock_bound_s: float | None = None
+    start_spread_s: float | None = None
+
+
 class Stalls(Record):
     """How often and how long the client stood still during the measured phase."""
 
@@ -489,6 +527,8 @@ class LoadSummary(Record):
     cancelled: int = 0
     lost: int | None = None
     """Requests whose worker process ended; None for a load of one process."""
+    fleet: FleetSummary | None = None
+    """None: one process sent the load."""
     failures: dict[str, int] = Field(default_factory=dict)
     """Number of failed requests by kind of failure."""
     truncated: int | None = None

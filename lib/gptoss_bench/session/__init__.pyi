@@ -1,10 +1,12 @@
 from .api import bench, bench_async, run_sync
 from .background_tasks import raise_background_errors, watch_background_tasks
 from .evaluate import findings_document, finish_interrupted, rebuild_run
+from .fleet_load import check_division, load_fleet
 from .load_process import LoadProcess
 from .progress import ProgressDisplay, RunProgress, clock, run_seconds, showing_progress
 from .session import Session, serving
 from .stop_signals import on_first_stop, stop_on_signals, stop_reason
+from .workers import choose_fleet
 
 __all__ = [
     "LoadProcess",
@@ -13,9 +15,12 @@ __all__ = [
     "Session",
     "bench",
     "bench_async",
+    "check_division",
+    "choose_fleet",
     "clock",
     "findings_document",
     "finish_interrupted",
+    "load_fleet",
     "on_first_stop",
     "raise_background_errors",
     "rebuild_run",

@@ -4,20 +4,33 @@ import asyncio
 import time
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import nest_asyncio2
 
 from gptoss_bench.engines import ServerChoice
+from gptoss_bench.fleet import Fleet
 from gptoss_bench.runs import Run
-from gptoss_bench.session.load_process import LoadProcess
+from gptoss_bench.session.fleet_load import check_division, load_fleet
+from gptoss_bench.session.load_process import SCENARIO, LoadProcess
 from gptoss_bench.session.progress import TERMINAL_S, ProgressDisplay, RunProgress, clock
+from gptoss_bench.session.session import serving
+from gptoss_bench.session.workers import choose_fleet
 from gptoss_client import LoadPlan, UsageError
 
 T = TypeVar("T")
 
 
-def bench(url: str = "", *, model: str = "", engine: str = "", results: Path | str | None = None, **plan: Any) -> Run:
+def bench(
+    url: str = "",
+    *,
+    model: str = "",
+    engine: str = "",
+    results: Path | str | None = None,
+    workers: int | Literal["auto"] = 1,
+    fleet: Fleet | None = None,
+    **plan: Any,
+) -> Run:
     """Load the server at `url` and return the run: `bench("http://127.0.0.1:8000", concurrency=8)`.
 
     It works in scripts and in notebook cells, where it blocks the cell; it shows what the load does.
@@ -27,17 +40,26 @@ def bench(url: str = "", *, model: str = "", engine: str = "", results: Path | s
         model: Served model. Empty: the only model that the server lists.
         engine: "vllm", "ollama" or "transformers". Empty: the embedded engine.
         results: Results folder. None: the folder `results` of the repository.
+        workers: Processes of this machine that send the load together; "auto": as many as it needs.
+        fleet: Where the processes run, if not on this machine, such as `DaskFleet(client)`; `workers` is then unused.
         **plan: Fields of `LoadPlan`.
 
     Raises:
         UsageError: An argument is not valid.
         RunFailed: The load is incomplete.
     """
-    return run_sync(bench_async(url, model=model, engine=engine, results=results, **plan))
+    return run_sync(bench_async(url, model=model, engine=engine, results=results, workers=workers, fleet=fleet, **plan))
 
 
 async def bench_async(
-    url: str = "", *, model: str = "", engine: str = "", results: Path | str | None = None, **plan: Any
+    url: str = "",
+    *,
+    model: str = "",
+    engine: str = "",
+    results: Path | str | None = None,
+    workers: int | Literal["auto"] = 1,
+    fleet: Fleet | None = None,
+    **plan: Any,
 ) -> Run:
     """Load a server and return the run, with the arguments of `bench`.
 
@@ -49,7 +71,11 @@ async def bench_async(
     if plan.get("duration_s") is not None or plan.get("replay") is not None:
         plan.setdefault("requests", None)
     server = ServerChoice(url=url, model=model, engine=engine)
-    load = LoadProcess(LoadPlan(**plan), server, results=Path(results) if results else None)
+    load_plan, folder = LoadPlan(**plan), Path(results) if results else None
+    fleet = fleet or await choose_fleet(str(workers), load_plan, server, folder)
+    if fleet is not None:
+        return await _bench_fleet(load_plan, server, fleet, folder)
+    load = LoadProcess(load_plan, server, results=folder)
     progress, display = RunProgress(load.path), ProgressDisplay()
     waiting, began_s = asyncio.ensure_future(load.wait()), time.monotonic()
     try:
@@ -61,6 +87,24 @@ async def bench_async(
     finally:
         if not waiting.done():
             waiting.cancel()
+        display.close()
+
+
+async def _bench_fleet(plan: LoadPlan, server: ServerChoice, fleet: Fleet, results: Path | None) -> Run:
+    """Load a server with the workers of a fleet, which are processes of their own, and return the run."""
+    check_division(plan, fleet.count)
+    display, began_s = ProgressDisplay(), time.monotonic()
+
+    def show(ended: int) -> None:
+        display.update(f"{clock(time.monotonic() - began_s)}  {fleet.count} workers: {ended} requests")
+
+    try:
+        async with serving(SCENARIO, server, plan=plan, results_dir=str(results or "")) as session:
+            await load_fleet(session, plan, fleet, show)
+        run = session.finish()
+        display.update(f"{run.run_id}: complete after {clock(time.monotonic() - began_s)}")
+        return run
+    finally:
         display.close()
 
 

@@ -12,15 +12,19 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from gptoss_bench.engines import ServerChoice
+from gptoss_bench.fleet import LoadEnd
 from gptoss_bench.runs import Run, Slo
 from gptoss_bench.session.load_process import SCENARIO
 from gptoss_bench.session.session import serving
 from gptoss_client import LoadPlan, RunFailed, UsageError, hide_secrets, new_event_loop, printable_text
+
+Listen = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
 
 
 async def _measure(job: dict[str, Any]) -> None:
@@ -32,10 +36,13 @@ async def _measure(job: dict[str, Any]) -> None:
         session.finish()
 
 
-async def _run_until_stopped(job: dict[str, Any]) -> dict[str, Any]:
-    """Run the job and return {"status": "complete", "stopped", "refused" or "failed", "message": text or None}."""
+async def run_until_stopped(measure: Coroutine[Any, Any, None], listen: Listen, folder: Path) -> LoadEnd:
+    """Run the load and return how it ended; SIGTERM, SIGINT and what `listen` calls stop it.
+
+    `folder` is the run folder that it writes.
+    """
     loop = asyncio.get_running_loop()
-    measuring = loop.create_task(_measure(job))
+    measuring = loop.create_task(measure)
     stopping = False
 
     def stop() -> None:
@@ -47,19 +54,19 @@ async def _run_until_stopped(job: dict[str, Any]) -> dict[str, Any]:
     for number in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):  # Windows
             loop.add_signal_handler(number, stop)
-    threading.Thread(target=_call_after_next_line, args=(loop, stop), daemon=True).start()
+    threading.Thread(target=listen, args=(loop, stop), daemon=True).start()
     try:
         await measuring
     except asyncio.CancelledError:
-        return {"status": "stopped", "message": _stopped_text(Path(job["results_dir"]) / "runs" / job["run_id"])}
+        return LoadEnd("stopped", _stopped_text(folder))
     except UsageError as error:
-        return {"status": "refused", "message": str(error)}
+        return LoadEnd("refused", str(error))
     except RunFailed as error:
-        return {"status": "failed", "message": str(error)}
+        return LoadEnd("failed", str(error))
     except Exception as error:
         print(printable_text(hide_secrets(traceback.format_exc())), file=sys.stderr)
-        return {"status": "failed", "message": f"{type(error).__name__}: {error}"}
-    return {"status": "complete", "message": None}
+        return LoadEnd("failed", f"{type(error).__name__}: {error}")
+    return LoadEnd("complete", None)
 
 
 def _stopped_text(folder: Path) -> str:
@@ -87,9 +94,10 @@ def main() -> int:
     """Run the job on stdin and return 0 if the load is complete, else 1."""
     job = json.loads(sys.stdin.readline())
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        result = runner.run(_run_until_stopped(job))
-    print(json.dumps(result), flush=True)
-    return 0 if result["status"] == "complete" else 1
+        folder = Path(job["results_dir"]) / "runs" / job["run_id"]
+        end = runner.run(run_until_stopped(_measure(job), _call_after_next_line, folder))
+    print(json.dumps(asdict(end)), flush=True)
+    return 0 if end.status == "complete" else 1
 
 
 if __name__ == "__main__":

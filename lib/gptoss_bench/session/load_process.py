@@ -5,26 +5,19 @@ import contextlib
 import json
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, ClassVar
 from weakref import WeakSet
 
 from gptoss_bench import paths
 from gptoss_bench.engines import ServerChoice
+from gptoss_bench.fleet import LoadEnd
 from gptoss_bench.runs import Run, Slo, new_run_id
 from gptoss_client import LoadPlan, RunFailed, UsageError
 
 POLL_S = 0.05
 SCENARIO = "explore"
-
-
-@dataclass(frozen=True, slots=True)
-class LoadEnd:
-    """How a load ended: "complete", "stopped", "refused" (bad input) or "failed"; `message` is one line or None."""
-
-    status: str
-    message: str | None
 
 
 class LoadProcess:

@@ -64,9 +64,12 @@ from gptoss_bench.stats import (
 )
 from gptoss_bench.telemetry import CpuUsed, TelemetryRecorder, record_telemetry
 from gptoss_client import (
+    WHOLE_LOAD,
+    BeginCallback,
     Client,
     Endpoint,
     LoadPlan,
+    LoadShard,
     Request,
     RunFailed,
     Trace,
@@ -161,12 +164,22 @@ class Session:
         self.summary.cold = ColdRequest(load_s=_number(row.server_load_s), ttft_s=_number(row.ttft_s))
         return row
 
-    async def load(self, plan: LoadPlan, progress: TraceCallback | None = None) -> LoadSummary:
+    async def load(
+        self,
+        plan: LoadPlan,
+        progress: TraceCallback | None = None,
+        *,
+        shard: LoadShard = WHOLE_LOAD,
+        begin: BeginCallback | None = None,
+    ) -> LoadSummary:
         """Run the plan, then its sweep, and return the summary of both.
+
+        With `shard` only this part of the plan is sent, from the time on that `begin` returns (`run_load`).
 
         Raises RunFailed if one of them is incomplete; completed requests are saved.
         """
-        return await self._load(await self._with_prompts(plan), progress)
+        plan = plan if shard.count > 1 else await self.with_prompts(plan)  # the coordinator has asked once for all
+        return await self._load(plan, progress, shard=shard, begin=begin)
 
     async def find_capacity(
         self,
@@ -196,7 +209,7 @@ class Session:
         load = PlannedLoad.of(self.manifest.parameters)
         assert load is not None and load.slo is not None, "open the session with an SLO"
         self.summary.capacity = measured = Capacity(goal=search.goal)
-        plan = await self._with_prompts(plan)
+        plan = await self.with_prompts(plan)
 
         async def find(record: TraceCallback, record_unsent: Callable[[UnsentRequests], None]) -> tuple[LoadPlan, str]:
             assert load is not None and load.slo is not None
@@ -220,6 +233,9 @@ class Session:
         progress: TraceCallback | None,
         find: Callable[[TraceCallback, Callable[[UnsentRequests], None]], Awaitable[tuple[LoadPlan, str]]]
         | None = None,
+        *,
+        shard: LoadShard = WHOLE_LOAD,
+        begin: BeginCallback | None = None,
     ) -> LoadSummary:
         """Run what `find` does and the plan that it returns, or the plan; then its sweep. Return the summary."""
         planned, complete = list[int](), list[int]()
@@ -254,7 +270,15 @@ class Session:
                     in_part = ""
                     keep, first_id = self.folder.add, self._next_id + len(planned)
                     load = run_load(
-                        plan, self.endpoint, keep, record, first_id=first_id, on_phase=mark, record_unsent=record_unsent
+                        plan,
+                        self.endpoint,
+                        keep,
+                        record,
+                        first_id=first_id,
+                        on_phase=mark,
+                        record_unsent=record_unsent,
+                        shard=shard,
+                        begin=begin,
                     )
                     reason = await load or ""
                 if plan.sweep and complete and not reason:
@@ -267,7 +291,7 @@ class Session:
                     reason = await swept or ""
                     self.telemetry_recorder.telemetry.mark(PHASE_ENDED)
         except BaseException as error:
-            reason = _reason(error) + (f" (in its {in_part})" if in_part else "")
+            reason = failure_reason(error) + (f" (in its {in_part})" if in_part else "")
             raise
         finally:
             used.stop()
@@ -275,7 +299,7 @@ class Session:
             if not self.folder.is_gone():
                 self._evaluate(plan, used, cpu_shares)
                 if reason:
-                    self._end("incomplete", reason)
+                    self.end("incomplete", reason)
         return self._checked(reason)
 
     def _checked(self, reason: str) -> LoadSummary:
@@ -283,12 +307,12 @@ class Session:
         if not reason and self.summary.completed == 0:
             first = self.requests.error.dropna()
             reason = f"no request completed: {first.iloc[0] if len(first) else self.summary.failures}"
-            self._end("incomplete", reason)
+            self.end("incomplete", reason)
         if reason:
             raise RunFailed(f"run {self.folder.run_id} is incomplete: {reason}")
         return self.summary
 
-    async def _with_prompts(self, plan: LoadPlan) -> LoadPlan:
+    async def with_prompts(self, plan: LoadPlan) -> LoadPlan:
         """Return the plan with what the server says of its vocabulary; the manifest gets it, and a hash of the prompts.
 
         Asked only where lengths of made-up prompts are planned.
@@ -318,9 +342,11 @@ class Session:
             pauses=self.folder.pauses(),
             unsent=requests.unsent,
         )
-        client = self.summary.client
-        error_bar = client_text(self.summary)
-        self.manifest.client = ClientLimits(error_bar=error_bar, bound=client.bound)
+        self.note_client()
+
+    def note_client(self) -> None:
+        """Note in the manifest, for the figures, how far the client's times can be trusted."""
+        self.manifest.client = ClientLimits(error_bar=client_text(self.summary), bound=self.summary.client.bound)
 
     @contextmanager
     def _watched_folder(self) -> Iterator[None]:
@@ -386,9 +412,10 @@ class Session:
     def finish(self) -> Run:
         """Write the run and return it as read from disk. Raises RunFailed if a background task failed."""
         raise_background_errors()
-        return self._end("complete", None)
+        return self.end("complete", None)
 
-    def _end(self, status: Literal["complete", "incomplete"], reason: str | None) -> Run:
+    def end(self, status: Literal["complete", "incomplete"], reason: str | None) -> Run:
+        """Write the run with this status, and why it is not complete, and return it as read from disk."""
         self.telemetry_recorder.write_tables()
         self.folder.write_document("lint", findings_document(self.findings))
         return self.folder.finish(self.summary, status, reason)
@@ -456,7 +483,7 @@ async def serving(
             await telemetry_recorder.ready(endpoint, METRIC_SOURCES, no_metrics_advice(endpoint.engine))
             yield Session(folder, endpoint, telemetry_recorder)
         except BaseException as error:
-            folder.abandon(_reason(error))
+            folder.abandon(failure_reason(error))
             raise
 
 
@@ -475,7 +502,7 @@ def newest_calibration(results: Path, machine: Machine | None) -> CalibrationRef
     )
 
 
-def _reason(error: BaseException) -> str:
+def failure_reason(error: BaseException) -> str:
     """Return why a run did not end as planned, for its manifest."""
     if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | SystemExit):
         return stop_reason()

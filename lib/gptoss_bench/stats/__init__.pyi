@@ -29,6 +29,7 @@ from .closed_loop_view import OpenLoopTimes, closed_loop_rows, open_loop_text, o
 from .comparison import SAME_MARGIN, ComparedResult, Difference, MeasuredRate, compare_results, comparison_table
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
+from .fleet import fleet_summary, set_worst_client
 from .gate import CANNOT_TELL, FAILS, Limit, LimitResult, check_limits
 from .goodput import parse_slo
 from .impossible import LITTLE, MISSING_REQUESTS, Contradiction, as_printed, find_contradictions
@@ -95,6 +96,7 @@ __all__ = [
     "error_bar_text",
     "evaluate_capacity",
     "find_contradictions",
+    "fleet_summary",
     "has_steady_rates",
     "headline",
     "heartbeat_lateness",
@@ -116,6 +118,7 @@ __all__ = [
     "run_spreads",
     "select_calibration",
     "server_range_text",
+    "set_worst_client",
     "slo_text",
     "spreads_text",
     "summarise",

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from gptoss_bench.runs import Distribution, LoadSummary, Percentiles, SamplingInterval, Stalls
+from gptoss_bench.runs import Distribution, FleetSummary, LoadSummary, Percentiles, SamplingInterval, Stalls
 from gptoss_bench.stats.error_bar import error_bar_text
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES, enough_moments, non_null, percentile
 
@@ -94,7 +94,18 @@ def client_text(summary: LoadSummary) -> str:
     if summary.client.timestamp_source is None:
         return ""
     floor = [error_bar_text(summary.client.error_bar)] if summary.client.error_bar else []
-    return "; ".join([_uncertainty_text(summary), *_stall_text(summary.stalls), *floor])
+    return "; ".join([*_fleet_text(summary.fleet), _uncertainty_text(summary), *_stall_text(summary.stalls), *floor])
+
+
+def _fleet_text(fleet: FleetSummary | None) -> list[str]:
+    if fleet is None:
+        return []
+    bound_s, spread_s = fleet.clock_bound_s, fleet.start_spread_s
+    text = f"sent by {len(fleet.workers)} workers"
+    text += (
+        ", their clocks not compared" if bound_s is None else f", their clocks equal to within {bound_s * 1e3:.2g} ms"
+    )
+    return [text + ("" if spread_s is None else f", begun within {spread_s * 1e3:.2g} ms")]
 
 
 def _uncertainty_text(summary: LoadSummary) -> str:

@@ -54,11 +54,11 @@ def slo_goodput(
     `order_of` returns the order of sending of requests, for the interval. With `full_length` an answer that stopped at
     the token limit is as planned and counts like any other.
 
-    Cancelled requests do not count. Failed and truncated requests, and requests without a limited value, are not
-    good. All three are None without a limit, and where no request has a limited value.
+    Cancelled and lost requests do not count. Failed and truncated requests, and requests without a limited value, are
+    not good. All three are None without a limit, and where no request has a limited value.
     """
     limits = {name: limit for name, limit in slo if limit is not None} if slo else {}
-    due = requests[requests["outcome"] != "cancelled"]
+    due = requests[~requests["outcome"].isin(["cancelled", "lost"])]
     if not limits or due.empty or (len(completed) and completed[list(limits)].isna().all().any()):
         return Goodput()
     good = completed if full_length else completed[~completed["truncated"]]

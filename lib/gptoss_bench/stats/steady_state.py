@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from gptoss_bench.stats.row_selection import measured_rows
-from gptoss_client import UsageError
+from gptoss_client import LoadShard, UsageError
 
 Window = tuple[int, int]
 
@@ -35,13 +35,41 @@ def steady_window(
     return (start, end) if start < end else None
 
 
+def fleet_window(
+    requests: pd.DataFrame, events: pd.DataFrame, *, concurrency: int, phase: str = "measure"
+) -> Window | None:
+    """Return the part of a closed loop in which every worker that was not lost was steady; None where there is none.
+
+    `requests` has a column `shard`. A worker has its share of the slots, and so a steady window of its own.
+    """
+    shards = sorted(requests["shard"].unique())
+    windows = []
+    for shard in shards:
+        own = requests[requests["shard"] == shard]
+        if (own["outcome"] == "lost").any():
+            continue
+        slots = LoadShard(int(shard), len(shards)).share(concurrency)
+        seen = events[events["request_id"].isin(own["request_id"])]
+        windows.append(steady_window(own, seen, concurrency=slots, phase=phase))
+    found = [window for window in windows if window is not None]
+    if not found or len(found) < len(windows):
+        return None
+    start, end = max(start for start, _ in found), min(end for _, end in found)
+    return (start, end) if start < end else None
+
+
 def planned_window(requests: pd.DataFrame) -> Window | None:
     """Return (start_ns, end_ns) from the first to the last planned arrival of an open loop; None for fewer than two.
 
     Requests that were never sent because the load was stopped do not count.
     """
-    due_ns = requests.loc[requests["sent_ns"].notna() | (requests["failure"] == "over_limit"), "scheduled_ns"]
+    due_ns = requests.loc[was_due(requests), "scheduled_ns"]
     return (int(due_ns.min()), int(due_ns.max())) if due_ns.nunique() > 1 else None
+
+
+def was_due(requests: pd.DataFrame) -> "pd.Series[bool]":
+    """Return which requests of an open loop became due: all but those that a stopped load never sent."""
+    return requests["sent_ns"].notna() | (requests["failure"] == "over_limit") | (requests["outcome"] == "lost")
 
 
 def concurrency_delivered(requests: pd.DataFrame, start_ns: int, end_ns: int) -> float:

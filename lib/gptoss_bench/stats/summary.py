@@ -41,7 +41,14 @@ from gptoss_bench.stats.client_uncertainty import BOUNDED, resolve_by_moments, s
 from gptoss_bench.stats.goodput import slo_goodput
 from gptoss_bench.stats.percentiles import MOMENT_NS, REPORTED_PERCENTILES, Floats, Values, non_null, percentile
 from gptoss_bench.stats.row_selection import measured_rows, rows_where, server_decode_rate
-from gptoss_bench.stats.steady_state import Window, concurrency_delivered, planned_window, steady_window
+from gptoss_bench.stats.steady_state import (
+    Window,
+    concurrency_delivered,
+    fleet_window,
+    planned_window,
+    steady_window,
+    was_due,
+)
 from gptoss_client import NS_PER_S
 
 # Columns of the event table that are read one set after the other: millions of events are never in memory as a whole.
@@ -89,10 +96,7 @@ def summarise(
         completed = completed.assign(**{name: completed[name].mask(burst) for name in PER_TOKEN_COLUMNS})
     streamed = completed[~burst]
     flow = measured_rows(read(FLOW_COLUMNS), phase)
-    if concurrency is None:
-        window = planned_window(requests)
-    else:
-        window = steady_window(requests, flow, concurrency=concurrency, phase=phase)
+    window = _window(requests, flow, concurrency, phase)
     wall_s = _wall_s(requests, flow)
     events_s = len(flow) / wall_s if wall_s else None
     output_tok_s = _steady_rate(_of(flow, completed), window)
@@ -163,7 +167,7 @@ def summarise(
     if slo is not None:
         found.slo = slo
     if concurrency is None:
-        due = int((requests["sent_ns"].notna() | (requests["failure"] == "over_limit")).sum())
+        due = int(was_due(requests).sum())
         found.rate_planned = (due - 1) / _length_s(window) if window else None
         for name in ("ttft_scheduled_s", "e2e_scheduled_s"):
             setattr(found, name, _distribution(completed[name], ids, order))
@@ -188,6 +192,15 @@ def _set_where_seen(found: LoadSummary, completed: pd.DataFrame, burst: int) -> 
         found.requested_tokens = TokenCounts(
             sum=int(limits.sum()), mean=float(limits.mean()), min=int(limits.min()), max=int(limits.max())
         )
+
+
+def _window(requests: pd.DataFrame, events: pd.DataFrame, concurrency: int | None, phase: str) -> Window | None:
+    """Return the window in which the rates of a load count."""
+    if concurrency is None:
+        return planned_window(requests)
+    if "shard" in requests:
+        return fleet_window(requests, events, concurrency=concurrency, phase=phase)
+    return steady_window(requests, events, concurrency=concurrency, phase=phase)
 
 
 def _send_order(

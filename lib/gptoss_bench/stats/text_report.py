@@ -242,6 +242,8 @@ def _outcomes(summary: LoadSummary) -> str:
         f"{summary.failed} failed" + (f" ({failures})" if failures else ""),
         f"{summary.cancelled} cancelled",
     ]
+    if summary.lost:
+        parts.append(f"{summary.lost} lost with their worker")
     if summary.content_filter:
         parts.append(f"{summary.content_filter} stopped by a content filter")
     if summary.truncated:

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlsplit
 
 from gptoss_bench.files import open_own
@@ -54,6 +55,15 @@ class TelemetryRecorder:
         self._written = False
         self._server: MetricsWindow | None = None
         self._metrics = ServerMetrics(words="nothing was measured yet")
+
+    @classmethod
+    def unsampled(cls, folder: RunFolder, words: str) -> Self:
+        """Return a recorder that samples nothing; `words` says why not."""
+        sampler = MachineSampler(folder.path)
+        sampler.words = words
+        recorder = cls(sampler, folder)
+        recorder._metrics = ServerMetrics(words=words)
+        return recorder
 
     async def ready(self, endpoint: Endpoint, sources: Mapping[str, str], advice: str = "") -> None:
         """Take the ready engine and begin the phase "after load".

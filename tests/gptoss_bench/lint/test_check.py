@@ -7,6 +7,7 @@ import pytest
 from tests.gptoss_bench.lint.rules import (
     test_arithmetic,
     test_design,
+    test_fleet,
     test_machine,
     test_open_loop,
     test_results,
@@ -25,7 +26,7 @@ IDS = [rule.id for rule in RULES]
 
 
 def test_every_rule_has_a_result_that_breaks_it_and_one_that_does_not() -> None:
-    suites = (test_arithmetic, test_design, test_results, test_machine, test_open_loop, test_setup)
+    suites = (test_arithmetic, test_design, test_results, test_machine, test_open_loop, test_fleet, test_setup)
     elsewhere = test_setup.ELSEWHERE | test_design.ELSEWHERE | test_results.ELSEWHERE
     broken = {case[0] for suite in suites for case in suite.BROKEN} | {id for id in elsewhere if any(elsewhere[id])}
     kept = {case[0] for suite in suites for case in suite.WITHIN} | {id for id in elsewhere if not all(elsewhere[id])}

@@ -22,6 +22,8 @@ def _offered_load_not_delivered(result: Result) -> str | None:
     found = []
     if over := summary.failures.get("over_limit"):
         found.append(f"{over} of {summary.requests} requests were due at the limit of requests in flight")
+    if summary.lost:
+        found.append(f"{summary.lost} of {summary.requests} requests were lost with their worker")
     late_s, ttft_s = summary.client_queue_s.p99, summary.ttft_s.p50
     if late_s is not None and ttft_s is not None and late_s > max(LATE_S, LATE_SHARE * ttft_s):
         found.append(f"requests were sent up to {late_s * 1e3:.3g} ms (p99) after they were due")

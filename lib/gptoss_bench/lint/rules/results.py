@@ -148,7 +148,8 @@ def _failures(result: Result) -> Evidence | None:
     advice="give the client a core of its own, or send less",
 )
 def _client_bound(result: Result) -> str | None:
-    found = client_bound(result.summary).reasons
+    fleet = result.summary.fleet  # of several processes each is judged for itself
+    found = client_bound(result.summary).reasons if fleet is None else result.summary.client.bound
     return f"the client: {'; '.join(found)}" if found else None
 
 

@@ -16,6 +16,7 @@ RULE = "offered-load-not-delivered"
 BROKEN: list[tuple[str, dict[str, Any], str]] = [
     (RULE, {"client_queue_s": {"p99": 0.006}}, "requests were sent up to 6 ms (p99) after they were due"),
     (RULE, {"failures": {"over_limit": 7}}, "7 of 100 requests were due at the limit of requests in flight"),
+    (RULE, {"lost": 7}, "7 of 100 requests were lost with their worker"),
 ]
 WITHIN: list[tuple[str, dict[str, Any]]] = [
     (RULE, {"client_queue_s": {"p99": 0.004}}),  # within 5 % of the TTFT
