@@ -17,7 +17,7 @@ from gptoss_client import LoadPlan, LoadShard, RunFailed, UsageError
 
 POLL_S = 0.02
 ASK_S = 1.0  # between two questions to each worker
-SILENT_S = 15.0  # a worker that answers nothing for so long is gone
+SILENT_S = 30.0  # a worker that answers nothing for so long is gone
 LEAD_S = 1.0  # from telling the workers when to begin to that time
 STOP_S = 60.0  # a stopped worker may take so long to write its tables
 PROCESS_ENDED = "its process ended"

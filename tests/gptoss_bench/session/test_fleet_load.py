@@ -48,9 +48,9 @@ def test_one_two_and_four_workers_send_the_same_requests(tmp_path, plan):
     for count in (1, 2, 4):
         run, server = asyncio.run(fleet_run(tmp_path, plan, LocalFleet(count)))
         assert (run.manifest.status, run.manifest.reason) == ("complete", None)
-        assert whole_rows(run) == 0 and set(run.requests.outcome) == {"completed"}
+        assert whole_rows(run) == 0 and set(run.requests.outcome) == {"completed"}, run.requests.error.dropna().tolist()
         rows = run.requests.sort_values("request_id")
-        bodies = sorted(body for _, body in server.requests if b'"stream": true' in body or b'"stream":true' in body)
+        bodies = {body for _, body in server.requests}  # each prompt is another one; a busy machine may ask twice
         kept[count] = (list(rows.request_id), list(rows.prompt_id), list(rows.phase), bodies)
         if plan.is_open:
             measured = rows[rows.phase == "measure"]
