@@ -24,7 +24,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 @pytest.hookimpl(wrapper=True)
 def pytest_report_to_serializable() -> Generator[None, Any, Any]:
     """Let a report hold half a surrogate pair: pytest-xdist sends reports between processes as UTF-8 only."""
-    return json.loads(json.dumps((yield), ensure_ascii=False).encode("utf-8", "replace"))
+    sent = json.loads(json.dumps((yield), ensure_ascii=False).encode("utf-8", "replace"))
+    if sent and isinstance(sent.get("longrepr"), list):  # of a module that is skipped: file, line and reason
+        sent["longrepr"] = tuple(sent["longrepr"])
+    return sent
 
 
 def pytest_collection_finish() -> None:

@@ -392,6 +392,8 @@ class Session:
         Their scenario is that of this run and `name`, so that they are evidence for no claim about it. Call it after
         the block of `serving`; they have no sweep. Raises what `serving` and `load` raise.
         """
+        if repeats == 0:
+            return []
         again = [replace(plan, salt=plan.salt + number, sweep=()) for number in range(repeats)]
         return await self._more_runs(f"{self.manifest.scenario}-{name}", again, server, new_repeat_group(repeats))
 
