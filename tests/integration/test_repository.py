@@ -34,7 +34,16 @@ LOCK, MEMORY_LOCK, DEV_LOCK = (
     (paths.ROOT / f"requirements{part}.lock").read_text() for part in ("", "-memory", "-dev")
 )
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
-SCENARIOS = {"ollama_a10", "vllm_h100", "transformers_bf16", "calibration", "method_trial", "endpoint", "verdicts"}
+SCENARIOS = {
+    "ollama_a10",
+    "vllm_h100",
+    "transformers_bf16",
+    "calibration",
+    "method_trial",
+    "endpoint",
+    "capacity",
+    "verdicts",
+}
 
 
 def locked(*locks: str) -> dict[str, set[str]]:

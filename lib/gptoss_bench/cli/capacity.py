@@ -184,30 +184,12 @@ def _print_level(planned: "PlannedLevel", level: "CapacityLevel | None") -> None
 
 
 def _print_result(session: "Session", slo: "Slo", usd_per_hour: float | None) -> None:
-    from gptoss_bench.stats import CAPACITY_UNITS, capacity_text, price_text, result_block
+    from gptoss_bench.stats import capacity_table, capacity_text, price_text, result_block
 
     found = session.summary.capacity
     assert found is not None
-    rows = [
-        (
-            f"{level.level:g}",
-            str(level.requests),
-            "–" if level.share is None else f"{level.share:.1%}",
-            "–" if level.request_s is None else f"{level.request_s:.3g}",
-            str(level.failed),
-            "; ".join(level.limited),
-        )
-        for level in sorted(found.levels, key=lambda level: level.level)
-    ]
-    columns = (
-        CAPACITY_UNITS[found.goal.by],
-        "requests",
-        "within the SLO",
-        "completed/s",
-        "failed",
-        "client was the limit",
-    )
-    print_table(columns, rows, columns[:5])
+    table = capacity_table(found)
+    print_table(tuple(table), table.to_numpy().tolist(), tuple(table)[:-1])
     print()
     print(result_block(session.summary, title_line=session.title))
     for finding in session.findings:

@@ -54,6 +54,7 @@ def run(
 
     # papermill and nbconvert take a second to import: only this command pays for them.
     from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
+    from gptoss_bench.readings import capacity_finding
     from gptoss_bench.runs import LoadSummary, VerdictsSummary, new_run_id
     from gptoss_bench.session import RunProgress, run_seconds, showing_progress
     from gptoss_bench.stats import result_block
@@ -109,6 +110,8 @@ def run(
         for executed in done:
             if isinstance(executed.run.summary, LoadSummary):
                 print("\n" + result_block(executed.run.summary, title_line=_title(executed.run)))
+                if executed.run.summary.capacity is not None:
+                    print("\n" + capacity_finding(executed.run.summary, executed.run.manifest))
     print(f"\n{len(done)} notebook{'s' * (len(done) > 1)} in {clock_text(time.monotonic() - began_s)}; open:")
     for executed in done:
         print(f"  {executed.run.scenario:<18} {executed.html.as_uri()}")

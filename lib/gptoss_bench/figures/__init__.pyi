@@ -1,5 +1,6 @@
 from .calibration import CALIBRATION_COLUMNS, cpu_by_load, error_by_kind, error_by_load
 from .capacity import headroom_map, need_against_budget
+from .capacity_search import share_within_slo
 from .certificate import certificate_figure
 from .comparison import overlay_labels, request_timeline, runs_overlaid
 from .load import (
@@ -45,6 +46,7 @@ __all__ = [
     "requests_in_flight",
     "results_side_by_side",
     "runs_overlaid",
+    "share_within_slo",
     "sink_shares",
     "sink_support_map",
     "throughput_against_latency",

@@ -116,9 +116,10 @@ class RunFollower:
         # A request that is not listed yet may have started as early as the longest request so far took.
         known_s = elapsed_s if whole else elapsed_s - self._longest_s
         over_time = self._in_flight_over_time(known_s)[-MAX_POINTS:]
-        in_flight = plan.concurrency if left is None else min(plan.concurrency, left)
-        if plan.is_open:
+        if left is None or plan.is_open:  # a search for the capacity has more than one level
             in_flight = round(over_time[-1][1]) if over_time else 0
+        else:
+            in_flight = min(plan.concurrency, left)
         return LiveView(
             done=self._done,
             total=total,

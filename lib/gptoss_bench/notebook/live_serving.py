@@ -22,7 +22,7 @@ from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import render_live_view
 from gptoss_bench.notebook.load_card import ending_text, run_title
-from gptoss_bench.runs import Run, new_run_id
+from gptoss_bench.runs import CapacityGoal, Run, Slo, new_run_id
 from gptoss_client import LoadPlan, UsageError
 
 ENOUGH_S = 10.0  # for the child to draw its last view
@@ -37,6 +37,8 @@ async def serving(
     results_dir: str = "",
     run_id: str = "",
     repeat_group: str = "",
+    slo: Slo | None = None,
+    capacity: CapacityGoal | None = None,
 ) -> AsyncIterator[session.Session]:
     """Open a run folder and a server that is ready, and yield their session; in JupyterLab show what the run does.
 
@@ -45,8 +47,9 @@ async def serving(
     run_id = run_id or new_run_id(scenario)
     folder = (Path(results_dir) if results_dir else paths.RESULTS) / "runs" / run_id
     opened = session.serving(
-        scenario, server, plan=plan, results_dir=results_dir, run_id=run_id, repeat_group=repeat_group
-    )
+        scenario, server, plan=plan, results_dir=results_dir, run_id=run_id, repeat_group=repeat_group,
+        slo=slo, capacity=capacity,
+    )  # fmt: skip
     with _live_card(folder, plan) if has_frontend() else contextlib.nullcontext():
         async with opened as found:
             if has_frontend():

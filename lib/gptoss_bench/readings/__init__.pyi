@@ -1,3 +1,4 @@
+from .capacity_search import capacity_finding, share_within_slo
 from .loads import (
     client_against_server,
     cold_and_warm,
@@ -33,6 +34,7 @@ from .methods import (
 __all__ = [
     "attempt_against_budget",
     "bf16_finding",
+    "capacity_finding",
     "client_against_server",
     "cold_and_warm",
     "cpu_by_load",
@@ -49,6 +51,7 @@ __all__ = [
     "printed_and_true_ttft",
     "published_and_measured",
     "requests_in_flight",
+    "share_within_slo",
     "sink_shares",
     "sink_support_map",
     "sixteen_gb",

@@ -82,6 +82,7 @@ OF_LOADS: dict[str, Callable[[Run], Figure]] = {
     ),
     "cold_and_warm": lambda run: figures.cold_and_warm(run.requests, run.manifest),
     "decode_rates_by_source": _decode_rates,
+    "share_within_slo": lambda run: figures.share_within_slo(run.load_summary, run.manifest),
 }
 OF_VERDICTS: dict[str, Callable[[Run], Figure]] = {
     "verdict_overview": lambda run: figures.verdict_overview(verdicts_from_table(run.table("verdicts")), run.manifest),

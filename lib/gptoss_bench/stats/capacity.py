@@ -36,6 +36,7 @@ CLEAR = 2.0  # standard errors by which the highest level must miss before the s
 WIDEST = 4.0  # ratio of the ends of an interval above which it says nothing
 LIMITED_TRIES = 3  # of a level, before the client counts as its limit
 HALVINGS = 6  # of the first level, before the search gives up
+NORMAL_95 = 1.96  # standard errors on either side
 CAPACITY_MOST = 99_999.0  # requests/s or requests in flight
 LATE_S, LATE_SHARE = 0.002, 0.1  # of the tightest limit of a whole request: allowed lateness of a send at p99
 UNSURE_SHARE = 0.01  # of the requests, of which the client's timestamps leave open whether they met the SLO
@@ -155,7 +156,7 @@ def next_level(levels: Sequence[CapacityLevel], search: CapacitySearch) -> Plann
     top = min(filter(None, (high, limit)), default=None)
     last = levels[-1] if levels else None
     tries = sum(level.level == last.level for level in levels) if last else 0
-    if last and _limits(last, search.goal) and tries < LIMITED_TRIES and last.level != limit:
+    if last and client_limits(last, search.goal) and tries < LIMITED_TRIES and last.level != limit:
         return PlannedLevel(last.level, _level_s(last.level, search, near=False))
     near = low is not None and top is not None and _is_narrow(low, top, search.goal)
     highest = max((level.level for level in levels), default=0.0)
@@ -218,11 +219,11 @@ def _bracket(levels: Sequence[CapacityLevel], goal: CapacityGoal) -> tuple[float
     The last one is the lowest level that the client may have limited LIMITED_TRIES times. A level that
     missed while a higher one did not is pooled with it (isotonic regression): few misses at a low load are chance.
     """
-    usable = sorted((one for one in levels if one.requests and not _limits(one, goal)), key=lambda one: one.level)
+    usable = sorted((one for one in levels if one.requests and not client_limits(one, goal)), key=lambda one: one.level)
     shares = _falling([one.met / one.requests for one in usable], [one.requests for one in usable])
     high = min((one.level for one, share in zip(usable, shares, strict=True) if share < goal.share), default=None)
     below = [one.level for one in usable if high is None or one.level < high]
-    limited = [level.level for level in levels if _limits(level, goal)]
+    limited = [level.level for level in levels if client_limits(level, goal)]
     limit = min((at for at in limited if limited.count(at) >= LIMITED_TRIES), default=None)
     return max(below, default=None), high, limit
 
@@ -241,7 +242,7 @@ def _falling(shares: Sequence[float], counts: Sequence[int]) -> list[float]:
 
 def _misses_clearly(levels: Sequence[CapacityLevel], goal: CapacityGoal) -> bool:
     """Return whether the highest level that the client did not limit misses by more than chance."""
-    top = max((one for one in levels if one.requests and not _limits(one, goal)), key=lambda one: one.level)
+    top = max((one for one in levels if one.requests and not client_limits(one, goal)), key=lambda one: one.level)
     error = sqrt(goal.share * (1 - goal.share) / top.requests)
     return top.met / top.requests < goal.share - CLEAR * error
 
@@ -250,7 +251,7 @@ def _sure_level(levels: Sequence[CapacityLevel], goal: CapacityGoal) -> float | 
     """Return the highest level that, with those above it, met the SLO by more than chance; None if there is none."""
     met = requests = 0
     for level in sorted(levels, key=lambda one: one.level, reverse=True):
-        if not level.requests or _limits(level, goal):
+        if not level.requests or client_limits(level, goal):
             continue
         met, requests = met + level.met, requests + level.requests
         if met / requests >= goal.share + CLEAR * sqrt(goal.share * (1 - goal.share) / requests):
@@ -258,7 +259,7 @@ def _sure_level(levels: Sequence[CapacityLevel], goal: CapacityGoal) -> float | 
     return None
 
 
-def _limits(level: CapacityLevel, goal: CapacityGoal) -> list[str]:
+def client_limits(level: CapacityLevel, goal: CapacityGoal) -> list[str]:
     """Return why a level is no evidence: the client was the limit, or requests within the SLO reached the plan's limit.
 
     Where requests were not sent because too many were in flight and those that were sent missed, the server is the
@@ -309,7 +310,7 @@ def _fit(levels: Sequence[CapacityLevel], goal: CapacityGoal) -> _Fit | None:
 
     Which levels are near is decided by the fitted curve, not by their own misses, which would choose by chance.
     """
-    usable = [level for level in levels if level.requests and not _limits(level, goal)]
+    usable = [level for level in levels if level.requests and not client_limits(level, goal)]
     if len({level.level for level in usable}) < 2:
         return None
     x = np.log([level.level for level in usable])
@@ -360,7 +361,7 @@ def evaluate_capacity(levels: Sequence[CapacityLevel], goal: CapacityGoal) -> Ca
     """Return what the levels of a search say about the server."""
     found = Capacity(goal=goal, levels=list(levels))
     low, high, limit = _bracket(levels, goal)
-    reasons = {level.level: "; ".join(_limits(level, goal)) for level in levels if _limits(level, goal)}
+    reasons = {level.level: "; ".join(client_limits(level, goal)) for level in levels if client_limits(level, goal)}
     why = (
         f"at {limit:g} {CAPACITY_UNITS[goal.by]} the client, not the server, was the limit: {reasons[limit]}"
         if limit
@@ -412,6 +413,39 @@ def capacity_curve(found: Capacity, levels: Floats) -> Floats | None:
     odds = log((1 - found.goal.share) / found.goal.share) + found.slope * np.log(levels / found.value)
     shares: Floats = 1 / (1 + np.exp(odds))
     return shares
+
+
+def capacity_table(found: Capacity) -> pd.DataFrame:
+    """Return a table of the levels of a search, by load, as texts: what they measured, and why one is no evidence."""
+    rows = [
+        (
+            f"{level.level:g}",
+            f"{level.requests}",
+            "–" if level.share is None else f"{level.share:.1%}",
+            "–" if level.request_s is None else f"{level.request_s:.3g}",
+            f"{level.failed}",
+            "; ".join(client_limits(level, found.goal)),
+        )
+        for level in sorted(found.levels, key=lambda level: level.level)
+    ]
+    measured = ("requests", "within the SLO", "completed/s", "failed")
+    return pd.DataFrame(rows, columns=[CAPACITY_UNITS[found.goal.by], *measured, "no evidence, because"])
+
+
+def level_interval(level: CapacityLevel, found: Capacity) -> tuple[float, float] | None:
+    """Return the 95 % interval (Wilson's) of the share of a level within the SLO; None if no request counts.
+
+    At a level near the capacity the requests count as fewer, by the dispersion between the fitted levels. Elsewhere,
+    and without a fit, they count as independent samples, which is too narrow where they wait in the same queue.
+    """
+    if level.share is None:
+        return None
+    curve, miss = capacity_curve(found, np.array([level.level])), 1 - found.goal.share
+    near = curve is not None and miss / NEAR <= 1 - curve[0] <= min(NEAR * miss, NEAR_LIMIT)
+    n = level.requests / (found.dispersion or 1.0 if near else 1.0)
+    middle = (level.share + NORMAL_95**2 / (2 * n)) / (1 + NORMAL_95**2 / n)
+    half = NORMAL_95 / (1 + NORMAL_95**2 / n) * sqrt(level.share * (1 - level.share) / n + (NORMAL_95 / (2 * n)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def slo_text(slo: Slo) -> str:

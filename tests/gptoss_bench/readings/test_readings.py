@@ -265,5 +265,5 @@ def test_the_reading_stands_below_its_figure_after_the_label(monkeypatch):
 
 
 def test_every_reading_of_a_figure_has_its_name():
-    texts = {"bf16_finding", "findings_text", "load_finding", "sixteen_gb"}
+    texts = {"bf16_finding", "capacity_finding", "findings_text", "load_finding", "sixteen_gb"}
     assert set(readings.__all__) - texts <= set(figures.__all__)

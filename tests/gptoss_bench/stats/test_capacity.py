@@ -17,8 +17,10 @@ from gptoss_bench.stats.capacity import (
     capacity_curve,
     capacity_level,
     capacity_phase,
+    capacity_table,
     capacity_text,
     evaluate_capacity,
+    level_interval,
     next_level,
     price_text,
     usd_per_mtok_at,
@@ -185,6 +187,35 @@ def test_any_levels_give_a_sentence_and_a_next_level(drawn) -> None:
         assert capacity_text(found, SLO)
         assert found.word != "carries" or found.low <= found.value <= found.high
         assert Capacity.model_validate(found.document()) == found
+
+
+@given(st.integers(1, 5000), st.floats(0, 1), st.floats(1, 30))
+def test_the_interval_of_a_level_holds_its_share_and_is_wider_only_near_the_capacity(n, share, dispersion) -> None:
+    found = Capacity(goal=GOAL, value=20.0, slope=12.0, dispersion=dispersion)
+    for at in (20.0, 5.0):
+        one = level(at, share, n)
+        low, high = level_interval(one, found)
+        apart = level_interval(one, Capacity(goal=GOAL))
+        assert 0 <= low <= one.share + 1e-9 and one.share - 1e-9 <= high <= 1
+        assert low <= apart[0] + 1e-9 and high >= apart[1] - 1e-9
+        assert at == 20.0 or (low, high) == apart
+
+
+def test_the_interval_of_a_level_is_wilsons() -> None:
+    # 81 of 263: Newcombe, Statistics in Medicine 17 (1998), table I, method 3
+    assert level_interval(level(1.0, 81 / 263, 263), Capacity(goal=GOAL)) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert level_interval(level(1.0, 0.0, 0), Capacity(goal=GOAL)) is None
+
+
+def test_the_table_has_the_levels_by_load_and_why_one_is_no_evidence() -> None:
+    levels = [level(4, 0.5, 200, limited=["it was late"]), level(1, 1.0, 100), level(2, 0.0, 0, request_s=None)]
+    table = capacity_table(Capacity(goal=BY_STREAMS, levels=levels))
+    assert list(table)[:2] == ["requests in flight", "requests"]
+    assert table.to_numpy().tolist() == [
+        ["1", "100", "100.0%", "1", "0", ""],
+        ["2", "0", "–", "–", "0", "no request counts"],
+        ["4", "200", "50.0%", "4", "0", "it was late"],
+    ]
 
 
 def requests_of(ttft_s: list[float | None], **columns) -> pd.DataFrame:
