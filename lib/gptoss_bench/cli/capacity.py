@@ -189,7 +189,8 @@ def _print_result(session: "Session", slo: "Slo", usd_per_hour: float | None) ->
     found = session.summary.capacity
     assert found is not None
     table = capacity_table(found)
-    print_table(tuple(table), table.to_numpy().tolist(), tuple(table)[:-1])
+    columns = [str(name) for name in table]
+    print_table(columns, table.to_numpy().tolist(), columns[:-1])
     print()
     print(result_block(session.summary, title_line=session.title))
     for finding in session.findings:
