@@ -114,11 +114,13 @@ def compare(
 
 def difference_lines(differences: Sequence["Difference"]) -> list[str]:
     """Return one line per difference: both values, the change with its interval, and the word."""
+    from gptoss_bench.stats import QUANTITY_WORDS
+
     lines = []
     for one in differences:
-        values = " ".join(f"{'–' if value is None else f'{value:.5g}':>10}" for value in (one.first, one.second))
+        values = " ".join(f"{'–' if value is None else f'{value:.4g}':>10}" for value in (one.first, one.second))
         change = "" if one.change is None else f"  {one.change:+7.1%}  {one.interval_text}"
-        lines.append(f"{one.name:<20}{values}{change}  {coloured(one.text, one.word)}")
+        lines.append(f"{QUANTITY_WORDS.get(one.name, one.name):<20}{values}{change}  {coloured(one.text, one.word)}")
     return lines
 
 

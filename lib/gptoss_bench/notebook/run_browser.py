@@ -29,7 +29,7 @@ from gptoss_bench.runs import (
     response_body,
     runs_table,
 )
-from gptoss_bench.stats import ComparedResult, comparison_table
+from gptoss_bench.stats import QUANTITY_WORDS, ComparedResult, comparison_table
 from gptoss_client import UsageError
 
 SAME = "<p>All runs have the same parameters.</p>"
@@ -69,16 +69,6 @@ HEADINGS = {
     "lint": "findings",
     "client_bound": "client",
     **{name: name for name in ("scenario", "completed", "failed", "status", "label", "model", "engine", "verdicts")},
-}
-QUANTITIES = {
-    "ttft_s": "TTFT, s",
-    "ttfa_s": "TTFA, s",
-    "itl_s": "ITL, s",
-    "tpot_s": "TPOT, s",
-    "done_s": "whole request, s",
-    "output_tok_s": "tok/s, steady",
-    "output_tok_s_total": "tok/s, whole run",
-    "request_s": "requests/s",
 }
 MAX_BODY_CHARACTERS = 4000  # shown; the download link has the whole body
 
@@ -252,7 +242,7 @@ def comparison_html(results: Path, run_ids: Sequence[str]) -> str:
     )
     findings = differing_conditions((run_id, run.manifest) for run_id, run in runs.items())
     warnings = "".join(f"<p>{escape(f'{one.severity}: {one.evidence} [{one.rule}]')}</p>" for one in findings)
-    found["quantity"] = [QUANTITIES.get(name, name) for name in found["quantity"]]
+    found["quantity"] = [QUANTITY_WORDS.get(name, name) for name in found["quantity"]]
     found["run"] = [short_name(name) for name in found["run"]]
     differing = _differing(runs)
     on_top = "" if differing == SAME else f'<p><b style="color:{RED}">Not the same load.</b></p>{differing}'

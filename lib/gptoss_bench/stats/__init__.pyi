@@ -29,7 +29,15 @@ from .client_bound import (
 from .client_pauses import heartbeat_lateness, measured_stalls
 from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, client_text
 from .closed_loop_view import OpenLoopTimes, closed_loop_rows, open_loop_text, open_loop_times
-from .comparison import SAME_MARGIN, ComparedResult, Difference, MeasuredRate, compare_results, comparison_table
+from .comparison import (
+    QUANTITY_WORDS,
+    SAME_MARGIN,
+    ComparedResult,
+    Difference,
+    MeasuredRate,
+    compare_results,
+    comparison_table,
+)
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
 from .fleet import fleet_summary, set_worst_client
@@ -60,6 +68,7 @@ __all__ = [
     "MIN_SAMPLES_BEYOND",
     "MIN_TREND_RUNS",
     "MISSING_REQUESTS",
+    "QUANTITY_WORDS",
     "RATE_KINDS",
     "REPORTED_PERCENTILES",
     "SAME_MARGIN",

@@ -19,6 +19,16 @@ from gptoss_bench.stats.students_t import t_quantile, t_tail
 
 FASTER, SLOWER, SAME = "faster", "slower", "same"
 DIFFERENT, NO_DIFFERENCE = "these runs differ", "no difference seen"
+QUANTITY_WORDS = {
+    "ttft_s": "TTFT, s",
+    "ttfa_s": "TTFA, s",
+    "itl_s": "ITL, s",
+    "tpot_s": "TPOT, s",
+    "done_s": "whole request, s",
+    "output_tok_s": "tok/s, steady",
+    "output_tok_s_total": "tok/s, whole run",
+    "request_s": "requests/s",
+}
 TOO_SHORT, NOT_COMPARED, CANNOT_TELL = "repeat the run", "not compared", "cannot tell"
 TWO_RUNS_DIFFER = "these two runs differ"
 SAME_MARGIN = 0.03

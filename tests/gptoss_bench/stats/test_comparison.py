@@ -196,7 +196,7 @@ def test_a_run_and_another_tools_file_are_compared_from_a_shell(capsys: pytest.C
     shown = capsys.readouterr().out
     assert "(TINY MODEL)" in shown.splitlines()[0]
     assert "[mixed-models]" in shown
-    assert re.search(r"^ttft_s .* repeat the run: \d waves$", shown, re.MULTILINE)
+    assert re.search(r"^TTFT, s .* repeat the run: \d waves$", shown, re.MULTILINE)
     assert "error in vllm-bench-serve-detailed.json" in shown  # its TTFT counts the role chunk: that has to be said
 
 
@@ -241,15 +241,15 @@ def test_placeholders_and_failed_loads_are_not_compared(tmp_path, capsys) -> Non
     for name, content in {"zeros.json": VLLM_ZEROS, "failed.json": VLLM_ALL_FAILED}.items():
         (tmp_path / name).write_text(json.dumps(content))
     assert main(["compare", str(tmp_path / "zeros.json"), str(tmp_path / "failed.json")]) == 0
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "not compared" in line]
-    assert [row[:3] for row in rows] == [["tpot_s", "0.05", "–"], ["output_tok_s_total", "50", "–"]]
+    rows = [line for line in capsys.readouterr().out.splitlines() if "not compared" in line]
+    assert [re.split(r"\s{2,}", row)[:3] for row in rows] == [["TPOT, s", "0.05", "–"], ["tok/s, whole run", "50", "–"]]
 
 
 def test_results_of_one_file_are_compared_by_their_number(tmp_path, capsys) -> None:
     file = tmp_path / "sweep.json"
     file.write_text(json.dumps([VLLM_ZEROS, {**VLLM_ZEROS, "median_tpot_ms": 55.0}]))
     assert main(["compare", f"{file}#1", f"{file}#2"]) == 0
-    assert re.search(r"tpot_s\s+0.05\s+0.055\s+\+10.0%", capsys.readouterr().out)
+    assert re.search(r"TPOT, s\s+0.05\s+0.055\s+\+10.0%", capsys.readouterr().out)
     for names, words in (
         ((str(file), f"{file}#1"), "holds 2 results: compare one of them, such as sweep.json#1 with sweep.json#2"),
         ((f"{file}#3", f"{file}#1"), "sweep.json#3: sweep.json has 2 results, #1 to #2"),

@@ -18,6 +18,7 @@ from gptoss_bench.cli.main import main
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.runs.summary import Distribution, LoadSummary
 from gptoss_bench.stats.bootstrap import interval_over_runs
+from gptoss_bench.stats.comparison import QUANTITY_WORDS
 from gptoss_bench.stats.trials import (
     RunSpread,
     drift_p,
@@ -151,7 +152,7 @@ def test_two_servers_are_loaded_in_turn_and_compared(
     assert {one["word"] for one in differences} <= {"faster", "slower", "same", "no difference seen"}
     assert main(["compare", *groups, "--results", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
-    assert all(f"{one['name']:<20}" in shown and one["word"] in shown for one in differences)
+    assert all(f"{QUANTITY_WORDS[one['name']]:<20}" in shown and one["word"] in shown for one in differences)
     assert shown.splitlines()[0].count("-load-") == 3
 
 
