@@ -198,7 +198,8 @@ class MachineSampler:
                 if end is not None:
                     end.close()
         try:
-            process.wait(STOP_S)
+            ended = process.wait(STOP_S)
+            code = code if code is not None or ended == 0 else ended  # it was ending when it was asked
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

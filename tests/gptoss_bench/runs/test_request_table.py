@@ -172,7 +172,7 @@ def loads(draw: st.DrawFn) -> list[Trace]:
 def test_each_request_is_one_row_with_one_outcome(traces: list[Trace]) -> None:
     requests, events = derive_tables(traces)
     assert requests["request_id"].tolist() == [one.request_id for one in traces]
-    assert requests["outcome"].isin(["completed", "failed", "cancelled"]).all()
+    assert requests["outcome"].isin(["completed", "failed", "cancelled", "lost"]).all()
     failed = requests["outcome"] == "failed"
     assert requests.loc[failed, "failure"].isin(get_args(Failure)).all()
     assert requests.loc[~failed, "failure"].isna().all()
