@@ -1,6 +1,6 @@
 from .api import bench, bench_async, run_sync
 from .background_tasks import raise_background_errors, watch_background_tasks
-from .evaluate import findings_document, finish_interrupted, rebuild_run
+from .evaluate import KEPT_FIELDS, findings_document, finish_interrupted, rebuild_run
 from .fleet_load import check_division, load_fleet
 from .load_process import LoadProcess
 from .progress import ProgressDisplay, RunProgress, clock, run_seconds, showing_progress
@@ -9,6 +9,7 @@ from .stop_signals import on_first_stop, stop_on_signals, stop_reason
 from .workers import choose_fleet
 
 __all__ = [
+    "KEPT_FIELDS",
     "LoadProcess",
     "ProgressDisplay",
     "RunProgress",

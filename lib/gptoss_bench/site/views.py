@@ -89,7 +89,6 @@ class Card:
     page: str
     title: str
     caption: str
-    picture: Picture | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +139,7 @@ class FrontView:
 
     headline: str
     day: str
+    claims: int
     source: Source
     findings: Sequence[FrontFinding]
     bases: Mapping[str, int]
@@ -149,7 +149,6 @@ class FrontView:
     cards: Sequence[Card]
     hardware: Sequence[HardwareRow]
     sections: Sequence[ClaimSection]
-    rows: Sequence[VerdictRow]
     derived: Sequence[DerivedRow]
     method: str = METHOD
     appendix: str = APPENDIX
@@ -250,6 +249,7 @@ def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[R
     return FrontView(
         headline=headline(verdicts),
         day=max((page.run.manifest.start_utc or "" for page in pages), default="")[:10],
+        claims=len(rows),
         source=write_up.source,
         findings=front_findings([(page.run, page.name) for page in pages], write_up, FRONT),
         bases={basis: count for basis, count in basis_counts(verdicts).items() if count},
@@ -263,7 +263,6 @@ def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[R
         cards=[_card(page) for page in pages],
         hardware=runs_by_hardware(page.run for page in pages),
         sections=_sections(rows),
-        rows=rows,
         derived=derived,
     )
 
@@ -295,9 +294,7 @@ def _sections(rows: Sequence[VerdictRow]) -> list[ClaimSection]:
 
 
 def _card(page: RunPage) -> Card:
-    """Return the card of a run. A run with a label shows no picture: its figures are no result of the model."""
-    pictures = [] if page.run.manifest.labels else page.notebook.pictures
-    return Card(page.name, page.notebook.title, run_caption(page.run.manifest), pictures[0] if pictures else None)
+    return Card(page.name, page.notebook.title, run_caption(page.run.manifest))
 
 
 def _source(verdict: Verdict, pages: Mapping[str, RunPage]) -> Link | None:

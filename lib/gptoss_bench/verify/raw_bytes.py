@@ -14,7 +14,7 @@ import pandas as pd
 from gptoss_bench.files import read_json
 from gptoss_bench.lint import check_run
 from gptoss_bench.runs import PHASE_ENDED, PlannedLoad, Run, Telemetry
-from gptoss_bench.session import rebuild_run
+from gptoss_bench.session import KEPT_FIELDS, rebuild_run
 from gptoss_bench.telemetry import describe_again
 from gptoss_bench.verify.check import Check
 from gptoss_client import NS_PER_S, JsonValue, UsageError, one_line
@@ -23,7 +23,6 @@ SAME = 1e-9  # relative difference of two computations of the same number, by ot
 BEFORE_SENT_NS = 1_000_000  # a kernel's time of arrival is converted from another clock
 LATE_S = 5.0  # between the last request and the end that the manifest states for a clock that was not set
 NAMED_MODEL = re.compile(rb'"model"\s*:\s*("(?:[^"\\]|\\.)*")')
-KEPT_FIELDS = {"probes", "cold", "server_metrics"}  # of a summary: not derived from raw bytes
 SAMPLED = ("gpu", "host", "server")
 FULLY_NAMED = {"vllm", "ollama", "sglang"}  # engines that answer with the name that was asked for
 
@@ -44,7 +43,7 @@ def check_rebuilt(run: Run) -> Check:
             if name not in missing and (difference := _difference(made / name, run.path / name))
         ]
     unchecked = [f"{name} is not kept: it can be derived" for name in missing if name.endswith(".parquet")]
-    if KEPT_FIELDS & run.load_summary.model_fields_set:
+    if (KEPT_FIELDS - {"telemetry"}) & run.load_summary.model_fields_set:
         unchecked.append("what the server reported beside the responses, and the client's CPU, are as it states them")
     refused = (*differing, *(f"{name} is missing" for name in missing if name.endswith(".json")))
     return Check("raw bytes", examined, refused, tuple(unchecked))

@@ -225,3 +225,9 @@ def test_damage_at_random_places_is_a_reason_and_never_a_traceback(run, seed):
     assert all("\n" not in reason for reason in found.refused)
     if file.suffix == ".parquet" and file.stem in ("raw", "requests"):
         assert found.refused
+
+
+def test_a_prompt_may_hold_any_text(run):
+    changed(run / "manifest.json", set_at("parameters.prompt", "is a < b?\n<b>why</b>"))
+    [names] = [check for check in verify_run(run).checks if check.name == "names"]
+    assert names.refused == ()
