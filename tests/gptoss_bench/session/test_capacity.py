@@ -161,7 +161,7 @@ def test_a_server_that_goes_leaves_the_levels_before(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_interval_holds_the_true_capacity(seed: int, tmp_path: Path) -> None:
-    """Three searches like the twenty of docs/capacity.md; an interval that misses the truth by little is no error."""
+    """Search three times on real sockets; an interval that misses the truth by little is no error."""
     with held(serve_reference(SERVED, tmp_path)) as server:
         long = ["--level-seconds", "10", "--repeats", "8", "--max-minutes", "10", "--arrival-seed", str(1000 * seed)]
         assert main(capacity_of(server.url, tmp_path, *long)) == 0
