@@ -74,8 +74,10 @@ PARALLEL = $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reo
 SERIAL = $(BIN)/python -m pytest
 # Only the files that have such tests are imported for the second part.
 ALONE = $$(grep -rl --include='test_*.py' '^@pytest.mark.alone' tests)
+# What failed beside other tests is run once more by itself: it stays printed, and counts only if it fails again.
+AGAIN = { echo 'Failed beside other tests; run once more, alone:'; $(SERIAL) -x --last-failed --last-failed-no-failures none -m '$(1)'; }
 # Both parts run, so that all failures are seen; after Ctrl-C (exit code 2 of pytest) the second one does not.
-BOTH = $(PARALLEL) -m '$(1)'; code=$$?; test $$code = 2 || $(SERIAL) -m '$(2)' $(ALONE) || code=$$?; exit $$code
+BOTH = $(PARALLEL) -m '$(1)'; code=$$?; test $$code != 1 || { $(call AGAIN,$(1)) && code=0; }; test $$code = 2 || $(SERIAL) -m '$(2)' $(ALONE) || code=$$?; exit $$code
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
