@@ -204,6 +204,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot create a venv: on Debian and Ubuntu run apt install python3-venv"; exit 2; }
 	@$(call INSTALL,$(LOCKED) requirements.lock)
 	@$(call INSTALL,--no-deps -e .)
+	@$(BIN)/python -m pip uninstall --quiet --yes setuptools 2> /dev/null  # a venv of Python 3.11 has it; nothing here uses it
 	@touch $@
 
 $(WITH_DEV): requirements-dev.lock | $(READY)
