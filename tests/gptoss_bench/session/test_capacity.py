@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from scripted import Exchange, scripted, speak
 from serving import held
 
 QUEUE = Queue(1, 0.025, exponential=False, limit_s=0.1)
+SEARCHES = int(os.environ.get("CAPACITY_SEARCHES", "3"))
 SERVED = ReferencePlan(ttft_s=QUEUE.service_s, tokens=1, slots=1)
 
 
@@ -159,13 +161,21 @@ def test_a_server_that_goes_leaves_the_levels_before(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_the_interval_holds_the_true_capacity(seed: int, tmp_path: Path) -> None:
-    """Search three times on real sockets; an interval that misses the truth by little is no error."""
-    with held(serve_reference(SERVED, tmp_path)) as server:
-        long = ["--level-seconds", "10", "--repeats", "8", "--max-minutes", "10", "--arrival-seed", str(1000 * seed)]
-        assert main(capacity_of(server.url, tmp_path, *long)) == 0
-    [path] = (tmp_path / "runs").iterdir()
-    found = Run.load(path).summary.capacity
-    assert found.word == "carries"
-    assert found.low * 0.9 <= true_capacity(QUEUE) <= found.high * 1.1
+def test_the_interval_holds_the_true_capacity(tmp_path: Path) -> None:
+    """Search on real sockets, three times or CAPACITY_SEARCHES times.
+
+    An interval that misses the truth by little is no error, but 17 of 20 hold it.
+    """
+    truth, found = true_capacity(QUEUE), []
+    search = ["--level-seconds", "10", "--repeats", "8", "--max-minutes", "10"]
+    for seed in range(SEARCHES):
+        results = tmp_path / str(seed)
+        with held(serve_reference(SERVED, tmp_path)) as server:
+            assert main(capacity_of(server.url, results, *search, "--arrival-seed", str(1000 * seed))) == 0
+        [path] = (results / "runs").iterdir()
+        summary = Run.load(path).summary
+        found.append(summary.capacity)
+        print(f"{capacity_text(summary.capacity, summary.slo)}; the truth is {truth:.2f}")
+    assert {one.word for one in found} == {"carries"}
+    assert all(one.low * 0.9 <= truth <= one.high * 1.1 for one in found)
+    assert SEARCHES < 20 or sum(one.low <= truth <= one.high for one in found) >= 0.85 * SEARCHES
