@@ -1,13 +1,15 @@
 """Compare the conditions of a run with the conditions under which a figure was published."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from statistics import mean
 from typing import Annotated
 
 from pydantic import Field, Strict
 
-from gptoss_bench.claims.model import ClaimsRecord, Number, RunRecord, Text
+from gptoss_bench.claims.gate import refusals
+from gptoss_bench.claims.model import ClaimsRecord, Number, RunRecord, Text, format_number
 from gptoss_bench.claims.verdict_words import (
     CONTRADICTED,
     MEASURED,
@@ -97,6 +99,42 @@ def differing_conditions(run: RunRecord, published: PublishedConditions) -> list
         f"failures: {run.number('failed'):g} requests failed" if published.whole and run.number("failed") else "",
     ]
     return [difference for difference in differences if difference]
+
+
+def routing_notes(run: RunRecord, path: str, unit: str, others: Sequence[RunRecord]) -> list[str]:
+    """Return why a time or a rate with random weights need not be that of the model: experts are chosen in another way.
+
+    `others` are runs, the newest first: those at temperature 1 with the same server and load are named with their mean.
+    Without random weights, and for any other figure, there is nothing to say.
+    """
+    quantity = path.partition(".")[0]
+    if not run.random_weights or not (quantity == "server" or quantity.removesuffix("_total").endswith("_s")):
+        return []
+    notes = ["it depends on how tokens are routed to experts: random weights choose them about evenly"]
+    parameters = run.manifest.parameters
+    if parameters.get("temperature") != 0 or parameters.get("prompts") != "fixed":
+        return notes
+    notes.append("at temperature 0 equal prompts may stay in step and use few experts at a time")
+    control = [one for one in others if _is_control(one, run, path) and not refusals(one, path)]
+    if not control:
+        return [*notes, "no run of this load at temperature 1 is among the evidence"]
+    shown = f"{format_number(mean(one.number(path) or 0.0 for one in control))} {unit}".strip()
+    requests = control[0].manifest.parameters.get("requests")
+    runs = f"run {control[0].run_id}" if len(control) == 1 else f"mean of {len(control)} runs to {control[0].run_id}"
+    return [*notes, f"at temperature 1 it was {shown} ({runs}, {requests} requests)"]
+
+
+def _is_control(other: RunRecord, run: RunRecord, path: str) -> bool:
+    """Return whether a run had another's server and load at temperature 1; for a wall time also as many requests."""
+    had, has = run.manifest.parameters, other.manifest.parameters
+    same = ["model", "prompt", "system", "prompts", "concurrency", "max_tokens", "ignore_eos", "context"]
+    same += ["prefix_caching", "engine_flags", *(["requests"] if path.startswith("wall_s") else [])]
+    return (
+        has.get("temperature") == 1
+        and other.number(path) is not None
+        and (run.engine, run.version, run.gpus, run.label) == (other.engine, other.version, other.gpus, other.label)
+        and all(had.get(name) == has.get(name) for name in same)
+    )
 
 
 def _hardware(run: RunRecord, gpu: str) -> list[str]:

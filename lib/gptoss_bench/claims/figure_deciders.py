@@ -5,8 +5,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from gptoss_bench.claims.conditions import PublishedConditions, differing_conditions, version_key, why_not_evidence
-from gptoss_bench.claims.gate import interval_text, known_interval, refusals, too_uncertain
+from gptoss_bench.claims.conditions import (
+    PublishedConditions,
+    differing_conditions,
+    routing_notes,
+    version_key,
+    why_not_evidence,
+)
+from gptoss_bench.claims.gate import Interval, interval_text, known_interval, refusals, too_uncertain
 from gptoss_bench.claims.model import (
     Claim,
     Decider,
@@ -96,10 +102,10 @@ class Measured(PublishedConditions, Decider):
         if same:
             return self._compared(claim, same, refused)
         if elsewhere:
-            return self._elsewhere(claim, elsewhere[0], refused)
+            return self._elsewhere(claim, elsewhere, evidence, refused)
         if other_conditions:
             run, differences = other_conditions[0]
-            return self._not_comparable(claim, run, differences, refused)
+            return self._not_comparable(claim, run, differences, evidence, refused)
         text = (
             "; ".join([*refused, *rejected])
             or f"no run {f'of {self.scenario} ' if self.scenario else ''}among the evidence"
@@ -108,23 +114,14 @@ class Measured(PublishedConditions, Decider):
 
     def _compared(self, claim: Claim, runs: list[RunRecord], refused: list[str]) -> Verdict:
         """Decide by the interval: where it is unknown, too wide or crosses an edge of the tolerance, nothing."""
-        run, others = runs[0], [one for one in runs if one.version == runs[0].version]
-        values = [one.number(self.path) or 0.0 for one in others]
-        interval: tuple[float, float] | None
-        if self.path in COUNTED:
-            value, interval, why = values[0], (values[0], values[0]), ""
-        elif len(values) >= MIN_RUNS:
-            found = interval_over_runs(values)
-            value, interval, why = mean(values), (found.low or 0.0, found.high or 0.0), ""
-        else:
-            value = values[0]
-            interval, why = known_interval(run, self.path)
+        run = runs[0]
+        value, interval, why, number = self._value(runs)
         shown = _in_unit(claim, value) + (
             f" {interval_text(interval)}" if interval and self.path not in COUNTED else ""
         )
         text = [shown]
-        if len(values) >= MIN_RUNS:
-            text.append(f"mean of {len(values)} runs")
+        if number >= MIN_RUNS:
+            text.append(f"mean of {number} runs")
         if reference := claim.published.nearest(value):
             difference = value / reference - 1
             words = {"": ("", ""), "lower": (", slower", ", faster"), "higher": (", faster", ", slower")}[self.better]
@@ -141,11 +138,28 @@ class Measured(PublishedConditions, Decider):
         where = f"{run.gpus}: {run.engine} {run.version or 'of unknown version'}"
         return claim.verdict(MEASURED, word, "; ".join(text), where=where, run=run, measured=value, interval=interval)
 
-    def _elsewhere(self, claim: Claim, run: RunRecord, refused: list[str]) -> Verdict:
-        value = run.number(self.path) or 0.0
-        interval, why = known_interval(run, self.path)
+    def _value(self, runs: list[RunRecord]) -> tuple[float, Interval | None, str, int]:
+        """Return the figure, its interval or why there is none, and of how many runs it is the mean.
+
+        They are those with the GPUs, version and labels of the first run: from 3 on they have an interval of their own.
+        """
+        run = runs[0]
+        setting = (run.gpus, run.version, run.label)
+        values = [one.number(self.path) or 0.0 for one in runs if (one.gpus, one.version, one.label) == setting]
+        if self.path in COUNTED:
+            return values[0], (values[0], values[0]), "", 1
+        if len(values) >= MIN_RUNS:
+            found = interval_over_runs(values)
+            return mean(values), (found.low or 0.0, found.high or 0.0), "", len(values)
+        return values[0], *known_interval(run, self.path), 1
+
+    def _elsewhere(self, claim: Claim, runs: list[RunRecord], evidence: Evidence, refused: list[str]) -> Verdict:
+        run = runs[0]
+        value, interval, why, number = self._value(runs)
         shown = interval_text(interval) if interval else f"[no interval: {why}]"
-        text = [*differing_conditions(run, self), *self._beside(run), *refused]
+        of_runs = [f"mean of {number} runs"] if number >= MIN_RUNS else []
+        notes = routing_notes(run, self.path, claim.published.unit, evidence.newest_first())
+        text = [*of_runs, *differing_conditions(run, self), *notes, *self._beside(run), *refused]
         return claim.verdict(
             RANDOM_WEIGHTS if run.random_weights else MEASURED_ELSEWHERE,
             ELSEWHERE,
@@ -157,9 +171,12 @@ class Measured(PublishedConditions, Decider):
             interval=interval,
         )
 
-    def _not_comparable(self, claim: Claim, run: RunRecord, differences: list[str], refused: list[str]) -> Verdict:
+    def _not_comparable(
+        self, claim: Claim, run: RunRecord, differences: list[str], evidence: Evidence, refused: list[str]
+    ) -> Verdict:
         value = run.number(self.path) or 0.0
-        text = "; ".join([*differences, f"measured there: {_in_unit(claim, value)}", *refused])
+        notes = routing_notes(run, self.path, claim.published.unit, evidence.newest_first())
+        text = "; ".join([*differences, f"measured there: {_in_unit(claim, value)}", *notes, *refused])
         kinds = ", ".join(dict.fromkeys(one.partition(":")[0] for one in differences)) or "weights"
         basis = RANDOM_WEIGHTS if run.random_weights else MEASURED_ELSEWHERE
         return claim.verdict(

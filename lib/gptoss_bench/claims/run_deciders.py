@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, Strict
 
-from gptoss_bench.claims.conditions import basis_of, behaviour_word
+from gptoss_bench.claims.conditions import basis_of, behaviour_word, routing_notes
 from gptoss_bench.claims.gate import interval_text, known_interval, refusals
 from gptoss_bench.claims.model import (
     Claim,
@@ -75,6 +75,7 @@ class Formula(Decider):
             f" {ratio:.2f} times",
             *(f"{other:.2f} times in run {one.run_id}" for _, other, one in compared if one is not run),
             "the ratio depends on server, load and answers, so no run makes it general",
+            *routing_notes(run, self.measured, "s", evidence.newest_first()),
             *refused,
         ]
         basis, where = basis_of(run, self.gpu, self.model)

@@ -306,6 +306,64 @@ def test_rates_latencies_and_ttft_are_not_refused_for_random_weights(path: str) 
     assert refusals(on_h100(made(labels=["RANDOM WEIGHTS"])), path) == refusals(on_h100(), path)
 
 
+ROUTED = "it depends on how tokens are routed to experts: random weights choose them about evenly"
+
+
+def with_random_weights(*changes: Change, **options: Any) -> RunRecord:
+    return on_h100(made(labels=["RANDOM WEIGHTS"]), *changes, **options)
+
+
+def test_what_depends_on_routing_says_so_with_the_run_at_temperature_1_beside_it() -> None:
+    run = with_random_weights()
+    without = f"{ROUTED}; at temperature 0 equal prompts may stay in step and use few experts at a time; "
+    assert without + "no run of this load at temperature 1 is among the evidence" in verdict_on(LATENCY, run).evidence
+    hot = made(run_id="20261110T000000Z-hot", scenario="vllm-h100-temperature-1"), parameter(temperature=1.0)
+    control = with_random_weights(*hot, parameter(requests=1000), counted(requests=1000, completed=1000), p50_s=9.5)
+    verdict = verdict_on(LATENCY, run, control)
+    assert without + "at temperature 1 it was 9.5 s (run 20261110T000000Z-hot, 1000 requests)" in verdict.evidence
+    assert (verdict.run_id, verdict.measured) == (run.run_id, 8.0)
+    again = with_random_weights(*hot, made(run_id="20261111T000000Z-hot"), p50_s=10.5)
+    text = "at temperature 1 it was 10 s (mean of 2 runs to 20261111T000000Z-hot, 2000 requests)"
+    assert text in verdict_on(LATENCY, run, control, again).evidence
+    # the wall time of fewer requests is not compared
+    assert "no run of this load" in verdict_on("C34", run, control).evidence
+    assert "no run of this load" not in verdict_on("C34", run, again).evidence
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        made(labels=[]),
+        made(gpus=[{"name": "NVIDIA H200"}]),
+        parameter(concurrency=64),
+        parameter(temperature=0.5),
+        counted(requests=1999),  # its manifest plans 2000, so the gate refuses it
+    ],
+)
+def test_a_run_of_another_server_or_load_is_not_put_beside_it(change: Change) -> None:
+    hot = made(run_id="20261110T000000Z-hot", scenario="vllm-h100-temperature-1"), parameter(temperature=1.0)
+    verdict = verdict_on(LATENCY, with_random_weights(), with_random_weights(*hot, change))
+    assert "no run of this load at temperature 1" in verdict.evidence
+
+
+def test_only_times_and_rates_with_random_weights_depend_on_routing() -> None:
+    assert ROUTED not in verdict_on(LATENCY, on_h100(made(gpus=[{"name": "NVIDIA H200"}]))).evidence
+    assert ROUTED not in verdict_on("C23", with_random_weights(made(gpus=[{"name": "NVIDIA H200"}]))).evidence
+    warm = verdict_on(LATENCY, with_random_weights(parameter(temperature=1.0))).evidence
+    assert ROUTED in warm and "in step" not in warm
+    other = verdict_on(LATENCY, with_random_weights(parameter(max_tokens=64)))
+    assert other.verdict == "not comparable" and ROUTED in other.evidence
+
+
+def test_three_runs_elsewhere_have_an_interval_too() -> None:
+    few = made(labels=["RANDOM WEIGHTS"]), counted(concurrency_planned=256)
+    runs = [on_h100(*few, made(run_id=f"2026110{n}T000000Z-run"), p50_s=8 + 0.1 * n) for n in range(3)]
+    verdict = verdict_on(LATENCY, *runs)
+    assert verdict.text == "measured elsewhere: 8.1 s [7.852, 8.348]" and "mean of 3 runs" in verdict.evidence
+    other = on_h100(*few, made(run_id="20261109T000000Z-run", gpus=[{"name": "NVIDIA H200"}]))
+    assert "7.8 waves" in verdict_on(LATENCY, other, *runs).text  # the newest card, of which there is one run
+
+
 def test_a_measurement_elsewhere_without_an_interval_says_why() -> None:
     run = on_h100(made(labels=["RANDOM WEIGHTS"]), counted(concurrency_planned=256))
     assert verdict_on(LATENCY, run).text == (
