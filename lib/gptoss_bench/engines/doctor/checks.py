@@ -173,12 +173,11 @@ def _model(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
     free, size = facts.free_bytes.get(scenario), None
     if need.architecture is not None:
         size = weights_bytes(need.architecture, "mxfp4")
-    made = need.model.startswith(RANDOM_PREFIX)  # in build/random, which checks its own disk
-    words = f"{need.model} is not here yet and will be {'made' if made else 'fetched'}"
-    if not made and free is not None and size is not None and free < size:
-        return CheckResult(
-            "model", FAIL, f"{words}: {_gb(size)}, and {_gb(free)} are free", "export HF_HOME=/a/larger/disk"
-        )
+    made = need.model.startswith(RANDOM_PREFIX)
+    words = f"{need.model} is not here yet and will be {'made in build/random' if made else 'fetched'}"
+    if free is not None and size is not None and free < size + (RESULTS_BYTES if made else 0):
+        fix = "free some space, or move this checkout to a larger disk" if made else "export HF_HOME=/a/larger/disk"
+        return CheckResult("model", FAIL, f"{words}: {_gb(size)}, and {_gb(free)} are free", fix)
     return CheckResult("model", NOTE, words + (f": {_gb(size)}" if size else ""))
 
 

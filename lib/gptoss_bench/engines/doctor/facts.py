@@ -54,7 +54,7 @@ def gather_facts(models: Mapping[str, str]) -> MachineFacts:
         smi=smi,
         programs={name: one for name, one in programs.items() if one is not None},
         models=found,
-        free_bytes={"results": free_bytes(paths.RESULTS), "h100": free_bytes(hub_cache())},
+        free_bytes={"results": free_bytes(paths.RESULTS), "h100": free_bytes(weights_folder(models.get("h100", "")))},
         open_files=open_files(),
         clock=_read(CLOCK_SOURCE),
         clock_read_ns=clock_read_ns(),
@@ -106,6 +106,11 @@ def hub_model(name: str) -> str | None:
     if (Path(name) / "config.json").is_file():
         return "a folder of this machine"
     return "in the hub's cache" if is_fetched(name) else None
+
+
+def weights_folder(name: str) -> Path:
+    """Return where the weights of a model would be written: those of a random one are made, all others fetched."""
+    return paths.RANDOM_CHECKPOINTS if RandomModel.parse(name) else hub_cache()
 
 
 def free_bytes(folder: Path) -> int | None:

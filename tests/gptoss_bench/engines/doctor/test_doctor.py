@@ -32,6 +32,7 @@ from gptoss_bench.engines.doctor.facts import (
     ollama_service,
     ollama_stored,
     program,
+    weights_folder,
 )
 from gptoss_bench.runs.installed import SmiGpu
 from scripted import scripted, speak
@@ -245,7 +246,13 @@ def test_run_a10_and_run_h100_begin_with_the_doctor_unless_a_server_is_given():
     assert "--model 'openai/gpt-oss-120b'" in commands("run-h100", "MODEL=openai/gpt-oss-120b")
 
 
-def test_random_weights_are_made_and_not_fetched():
-    facts = replace(GOOD, models={"h100": None})
-    line = lines("h100", facts, "random:gpt-oss-20b")["model"]
-    assert (line.state, line.words) == (NOTE, "random:gpt-oss-20b is not here yet and will be made: 13.8 GB")
+def test_random_weights_are_made_and_not_fetched(monkeypatch):
+    facts, name = replace(GOOD, models={"h100": None}), "random:gpt-oss-20b"
+    words = f"{name} is not here yet and will be made in build/random: 13.8 GB"
+    line = lines("h100", facts, name)["model"]
+    assert (line.state, line.words) == (NOTE, words)
+    # enough for the weights, and not for the gigabyte that results may take beside them
+    full = lines("h100", replace(facts, free_bytes={"h100": 14 * 10**9}), name)["model"]
+    assert (full.state, full.words) == (FAIL, f"{words}, and 14.0 GB are free") and "larger disk" in full.fix
+    monkeypatch.setenv("HF_HOME", "/a/larger/disk")
+    assert weights_folder(name) == paths.RANDOM_CHECKPOINTS != weights_folder("openai/gpt-oss-20b")
