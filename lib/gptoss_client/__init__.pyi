@@ -2,7 +2,7 @@ from .arrivals import ENDS_WITH_EVENT, REORDERED
 from .asking import Answer, NoAnswer, ask, question_client
 from .client import Client, TraceCallback
 from .decoder import MALFORMED, Decoder, decode_body
-from .dialects import Event, Reply, ServerTimings, assemble_reply
+from .dialects import Event, Reply, ServerTimings, assemble_reply, tail_tokens
 from .errors import RunFailed, UsageError
 from .event_loop import new_event_loop
 from .json_value import JsonValue
@@ -90,6 +90,7 @@ __all__ = [
     "request_outcome",
     "request_path",
     "run_load",
+    "tail_tokens",
     "text_at",
     "tls_context",
     "unfinished_reply",

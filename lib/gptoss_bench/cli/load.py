@@ -22,12 +22,12 @@ from gptoss_bench.cli.options import (
     use_ca_file,
 )
 from gptoss_bench.cli.output import coloured
-from gptoss_client import LoadPlan, RunFailed, UsageError
+from gptoss_client import LoadPlan, RunFailed, Trace, UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.engines import ServerChoice
     from gptoss_bench.fleet import Fleet
-    from gptoss_bench.runs import Run, Slo
+    from gptoss_bench.runs import Run, Slo, WorkerProgress
     from gptoss_bench.session import Session
     from gptoss_bench.stats import Difference
 
@@ -177,7 +177,7 @@ def load(
     import asyncio
 
     from gptoss_bench.engines import ServerChoice
-    from gptoss_bench.session import check_division, choose_fleet
+    from gptoss_bench.session import choose_fleet
     from gptoss_bench.stats import MIN_TREND_RUNS, parse_slo, parse_sweep_levels
     from gptoss_client import new_event_loop, rate_seconds
 
@@ -209,8 +209,6 @@ def load(
     most = repeats if until is None else max_trials
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         chosen = runner.run(choose_fleet(workers, plan, servers[0], results, address=fleet))
-        if chosen is not None:
-            check_division(plan, chosen.count)
         measure = partial(_run, results=results, slo=limits, fleet=chosen, as_json=as_json)
         return runner.run(_repeat(plan, servers, measure, most=most, until=until, as_json=as_json))
 
@@ -263,11 +261,12 @@ async def _run(
     opened = serving("load", server, plan=plan, results_dir=results_dir, repeat_group=group, command=command, slo=slo)
     async with opened as session:
         try:
-            with _progress_bar(plan) as progress:
-                if fleet is None:
-                    await session.load(plan, lambda _: progress(None))
-                else:
-                    await load_fleet(session, plan, fleet, progress)
+            if fleet is None:
+                with _progress_bar(plan) as progress:
+                    await session.load(plan, progress)
+            else:
+                with _worker_rows() as show_workers:
+                    await load_fleet(session, plan, fleet, show_workers)
         except RunFailed:
             show(session)
             raise
@@ -277,8 +276,8 @@ async def _run(
 
 
 @contextlib.contextmanager
-def _progress_bar(plan: LoadPlan) -> Iterator["Callable[[int | None], None]"]:
-    """Show a progress bar on stderr, if that is a terminal; it is called with the requests so far, or for one more."""
+def _progress_bar(plan: LoadPlan) -> "Iterator[Callable[[Trace], None]]":
+    """Show a progress bar on stderr, if that is a terminal; it is called for each request that has ended."""
     from tqdm import tqdm
 
     from gptoss_bench.stats import sweep_plans
@@ -288,10 +287,22 @@ def _progress_bar(plan: LoadPlan) -> Iterator["Callable[[int | None], None]"]:
     total = None if planned is None else plan.warmup + planned + sum(levels)
     with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
 
-        def step(ended: int | None) -> None:
-            bar.update(1 if ended is None else ended - bar.n)
+        def step(_trace: Trace) -> None:
+            bar.update()
 
         yield step
+
+
+@contextlib.contextmanager
+def _worker_rows() -> "Iterator[Callable[[Sequence[WorkerProgress]], None]]":
+    """Show on stderr what each worker does: a row each on a terminal, else a line from time to time."""
+    from gptoss_bench.session import ProgressDisplay, workers_text
+
+    display = ProgressDisplay()
+    try:
+        yield lambda workers: display.update(workers_text(workers), workers)
+    finally:
+        display.close()
 
 
 def _print_result(session: "Session") -> None:

@@ -54,15 +54,17 @@ class WorkerLink:
     """The connection to one worker. What the worker has reported so far is in the attributes.
 
     `is_ready`: its connections are open and its warm-up is over. `is_loaded`: its last request has ended, and
-    `completed` of them completed. `ended_requests`: how many had ended when it last answered a question. `ended`: how
-    it ended. `is_gone`: its process has ended, or cannot be reached. `heard_s`: when it last reported anything (s,
-    `time.monotonic`).
+    `completed` of them completed. `ended_requests`: how many had ended when it last answered a question, of them
+    `failed_requests` without a whole response or with another HTTP status than 200, with `tokens` output tokens as the
+    server reported them (None: it reported none). `ended`: how it ended. `is_gone`: its process has ended, or cannot be
+    reached. `heard_s`: when it last reported anything (s, `time.monotonic`).
     """
 
     def __init__(self, read: IO[bytes], write: IO[bytes], hang_up: Callable[[], None] | None = None) -> None:
         """Take the worker's stdout and stdin, and what closes both (None: closing stdin is enough)."""
         self.is_ready = self.is_loaded = self.is_gone = False
-        self.completed = self.ended_requests = 0
+        self.completed = self.ended_requests = self.failed_requests = 0
+        self.tokens: int | None = None
         self.ended: LoadEnd | None = None
         self.heard_s = time.monotonic()
         self._read, self._write, self._hang_up = read, write, hang_up or write.close
@@ -134,7 +136,8 @@ class WorkerLink:
 
     def _take(self, message: dict[str, Any], now_ns: int) -> None:
         if "clock" in message:
-            self.ended_requests = message["ended_requests"]
+            self.ended_requests, self.failed_requests = message["ended_requests"], message["failed_requests"]
+            self.tokens = message["tokens"]
             self._answers.put(ClockProbe(message["clock"], message["received_ns"], message["answered_ns"], now_ns))
         elif "ready" in message:
             self.is_ready = True

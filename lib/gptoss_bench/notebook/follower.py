@@ -5,6 +5,7 @@ load, so that the live view does not disturb the measurement.
 """
 
 import time
+from collections import Counter
 from dataclasses import replace
 from itertools import accumulate, islice
 from pathlib import Path
@@ -12,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 
 from gptoss_bench.notebook.live_view import LivePoint, LiveView, Snapshot
-from gptoss_bench.runs import Run, derive_tables, read_spool_from
+from gptoss_bench.runs import Run, WorkerProgress, derive_tables, read_spool_from, read_worker_progress, shard_folder
 from gptoss_bench.stats import sweep_plans
 from gptoss_bench.telemetry import Gpus
-from gptoss_client import LoadPlan, Trace
+from gptoss_client import LoadPlan, Trace, UsageError
 
 POLL_S = 0.5
 MAX_REQUESTS_PER_POLL = 400  # the next poll decodes the rest
@@ -30,7 +31,9 @@ class RunFollower:
         # The folder may not exist yet.
         self._folder, self._plan = folder, plan
         self._planned = len(plan.arrival_offsets()) if plan.is_open else plan.requests
-        self._offset = 0
+        self._offsets = Counter[Path]()  # by folder: that of the run, and those of its workers on this machine
+        self._workers: tuple[WorkerProgress, ...] = ()
+        self._read_ids = set[int]()
         self._started_s = time.monotonic()
         self._first_ns: int | None = None  # when the first request of all was sent
         self._first_measured_ns: int | None = None
@@ -39,25 +42,29 @@ class RunFollower:
         self._tokens: dict[int, int] = {}  # by whole seconds since the first request
         self._in_flight_changes: dict[int, float] = {}  # by steps of STEP_S since the first request
         self._longest_s = 0.0
-        self._listed = self._done = self._failed = 0
+        self._done = self._failed = 0
         self._gpus = Gpus()
 
     def poll(self) -> LiveView:
         """Read the requests that ended since the last call; return the live view."""
         traces: list[Trace] = []
-        try:
-            for trace, offset in islice(read_spool_from(self._folder, self._offset), MAX_REQUESTS_PER_POLL):
-                traces.append(trace)
-                self._offset = offset
-        except OSError:
-            pass  # traces.jsonl was removed: the run is being finished, and `final_view` reads its tables
+        self._workers = tuple(read_worker_progress(self._folder))
+        for folder in (self._folder, *(shard_folder(self._folder, worker.index) for worker in self._workers)):
+            try:
+                rest = MAX_REQUESTS_PER_POLL - len(traces)
+                for trace, offset in islice(read_spool_from(folder, self._offsets[folder]), rest):
+                    traces.append(trace)
+                    self._offsets[folder] = offset
+            except (OSError, UsageError):
+                pass  # traces.jsonl was removed: the run is being finished, and `final_view` reads its tables
         if traces:
             self._add(*derive_tables(traces))
         return self._view(time.perf_counter_ns())
 
     def final_view(self, run: Run) -> LiveView:
         """Read the remaining requests of a finished run from its tables; return the last view."""
-        rest, events = run.requests.iloc[self._listed :], run.events
+        rest, events = run.requests[~run.requests["request_id"].isin(self._read_ids)], run.events
+        self._workers = ()
         self._add(rest, events[events["request_id"].isin(rest["request_id"])])
         done_ns = run.requests["done_ns"].dropna()
         last = self._view(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns(), whole=True)
@@ -71,7 +78,7 @@ class RunFollower:
         if self._first_measured_ns is None and len(measured):
             self._first_measured_ns = int(measured["sent_ns"].min())
         start_ns = self._first_ns or 0
-        self._listed += len(requests)
+        self._read_ids.update(requests["request_id"])
         self._done += int((sent["outcome"] != "cancelled").sum())
         self._failed += int((requests["outcome"] == "failed").sum())
         self._longest_s = max(self._longest_s, float(sent["done_s"].max(skipna=True) or 0.0))
@@ -99,10 +106,11 @@ class RunFollower:
         levels = sum(level.requests or 0 for level in sweep_plans(plan))
         total = None if self._planned is None else plan.warmup + self._planned + levels
         elapsed_s = (now_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
-        left = None if total is None else total - self._done
-        rate = self._done / elapsed_s if elapsed_s > 0 else None
+        done = max(self._done, sum(worker.ended for worker in self._workers))  # none is read of another machine
+        left = None if total is None else total - done
+        rate = done / elapsed_s if elapsed_s > 0 else None
         left_s: float | None = None
-        share = self._done / total if total else 0.0
+        share = done / total if total else 0.0
         if left is not None and rate:
             left_s = left / rate
         elif plan.duration_s is not None and self._first_measured_ns is not None:
@@ -116,15 +124,17 @@ class RunFollower:
         # A request that is not listed yet may have started as early as the longest request so far took.
         known_s = elapsed_s if whole else elapsed_s - self._longest_s
         over_time = self._in_flight_over_time(known_s)[-MAX_POINTS:]
-        if left is None or plan.is_open:  # a search for the capacity has more than one level
+        if self._workers:
+            in_flight = sum(worker.in_flight for worker in self._workers)
+        elif left is None or plan.is_open:  # a search for the capacity has more than one level
             in_flight = round(over_time[-1][1]) if over_time else 0
         else:
             in_flight = min(plan.concurrency, left)
         return LiveView(
-            done=self._done,
+            done=done,
             total=total,
             share=share,
-            failed=self._failed,
+            failed=max(self._failed, sum(worker.failed for worker in self._workers)),
             in_flight=in_flight if running else 0,
             waited_s=time.monotonic() - self._started_s,
             request_s=rate,
@@ -137,6 +147,7 @@ class RunFollower:
             )[-MAX_POINTS:],
             in_flight_over_time=over_time,
             snapshots=tuple(self._snapshots),
+            workers=self._workers,
         )
 
     def _in_flight_over_time(self, known_s: float) -> tuple[tuple[float, float], ...]:

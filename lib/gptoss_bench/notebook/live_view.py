@@ -4,6 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from gptoss_bench.runs import WorkerProgress
+from gptoss_bench.session import workers_html
+
 WIDTH, HEIGHT = 292, 116
 TOP, BOTTOM, LEFT, RIGHT = 32, 98, 3, 288  # the area of the plot
 BLUE, GREY, RED = "#1f8dd6", "#808080", "#e0314b"  # readable on white and on JupyterLab's dark theme
@@ -35,7 +38,8 @@ class LiveView:
     """The state of a load. `total` is None if the load ends by time; `share` is its progress, 0 to 1.
 
     `in_flight` is the current number of a closed loop; `in_flight_over_time` is computed from the timestamps of ended
-    requests. It ends, like `tok_s` (by whole seconds), where a request that is still running may count.
+    requests. It ends, like `tok_s` (by whole seconds), where a request that is still running may count. `workers` is
+    what each of several processes does that send the load; empty if one sends it, or the load has ended.
     """
 
     done: int
@@ -50,6 +54,7 @@ class LiveView:
     tok_s: tuple[tuple[float, float], ...]
     in_flight_over_time: tuple[tuple[float, float], ...]
     snapshots: tuple[Snapshot, ...]
+    workers: tuple[WorkerProgress, ...] = ()
 
 
 def render_live_view(live: LiveView, title: str, status: str = "", *, ended: bool = False) -> str:
@@ -73,6 +78,7 @@ def render_live_view(live: LiveView, title: str, status: str = "", *, ended: boo
     return (
         f'<div class="gptoss-live" style="font-family:sans-serif;font-size:13px">'
         f"<div><b>{escape(title)}</b> {escape(status)}</div>{_bar(live)}<div>{progress_text(live, ended=ended)}</div>"
+        f"{workers_html(live.workers)}"
         f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(plots)}</div></div>'
     )
 

@@ -5,11 +5,11 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import papermill
 import yaml
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from gptoss_bench import paths
@@ -94,6 +94,8 @@ def _definition(name: str, default: object) -> Any:
         return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
     if wanted := get_type_hints(LoadPlan, include_extras=True).get(name):
         return list[get_args(wanted)[0]] if get_origin(wanted) is tuple else wanted  # type: ignore[misc] # YAML has lists
+    if name == "workers":
+        return Annotated[int, Field(ge=1)] | Literal["auto"]
     return _type_of(default)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from gptoss_bench import paths
 from gptoss_bench.engines import ENGINE_SPECS, LAUNCHABLE_ENGINES, ServerChoice, clean_url, understood_fields
@@ -20,7 +20,7 @@ from gptoss_bench.notebook.live_view import alert_html, render_live_view
 from gptoss_bench.notebook.load_card import LoadCard, result_block_html, run_title
 from gptoss_bench.notebook.profiles import check_parameters, read_profile
 from gptoss_bench.runs import STATED_LABELS, Run, Slo, new_repeat_group
-from gptoss_bench.session import LoadProcess
+from gptoss_bench.session import LoadProcess, check_workers
 from gptoss_bench.stats import parse_slo, parse_sweep_levels, run_spreads, spreads_text
 from gptoss_client import ARRIVALS, PROMPTS, LoadPlan, UsageError
 
@@ -59,18 +59,25 @@ SERVER_FIELDS = ("embedded", "url", "model", *LAUNCH_FIELDS)
 
 
 async def open_run_panel(
-    plan: LoadPlan, server: ServerChoice, *, results_dir: str = "", run_id: str = "", live: bool | None = None
+    plan: LoadPlan,
+    server: ServerChoice,
+    *,
+    results_dir: str = "",
+    run_id: str = "",
+    workers: int | Literal["auto"] = 1,
+    live: bool | None = None,
 ) -> Any:
     """Return the panel with these values, or without a frontend run the load as `run_id` and return its last view.
 
-    `live` overrides the detection of a frontend. Without one it raises UsageError and RunFailed as the load does.
+    `workers`: processes that send the load together; "auto": as many as a running server needs. `live` overrides the
+    detection of a frontend. Without one it raises UsageError and RunFailed as the load does.
     """
     results = Path(results_dir) if results_dir else paths.RESULTS
     if has_frontend() if live is None else live:
-        return RunPanel(plan, server, results).box
+        return RunPanel(plan, server, results, str(workers)).box
     from IPython.display import HTML
 
-    load = LoadProcess(plan, server, results=results, run_id=run_id)
+    load = LoadProcess(plan, server, results=results, run_id=run_id, workers=str(workers))
     follower, waiting = RunFollower(load.path, plan), asyncio.create_task(load.wait())
     while not waiting.done():
         await asyncio.wait([waiting], timeout=POLL_S)
@@ -86,7 +93,7 @@ class RunPanel:
     A new panel, made by running its cell again, also shows the cards of the panels before it.
     """
 
-    def __init__(self, plan: LoadPlan, server: ServerChoice, results: Path) -> None:
+    def __init__(self, plan: LoadPlan, server: ServerChoice, results: Path, workers: str = "1") -> None:
         import ipywidgets as w  # not needed without a frontend
 
         wide = {"style": {"description_width": "10em"}, "layout": w.Layout(width="34em", max_width="98%")}
@@ -135,9 +142,11 @@ class RunPanel:
             getattr(self, name).tooltip = launch[name].description
         stated = {"(none)": "", **{name: name for name in STATED_LABELS}}
         self.label = w.Dropdown(options=stated, value=server.label, description="label", **wide)
-        levels = ",".join(map(str, plan.sweep))
-        self.sweep = w.Text(value=levels, placeholder="such as 1,4,16", description="sweep, streams", **wide)
+        self.sweep = w.Text(
+            value=",".join(map(str, plan.sweep)), placeholder="such as 1,4,16", description="sweep, streams", **wide
+        )
         self.slo = w.Text(placeholder="such as ttft=0.5s,tpot=30ms,e2e=10s", description="SLO", **wide)
+        self.workers = w.Text(value=workers, placeholder="1, more, or auto", description="workers", **wide)
         self.repeats = w.IntText(value=1, description="repeats", **wide)
         self.start = w.Button(description="Start", button_style="primary", tooltip="run this load")
         self.message = w.HTML()
@@ -163,6 +172,7 @@ class RunPanel:
             self.warmup,
             self.max_tokens,
             self.slo,
+            self.workers,
             self.repeats,
         )
         columns = ([self.profile, *of_server], [*of_load, self.token_counts])
@@ -209,6 +219,7 @@ class RunPanel:
             self.plan()
             self.limits()
             self.repeat_count()
+            self.worker_text()
         except UsageError as error:
             self.message.value = alert_html(error)
         else:
@@ -262,6 +273,12 @@ class RunPanel:
             raise UsageError(f"repeats must be 1 or more, not {self.repeats.value}")
         return int(self.repeats.value)
 
+    def worker_text(self) -> str:
+        """Return the number of workers or "auto". Raises UsageError for another text, or if they cannot share it."""
+        found: str = self.workers.value.strip()
+        check_workers(found, self.plan(), has_url=self.engine.value == "url")
+        return found
+
     def server(self) -> ServerChoice:
         """Return the chosen server.
 
@@ -289,12 +306,13 @@ class RunPanel:
     def _start(self, _: Any) -> None:
         try:
             plan, server, slo, repeats = self.plan(), self.server(), self.limits(), self.repeat_count()
+            workers = self.worker_text()
             group = new_repeat_group(repeats)
 
             def begin(number: int) -> LoadCard:
                 # The salt makes the prompts new to every cache, as those of the first run were; arrivals differ too.
                 salted = replace(plan, salt=plan.salt + number, arrival_seed=plan.arrival_seed + number)
-                load = LoadProcess(salted, server, results=self._results, slo=slo, repeat_group=group)
+                load = LoadProcess(salted, server, results=self._results, slo=slo, repeat_group=group, workers=workers)
                 card = LoadCard(load)
                 self.cards.children = [each.box for each in LoadCard.under(self._results)]
                 return card
@@ -334,7 +352,8 @@ class RunPanel:
             return
         try:
             profile = read_profile(paths.PROFILES / f"{name}.yaml")
-            shown = {key: profile[key] for key in (*PROFILE_LOAD_FIELDS, *SERVER_FIELDS, "requests") if key in profile}
+            names = (*PROFILE_LOAD_FIELDS, *SERVER_FIELDS, "requests", "workers")
+            shown = {key: profile[key] for key in names if key in profile}
             values = check_parameters(shown, [dict.fromkeys(shown)], f"{name}.yaml")
         except UsageError as error:
             self.message.value = alert_html(error)
@@ -346,6 +365,7 @@ class RunPanel:
             self.shape.value = "closed"
         if "requests" in values:
             self.length.value, self.length_unit.value = values["requests"], "requests"
+        self.workers.value = str(values.get("workers", self.workers.value))
         embedded = values.pop("embedded", False)
         for key in ("url", "model", *LAUNCH_FIELDS):
             getattr(self, key).value = values.get(key, ServerChoice.model_fields[key].default)

@@ -43,6 +43,7 @@ from .labels import (
     split_labels,
     tiny_model_label,
 )
+from .live_workers import WorkerProgress, read_worker_progress, write_worker_progress
 from .manifest import (
     ClientLimits,
     Clock,
@@ -225,6 +226,7 @@ __all__ = [
     "VerdictsSummary",
     "Worker",
     "WorkerClock",
+    "WorkerProgress",
     "WorkerSummary",
     "choose_evidence",
     "code_version",
@@ -255,6 +257,7 @@ __all__ = [
     "read_record",
     "read_sent_requests",
     "read_spool_from",
+    "read_worker_progress",
     "readable_runs",
     "repeated_runs",
     "request_events",
@@ -271,4 +274,5 @@ __all__ = [
     "write_json_schema",
     "write_record",
     "write_tables",
+    "write_worker_progress",
 ]

@@ -32,6 +32,7 @@ from gptoss_bench.runs.derived_tables import (
 )
 from gptoss_bench.runs.finding import Finding, read_findings
 from gptoss_bench.runs.labels import split_labels
+from gptoss_bench.runs.live_workers import remove_worker_progress
 from gptoss_bench.runs.manifest import (
     SCHEMA_VERSION,
     EndpointRecord,
@@ -226,6 +227,7 @@ class RunFolder:
             self.manifest.status, self.manifest.reason, self.manifest.end_utc = status, reason, utc_now()
             write_record(self.path / "manifest.json", self.manifest)
             self._spool.remove()
+            remove_worker_progress(self.path)
         self._finished = True
         return Run.load(self.path)
 

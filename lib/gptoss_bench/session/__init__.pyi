@@ -1,12 +1,13 @@
 from .api import bench, bench_async, run_sync
 from .background_tasks import raise_background_errors, watch_background_tasks
 from .evaluate import KEPT_FIELDS, findings_document, finish_interrupted, rebuild_run
-from .fleet_load import check_division, load_fleet
+from .fleet_load import load_fleet
 from .load_process import LoadProcess
 from .progress import ProgressDisplay, RunProgress, clock, run_seconds, showing_progress
 from .session import Session, serving
 from .stop_signals import on_first_stop, stop_on_signals, stop_reason
-from .workers import choose_fleet
+from .worker_rows import workers_html, workers_table, workers_text
+from .workers import check_workers, choose_fleet
 
 __all__ = [
     "KEPT_FIELDS",
@@ -16,7 +17,7 @@ __all__ = [
     "Session",
     "bench",
     "bench_async",
-    "check_division",
+    "check_workers",
     "choose_fleet",
     "clock",
     "findings_document",
@@ -32,4 +33,7 @@ __all__ = [
     "stop_on_signals",
     "stop_reason",
     "watch_background_tasks",
+    "workers_html",
+    "workers_table",
+    "workers_text",
 ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -10,11 +10,12 @@ import nest_asyncio2
 
 from gptoss_bench.engines import ServerChoice
 from gptoss_bench.fleet import Fleet
-from gptoss_bench.runs import Run
+from gptoss_bench.runs import Run, WorkerProgress
 from gptoss_bench.session.fleet_load import check_division, load_fleet
 from gptoss_bench.session.load_process import SCENARIO, LoadProcess
 from gptoss_bench.session.progress import TERMINAL_S, ProgressDisplay, RunProgress, clock
 from gptoss_bench.session.session import serving
+from gptoss_bench.session.worker_rows import workers_text
 from gptoss_bench.session.workers import choose_fleet
 from gptoss_client import LoadPlan, UsageError
 
@@ -72,6 +73,8 @@ async def bench_async(
         plan.setdefault("requests", None)
     server = ServerChoice(url=url, model=model, engine=engine)
     load_plan, folder = LoadPlan(**plan), Path(results) if results else None
+    if fleet is not None:
+        check_division(load_plan, fleet.count)
     fleet = fleet or await choose_fleet(str(workers), load_plan, server, folder)
     if fleet is not None:
         return await _bench_fleet(load_plan, server, fleet, folder)
@@ -92,11 +95,10 @@ async def bench_async(
 
 async def _bench_fleet(plan: LoadPlan, server: ServerChoice, fleet: Fleet, results: Path | None) -> Run:
     """Load a server with the workers of a fleet, which are processes of their own, and return the run."""
-    check_division(plan, fleet.count)
     display, began_s = ProgressDisplay(), time.monotonic()
 
-    def show(ended: int) -> None:
-        display.update(f"{clock(time.monotonic() - began_s)}  {fleet.count} workers: {ended} requests")
+    def show(workers: Sequence[WorkerProgress]) -> None:
+        display.update(f"{clock(time.monotonic() - began_s)}  {workers_text(workers)}", workers)
 
     try:
         async with serving(SCENARIO, server, plan=plan, results_dir=str(results or "")) as session:

@@ -6,12 +6,20 @@ A worker that is gone is not started again, because its requests would be sent t
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from gptoss_bench import paths
 from gptoss_bench.fleet import ClockOffset, Fleet, LoadEnd, WorkerJob, WorkerLink, clock_offset, worker_clock
-from gptoss_bench.runs import LoadSummary, Worker, read_sent_requests, shard_folder
+from gptoss_bench.runs import (
+    LoadSummary,
+    Worker,
+    WorkerProgress,
+    read_sent_requests,
+    shard_folder,
+    write_worker_progress,
+)
 from gptoss_bench.session.evaluate import finish_interrupted, merge_and_evaluate
+from gptoss_bench.session.fleet_progress import FleetProgress
 from gptoss_bench.session.session import Session, failure_reason
 from gptoss_client import LoadPlan, LoadShard, RunFailed, UsageError
 
@@ -22,7 +30,7 @@ LEAD_S = 1.0  # from telling the workers when to begin to that time
 STOP_S = 60.0  # a stopped worker may take so long to write its tables
 PROCESS_ENDED = "its process ended"
 
-EndedCallback = Callable[[int], None]
+ProgressCallback = Callable[[Sequence[WorkerProgress]], None]
 
 
 def check_division(plan: LoadPlan, workers: int) -> None:
@@ -36,7 +44,7 @@ def check_division(plan: LoadPlan, workers: int) -> None:
 
 
 async def load_fleet(
-    session: Session, plan: LoadPlan, fleet: Fleet, progress: EndedCallback | None = None
+    session: Session, plan: LoadPlan, fleet: Fleet, progress: ProgressCallback | None = None
 ) -> LoadSummary:
     """Send the plan with the workers of a fleet and return the summary of the whole load.
 
@@ -44,7 +52,7 @@ async def load_fleet(
         session: The run of the whole load; its server is loaded, and this process records its telemetry.
         plan: The undivided plan.
         fleet: Where the workers run. All of its processes have ended when this function returns.
-        progress: Called from time to time with the number of requests that have ended.
+        progress: Called about once a second with what each worker does, and at once when one is lost.
 
     Raises:
         UsageError: The plan cannot be divided, or a worker refuses it.
@@ -74,7 +82,7 @@ async def load_fleet(
 class _FleetLoad:
     """One load of several workers: their links, and their records in the manifest."""
 
-    def __init__(self, session: Session, plan: LoadPlan, fleet: Fleet, progress: EndedCallback | None) -> None:
+    def __init__(self, session: Session, plan: LoadPlan, fleet: Fleet, progress: ProgressCallback | None) -> None:
         self._session, self._plan, self._fleet, self._progress = session, plan, fleet, progress
         self._path = session.folder.path
         self._links: dict[int, WorkerLink] = {}
@@ -90,6 +98,7 @@ class _FleetLoad:
         ]
         session.manifest.workers = self._workers
         self._asked_s = 0.0
+        self._seen = FleetProgress(plan, fleet.count)
 
     async def run(self) -> str:
         """Send the load and return why it is incomplete, "" if it is complete."""
@@ -113,6 +122,7 @@ class _FleetLoad:
         for worker, link in self._present():
             with contextlib.suppress(RunFailed):  # it has ended meanwhile
                 worker.clock = worker_clock(self._before[worker.index], await _offset(link))
+        self._show()
         await recorder.load_phase("end", sum(link.completed for link in self._links.values()))
         for link in self._links.values():
             link.finish()
@@ -181,12 +191,11 @@ class _FleetLoad:
                     waiting |= not reached(link)
             if not waiting:
                 return
-            if watching and time.monotonic() - self._asked_s > ASK_S:
+            if time.monotonic() - self._asked_s > ASK_S:
                 self._asked_s = time.monotonic()
-                for _, link in self._present():
+                self._show()
+                for _, link in self._present() if watching else ():
                     link.ask()
-                if self._progress is not None:
-                    self._progress(sum(link.ended_requests for link in self._links.values()))
             await asyncio.sleep(POLL_S)
 
     def _refuse_missing(self) -> None:
@@ -202,8 +211,16 @@ class _FleetLoad:
     def _lose(self, worker: Worker, why: str) -> None:
         """Note that a worker is gone, and make sure that it sends nothing more."""
         worker.lost, worker.lost_ns = why, time.perf_counter_ns()
+        self._show()
         self._fleet.kill(worker.index)
         self._links[worker.index].close()
+
+    def _show(self) -> None:
+        """Tell what each worker does: to who asked for it, and in the run folder."""
+        found = [self._seen.of(worker, self._links.get(worker.index)) for worker in self._workers]
+        write_worker_progress(self._path, found)
+        if self._progress is not None:
+            self._progress(found)
 
     async def _collect(self) -> None:
         """Bring the run folders of all workers here, and finish those of lost workers from what had ended."""

@@ -20,8 +20,10 @@ from typing import Any
 from gptoss_bench.engines import ServerChoice
 from gptoss_bench.fleet import LoadEnd
 from gptoss_bench.runs import Run, Slo
+from gptoss_bench.session.fleet_load import load_fleet
 from gptoss_bench.session.load_process import SCENARIO
 from gptoss_bench.session.session import serving
+from gptoss_bench.session.workers import choose_fleet
 from gptoss_client import LoadPlan, RunFailed, UsageError, hide_secrets, new_event_loop, printable_text
 
 Listen = Callable[[asyncio.AbstractEventLoop, Callable[[], None]], None]
@@ -31,8 +33,9 @@ async def _measure(job: dict[str, Any]) -> None:
     plan, server = LoadPlan(**job["plan"]), ServerChoice(**job["server"])
     slo = None if job["slo"] is None else Slo(**job["slo"])
     names = {name: job[name] for name in ("results_dir", "run_id", "repeat_group")}
+    fleet = await choose_fleet(job["workers"], plan, server, Path(job["results_dir"]))
     async with serving(SCENARIO, server, plan=plan, slo=slo, **names) as session:
-        await session.load(plan)
+        await (session.load(plan) if fleet is None else load_fleet(session, plan, fleet))
         session.finish()
 
 

@@ -34,8 +34,12 @@ class LoadProcess:
         run_id: str = "",
         slo: Slo | None = None,
         repeat_group: str = "",
+        workers: str = "1",
     ) -> None:
-        """Start the load, with the arguments of `serving`. Raises UsageError if no process can be started."""
+        """Start the load, with the arguments of `serving` and `choose_fleet`.
+
+        Raises UsageError if no process can be started.
+        """
         results = (results or paths.RESULTS).absolute()
         self.plan = plan
         self.run_id = run_id or new_run_id(SCENARIO)
@@ -48,6 +52,7 @@ class LoadProcess:
             "run_id": self.run_id,
             "slo": None if slo is None else slo.model_dump(exclude_none=True),
             "repeat_group": repeat_group,
+            "workers": workers,
         }
         with _log(results) as log:
             try:

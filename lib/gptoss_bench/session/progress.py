@@ -10,12 +10,13 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from gptoss_bench.runs import readable_runs
+from gptoss_bench.runs import WorkerProgress, read_worker_progress, readable_runs
+from gptoss_bench.session.worker_rows import workers_html, workers_table, workers_text
 from gptoss_bench.stats import sweep_plans
 from gptoss_client import JsonValue, LoadPlan, count_at, object_at, one_line, text_at
 
@@ -42,12 +43,13 @@ class RunProgress:
             return "starting"
         if text_at(manifest, "status") != "running":
             return "writing figures and page"
+        if workers := read_worker_progress(self._folder):
+            return workers_text(workers)
         self._read()
         if not self._counts:
             line = _last_log_line(self._folder)
-            if not object_at(manifest, "parameters").get("concurrency"):
-                return "computing"
-            return f"waiting for the server{f': {line}' if line else ''}"
+            waiting = f"waiting for the server{f': {line}' if line else ''}"
+            return waiting if object_at(manifest, "parameters").get("concurrency") else "computing"
         self._planned = self._planned or _planned(object_at(manifest, "parameters"))
         phase, done = self._phase, self._counts[self._phase]
         total = self._planned.get(phase)
@@ -116,19 +118,24 @@ class ProgressDisplay:
             self._console = Console(stderr=True, highlight=False).status("", spinner="dots")
             self._console.start()
 
-    def update(self, text: str) -> None:
-        """Show this text in place of the last one; a log gets it if its last line is LOG_S old."""
+    def update(self, text: str, workers: Sequence[WorkerProgress] = ()) -> None:
+        """Show this text, and below it a row per worker, in place of the last one.
+
+        A log gets the text alone, if its last line is LOG_S old.
+        """
         now_s = time.monotonic()
         if self._handle is not None:
             from html import escape
 
             from IPython.display import HTML
 
-            self._handle.update(HTML(f"<div>{escape(text)}</div>"))  # type: ignore[no-untyped-call]
+            self._handle.update(HTML(f"<div>{escape(text)}</div>{workers_html(workers)}"))  # type: ignore[no-untyped-call]
         elif self._console is not None:
+            from rich.console import Group
             from rich.text import Text
 
-            self._console.update(Text(text, overflow="ellipsis", no_wrap=True))
+            line = Text(text, overflow="ellipsis", no_wrap=True)
+            self._console.update(Group(line, workers_table(workers)) if workers else line)
         elif not self._silent and now_s - self._shown_s >= LOG_S:
             self._shown_s = now_s
             print(text, file=sys.stderr, flush=True)

@@ -21,9 +21,10 @@ from gptoss_bench.runs import RunFolder, Shard
 from gptoss_bench.session.load_child import run_until_stopped
 from gptoss_bench.session.session import Session, newest_calibration
 from gptoss_bench.telemetry import TelemetryRecorder
-from gptoss_client import JsonValue, RunFailed, Trace, UsageError, new_event_loop
+from gptoss_client import JsonValue, RunFailed, Trace, UsageError, new_event_loop, tail_tokens
 
 PR_SET_PDEATHSIG = 1
+TAIL_PIECES, TAIL_BYTES = 8, 2048  # of a response, where its token count is
 WITH_PARENT = "--end-with-parent"
 ONCE = "sampled once for all workers, by the process that started them"
 
@@ -33,7 +34,8 @@ class Control:
 
     def __init__(self, reports: int) -> None:
         """Take the file descriptor of the reports."""
-        self.ended_requests = 0
+        self.ended_requests = self.failed_requests = 0
+        self.tokens: int | None = None
         self._reports = reports
         self._begin: asyncio.Future[int] | None = None
         self._may_finish = asyncio.Event()
@@ -49,9 +51,14 @@ class Control:
         self.report({"loaded": completed})
         await self._may_finish.wait()
 
-    def count(self, _trace: Trace) -> None:
-        """Count a request that has ended."""
+    def count(self, trace: Trace) -> None:
+        """Count a request that has ended, and the tokens that its last bytes report; nothing else is decoded here."""
         self.ended_requests += 1
+        is_whole = trace.ending == "complete" and trace.status == 200
+        self.failed_requests += not is_whole and trace.ending != "cancelled"
+        tail = b"".join(data for _, data in trace.pieces[-TAIL_PIECES:])[-TAIL_BYTES:]
+        if (tokens := tail_tokens(tail)) is not None:
+            self.tokens = (self.tokens or 0) + tokens
 
     def report(self, message: dict[str, Any]) -> None:
         """Write one line, whole: two threads report."""
@@ -65,7 +72,8 @@ class Control:
             message: dict[str, JsonValue] = json.loads(line)
             if "clock" in message:
                 times = {"received_ns": received_ns, "answered_ns": time.perf_counter_ns()}
-                self.report({"clock": message["clock"], **times, "ended_requests": self.ended_requests})
+                counts = {name: getattr(self, name) for name in ("ended_requests", "failed_requests", "tokens")}
+                self.report({"clock": message["clock"], **times, **counts})
                 continue
             with contextlib.suppress(RuntimeError):  # the loop is closed: the load has ended
                 loop.call_soon_threadsafe(self._take, message, stop)

@@ -8,6 +8,7 @@ from gptoss_bench import paths
 from gptoss_bench.engines import ServerChoice, attach
 from gptoss_bench.fleet import DaskFleet, Fleet, LocalFleet
 from gptoss_bench.runs import machine_facts
+from gptoss_bench.session.fleet_load import check_division
 from gptoss_bench.session.session import newest_calibration
 from gptoss_client import (
     Client,
@@ -31,6 +32,8 @@ async def choose_fleet(
 ) -> Fleet | None:
     """Return the fleet for a number of workers, "auto", or a cluster; None for one process, which needs no fleet.
 
+    The plan can be divided by it.
+
     Args:
         address: dask://host:port of a Dask scheduler, each of whose workers is one; None: this machine.
         workers: A whole number from 1 on, or "auto".
@@ -39,22 +42,38 @@ async def choose_fleet(
         results: Results folder with calibrations of this machine; None: the folder `results` of the repository.
 
     Raises:
-        UsageError: The text is neither, or "auto" has no server to ask.
+        UsageError: The text is neither, "auto" has no server to ask, or the plan cannot be divided so.
     """
     if address is not None:
         if workers != "1":
             raise UsageError("a fleet has as many workers as the cluster: give workers or fleet, not both")
-        return DaskFleet.at(address)
-    if workers == AUTO:
-        if not server.url:
-            raise UsageError("workers 'auto' asks a running server: give its url, or a number of workers")
+        fleet = DaskFleet.at(address)
+        check_division(plan, fleet.count)
+        return fleet
+    count = check_workers(workers, plan, has_url=bool(server.url))
+    if count is None:
         endpoint = await attach(server.url, server.model, server.dialect, options=plan.options)
         count = await _needed(plan, endpoint, results or paths.RESULTS)
-    elif workers.isdecimal() and 0 < int(workers) <= MOST:
-        count = int(workers)
-    else:
-        raise UsageError(f"workers must be a whole number from 1 on or 'auto', not {workers[:40]!r}")
+        if count > 1:
+            check_division(plan, count)
     return None if count == 1 else LocalFleet(count)
+
+
+def check_workers(workers: str, plan: LoadPlan, *, has_url: bool) -> int | None:
+    """Return the number that the text says, None for "auto", without asking a server.
+
+    `has_url`: whether the server runs already. Raises UsageError as `choose_fleet` does.
+    """
+    if workers == AUTO:
+        if not has_url:
+            raise UsageError("workers 'auto' asks a running server: give its url, or a number of workers")
+        return None
+    count = int(workers) if workers.isascii() and workers.isdecimal() and len(workers) <= len(str(MOST)) else 0
+    if not 0 < count <= MOST:
+        raise UsageError(f"workers must be a whole number from 1 to {MOST} or 'auto', not {workers[:40]!r}")
+    if count > 1:
+        check_division(plan, count)
+    return count
 
 
 async def _needed(plan: LoadPlan, endpoint: Endpoint, results: Path) -> int:
