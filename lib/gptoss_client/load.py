@@ -6,12 +6,15 @@ import gc
 import math
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
 import httpx
 
 from gptoss_client.client import Client, TraceCallback
+from gptoss_client.conversation import Conversation, Conversations
 from gptoss_client.errors import UsageError
 from gptoss_client.event_loop import AlarmClock, WakeUpQueue
 from gptoss_client.plan import LoadPlan
@@ -24,12 +27,14 @@ from gptoss_client.trace import Ending, Endpoint, Trace, UnsentRequests
 # A request of an open loop is prepared this long before it is due, or for this share of the mean gap if that is less,
 # and held until then: from the timer to its first byte it takes about as long.
 LEAD_NS, LEAD_SHARE = 120_000, 0.05
+COARSE_NS = 5_000_000  # before the end of a think time a timer of asyncio, which may be late, gives way to a timerfd
 CONNECT_BATCH = 64  # connections opened at a time: a server's accept queue often has only about 100 places
 SPARE_FILES = 64  # open files that the process needs besides its connections: raw data, tables, a log
 
 PhaseCallback = Callable[[str], Awaitable[None]]
 UnsentCallback = Callable[[UnsentRequests], None]
 BeginCallback = Callable[[], Awaitable[int]]
+SendCallback = Callable[[Request], Awaitable[Trace]]
 
 
 async def run_load(
@@ -53,32 +58,39 @@ async def run_load(
         plan: what is sent and when.
         endpoint: the server.
         record: keeps a trace. If it raises UsageError (the disk is full), the load ends and raises it, once.
-        progress: called with the trace of each request that was sent, after it was recorded.
+        progress: called with the trace of each request that was sent, and of each turn, after it was recorded.
         first_id: number of the first request; warm-up requests are numbered first.
         on_phase: awaited, while no request is in flight, with "warmup" and `phase` before their first request, and
             with "end" after the last one.
         phase: name of the measured phase.
-        record_unsent: keeps the requests that were never sent, up to once a phase; None: each goes to `record`.
+        record_unsent: keeps the requests that were never sent, up to once a phase; None: each goes to `record`, as
+            turns of conversations always do.
         shard: the part of the load that this process sends.
         begin: awaited when the connections of the measured phase are open; returns when the phase begins (ns of
             `time.perf_counter_ns`). None: at once.
 
     Raises:
-        UsageError: the engine does not support what the plan asks for, or the system allows too few open files.
+        UsageError: the engine does not support what the plan asks for, the system allows too few open files, or one of
+            several processes is to hold conversations.
     """
     request_body(plan, endpoint, 0)  # raises for a plan that this engine refuses, before anything is sent
     load = _Load(plan, endpoint, record, record_unsent, progress, prompts=prompt_count(plan))
     offsets_s = plan.arrival_offsets() if plan.is_open else None
     limit = shard.share(plan.max_in_flight if plan.is_open else plan.concurrency)
-    shard.check(plan.max_in_flight if plan.is_open else plan.concurrency)
+    shard.check(plan)
     raise_open_file_limit(limit)
     verify = tls_context(endpoint.url)
     first = first_id + plan.warmup
     if load.prompts is not None and phase == "measure":  # levels of a sweep go on in the file
         load.first_row_id = first - load.prompts * math.ceil(plan.warmup / load.prompts)
-    planned = plan.requests if offsets_s is None else len(offsets_s)
+    planned = plan.planned_requests()
     warmup = RequestIds(shard.first_id(first_id), first, shard.count)
+    measure: RequestIds | Conversations
     measure = RequestIds(shard.first_id(first), None if planned is None else first + planned, shard.count)
+    if plan.turns is not None:
+        load.first_row_id = first
+        turns = islice(plan.conversation_turns(), None if offsets_s is None else len(offsets_s))
+        measure = Conversations(plan, endpoint, phase, turns, planned is not None, first)
     slots = min(shard.share(plan.concurrency), limit)
     unsent = 0
     async with contextlib.AsyncExitStack() as stack:
@@ -91,7 +103,7 @@ async def run_load(
                 await _run_phase(load, clients, "warmup", warmup, None, begin_ns=time.perf_counter_ns())
                 if on_phase:
                     await on_phase(phase)
-                await connect_all(clients if planned is None else clients[: measure.left])
+                await connect_all(clients if planned is None else clients[: shard.count_ids(first, first + planned)])
                 begin_ns = time.perf_counter_ns() if begin is None else await begin()
                 if offsets_s is None:
                     await _run_phase(load, clients, phase, measure, plan.duration_s, begin_ns=begin_ns)
@@ -147,7 +159,9 @@ class _Load:
     last_ending: str = "complete"
     server_gone: bool = False  # nothing more is sent
     fixed_body: bytes | None = None
+    unsent_turns: int = 0  # because the server is gone or the load was stopped
     record_error: UsageError | None = None  # nothing more can be recorded
+    gone: asyncio.Event = field(default_factory=asyncio.Event)  # set with server_gone, for those who wait
 
     def record(self, trace: Trace) -> None:
         """Record a trace; keep an error for the slots to raise, so that it is raised once."""
@@ -160,6 +174,12 @@ class _Load:
             return
         if self.progress is not None:
             self.progress(trace)
+
+    def record_turns(self, unsent: Iterable[Trace]) -> None:
+        """Record turns that were not sent."""
+        for trace in unsent:
+            self.record(trace)
+            self.unsent_turns += trace.ending in ("connect", "cancelled")
 
     def record_unsent(self, unsent: UnsentRequests) -> None:
         """Record requests that were never sent, at once or one by one; keep an error as `record` does."""
@@ -176,9 +196,20 @@ class _Load:
 
     def count_refused(self, trace: Trace) -> None:
         """Note how a request ended: the server is gone after that many refused connections in a row."""
+        if trace.ending == "over_limit":
+            return
         self.last_ending = trace.ending
         self.refused_in_a_row = self.refused_in_a_row + 1 if trace.ending == "connect" else 0
-        self.server_gone = self.server_gone or self.refused_in_a_row >= max(8, self.plan.concurrency)
+        if self.refused_in_a_row >= max(8, self.plan.concurrency):
+            self.server_gone = True
+            self.gone.set()
+
+    @property
+    def unsent_ending(self) -> tuple[Ending, str]:
+        """Return how requests end that were not sent: failed if the server stopped, else cancelled; and why."""
+        if self.server_gone:
+            return "connect", "the server stopped answering"
+        return "cancelled", "the load was stopped"
 
     @property
     def prompts_vary(self) -> bool:
@@ -201,15 +232,24 @@ class _Load:
 
 
 async def _run_phase(
-    load: _Load, clients: list[Client], phase: str, ids: RequestIds, duration_s: float | None, *, begin_ns: int
+    load: _Load,
+    clients: list[Client],
+    phase: str,
+    planned: RequestIds | Conversations,
+    duration_s: float | None,
+    *,
+    begin_ns: int,
 ) -> None:
-    """Run all slots until the ids are used up or the duration is over. Raises the UsageError of `record`."""
+    """Run all slots until all is sent that is planned or the duration is over. Raises the UsageError of `record`."""
     await _wait_until(begin_ns)
     until_ns = math.inf if duration_s is None else begin_ns + int(duration_s * 1e9)
     try:
         async with asyncio.TaskGroup() as slots:
             for client in clients:
-                slots.create_task(_run_slot(load, client, phase, ids, (begin_ns, until_ns)))
+                if isinstance(planned, Conversations):
+                    slots.create_task(_hold_conversations(load, client, planned, (begin_ns, until_ns)))
+                else:
+                    slots.create_task(_run_slot(load, client, phase, planned, (begin_ns, until_ns)))
     except* UsageError as group:
         raise group.exceptions[0] from None
 
@@ -244,6 +284,65 @@ async def _run_slot(load: _Load, client: Client, phase: str, ids: RequestIds, sp
         load.count_refused(trace)
 
 
+async def _hold_conversations(
+    load: _Load, client: Client, conversations: Conversations, span_ns: tuple[int, float]
+) -> None:
+    """Hold one conversation after the other in a closed loop: each begins when the one before has ended."""
+    await WakeUpQueue.current().wait()
+    scheduled_ns, until_ns = span_ns
+    while not load.server_gone and time.perf_counter_ns() < until_ns:
+        conversation = conversations.take()
+        if conversation is None:
+            return
+        scheduled_ns = await _converse(load, conversation, scheduled_ns, partial(client.send, record=load.record))
+
+
+async def _converse(
+    load: _Load, conversation: Conversation, scheduled_ns: int, send: SendCallback, lead_ns: int = 0
+) -> int:
+    """Send the turns of a conversation and return when it ended; a turn that is not sent is recorded too.
+
+    A turn is due when its user has thought since the end of the answer before. Its request is made while they think.
+    From `lead_ns` before it is due it is held without waiting for a timer.
+
+    Raises the UsageError of `record`.
+    """
+    why: tuple[Ending, str] | None = None
+    try:
+        while True:
+            request = conversation.request(scheduled_ns)
+            await _think(load, scheduled_ns - lead_ns)
+            if load.server_gone:
+                break
+            while time.perf_counter_ns() < scheduled_ns:
+                pass
+            trace = await conversation.send(request, send)
+            if load.record_error is not None:
+                raise load.record_error
+            load.count_refused(trace)
+            scheduled_ns = trace.done_ns or time.perf_counter_ns()
+            if (failure := conversation.hear(trace)) is not None:
+                why = "earlier_turn_failed", failure
+            if why or not conversation.turns_left:
+                break
+            scheduled_ns += conversation.think_ns()
+    finally:
+        ending, text = why or load.unsent_ending
+        load.record_turns(conversation.unsent(time.perf_counter_ns(), ending, text))
+    return scheduled_ns
+
+
+async def _think(load: _Load, until_ns: int) -> None:
+    """Return at this time, or earlier if the server is gone."""
+    left_ns = until_ns - time.perf_counter_ns() - COARSE_NS
+    if left_ns > 0:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(left_ns / 1e9):
+                await load.gone.wait()
+    if not load.server_gone:
+        await _wait_until(until_ns)
+
+
 @dataclass(slots=True)
 class _ClientPool:
     """The clients of an open loop: one per request in flight, opened when it is needed, up to a limit."""
@@ -269,6 +368,25 @@ class _ClientPool:
         self.in_flight -= 1
         self.idle.append(client)
 
+    async def send(self, request: Request, record: TraceCallback) -> Trace:
+        """Send a request with a client that is idle; above the limit it is recorded and not sent."""
+        client = self.take()
+        if client is None:
+            why = f"not sent: {self.limit} requests were in flight, the limit of the plan"
+            trace = Trace(
+                *(request.request_id, request.phase, request.prompt_id, request.scheduled_ns),
+                ending="over_limit",
+                error=why,
+                conversation=request.conversation,
+                turn=request.turn,
+            )
+            record(trace)
+            return trace
+        try:
+            return await client.send(request, record)
+        finally:
+            self.give_back(client)
+
     async def aclose(self) -> None:
         """Close the clients that were opened here."""
         for client in self.opened:
@@ -276,10 +394,19 @@ class _ClientPool:
 
 
 async def _run_open_phase(
-    load: _Load, pool: _ClientPool, phase: str, ids: RequestIds, offsets_s: Sequence[float], *, begin_ns: int
+    load: _Load,
+    pool: _ClientPool,
+    phase: str,
+    planned: RequestIds | Conversations,
+    offsets_s: Sequence[float],
+    *,
+    begin_ns: int,
 ) -> None:
-    """Send each request when it is due, then wait for all in flight. Raises the UsageError of `record`."""
-    first_id = ids.next_id
+    """Send each request or begin each conversation when it is due, then wait for all in flight.
+
+    Raises the UsageError of `record`.
+    """
+    first_id = planned.next_id
     clock = AlarmClock()
     mean_gap_ns = (offsets_s[-1] - offsets_s[0]) * 1e9 / len(offsets_s) if offsets_s else 0
     lead_ns = int(min(LEAD_NS, LEAD_SHARE * mean_gap_ns))
@@ -290,7 +417,10 @@ async def _run_open_phase(
                 await clock.wait_until(due_ns - lead_ns)
                 if load.server_gone:
                     break
-                requests.create_task(_send_due(load, pool, phase, ids, (first_id, begin_ns, offsets_s)))
+                if isinstance(planned, Conversations):
+                    requests.create_task(_converse_due(load, pool, planned, (begin_ns, offsets_s), lead_ns))
+                else:
+                    requests.create_task(_send_due(load, pool, phase, planned, (first_id, begin_ns, offsets_s)))
     except* UsageError as group:
         raise group.exceptions[0] from None
     finally:
@@ -309,25 +439,37 @@ async def _send_due(
     request = load.request(request_id, phase, scheduled_ns)
     while time.perf_counter_ns() < scheduled_ns:
         pass
-    client = pool.take()
-    if client is None:
-        why = f"not sent: {pool.limit} requests were in flight, the limit of the plan"
-        load.record(Trace(request_id, phase, request.prompt_id, scheduled_ns, ending="over_limit", error=why))
-    else:
-        try:
-            load.count_refused(await client.send(request, load.record))
-        finally:
-            pool.give_back(client)
+    load.count_refused(await pool.send(request, load.record))
     if load.record_error is not None:
         raise load.record_error
 
 
-def _record_unsent(load: _Load, phase: str, ids: RequestIds) -> int:
+async def _converse_due(
+    load: _Load,
+    pool: _ClientPool,
+    conversations: Conversations,
+    schedule: tuple[int, Sequence[float]],
+    lead_ns: int,
+) -> None:
+    """Hold the next conversation. It is taken only here: a task that is cancelled before it begins leaves it."""
+    conversation = None if load.record_error is not None else conversations.take()
+    if conversation is not None:
+        begin_ns, offsets_s = schedule
+        due_ns = begin_ns + int(offsets_s[conversation.number] * 1e9)
+        await _converse(load, conversation, due_ns, partial(pool.send, record=load.record), lead_ns)
+
+
+def _record_unsent(load: _Load, phase: str, planned: RequestIds | Conversations) -> int:
     """Record each planned request that was not sent: failed if the server stopped, else cancelled. Return how many."""
+    ending, why = load.unsent_ending
+    if isinstance(planned, Conversations):
+        now_ns = time.perf_counter_ns()
+        for conversation in planned.rest():
+            load.record_turns(conversation.unsent(now_ns, ending, why))
+        return load.unsent_turns
+    ids = planned
     if not ids.left:
         return 0
-    ending: Ending = "connect" if load.server_gone else "cancelled"
-    why = "the server stopped answering" if load.server_gone else "the load was stopped"
     prompt_id, now_ns = load.prompt_id(ids.next_id), time.perf_counter_ns()
     first = Trace(ids.next_id, phase, prompt_id, now_ns, ending=ending, error=f"not sent: {why}")
     load.record_unsent(UnsentRequests(first, ids.left, load.prompts_vary, ids.step))

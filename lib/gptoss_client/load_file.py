@@ -11,10 +11,11 @@ import json
 import math
 import os
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from gptoss_client.errors import UsageError
@@ -58,12 +59,14 @@ class ArrivalTrace:
 class PromptRow:
     """One row: its messages, the last of which is a question, and token counts.
 
-    Without a text there are no messages, and `input_tokens` is how long a made-up prompt is to be.
+    Without a text there are no messages, and `input_tokens` is how long a made-up prompt is to be. `turns` are what the
+    user says in each turn of a conversation: all messages before the next answer. Answers of the file are not kept.
     """
 
     messages: tuple[Message, ...]
     input_tokens: int | None
     output_tokens: int | None
+    turns: tuple[tuple[Message, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +94,9 @@ def read_prompts(path: str) -> PromptFile:
 
     A row has a text in a column of TEXTS, or a list of messages in one of CHATS (role and content, or ShareGPT's from
     and value). A list that ends with the user is sent as it is; of one that ends with an answer only what is said up to
-    the first question, and a chat without a question is left out. A row without a text has the number of its tokens in
-    a column of INPUT_TOKENS. A column of OUTPUT_TOKENS is the token limit of the answer.
+    the first question, and a chat without a question is left out. Its `turns` are those of the whole chat. A row
+    without a text has the number of its tokens in a column of INPUT_TOKENS, and no turns. A column of OUTPUT_TOKENS is
+    the token limit of the answer.
 
     Raises UsageError, with the line, for a file or a row that cannot be used.
     """
@@ -151,19 +155,32 @@ def _prompts(path: str, _changed_ns: int, _size: int) -> PromptFile:
 def _prompt_row(where: str, row: Row) -> PromptRow | None:
     """Return the prompt of a row; None for a chat in which the user says nothing."""
     column = next((one for one in (*TEXTS, *CHATS) if row.get(one) not in (None, "")), None)
-    counts = [_tokens(where, row, names) for names in (INPUT_TOKENS, OUTPUT_TOKENS)]
+    prompt, answer = (_tokens(where, row, names) for names in (INPUT_TOKENS, OUTPUT_TOKENS))
     if column is None:
-        if counts[0] is None:
+        if prompt is None:
             named = ", ".join(list(row)[:8])
             raise UsageError(f"{where} has no prompt: name its column prompt, messages or input_tokens, not {named}")
-        return PromptRow((), *counts)
+        return PromptRow((), prompt, answer, ())
     said = _messages(where, column, row[column])
     asked = [number for number, (role, _) in enumerate(said) if role == "user"]
     if not asked:
         return None
     end = asked[0] if said[-1][0] == "assistant" else asked[-1]
     begin = asked[0] if said[0][0] == "assistant" else 0  # ShareGPT has chats that begin in their middle
-    return PromptRow(tuple(said[begin : end + 1]), *counts)
+    return PromptRow(tuple(said[begin : end + 1]), prompt, answer, _turns(said[begin : asked[-1] + 1]))
+
+
+def _turns(said: Sequence[Message]) -> tuple[tuple[Message, ...], ...]:
+    """Return what the user says in each turn: the messages up to the next answer, with what precedes a question."""
+    found = list[tuple[Message, ...]]()
+    turn = list[Message]()
+    for message, after in pairwise((*said, ("assistant", ""))):
+        if message[0] != "assistant":
+            turn.append(message)
+        if after[0] == "assistant" and any(role == "user" for role, _ in turn):
+            found.append(tuple(turn))
+            turn = []
+    return tuple(found)
 
 
 def _messages(where: str, column: str, value: JsonValue) -> list[Message]:

@@ -9,7 +9,16 @@ from gptoss_client.outside import TEXT_LIMIT, one_line
 from gptoss_client.trace import Ending, Trace
 
 Failure = Literal[
-    "connect", "timeout", "http_4xx", "http_5xx", "in_stream_error", "cut", "malformed", "empty", "over_limit"
+    "connect",
+    "timeout",
+    "http_4xx",
+    "http_5xx",
+    "in_stream_error",
+    "cut",
+    "malformed",
+    "empty",
+    "over_limit",
+    "earlier_turn_failed",
 ]
 ERROR_CHARS = TEXT_LIMIT
 
@@ -33,7 +42,8 @@ def request_outcome(trace: Trace, reply: Reply) -> Outcome:
     """Return the outcome of one request; the first rule that applies decides.
 
     1. Cancelled by this process: cancelled; its process was gone: lost.
-    2. Not sent because the limit of requests in flight was reached: over_limit; else not sent, or refused: connect.
+    2. Not sent because the limit of requests in flight was reached: over_limit; because an earlier turn of its
+       conversation failed: earlier_turn_failed; else not sent, or refused: connect.
     3. An error status, however its body ended: http_4xx or http_5xx; another status than 200: malformed.
     4. A body that cannot be parsed: malformed (with the reason of the transport if it has one, such as its coding); an
        error event in the stream: in_stream_error.
@@ -43,8 +53,10 @@ def request_outcome(trace: Trace, reply: Reply) -> Outcome:
     """
     if trace.ending in ("cancelled", "lost"):
         return Outcome(trace.ending, error=_one_line(trace.error))
-    if trace.sent_ns is None or trace.ending in ("connect", "over_limit"):
-        return _failed("over_limit" if trace.ending == "over_limit" else "connect", trace.error or "not sent")
+    if trace.ending in ("over_limit", "earlier_turn_failed"):
+        return _failed(trace.ending, trace.error or "not sent")
+    if trace.sent_ns is None or trace.ending == "connect":
+        return _failed("connect", trace.error or "not sent")
     if trace.status is not None and trace.status != 200:
         texts = (_body_text(trace), trace.error) if trace.status >= 400 else (trace.error, _body_text(trace))
         return _failed(_status_failure(trace.status), texts[0] or texts[1] or f"HTTP status {trace.status}")

@@ -3,16 +3,16 @@
 import json
 import math
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import count, islice, pairwise
 from types import UnionType
 from typing import get_args
 
 from gptoss_client.errors import UsageError
 from gptoss_client.json_value import JsonValue
-from gptoss_client.lengths import parse_lengths
+from gptoss_client.lengths import parse_lengths, parse_seconds
 from gptoss_client.load_file import read_arrivals, read_prompts
 from gptoss_client.schedule import ARRIVALS, arrival_offsets, parse_rate, replayed_offsets
 
@@ -59,6 +59,14 @@ class LoadPlan:
     each; `tokens_per_word` is how many tokens of the model their words are on average. `prompts_file` is a file for
     `load_file.read_prompts`, whose rows are sent in their order, again from the begin after the last one; the plan sets
     `prompts_file_sha256`. `salt` is random for each plan: prompts are drawn from it, so that they differ between runs.
+    With `turns`, a text for `lengths.parse_lengths`, requests are the turns of conversations: each is sent with what
+    was said before, the server's own answers included. What the user says is a synthetic prompt in each turn, or that
+    of a row of `prompts_file`, whose conversation has no more turns than the row. `requests` counts turns, and the last
+    conversation is shorter if need be. A slot holds one conversation after another; in an open loop conversations
+    arrive. With `duration_s` no conversation begins after so many seconds, and those that have begun go on to their
+    end. `think_time`, a text for `lengths.parse_seconds`, is the time from the end of an answer to the next turn. A
+    turn that fails ends its conversation: the others fail as "earlier_turn_failed". Warm-up requests are first turns.
+
     `output_tokens`, a text for `lengths.parse_lengths`, gives each request a token limit of its own in place of
     `max_tokens`, and so does a column of the file.
 
@@ -100,6 +108,8 @@ class LoadPlan:
     prompt_tokens: str | None = None
     prefix_share: float = 0.0
     tokens_per_word: float = 1.0
+    turns: str | None = None
+    think_time: str | None = None
     salt: int = field(default_factory=lambda: secrets.randbelow(10**6))
     max_tokens: int = 256
     output_tokens: str | None = None
@@ -142,6 +152,7 @@ class LoadPlan:
             raise UsageError("a sweep is of closed loops: give rate or sweep, not both")
         self._check_replay()
         self._check_prompts()
+        self._check_turns()
         if self.burstiness != 1 and (self.arrivals != "gamma" or self.burstiness == 0):
             raise UsageError(f"burstiness {self.burstiness:g} needs arrivals 'gamma' and a number above 0")
         if not self.prompt.strip():
@@ -155,20 +166,49 @@ class LoadPlan:
     def arrival_offsets(self) -> Sequence[float]:
         """Return when each measured request of an open loop is due, in seconds from the begin of the phase.
 
+        With `turns` these are the first turns of conversations.
+
         Raises UsageError if there is none, or too many.
         """
+        requests = self.requests
+        if self.turns is not None and requests is not None:
+            requests = sum(1 for _ in self.conversation_turns())
         if self.replay is not None:
             offsets_s = read_arrivals(self.replay).offsets_s
-            return replayed_offsets(offsets_s, self.replay_speed, self.requests, self.duration_s)
+            return replayed_offsets(offsets_s, self.replay_speed, requests, self.duration_s)
         assert self.rate is not None
         return arrival_offsets(
             self.rate,
             self.arrivals,
             self.burstiness,
             self.arrival_seed,
-            requests=self.requests,
+            requests=requests,
             duration_s=self.duration_s,
         )
+
+    def planned_requests(self) -> int | None:
+        """Return the number of measured requests; None if only the duration of a closed loop is planned."""
+        if self.requests is not None or not self.is_open:
+            return self.requests
+        arrivals = len(self.arrival_offsets())
+        return arrivals if self.turns is None else sum(islice(self.conversation_turns(), arrivals))
+
+    def conversation_turns(self) -> Iterator[int]:
+        """Yield the number of turns of each conversation; without an end, unless `requests` is set."""
+        assert self.turns is not None
+        lengths = parse_lengths("turns", self.turns)
+        rows = () if self.prompts_file is None else read_prompts(self.prompts_file).rows
+        left = self.requests
+        for conversation in count():
+            turns = lengths.draw_whole(f"{self.salt}:turns:{conversation}")
+            if rows:
+                turns = min(turns, max(1, len(rows[conversation % len(rows)].turns)))
+            if left is not None:
+                turns = min(turns, left)
+                left -= turns
+            if not turns:
+                return
+            yield turns
 
     def _check_prompts(self) -> None:
         """Set the kind of prompts that follows from other fields, and the hash of their file.
@@ -199,6 +239,20 @@ class LoadPlan:
             object.__setattr__(self, "prompts_file_sha256", sha256)
         elif self.prompts_file_sha256 is not None:
             raise UsageError("prompts_file_sha256 needs prompts_file")
+
+    def _check_turns(self) -> None:
+        """Raise UsageError unless the fields of conversations fit each other and the prompts."""
+        if self.turns is None:
+            if self.think_time is not None:
+                raise UsageError("think_time is the time between turns of a conversation: give turns")
+            return
+        parse_lengths("turns", self.turns)
+        if self.think_time is not None:
+            parse_seconds("think_time", self.think_time)
+        if self.prompts not in ("synthetic", "file"):
+            raise UsageError("turns needs something to say in each of them: give prompt_tokens or a prompts_file")
+        if self.sweep:
+            raise UsageError("a sweep is of single requests: give turns or sweep, not both")
 
     def _check_replay(self) -> None:
         """Set the hash of the trace. Raises UsageError unless its times can be replayed."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 from functools import lru_cache
+from itertools import islice
 
 from gptoss_client.lengths import parse_lengths
 from gptoss_client.load_file import Message, PromptRow, read_prompts
@@ -38,17 +39,20 @@ _BLOCK = 4096  # words of a shared prefix that are drawn at once
 def messages_of(plan: LoadPlan, prompt_id: int) -> list[Message]:
     """Return the messages (role, text) of a prompt; `prompt_id` (from 0) has no effect where all prompts are the same.
 
-    Of a file it is the row, counted on from its begin again after its last one.
+    Of a file it is the row, counted on from its begin again after its last one. Of a plan with conversations it is the
+    first turn of one.
     """
+    if plan.turns is not None:
+        return turn_messages(plan, prompt_id, 0)
     system = [("system", plan.system)] if plan.system else []
     if plan.prompts == "synthetic":
         assert plan.prompt_tokens is not None
         tokens = parse_lengths("prompt_tokens", plan.prompt_tokens).draw_whole(f"{plan.salt}:prompt_tokens:{prompt_id}")
-        return [*system, ("user", _synthetic_text(plan, prompt_id, tokens))]
+        return [*system, ("user", _synthetic_text(plan, f"{prompt_id}", tokens, plan.prefix_share))]
     if plan.prompts == "file":
         row = _row(plan, prompt_id)
         if not row.messages:
-            return [*system, ("user", _synthetic_text(plan, prompt_id, row.input_tokens or 1))]
+            return [*system, ("user", _synthetic_text(plan, f"{prompt_id}", row.input_tokens or 1, 0.0))]
         return [*row.messages] if row.messages[0][0] == "system" else [*system, *row.messages]
     texts = [*system, ("user", plan.prompt)]
     if plan.prompts == "distinct":
@@ -59,8 +63,28 @@ def messages_of(plan: LoadPlan, prompt_id: int) -> list[Message]:
     return texts
 
 
+def turn_messages(plan: LoadPlan, conversation: int, turn: int) -> list[Message]:
+    """Return what is said in a turn (from 0) before its answer: by the user, and in the first one by the system.
+
+    The shared begin of synthetic prompts is in the first turn only: what follows repeats it anyway.
+    """
+    if plan.prompts == "file" and (said := _row(plan, conversation).turns):
+        messages = [*said[turn]]
+    else:
+        lengths = str(_row(plan, conversation).input_tokens) if plan.prompts == "file" else plan.prompt_tokens
+        assert lengths is not None
+        seed = f"{conversation}:{turn}"
+        tokens = parse_lengths("prompt_tokens", lengths).draw_whole(f"{plan.salt}:prompt_tokens:{seed}")
+        messages = [("user", _synthetic_text(plan, seed, tokens, 0.0 if turn else plan.prefix_share))]
+    has_system = turn > 0 or messages[0][0] == "system" or not plan.system
+    return messages if has_system else [("system", plan.system or ""), *messages]
+
+
 def max_tokens_of(plan: LoadPlan, request_id: int, prompt_id: int) -> int | None:
-    """Return the token limit of a request that has one of its own; None: that of the plan."""
+    """Return the token limit of a request that has one of its own; None: that of the plan.
+
+    `prompt_id` is that of its conversation, if it belongs to one.
+    """
     if plan.output_tokens is not None:
         lengths = parse_lengths("output_tokens", plan.output_tokens)
         return lengths.draw_whole(f"{plan.salt}:output_tokens:{request_id}")
@@ -76,8 +100,16 @@ def prompt_count(plan: LoadPlan) -> int | None:
 
 
 def messages_sha256(plan: LoadPlan) -> str:
-    """Return the SHA-256 over the messages of the first HASHED_PROMPTS prompts, or all, as lines of JSON."""
+    """Return the SHA-256 over the messages of the first HASHED_PROMPTS prompts, or all, as lines of JSON.
+
+    Of conversations it is over what is known beforehand: what is said in each turn, without answers.
+    """
     found = hashlib.sha256()
+    if plan.turns is not None:
+        for conversation, turns in enumerate(islice(plan.conversation_turns(), HASHED_PROMPTS)):
+            said = [turn_messages(plan, conversation, turn) for turn in range(turns)]
+            found.update(json.dumps(said).encode() + b"\n")
+        return found.hexdigest()
     for prompt_id in range(min(prompt_count(plan) or HASHED_PROMPTS, HASHED_PROMPTS)):
         found.update(json.dumps(messages_of(plan, prompt_id)).encode() + b"\n")
     return found.hexdigest()
@@ -89,12 +121,12 @@ def _row(plan: LoadPlan, prompt_id: int) -> PromptRow:
     return rows[prompt_id % len(rows)]
 
 
-def _synthetic_text(plan: LoadPlan, prompt_id: int, tokens: int) -> str:
-    """Return words that are so many tokens: first those that all prompts share, then those of this one."""
+def _synthetic_text(plan: LoadPlan, seed: str, tokens: int, prefix_share: float) -> str:
+    """Return words that are so many tokens: first the share that is the same in all prompts, then those of a seed."""
     words = max(1, round(tokens / plan.tokens_per_word))
-    shared = round(words * plan.prefix_share)
+    shared = round(words * prefix_share)
     drawn = _shared_words(plan.salt, -(-shared // _BLOCK))[:shared]
-    drawn += random.Random(f"{plan.salt}:prompt:{prompt_id}").randbytes(words - shared)
+    drawn += random.Random(f"{plan.salt}:prompt:{seed}").randbytes(words - shared)
     return " ".join([WORDS[number] for number in drawn])
 
 

@@ -1,11 +1,13 @@
 """Build the HTTP path, headers and JSON body of a request, from a load plan and the dialect of the server."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter_ns
 
 from gptoss_client.errors import UsageError
 from gptoss_client.json_value import JsonValue
+from gptoss_client.load_file import Message
 from gptoss_client.outside import API_KEY_VARIABLE, api_key
 from gptoss_client.plan import LoadPlan
 from gptoss_client.prompts import messages_of
@@ -19,7 +21,8 @@ OLLAMA_KEEP_ALIVE = "30m"
 class Request:
     """One request to send: its body, and what identifies it in its trace. `scheduled_ns` is when it was due.
 
-    `max_tokens` is its token limit if it has one of its own.
+    `max_tokens` is its token limit if it has one of its own. A turn of a conversation has the number of both, and the
+    SHA-256 of its body, which depends on earlier answers.
     """
 
     body: bytes
@@ -28,6 +31,9 @@ class Request:
     prompt_id: int = 0
     scheduled_ns: int = field(default_factory=perf_counter_ns)
     max_tokens: int | None = None
+    conversation: int | None = None
+    turn: int | None = None
+    sha256: str | None = None
 
 
 def request_path(dialect: str) -> str:
@@ -54,10 +60,17 @@ def request_headers(*, keep_alive: bool = True) -> dict[str, str]:
     return headers
 
 
-def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int, max_tokens: int | None = None) -> bytes:
+def request_body(
+    plan: LoadPlan,
+    endpoint: Endpoint,
+    prompt_id: int,
+    max_tokens: int | None = None,
+    *,
+    messages: Sequence[Message] | None = None,
+) -> bytes:
     """Return the JSON body of one streaming request; `prompt_id` (from 0) selects one of several prompts.
 
-    `max_tokens` is the token limit of this request; None: that of the plan.
+    `max_tokens` is the token limit of this request; None: that of the plan. `messages` are sent in place of the prompt.
 
     Raises UsageError if the plan asks for something that the engine is known to refuse or ignore.
     """
@@ -74,9 +87,10 @@ def request_body(plan: LoadPlan, endpoint: Endpoint, prompt_id: int, max_tokens:
     unknown = [] if understood is None else sorted(set(wanted) - set(understood))
     if unknown:
         raise UsageError(f"{endpoint.engine} does not know {' and '.join(unknown)}: leave it out for this engine")
-    messages: list[JsonValue] = [{"role": role, "content": text} for role, text in messages_of(plan, prompt_id)]
+    said = messages_of(plan, prompt_id) if messages is None else messages
+    chat: list[JsonValue] = [{"role": role, "content": text} for role, text in said]
     limit = plan.max_tokens if max_tokens is None else max_tokens
-    body: dict[str, JsonValue] = {"model": endpoint.model, "messages": messages, "stream": True}
+    body: dict[str, JsonValue] = {"model": endpoint.model, "messages": chat, "stream": True}
     if endpoint.dialect == "ollama":
         body["keep_alive"] = OLLAMA_KEEP_ALIVE
         body["options"] = {"num_predict": limit, "temperature": plan.temperature, **plan.options}

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from gptoss_client.errors import UsageError
+from gptoss_client.plan import LoadPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,11 @@ class LoadShard:
         """Return how many of so many slots belong to this part; what cannot be divided goes to the first parts."""
         return total // self.count + (self.index < total % self.count)
 
-    def check(self, slots: int) -> None:
-        """Raise UsageError unless each part of the load gets one of these slots."""
+    def check(self, plan: LoadPlan) -> None:
+        """Raise UsageError unless so many processes can send this plan together, each with a slot or more."""
+        if self.count > 1 and plan.turns is not None:
+            raise UsageError("conversations are held by one process: give workers or turns, not both")
+        slots = plan.max_in_flight if plan.is_open else plan.concurrency
         if slots < self.count:
             raise UsageError(f"{self.count} workers need as many slots, not {slots}: use {slots} workers at most")
 

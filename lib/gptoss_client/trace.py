@@ -7,7 +7,9 @@ from typing import Literal
 from gptoss_client.heartbeat import Beat
 from gptoss_client.json_value import JsonValue
 
-Ending = Literal["complete", "connect", "timeout", "cut", "malformed", "cancelled", "over_limit", "lost"]
+Ending = Literal[
+    "complete", "connect", "timeout", "cut", "malformed", "cancelled", "over_limit", "earlier_turn_failed", "lost"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +43,9 @@ class Trace:
 
     `ending` is how the transport ended: "complete" (the body reached the end that HTTP announced), "connect" (no
     connection), "timeout", "cut" (the connection closed too early), "malformed" (not valid HTTP), "cancelled" (by
-    this process), "over_limit" (not sent: the plan's limit of requests in flight was reached), or "lost" (its process
-    was gone). `error` is the reason as text unless `ending` is "complete".
+    this process), "over_limit" (not sent: the plan's limit of requests in flight was reached), "earlier_turn_failed"
+    (not sent: there is no answer to go on from), or "lost" (its process was gone). `error` is the reason as text unless
+    `ending` is "complete".
 
     A piece arrived between its `not_before_ns` and its arrival; if they are equal, at that time exactly. A digit of
     `read_marks` is a sum: 1 the read held one TCP segment, 2 it filled its buffer, 4 it ends where an event ends, 8 the
@@ -69,6 +72,9 @@ class Trace:
     read_marks: str = ""  # per piece one hex digit, see `arrivals`; empty if unknown
     beats: tuple[Beat, ...] | None = None  # (due, lateness) in ns; None if the system has no heartbeat
     max_tokens: int | None = None  # of this request; None: that of the plan
+    conversation: int | None = None  # its number, from 0; None: the request belongs to none
+    turn: int | None = None  # of its conversation, from 1
+    request_sha256: str | None = None  # of the body of a turn that was sent
 
 
 @dataclass(frozen=True, slots=True)

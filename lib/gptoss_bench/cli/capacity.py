@@ -46,6 +46,8 @@ _OF_LEVELS = {
         "sweep",
         "sweep_waves",
         "sweep_prompts",
+        "turns",
+        "think_time",
     ),
 }
 PLAN_OPTIONS = {name: option for name, option in LOAD_OPTIONS.items() if name not in _OF_LEVELS} | {

@@ -93,6 +93,17 @@ PLAN_OPTIONS = {
         type=str,
     ),
     "prefix_share": FieldOption("share of each prompt of --prompt-tokens that is the same in all", metavar="SHARE"),
+    "turns": FieldOption(
+        "hold conversations of so many turns: 4, 2-8, exponential:MEAN:MOST; of --prompts-file at most those of a row",
+        metavar="LENGTHS",
+        type=str,
+    ),
+    "think_time": FieldOption(
+        "time from an answer to the next turn: 2s, 1-3s, exponential:MEAN:MOST or lognormal:MEDIAN:SIGMA:MOST"
+        " (default: none)",
+        metavar="SECONDS",
+        type=str,
+    ),
     "max_tokens": FieldOption("output token limit per request", default=128),
     "output_tokens": FieldOption(
         "output token limits drawn per request, in place of --max-tokens: as --prompt-tokens",
@@ -283,7 +294,7 @@ def _progress_bar(plan: LoadPlan) -> "Iterator[Callable[[Trace], None]]":
     from gptoss_bench.stats import sweep_plans
 
     levels = [level.requests or 0 for level in sweep_plans(plan)]
-    planned = len(plan.arrival_offsets()) if plan.is_open else plan.requests
+    planned = plan.planned_requests()
     total = None if planned is None else plan.warmup + planned + sum(levels)
     with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
 

@@ -30,7 +30,7 @@ class RunFollower:
     def __init__(self, folder: Path, plan: LoadPlan) -> None:
         # The folder may not exist yet.
         self._folder, self._plan = folder, plan
-        self._planned = len(plan.arrival_offsets()) if plan.is_open else plan.requests
+        self._planned = plan.planned_requests()
         self._offsets = Counter[Path]()  # by folder: that of the run, and those of its workers on this machine
         self._workers: tuple[WorkerProgress, ...] = ()
         self._read_ids = set[int]()

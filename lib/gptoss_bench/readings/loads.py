@@ -73,7 +73,9 @@ def requests_in_flight(requests: pd.DataFrame, summary: LoadSummary) -> str:
     delivered, planned = summary.concurrency_delivered, summary.concurrency_planned
     text = ""
     if delivered is not None and planned is not None:
-        text = f"On average {delivered:.1f} of {planned} slots had a request in flight in the steady window. "
+        text = f"On average {delivered:.1f} of {planned} slots had a request in flight in the steady window"
+        thinking = "" if summary.conversations is None else "; in the others a user was thinking"
+        text = f"{text}{thinking}. "
     if len(ttft_s) == 0:
         return f"{text}No completed request has a time to first token."
     slow = int((ttft_s > 2 * ttft_s.median()).sum())

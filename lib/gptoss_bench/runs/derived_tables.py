@@ -30,7 +30,8 @@ from gptoss_client import Trace, UnsentRequests, one_line
 COLUMNS = {"requests": REQUEST_COLUMNS, "events": EVENT_COLUMNS}
 NAMES = tuple(COLUMNS)
 ROWS_AT_ONCE = 65_536
-OPTIONAL_COLUMNS = ("max_tokens",)  # of requests.parquet: written only where a request has a value
+# Of requests.parquet: written only where a request has a value.
+OPTIONAL_COLUMNS = ("max_tokens", "conversation", "turn", "request_sha256")
 REBUILD = "derive it again from raw.parquet with `gptoss-bench rebuild`"
 _FROM_OUTSIDE = {"error", "finish_reason"}  # columns with texts of a server
 _POOL = pa.system_memory_pool()  # the one that gives back what it was given

@@ -38,7 +38,7 @@ class PlannedLoad:
         capacity = parameters.get("capacity")
         goal = CapacityGoal.model_validate(capacity) if isinstance(capacity, dict) else None
         full_length = parameters.get("ignore_eos") is True or goal is not None
-        prompts = sweep_prompts = _prompts(parameters)
+        prompts = sweep_prompts = _with_turns(_prompts(parameters), parameters)
         if (parameters.get("prompts"), parameters.get("sweep_prompts")) == ("fixed", "distinct"):
             sweep_prompts = _prompts({**parameters, "prompts": "distinct"})
         return cls(None if is_open else concurrency, limits, full_length, prompts, sweep_prompts, goal)
@@ -60,3 +60,12 @@ def _prompts(parameters: Mapping[str, JsonValue]) -> str | None:
         case "file":
             return f"{parameters['prompts_file']}, SHA-256 {str(parameters.get('prompts_file_sha256'))[:12]}…"
     return "one prompt for all requests"
+
+
+def _with_turns(prompts: str | None, parameters: Mapping[str, JsonValue]) -> str | None:
+    """Return the prompts in words with the turns of conversations and the time between them, if there are any."""
+    if prompts is None or (turns := parameters.get("turns")) is None:
+        return prompts
+    most = "up to " if parameters.get("prompts") == "file" else ""
+    think = parameters.get("think_time")
+    return f"{prompts}; conversations of {most}{turns} turns, think time {'none' if think is None else think}"

@@ -73,6 +73,9 @@ REQUEST_COLUMNS = {
     "answer_chars": "int32",
     "reasoning_chars": "int32",
     "max_tokens": "Int32",
+    "conversation": "Int64",
+    "turn": "Int32",
+    "request_sha256": "str",
 }
 _OF_TRACE = tuple(field.name for field in fields(Trace) if field.name in REQUEST_COLUMNS)
 _OF_REPLY = tuple(field.name for field in fields(Reply) if field.name in REQUEST_COLUMNS.keys() - {"error"})

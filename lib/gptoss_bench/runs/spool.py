@@ -29,7 +29,8 @@ SCHEMA = pa.schema(
     [
         *((name, pa.int64()) for name in ("request_id", "prompt_id", "scheduled_ns", "sent_ns", "done_ns")),
         *((name, pa.int64()) for name in ("status", "retries", "max_tokens")),
-        *((name, pa.string()) for name in ("phase", "ending", "error", "timestamp_source")),
+        *((name, pa.int64()) for name in ("conversation", "turn")),
+        *((name, pa.string()) for name in ("phase", "ending", "error", "timestamp_source", "request_sha256")),
         ("connect_s", pa.float64()),
         ("read_marks", pa.string()),
         ("sizes", pa.list_(pa.int32())),
@@ -52,7 +53,7 @@ ENCODING: dict[str, Any] = {
     },
 }
 _LISTS_OF_INT = {"sizes", "arrival_ns", "lags_ns", "width_ns", "beat_due_ns", "beat_late_ns"}
-_TEXTS = {"phase", "ending", "error", "timestamp_source", "read_marks"}
+_TEXTS = {"phase", "ending", "error", "timestamp_source", "read_marks", "request_sha256"}
 _LISTS = ("pieces", "lags_ns", "not_before_ns", "beats")
 SCALARS = [field.name for field in fields(Trace) if field.name not in _LISTS]
 

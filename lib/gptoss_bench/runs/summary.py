@@ -514,6 +514,32 @@ class Stalls(Record):
     longest_s: float | None = None
 
 
+class TurnSummary(Record):
+    """Requests that are one turn of their conversations, or several; what is not a count is of completed ones."""
+
+    requests: int = 0
+    completed: int = 0
+    ttft_s: Median = Field(default_factory=Median)
+    prompt_tokens: float | None = None
+    """Mean number of tokens of the prompt: of all that was said before, and the question."""
+    cached_share: float | None = None
+    """Share of the prompt tokens that the server took from its prefix cache; None if it does not report it."""
+
+
+class ConversationSummary(Record):
+    """The conversations of a load; `completed` are those of which each planned turn completed."""
+
+    conversations: int = 0
+    completed: int = 0
+    in_progress: float | None = None
+    """Mean number of conversations in the steady window, also while their users think; None without a window."""
+    first: TurnSummary = Field(default_factory=TurnSummary)
+    later: TurnSummary = Field(default_factory=TurnSummary)
+    """All turns but the first."""
+    turns: list[TurnSummary] = Field(default_factory=list)
+    """One by one, the first turn first."""
+
+
 class LoadSummary(Record):
     """The summary of a measured load. Counts and times are of the measured phase, times of completed requests."""
 
@@ -560,6 +586,8 @@ class LoadSummary(Record):
     """Token limits of completed requests; None unless requests have limits of their own."""
     prompts: str | None = None
     """What was sent, in words; None if unknown."""
+    conversations: ConversationSummary | None = None
+    """None: each request is one of its own."""
     tokens_per_event: float | None = None
     percentile_rule: str | None = None
     ttft_s: Distribution = Field(default_factory=Distribution)

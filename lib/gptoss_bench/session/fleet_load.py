@@ -37,8 +37,8 @@ def check_division(plan: LoadPlan, workers: int) -> None:
     """Raise UsageError unless so many workers can send the plan together."""
     if plan.sweep:
         raise UsageError("a sweep is sent by one process: give workers or sweep, not both")
-    LoadShard(0, workers).check(plan.max_in_flight if plan.is_open else plan.concurrency)
-    planned = len(plan.arrival_offsets()) if plan.is_open else plan.requests
+    LoadShard(0, workers).check(plan)
+    planned = plan.planned_requests()
     if planned is not None and planned < workers:
         raise UsageError(f"{workers} workers need a request each, not {planned} in all: use {planned} workers at most")
 
@@ -87,7 +87,7 @@ class _FleetLoad:
         self._path = session.folder.path
         self._links: dict[int, WorkerLink] = {}
         self._before: dict[int, ClockOffset] = {}
-        planned = len(plan.arrival_offsets()) if plan.is_open else plan.requests
+        planned = plan.planned_requests()
         self._workers = [
             Worker(
                 index=shard.index,

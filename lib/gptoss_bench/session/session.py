@@ -204,8 +204,11 @@ class Session:
             on_level: Called with each level before it begins, and with what it says when it has ended.
 
         Raises:
+            UsageError: The plan has conversations.
             RunFailed: A level is incomplete; completed requests are saved.
         """
+        if plan.turns is not None:
+            raise UsageError("a search for the capacity is of single requests: leave turns out")
         load = PlannedLoad.of(self.manifest.parameters)
         assert load is not None and load.slo is not None, "open the session with an SLO"
         self.summary.capacity = measured = Capacity(goal=search.goal)

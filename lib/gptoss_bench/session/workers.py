@@ -64,7 +64,9 @@ def check_workers(workers: str, plan: LoadPlan, *, has_url: bool) -> int | None:
 
     `has_url`: whether the server runs already. Raises UsageError as `choose_fleet` does.
     """
-    if workers == AUTO:
+    if workers == AUTO and plan.turns is not None:
+        count = 1  # conversations are held by one process
+    elif workers == AUTO:
         if not has_url:
             raise UsageError("workers 'auto' asks a running server: give its url, or a number of workers")
         return None

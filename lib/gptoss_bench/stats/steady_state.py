@@ -1,6 +1,9 @@
 """Find the window of a load in which its rates count, and the concurrency delivered in it: tables in, ns out. Pure."""
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from gptoss_bench.stats.row_selection import measured_rows
@@ -16,7 +19,8 @@ def steady_window(
 
     The start is the first token of the last slot to get one: of the first C requests (by send time) that got a token,
     the latest first token. The end is when the first slot has no request left: of N requests sent, the (N - C + 1)-th
-    to end. There is no window for fewer than 2 C requests sent, fewer than C with a token, or an end before the start.
+    to end; of conversations, which a slot holds one after the other, the end of as many of them. There is no window for
+    fewer than 2 C requests sent, fewer than C with a token or C conversations, or an end before the start.
 
     Args:
         requests: Request table; only rows of `phase` are used.
@@ -24,14 +28,18 @@ def steady_window(
         concurrency: Number of slots C; by default the maximum number of requests in flight.
         phase: The phase of the load.
     """
-    sent = _sent_requests(measured_rows(requests, phase))
+    rows = measured_rows(requests, phase)
+    sent = _sent_requests(rows)
     slots = concurrency or _peak_in_flight(sent)
     first_output = _first_outputs(measured_rows(events, phase))
     first = sent.loc[sent.index.isin(first_output.index)].index[:slots]
     if len(sent) < max(2 * slots, 1) or len(first) < slots:
         return None
     start = int(first_output.loc[first].max())
-    end = int(np.sort(sent["end"].to_numpy())[len(sent) - slots])
+    ends = _conversation_ends(rows) if rows["conversation"].notna().any() else sent["end"].to_numpy()
+    if len(ends) < slots:
+        return None
+    end = int(np.sort(ends)[len(ends) - slots])
     return (start, end) if start < end else None
 
 
@@ -61,9 +69,11 @@ def fleet_window(
 def planned_window(requests: pd.DataFrame) -> Window | None:
     """Return (start_ns, end_ns) from the first to the last planned arrival of an open loop; None for fewer than two.
 
-    Requests that were never sent because the load was stopped do not count.
+    Of conversations it is the arrival of the first turn. Requests that were never sent because the load was stopped do
+    not count.
     """
-    due_ns = requests.loc[was_due(requests), "scheduled_ns"]
+    arrives = requests["turn"].isna() | (requests["turn"] == 1)
+    due_ns = requests.loc[was_due(requests) & arrives, "scheduled_ns"]
     return (int(due_ns.min()), int(due_ns.max())) if due_ns.nunique() > 1 else None
 
 
@@ -83,6 +93,13 @@ def concurrency_delivered(requests: pd.DataFrame, start_ns: int, end_ns: int) ->
     sent = _sent_requests(requests)
     inside = sent["end"].clip(upper=end_ns) - sent["start"].clip(lower=start_ns)
     return float(inside.clip(lower=0).sum() / (end_ns - start_ns))
+
+
+def _conversation_ends(rows: pd.DataFrame) -> npt.NDArray[Any]:
+    """Return when the last request of each conversation ended (ns)."""
+    sent = rows[rows["sent_ns"].notna()]
+    end = sent["done_ns"].fillna(sent["sent_ns"]).astype("int64")
+    return end.groupby(sent["conversation"]).max().to_numpy()
 
 
 def _first_outputs(events: pd.DataFrame) -> pd.Series:

@@ -38,6 +38,7 @@ from gptoss_bench.stats.bootstrap import (
 )
 from gptoss_bench.stats.client_pauses import packed_share, slot_idle_share
 from gptoss_bench.stats.client_uncertainty import BOUNDED, resolve_by_moments, set_client_pairs
+from gptoss_bench.stats.conversations import conversation_summary, think_s
 from gptoss_bench.stats.goodput import slo_goodput
 from gptoss_bench.stats.percentiles import MOMENT_NS, REPORTED_PERCENTILES, Floats, Values, non_null, percentile
 from gptoss_bench.stats.row_selection import measured_rows, rows_where, server_decode_rate
@@ -167,12 +168,18 @@ def summarise(
     if slo is not None:
         found.slo = slo
     if concurrency is None:
-        due = int(was_due(requests).sum())
-        found.rate_planned = (due - 1) / _length_s(window) if window else None
+        due_ns = requests.loc[was_due(requests), "scheduled_ns"]
+        later = (
+            int((due_ns <= window[1]).sum()) - 1 if window else 0
+        )  # turns that are due after the window count in none
+        found.rate_planned = later / _length_s(window) if window else None
         for name in ("ttft_scheduled_s", "e2e_scheduled_s"):
             setattr(found, name, _distribution(completed[name], ids, order))
     elif (idle := slot_idle_share(requests, window, concurrency)) is not None:
         found.slot_idle_share = idle
+    median_ttft = partial(_median_ttft, order=order)
+    if (held := conversation_summary(requests, window, median_ttft)) is not None:
+        found.conversations = held
     _set_where_seen(found, completed, int(burst.sum()))
     found.intervals = _run_intervals(found, completed, order)
     for name in BOUNDED.keys() - {"itl_s"}:
@@ -342,7 +349,8 @@ def _run_intervals(summary: LoadSummary, completed: pd.DataFrame, order: SendOrd
     time is that of the same number of requests at a rate within its interval.
     """
     rows = completed[completed["done_s"].notna()]
-    seconds, ids = rows["done_s"].to_numpy("float64"), rows["request_id"].to_numpy()
+    # of a slot that holds conversations also the time in which their users think
+    seconds, ids = (rows["done_s"] + think_s(rows)).to_numpy("float64"), rows["request_id"].to_numpy()
     tokens = rows["completion_tokens"].to_numpy("float64", na_value=np.nan)
     found, why = RunIntervals(), dict[str, str]()
     counts = {"request_s": np.ones(len(rows)), "output_tok_s_total": tokens, "output_tok_s": tokens}
@@ -406,6 +414,10 @@ def _server(completed: pd.DataFrame, order: SendOrder) -> ServerReported | None:
         tok_s=_median(rate, ids, order),
         **{name: _median(reported[f"server_{name}"], ids, order) for name in durations},
     )
+
+
+def _median_ttft(completed: pd.DataFrame, order: SendOrder) -> Median:
+    return _median(completed["ttft_s"], completed["request_id"].to_numpy(), order)
 
 
 def _median(values: pd.Series, request_ids: npt.NDArray[Any], order: SendOrder) -> Median:

@@ -79,6 +79,7 @@ def result_block(summary: LoadSummary, *, title_line: str) -> str:
         _totals(summary),
         [_line("inclusive percentiles", list(REPORTED_PERCENTILES)), *main],
         [_line("exclusive percentiles", list(REPORTED_PERCENTILES)), *published],
+        *_turns(summary),
         *_sweep(summary),
         notes,
     )
@@ -124,9 +125,10 @@ def _totals(summary: LoadSummary) -> list[str]:
         window = f"steady window of {_number(summary.steady_window_s, 2)} s{unknown}"
     in_flight = _number(summary.concurrency_delivered, 1)
     if summary.rate_planned is None:
-        load = _total(
-            "Concurrency", summary.concurrency_planned, 0, f"planned, {in_flight} delivered in the steady window"
-        )
+        part = f"planned, {in_flight} delivered in the steady window"
+        if (held := summary.conversations) is not None:
+            part = f"conversations planned; in the steady window {_number(held.in_progress, 1)}, {in_flight} in flight"
+        load = _total("Concurrency", summary.concurrency_planned, 0, part)
     else:
         window = window.replace("steady window", "planned window")
         load = _total("Offered load", summary.rate_planned, 2, f"req/s due; {in_flight} in flight on average")
@@ -193,6 +195,32 @@ def _client_lines(summary: LoadSummary) -> list[str]:
     elif client.bound_unknown:
         lines.append(f"Whether the client was the limit is {client.bound_unknown}")
     return lines
+
+
+TURN_HEAD = ("turn", "requests", "completed", "TTFT p50 (s)", "95 % interval (s)", "prompt tokens", "from cache")
+TURN_WIDTHS = [max(len(name) + 2, 12) for name in TURN_HEAD]
+SHOWN_TURNS = 8
+
+
+def _turns(summary: LoadSummary) -> list[list[str]]:
+    """Return a block with one line per turn of the conversations, and one of all turns but the first."""
+    held = summary.conversations
+    if held is None:
+        return []
+    named = [(str(number), turn) for number, turn in enumerate(held.turns[:SHOWN_TURNS], 1)]
+    named += [("2 and later", held.later)] if len(held.turns) > 1 else []
+    cells: list[tuple[str, ...]] = [TURN_HEAD]
+    for name, turn in named:
+        ends, share = turn.ttft_s.interval, turn.cached_share
+        cells.append(
+            (
+                *(name, str(turn.requests), str(turn.completed), _number(turn.ttft_s.p50, 3)),
+                UNKNOWN if ends is None else f"[{ends[0]:.3f}, {ends[1]:.3f}]",
+                *(_number(turn.prompt_tokens, 1), UNKNOWN if share is None else f"{share:.1%}"),
+            )
+        )
+    lines = ["".join(f"{cell:>{width}}" for cell, width in zip(line, TURN_WIDTHS, strict=True)) for line in cells]
+    return [[f"Conversations: {held.conversations}, of which {held.completed} completed with all their turns", *lines]]
 
 
 SWEEP_HEAD = (

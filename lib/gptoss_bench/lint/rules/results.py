@@ -295,9 +295,12 @@ def _token_counts_disagree(result: Result) -> str | None:
 )
 def _concurrency_not_delivered(result: Result) -> str | None:
     planned, delivered = result.summary.concurrency_planned, result.summary.concurrency_delivered
+    if (held := result.summary.conversations) is not None:  # the slots of users who think are in use
+        delivered = held.in_progress
     if delivered is None or planned is None or delivered >= DELIVERED_SHARE * planned:
         return None
-    return f"{delivered:.1f} of {planned} requests in flight in the steady window"
+    what = "requests in flight" if held is None else "conversations in progress"
+    return f"{delivered:.1f} of {planned} {what} in the steady window"
 
 
 @rule(
