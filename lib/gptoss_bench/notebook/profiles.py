@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import papermill
 import yaml
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from gptoss_bench import paths
@@ -95,7 +95,7 @@ def _definition(name: str, default: object) -> Any:
     if wanted := get_type_hints(LoadPlan, include_extras=True).get(name):
         return list[get_args(wanted)[0]] if get_origin(wanted) is tuple else wanted  # type: ignore[misc] # YAML has lists
     if name == "workers":
-        return Annotated[int, Field(ge=1)] | Literal["auto"]
+        return Annotated[int | Literal["auto"], Wanted("a whole number, or auto")]
     return _type_of(default)
 
 

@@ -3,11 +3,11 @@
 import json
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from gptoss_bench.files import read_json
-from gptoss_bench.runs import CRATE_FILE, Run, crate_document
+from gptoss_bench.runs import CRATE_FILE, Run, crate_document, shard_folder
 from gptoss_bench.verify.check import Check
 from gptoss_client import JsonValue, UsageError, one_line
 
@@ -28,26 +28,48 @@ MARKUP = re.compile("[<>\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069
 
 
 def check_files(folder: Path) -> Check:
-    """Return whether a folder has the files of a run alone: regular ones with known names, of at most 100 MiB each."""
-    refused = []
-    if folder.is_symlink() or not folder.is_dir():
+    """Return whether a folder has the files of a run alone: regular ones with known names, of at most 100 MiB each.
+
+    A load of several workers has the run folder of each of them below `shards`.
+    """
+    if not _is_folder(folder):
         return Check("files", "the folder", (f"{one_line(folder.name)} is no folder, or a link",))
-    found = sorted(folder.iterdir())
-    if not any(file.name == "raw.parquet" for file in found):
+    found, shards = sorted(folder.iterdir()), shard_folder(folder, 0).parent
+    parts = sorted(shards.iterdir()) if _is_folder(shards) else []
+    if not parts and not any(file.name == "raw.parquet" for file in found):
         reason = "it has no raw.parquet: only a measured load, with the bytes of its responses, can be verified"
         return Check("files", f"{len(found)} files", (reason,))
+    if parts:
+        found.remove(shards)
+    refused, files = list(_wrong_files(folder, found)), len(found)
+    for part in parts:
+        at = f"{shards.name}/{one_line(part.name, 20)}"
+        if not _is_folder(part) or not re.fullmatch("[0-9]{1,4}", part.name):
+            refused.append(f"{at} is no folder of a worker")
+            continue
+        own = sorted(part.iterdir())
+        files += len(own)
+        refused += [f"{at}: {reason}" for reason in _wrong_files(part, own)]
+    return Check("files", f"{files} files", tuple(refused))
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _wrong_files(folder: Path, found: Sequence[Path]) -> Iterator[str]:
+    """Yield what is wrong with the files of one folder."""
     for file in found:
         name, status = one_line(file.name, 60), file.lstat()
         if not stat.S_ISREG(status.st_mode):
-            refused.append(f"{name} is no regular file: a run has neither links nor folders in it")
+            yield f"{name} is no regular file: a run has neither links nor folders in it"
         elif file.name not in KNOWN_FILES:
-            refused.append(f"{name} is no file of a run: remove it")
+            yield f"{name} is no file of a run: remove it"
         elif status.st_size > MAX_FILE_BYTES:
-            refused.append(f"{name} has {status.st_size} bytes, more than {MAX_FILE_BYTES}")
+            yield f"{name} has {status.st_size} bytes, more than {MAX_FILE_BYTES}"
         elif status.st_nlink > 1:
-            refused.append(f"{name} has a second name elsewhere (a hard link)")
-    refused += [f"{name} is missing" for name in DOCUMENTS if not (folder / name).exists()]
-    return Check("files", f"{len(found)} files", tuple(refused))
+            yield f"{name} has a second name elsewhere (a hard link)"
+    yield from (f"{name} is missing" for name in DOCUMENTS if not (folder / name).exists())
 
 
 def check_crate(run: Run) -> Check:
@@ -65,10 +87,12 @@ def check_names(folder: Path) -> Check:
     Prompts and commands may have them. lint.json is derived again, so it has no text of a stranger.
     """
     refused = []
-    for name in ("manifest.json", "summary.json"):
-        for path, text in _texts(json.loads((folder / name).read_bytes())):  # as it is: `read_json` escapes
-            if found := MARKUP.search(text):
-                refused.append(f"{name}: {one_line(path, 60)} has the character {found[0]!a}")
+    for place in (folder, *sorted(shard_folder(folder, 0).parent.glob("*"))):
+        for name in ("manifest.json", "summary.json"):
+            for path, text in _texts(json.loads((place / name).read_bytes())):  # as it is: `read_json` escapes
+                if found := MARKUP.search(text):
+                    at = (place / name).relative_to(folder)
+                    refused.append(f"{at}: {one_line(path, 60)} has the character {found[0]!a}")
     return Check("names", "texts of the documents", tuple(refused[:10]))
 
 

@@ -1,5 +1,6 @@
 """A run that was forged in one place is refused with the reason; committed loads are consistent with themselves."""
 
+import asyncio
 import json
 import os
 import random
@@ -14,8 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import published
+from fleets import fleet_run, slowly
 from gptoss_bench.cli.main import main
+from gptoss_bench.fleet.placement import LocalFleet
 from gptoss_bench.verify import CANNOT_FIND, verify_run
+from gptoss_client.plan import LoadPlan
 
 LOADS = [folder for folder in published.folders() if (folder / "raw.parquet").exists()]
 SMALLEST = min(LOADS, key=lambda folder: (folder / "raw.parquet").stat().st_size)
@@ -231,3 +235,47 @@ def test_a_prompt_may_hold_any_text(run):
     changed(run / "manifest.json", set_at("parameters.prompt", "is a < b?\n<b>why</b>"))
     [names] = [check for check in verify_run(run).checks if check.name == "names"]
     assert names.refused == ()
+
+
+@pytest.fixture(scope="module")
+def sent_by_two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    plan = LoadPlan(concurrency=4, requests=40, warmup=2, prompts="distinct", salt=3)
+    found, _ = asyncio.run(fleet_run(tmp_path_factory.mktemp("fleet"), plan, LocalFleet(2), slowly))
+    return found.path
+
+
+CHECKED = {"files", "names", "raw bytes", "requests", "clocks", "tokens", "samples"}
+
+
+def of_fleet(folder: Path) -> dict[str, tuple[str, ...]]:
+    """Return what is refused of a run of two workers, by check."""
+    return {check.name: check.refused for check in verify_run(folder).checks if check.name in CHECKED}
+
+
+def test_a_run_of_several_workers_is_derived_again_from_the_bytes_of_each(sent_by_two):
+    assert of_fleet(sent_by_two) == dict.fromkeys(CHECKED, ())
+
+
+@pytest.mark.parametrize(
+    ("forge", "check", "reason"),
+    [
+        (lambda run: (run / "shards/0/notes.txt").write_text("x"), "files", "shards/0: notes.txt is no file of a run"),
+        (lambda run: (run / "shards/x").mkdir(), "files", "shards/x is no folder of a worker"),
+        (lambda run: (run / "shards/0/shards").mkdir(), "files", "shards/0: shards is no regular file"),
+        (lambda run: os.rename(run / "shards/1", run.parent / "1"), "raw bytes", "requests.parquet"),
+        (
+            lambda run: changed(run / "summary.json", set_at("completed", 39)),
+            "raw bytes",
+            "summary.json: completed is 39, not 40",
+        ),
+        (
+            lambda run: changed(run / "shards/1/manifest.json", set_at("endpoint.model", "<b>")),
+            "names",
+            "shards/1/manifest.json: endpoint.model has the character '<'",
+        ),
+    ],
+)
+def test_a_forged_run_of_several_workers_is_refused(sent_by_two, tmp_path, forge, check, reason):
+    run = Path(shutil.copytree(sent_by_two, tmp_path / sent_by_two.name))
+    forge(run)
+    assert any(reason in one for one in of_fleet(run)[check]), verify_run(run).refused
