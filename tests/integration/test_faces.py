@@ -50,6 +50,16 @@ def test_a_face_loads_nothing_before_a_name_is_used() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+def test_figures_readings_and_the_site_need_no_torch() -> None:
+    """`make setup` installs none, and `make site` draws every run."""
+    code = (
+        "import sys\nsys.modules |= dict.fromkeys(('torch', 'transformers', 'tokenizers', 'gguf'))\n"
+        "from gptoss_bench import figures, readings, site\n"
+        "print(len([getattr(face, name) for face in (figures, readings, site) for name in face.__all__]) > 30)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"
+
+
 def test_the_client_alone_loads_no_table_library() -> None:
     code = (
         "import sys\nfrom gptoss_client import Client, Endpoint, LoadPlan, run_load\n"

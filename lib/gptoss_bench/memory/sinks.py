@@ -6,17 +6,17 @@ and the output changes.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from tokenizers import Tokenizer
 
 from gptoss_bench.memory.torch_package import require_torch
 from gptoss_bench.runs import SinkEffectRecord
 
-require_torch()
-import torch  # noqa: E402 - a missing torch is reported first
-from transformers import GptOssForCausalLM  # noqa: E402
+if TYPE_CHECKING:  # figures and pages of a SinkEffect need none of these
+    from tokenizers import Tokenizer
+    from transformers import GptOssForCausalLM
 
 # Made of sentences from the tiny model's training text, so that it predicts them.
 TEXT = (
@@ -56,8 +56,14 @@ class SinkEffect:
         )
 
 
-def measure_sink_effect(model: GptOssForCausalLM, tokenizer: Tokenizer, text: str = TEXT) -> SinkEffect:
-    """Run `text` through a model with eager attention, with its sinks and with all sinks at minus infinity."""
+def measure_sink_effect(model: "GptOssForCausalLM", tokenizer: "Tokenizer", text: str = TEXT) -> SinkEffect:
+    """Run `text` through a model with eager attention, with its sinks and with all sinks at minus infinity.
+
+    Raises UsageError if torch or transformers is not installed.
+    """
+    require_torch()
+    import torch
+
     encoded = tokenizer.encode(text)
     ids = torch.tensor([encoded.ids])
     start = len(encoded.ids) - encoded.tokens[::-1].index(REPLY_START)
