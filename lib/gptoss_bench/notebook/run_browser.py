@@ -29,7 +29,7 @@ from gptoss_bench.runs import (
     response_body,
     runs_table,
 )
-from gptoss_bench.stats import QUANTITY_WORDS, ComparedResult, comparison_table
+from gptoss_bench.stats import MIN_WAVES, QUANTITY_WORDS, TOO_SHORT, ComparedResult, comparison_table
 from gptoss_client import UsageError
 
 SAME = "<p>All runs have the same parameters.</p>"
@@ -44,20 +44,23 @@ MARKED = re.compile(r"<td>((?:\d+ error|CLIENT-BOUND|not readable)[^<]*)</td>") 
 MARKED_TEXT = re.compile(r"\d+ error|CLIENT-BOUND|not readable")
 # Columns of the list and their widths in em: what matters first, what is long last.
 SHOWN = {
-    "ttft_p50_s": 5,
-    "itl_p50_ms": 5,
-    "output_tok_s": 5,
-    "concurrency": 5,
-    "completed": 5,
-    "failed": 4,
-    "status": 7,
+    "ttft_p50_s": 4.2,
+    "itl_p50_ms": 4.2,
+    "output_tok_s": 4.5,
+    "concurrency": 4.5,
+    "completed": 5.4,
+    "failed": 3.4,
+    "status": 5.6,
     "label": 8,
+    "client_bound": 8.8,
+    "lint": 8,
     "model": 9,
     "engine": 7,
-    "lint": 9,
-    "client_bound": 8,
     "verdicts": 12,
 }
+NAME_WIDTH = "18em"
+NAME = {"width": NAME_WIDTH, "flex": "0 0 auto"}
+ROW = {"overflow": "visible", "min_width": "max-content", "flex": "0 0 auto"}
 HEADINGS = {
     "run": "time",
     "ttft_p50_s": "TTFT p50, s",
@@ -70,6 +73,9 @@ HEADINGS = {
     "client_bound": "client",
     **{name: name for name in ("scenario", "completed", "failed", "status", "label", "model", "engine", "verdicts")},
 }
+# The comparison has times between tokens in ms, as the list has.
+IN_MS = {"itl_s": "ITL, ms", "tpot_s": "TPOT, ms"}
+COMPARED = {"first": "baseline", "other": "this run", "interval": "95 % interval", "word": "result"}
 MAX_BODY_CHARACTERS = 4000  # shown; the download link has the whole body
 
 
@@ -135,7 +141,8 @@ class RunBrowser:
     def _show(self, _: Any = None) -> None:
         found = filter_runs(self._table, words=self.filter.value, by=self.sort_by.value, ascending=self.ascending.value)
         rows = [self._row(row) for row in found.head(MAX_CHOICES).to_dict("records")]
-        self.runs.children = [self._w.HTML(_row_html([HEADINGS[name] for name in SHOWN], head=True)), *rows]
+        head = self._w.HTML(_row_html([HEADINGS[name] for name in SHOWN], head=True), layout=self._w.Layout(**ROW))
+        self.runs.children = [head, *rows]
         self.save.value = _link("runs.csv", "text/csv", found.to_csv(index=False))
         self._compare()
 
@@ -143,13 +150,14 @@ class RunBrowser:
         """Return the tick box and the numbers of a run in one row."""
         run_id = str(row["run"])
         numbers = self._w.HTML(_row_html([shown_value(name, row[name]) for name in SHOWN]))
-        return self._w.HBox([self._tick(run_id), numbers], layout=self._w.Layout(align_items="center"))
+        # The list scrolls, not each of its rows.
+        return self._w.HBox([self._tick(run_id), numbers], layout=self._w.Layout(align_items="center", **ROW))
 
     def _tick(self, run_id: str) -> Any:
         """Return the checkbox of a run. It is made once, so that it stays ticked when the list is sorted."""
         if run_id not in self._ticks:
             tick = self._w.Checkbox(
-                value=False, description=short_name(run_id), tooltip=run_id, indent=False, layout={"width": "16em"}
+                value=False, description=short_name(run_id), tooltip=run_id, indent=False, layout=NAME
             )
             tick.observe(self._compare, names="value")
             tick.run_id = run_id
@@ -197,20 +205,23 @@ def shown_value(name: str, value: Any) -> str:
         return ""
     if name.endswith("_p50_s") or name.endswith("_p99_s"):
         return f"{value:.3f}"
+    if name.startswith("itl_") and value == 0:
+        return "not res."  # one read brought both events of most gaps
     return f"{value:,.4g}" if isinstance(value, float) else str(value)
 
 
 def _row_html(cells: Sequence[str], *, head: bool = False) -> str:
     """Return one row; every row has the same columns, so that they stand below each other."""
-    offset = "margin-left:16.5em;" if head else ""
+    offset = f"margin-left:{NAME_WIDTH};" if head else ""
+    wrap = "normal" if head else "nowrap"
     spans = "".join(
         f'<span class="{"gptoss-mark" if MARKED_TEXT.match(cell) else ""}" title="{escape(cell)}" style="display:'
-        f'inline-block;width:{width}em;overflow:hidden;text-overflow:ellipsis;white-space:nowrap;padding-right:.6em">'
+        f'inline-block;width:{width}em;overflow:hidden;text-overflow:ellipsis;vertical-align:bottom;white-space:{wrap};padding-right:.6em">'
         f"{escape(cell)}</span>"
         for cell, width in zip(cells, SHOWN.values(), strict=True)
     )
-    weight = "font-weight:bold" if head else ""
-    return f'{STYLE}<div class="gptoss-row" style="white-space:nowrap;{offset}{weight}">{spans}</div>'
+    weight = "font-weight:bold;line-height:1.2" if head else ""
+    return f'{STYLE if head else ""}<div class="gptoss-row" style="white-space:nowrap;{offset}{weight}">{spans}</div>'
 
 
 def runs_html(table: pd.DataFrame) -> str:
@@ -237,13 +248,28 @@ def comparison_html(results: Path, run_ids: Sequence[str]) -> str:
     named = dict(zip(overlay_labels(list(runs)), requests, strict=True))
     figure = runs_overlaid(named, {run_id: run.manifest for run_id, run in runs.items()})
     intro = (
-        f"<p>Medians, compared with {escape(short_name(next(iter(runs))))}; 95 % intervals. "
-        "What is faster takes several runs of each: <code>gptoss-bench load --repeats 3</code>.</p>"
+        f"<p>Medians, compared with the baseline {escape(short_name(next(iter(runs))))}, with 95 % intervals. "
+        "Two single runs may differ by chance: three of each, made in turn, tell which is faster "
+        "(<code>gptoss-bench load --repeats 3</code>).</p>"
     )
+    if (found["word"].str.startswith(TOO_SHORT)).any():
+        intro += (
+            "<p>A wave is one request per stream. From one run, an interval of a median needs "
+            f"{MIN_WAVES} waves, or more.</p>"
+        )
     findings = differing_conditions((run_id, run.manifest) for run_id, run in runs.items())
-    warnings = "".join(f"<p>{escape(f'{one.severity}: {one.evidence} [{one.rule}]')}</p>" for one in findings)
-    found["quantity"] = [QUANTITY_WORDS.get(name, name) for name in found["quantity"]]
+    notes = [f"{one.severity}: {one.evidence} [{one.rule}]" for one in findings]
+    notes += [
+        f"{short_name(run_id)} is {run.manifest.status}: {run.manifest.reason or 'it did not end'}"
+        for run_id, run in runs.items()
+        if run.manifest.status != "complete"
+    ]
+    warnings = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    short = found["quantity"].isin(IN_MS)
+    found.loc[short, ["first", "other"]] *= 1e3
+    found["quantity"] = [IN_MS.get(name, QUANTITY_WORDS.get(name, name)) for name in found["quantity"]]
     found["run"] = [short_name(name) for name in found["run"]]
+    found = found.rename(columns=COMPARED)
     differing = _differing(runs)
     on_top = "" if differing == SAME else f'<p><b style="color:{RED}">Not the same load.</b></p>{differing}'
     return on_top + warnings + intro + _table_html(found) + _picture(figure, "runs.svg") + (SAME if not on_top else "")
@@ -287,7 +313,7 @@ def _with_requests(results: Path, run_ids: Sequence[str]) -> list[str]:
 
 def _differing(runs: Mapping[str, Run]) -> str:
     """Return the parameters that differ between the runs: a comparison is fair if only one does."""
-    table = pd.DataFrame({run_id: run.manifest.parameters for run_id, run in runs.items()}).drop(
+    table = pd.DataFrame({short_name(run_id): run.manifest.parameters for run_id, run in runs.items()}).drop(
         index="salt", errors="ignore"
     )
     rows = table[table.astype("string").fillna("").nunique(axis=1) > 1]
@@ -301,10 +327,14 @@ def _table_html(table: pd.DataFrame) -> str:
     html = (
         table.astype(dict.fromkeys(nullable, "string"))
         .fillna(dict.fromkeys(nullable, ""))
-        .to_html(index=False, na_rep="", float_format="{:.4g}".format, border=0, justify="left", classes="gptoss-table")
+        .to_html(index=False, na_rep="", float_format=_number, border=0, justify="left", classes="gptoss-table")
     )
     html = MARKED.sub(r'<td class="gptoss-mark">\1</td>', html)
     return f'{STYLE}<div style="overflow:auto">{html}</div>'
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
 
 
 def _picture(figure: Figure, name: str) -> str:

@@ -1,5 +1,5 @@
 from .agreement import FIRST_EVENT, agreement_table, client_server_agreement, decode_rates, server_range_text
-from .bootstrap import interval_over_runs
+from .bootstrap import MIN_WAVES, interval_over_runs
 from .capacity import (
     CAPACITY_MOST,
     CAPACITY_UNITS,
@@ -32,6 +32,7 @@ from .closed_loop_view import OpenLoopTimes, closed_loop_rows, open_loop_text, o
 from .comparison import (
     QUANTITY_WORDS,
     SAME_MARGIN,
+    TOO_SHORT,
     ComparedResult,
     Difference,
     MeasuredRate,
@@ -67,11 +68,13 @@ __all__ = [
     "LITTLE",
     "MIN_SAMPLES_BEYOND",
     "MIN_TREND_RUNS",
+    "MIN_WAVES",
     "MISSING_REQUESTS",
     "QUANTITY_WORDS",
     "RATE_KINDS",
     "REPORTED_PERCENTILES",
     "SAME_MARGIN",
+    "TOO_SHORT",
     "UNCERTAIN_SHARE",
     "CapacitySearch",
     "ClientBound",

@@ -22,6 +22,7 @@ from gptoss_bench.stats.students_t import t_quantile
 RESAMPLES = 1000
 BLOCKS = 10
 BLOCK_WAVES = 4  # at least, per block; twice as many for a p90, and where successive waves are correlated
+MIN_WAVES = BLOCKS * BLOCK_WAVES  # at least, for an interval of a median from one run
 CORRELATED = 0.1  # correlation of successive waves from which they count as correlated
 MOST_CORRELATION = 0.95
 BLOCK_QUEUE_WAITS = 5  # open loop: a block lasts at least so many times the longest wait in the server's queue
@@ -60,7 +61,7 @@ def closed_loop_order(completed: pd.DataFrame, window_ns: tuple[int, int] | None
     ids, places = _order(steady["request_id"], steady["sent_ns"])
     why = "no steady window" if window_ns is None else None
     waves = len(ids) // concurrency
-    if why is None and waves < BLOCKS * BLOCK_WAVES:
+    if why is None and waves < MIN_WAVES:
         why = f"{waves} waves"
     return SendOrder(ids, places, concurrency, why and f"{why}: {REPEAT}")
 

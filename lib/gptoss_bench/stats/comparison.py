@@ -175,7 +175,7 @@ def _difference(
         (first,), (second,) = summaries
         single = [_standard_error(one, name) for one in (first, second)]
         if problems := [error for error in single if isinstance(error, str)]:
-            return _row(name, known, TOO_SHORT, problems[0])
+            return _row(name, known, TOO_SHORT, " and ".join(dict.fromkeys(problems)))
         return _welch(_row(name, known, ""), [one for one in single if isinstance(one, float)], [BLOCKS - 1] * 2)
     return _between_runs(name, known)
 

@@ -3,17 +3,25 @@
 import asyncio
 import base64
 import re
+import shutil
 
 import pytest
 
 from gptoss_bench import paths
 from gptoss_bench.figures.comparison import request_timeline
-from gptoss_bench.notebook.run_browser import RunBrowser, comparison_html, open_run_browser
+from gptoss_bench.notebook.run_browser import (
+    NAME_WIDTH,
+    RunBrowser,
+    comparison_html,
+    open_run_browser,
+    shown_value,
+)
 from gptoss_bench.runs.catalogue import RUN_COLUMNS, filter_runs
 from gptoss_bench.runs.catalogue import runs_table as read
 from gptoss_bench.runs.finding import Finding
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.planned_load import PlannedLoad
+from gptoss_bench.runs.record import write_record
 from gptoss_bench.runs.request_detail import request_events, response_body
 from gptoss_bench.runs.summary import LoadSummary
 from gptoss_bench.session.evaluate import evaluate, findings_document
@@ -110,7 +118,7 @@ def test_the_browser_compares_chosen_runs_and_exports_the_result(results):
         tick.value = True
     assert browser.chosen == [first, second]
     assert "95 % intervals" in browser.comparison.value and "same parameters" in browser.comparison.value
-    assert "ITL, s" in browser.comparison.value and "[mixed-" not in browser.comparison.value
+    assert "ITL, ms" in browser.comparison.value and "[mixed-" not in browser.comparison.value
     assert re.search(r"repeat the run: \d waves", browser.comparison.value)
     assert b"<svg" in saved(browser.comparison.value, "runs.svg")
     browser.request.value = 2
@@ -120,6 +128,27 @@ def test_the_browser_compares_chosen_runs_and_exports_the_result(results):
     browser.filter.value = ""
     browser.ticks[-1].value = True
     assert 'role="alert"' in browser.comparison.value
+
+
+def test_the_list_scrolls_and_not_each_of_its_rows(results):
+    head, *rows = RunBrowser(results).runs.children
+    assert {row.layout.overflow for row in (head, *rows)} == {"visible"}
+    assert {row.children[0].layout.width for row in rows} == {NAME_WIDTH} and NAME_WIDTH in head.value
+
+
+def test_a_median_gap_that_is_not_resolved_is_not_shown_as_0():
+    assert [shown_value("itl_p50_ms", value) for value in (0.0, 12.0549, None)] == ["not res.", "12.05", ""]
+
+
+def test_an_incomplete_run_is_named_in_the_comparison(results, tmp_path):
+    shutil.copytree(results, tmp_path, dirs_exist_ok=True)
+    first, second = "20260101T000001Z-explore-aaaaaa", "20260101T000002Z-explore-bbbbbb"
+    manifest = Run.load(tmp_path / "runs" / second).manifest
+    stopped = manifest.model_copy(update={"status": "incomplete", "reason": "stopped before its end"})
+    write_record(tmp_path / "runs" / second / "manifest.json", stopped)
+    shown = comparison_html(tmp_path, [first, second])
+    assert "01-01 00:00 explore bbbbbb is incomplete: stopped before its end" in shown
+    assert "is incomplete" not in comparison_html(results, [first, second])
 
 
 def test_the_published_runs_are_compared_as_the_command_does():
