@@ -44,8 +44,9 @@ SKY ?= skypilot[azure]==0.14.1
 GPU ?=
 DRY ?=
 
-# GPU of pack-gpu: sm_90 is an H100 or H200, sm_86 an A10.
+# GPU of pack-gpu: sm_90 is an H100 or H200, sm_86 an A10. The folder has to be new.
 ARCH ?= sm_90
+PACK ?= build/pack-gpu$(if $(filter-out sm_90,$(ARCH)),-$(ARCH))
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -174,8 +175,8 @@ bench: $(READY) ## compare this client with others: timing errors, CPU, memory
 
 setup-vllm: build/vllm/.ready ## install vLLM for a GPU into build/vllm (gigabytes), where run-h100 finds it
 
-pack-gpu: $(READY) ## build what a GPU machine without a network needs, in build/pack-gpu; ARCH=sm_90 or sm_86
-	$(BIN)/python -m gptoss_bench pack-gpu build/pack-gpu --arch $(ARCH)
+pack-gpu: $(READY) ## build what a GPU machine without a network needs, in PACK=build/pack-gpu; ARCH=sm_90 or sm_86
+	$(BIN)/python -m gptoss_bench pack-gpu '$(PACK)' --arch '$(ARCH)'
 
 cloud: $(READY) ## rent a GPU machine, measure there, fetch and verify the run: GPU=a10 or h100; DRY=1 prints the commands
 	@cloud/launch.sh '$(GPU)' $(if $(DRY),dry)

@@ -38,7 +38,8 @@ def test_a_package_says_in_a_few_sentences_what_enters_and_leaves(package: str) 
 def test_every_name_of_a_face_is_there_and_no_module_hides_one(package: str) -> None:
     face = importlib.import_module(package)
     for module in modules_of(package):
-        if ".peers.clients." not in module:  # programs for other Pythons, which have what this one has not
+        # programs for other Pythons, which have what this one has not
+        if ".peers.clients." not in module and ".gpu_pack.stand_in_" not in module:
             importlib.import_module(module)
     assert face.__all__
     found = {name: getattr(face, name) for name in face.__all__}

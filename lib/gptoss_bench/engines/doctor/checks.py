@@ -1,11 +1,11 @@
 """Check the facts about a machine against the needs of a scenario: one result per check, with the fixing command."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from gptoss_bench.engines.random_model import RANDOM_PREFIX
+from gptoss_bench.engines.random_model import RandomModel
 from gptoss_bench.engines.registry import ENGINE_SPECS, is_tried, release_of, tried_releases
-from gptoss_bench.memory import Architecture, estimate_fit, weights_bytes
+from gptoss_bench.memory import Architecture, estimate_fit, weights_bytes, with_layers
 from gptoss_bench.runs import SmiGpu
 
 DOCTOR_SCENARIOS = {
@@ -82,10 +82,13 @@ class CheckResult:
 
 
 def examine(scenario: str, facts: MachineFacts, need: Need) -> list[CheckResult]:
-    """Run all checks of one scenario of DOCTOR_SCENARIOS."""
+    """Run all checks of one scenario of DOCTOR_SCENARIOS. Raises UsageError for random weights of an unknown model."""
+    random = RandomModel.parse(need.model)
+    if random and need.architecture:
+        need = replace(need, architecture=with_layers(need.architecture, random.layers))
     lines: list[CheckResult] = []
     if scenario in DOCTOR_ENGINES:
-        lines += [_gpu(scenario, facts), _memory(scenario, facts, need), _engine(scenario, facts)]
+        lines += [_gpu(scenario, facts), _memory(scenario, facts, need), _engine(scenario, facts, need)]
         lines.append(_model(scenario, facts, need))
     elif scenario == "local":
         made = facts.models["local"]
@@ -107,7 +110,11 @@ def can_run(lines: list[CheckResult]) -> bool:
 def report_heading(scenario: str, lines: list[CheckResult]) -> str:
     """Return the line above the checks: the scenario and whether this machine can run it."""
     failed = sum(line.state == FAIL for line in lines)
-    verdict = f"this machine can: {TARGETS[scenario]}" if not failed else f"this machine cannot: {failed} checks failed"
+    verdict = (
+        f"this machine can: {TARGETS[scenario]}"
+        if not failed
+        else f"this machine cannot: {failed} check{'s' * (failed > 1)} failed"
+    )
     return f"{scenario}: {DOCTOR_SCENARIOS[scenario]} - {verdict}"
 
 
@@ -150,14 +157,17 @@ def _memory(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
     return CheckResult("GPU memory", FAIL, words, f"use a larger GPU ({SIZES[scenario]}), or a smaller model: MODEL=…")
 
 
-def _engine(scenario: str, facts: MachineFacts) -> CheckResult:
+def _engine(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
     name = DOCTOR_ENGINES[scenario]
+    get = (
+        GET[name].partition("  (")[0] if RandomModel.parse(need.model) else GET[name]
+    )  # its weights are on this machine
     found = facts.programs.get(name)
     if found is None:
-        return CheckResult("engine", FAIL, f"{name} is not on PATH and not in build/{name}", GET[name])
+        return CheckResult("engine", FAIL, f"{name} is not on PATH and not in build/{name}", get)
     words = f"{name} {found.version or 'of an unknown version'} ({found.where})"
     if (release := release_of(found.version)) and release < ENGINE_SPECS[name].first_version:
-        return CheckResult("engine", FAIL, f"{words} does not know gpt-oss yet", GET[name])
+        return CheckResult("engine", FAIL, f"{words} does not know gpt-oss yet", get)
     if is_tried(name, found.version):
         return CheckResult("engine", OK, words)
     return CheckResult(
@@ -173,7 +183,7 @@ def _model(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
     free, size = facts.free_bytes.get(scenario), None
     if need.architecture is not None:
         size = weights_bytes(need.architecture, "mxfp4")
-    made = need.model.startswith(RANDOM_PREFIX)
+    made = RandomModel.parse(need.model) is not None
     words = f"{need.model} is not here yet and will be {'made in build/random' if made else 'fetched'}"
     if free is not None and size is not None and free < size + (RESULTS_BYTES if made else 0):
         fix = "free some space, or move this checkout to a larger disk" if made else "export HF_HOME=/a/larger/disk"

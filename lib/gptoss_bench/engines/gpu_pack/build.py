@@ -25,8 +25,29 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 START = Path(__file__).with_name("start.py")
 ARCHITECTURES = {"sm_90": 90, "sm_86": 86}
 PYTHON = "3.12"
-# What the machine has to have: vLLM 0.26.0 is built for this torch, and for CUDA 13.
-NEEDS = {"torch": "2.11.0", "triton": "3.6.0", "transformers": "5.5.3"}
+# What the machine has to have: vLLM 0.26.0 is built for this torch, and for CUDA 13. Of the others any version will do;
+# vLLM and the kit import them, and the pack does not bring them.
+NEEDS = {"torch": "2.11.0", "triton": "3.6.0", "transformers": "5.5.3"} | dict.fromkeys(
+    [
+        "aiohttp",
+        "cloudpickle",
+        "einops",
+        "lazy-loader",
+        "nvidia-ml-py",
+        "pandas",
+        "pillow",
+        "prometheus-client",
+        "protobuf",
+        "psutil",
+        "py-cpuinfo",
+        "pyarrow",
+        "requests",
+        "sentencepiece",
+        "tiktoken",
+        "uvloop",
+    ],
+    "",
+)
 PLATFORMS = [f"manylinux_2_{minor}_x86_64" for minor in (39, 35, 34, 31, 28, 27, 26, 24, 17, 12, 5)]
 PLATFORMS += [f"{name}_x86_64" for name in ("manylinux2014", "manylinux2010", "manylinux1")]
 # Files of the wheels that are not needed on this path, or whose import is guarded.
@@ -34,7 +55,6 @@ LEFT_OUT = (
     "vllm/vllm-rs",
     "vllm/_rust_tool_parser*",
     "vllm/_qutlass*",
-    "vllm/vllm_flash_attn/_vllm_fa2_C*",
     "vllm/third_party/deep_gemm/*",
     "vllm/third_party/fmha_sm100/cutlass/*",
     "vllm/third_party/flashmla/include/*",
@@ -51,7 +71,11 @@ LEFT_OUT = (
     "*.a",
     "*.data/*",
 )
-ONLY_SM_90 = ("vllm/vllm_flash_attn/_vllm_fa3_C*", "vllm/_flashmla*")
+# What only the other architecture needs: vLLM imports one of both FlashAttentions, and the third has sm_90 code alone.
+LEFT_OUT_OF = {
+    90: ("vllm/vllm_flash_attn/_vllm_fa2_C*",),
+    86: ("vllm/vllm_flash_attn/_vllm_fa3_C*", "vllm/_flashmla*"),
+}
 # Containers whose PTX stays: Marlin's BF16 x MXFP4 kernels and what packs their weights, for which there is no sm_90.
 PTX_OF = {"vllm/_C_stable_libtorch.abi3.so": (69, 70, 71, 72), "vllm/_moe_C_stable_libtorch.abi3.so": (7, 33)}
 # Of a model for another GPU; what it imports is not installed, and its caller imports it for every model.
@@ -149,7 +173,7 @@ def _download(work: Path, wheels: Path | None) -> list[Path]:
 def _unpack(wheel: Path, site: Path, kernels: Path, sm: int) -> int:
     """Unpack a wheel without what is not needed; return the number of containers whose machine code is the same."""
     same = 0
-    left_out = LEFT_OUT if sm == ARCHITECTURES["sm_90"] else (*LEFT_OUT, *ONLY_SM_90)
+    left_out = (*LEFT_OUT, *LEFT_OUT_OF[sm])
     with zipfile.ZipFile(wheel) as content:
         for info in content.infolist():
             if info.is_dir() or any(fnmatch(info.filename, pattern) for pattern in left_out):

@@ -54,19 +54,25 @@ def main(command: list[str]) -> int:
 
 def missing(pack: dict[str, Any]) -> list[str]:
     """Return a line for each thing that the pack needs and this machine does not have."""
-    lines = []
+    lines, absent = [], []
     python = ".".join(map(str, sys.version_info[:2]))
     if python != pack["python"]:
         lines.append(f"this is Python {python}, the pack is for {pack['python']}: start it with python{pack['python']}")
     for name, wanted in pack["needs"].items():
+        needed = f"vLLM {pack['vllm']} needs {name} {wanted}"
         try:
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
-            lines.append(f"{name} is not installed: vLLM {pack['vllm']} needs {name} {wanted}")
+            if wanted:
+                lines.append(f"{name} is not installed: {needed}")
+            else:
+                absent.append(name)
             continue
         enough = found.partition("+")[0] == wanted if name == "torch" else release(found) >= release(wanted)
         if not enough:
-            lines.append(f"{name} {found} is installed: vLLM {pack['vllm']} needs {name} {wanted}")
+            lines.append(f"{name} {found} is installed: {needed}")
+    if absent:
+        lines.append(f"{', '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed: any version will do")
     return lines
 
 

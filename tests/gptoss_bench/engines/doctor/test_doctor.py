@@ -35,6 +35,7 @@ from gptoss_bench.engines.doctor.facts import (
     weights_folder,
 )
 from gptoss_bench.runs.installed import SmiGpu
+from gptoss_client import UsageError
 from scripted import scripted, speak
 
 GIB = 2**30
@@ -254,5 +255,11 @@ def test_random_weights_are_made_and_not_fetched(monkeypatch):
     # enough for the weights, and not for the gigabyte that results may take beside them
     full = lines("h100", replace(facts, free_bytes={"h100": 14 * 10**9}), name)["model"]
     assert (full.state, full.words) == (FAIL, f"{words}, and 14.0 GB are free") and "larger disk" in full.fix
+    part = replace(facts, free_bytes={"h100": 5 * 10**9}, programs={})
+    line = lines("h100", part, f"{name}-2-layers")
+    assert (line["model"].state, "3.3 GB" in line["model"].words) == (NOTE, True)
+    assert line["engine"].fix == "make setup-vllm"  # a container would not have these weights
+    with pytest.raises(UsageError, match="99 layers are not possible"):
+        lines("h100", facts, f"{name}-99-layers")
     monkeypatch.setenv("HF_HOME", "/a/larger/disk")
     assert weights_folder(name) == paths.RANDOM_CHECKPOINTS != weights_folder("openai/gpt-oss-20b")
