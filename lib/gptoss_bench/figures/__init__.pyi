@@ -3,6 +3,7 @@ from .capacity import headroom_map, need_against_budget
 from .capacity_search import share_within_slo
 from .certificate import certificate_figure
 from .comparison import overlay_labels, request_timeline, runs_overlaid
+from .heat_table import HeatCell, HeatTable
 from .load import (
     cold_and_warm,
     decode_rates_by_source,
@@ -23,6 +24,8 @@ from .verdicts import ttft_over_latency, verdict_overview
 
 __all__ = [
     "CALIBRATION_COLUMNS",
+    "HeatCell",
+    "HeatTable",
     "PublishedPoint",
     "attempt_against_budget",
     "certificate_figure",

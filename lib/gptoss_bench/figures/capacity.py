@@ -1,15 +1,15 @@
-"""Draw computed memory needs: the headroom of every GPU, model and load, and the parts of one need."""
+"""Show computed memory needs: the headroom of every GPU, model and load as a table, and the parts of one need."""
 
+import math
 from collections.abc import Sequence
 
-import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from gptoss_bench.figures.style import EDGE, HEATMAP, draw_guide, draw_stacked_bars, finish_figure, new_figure
-from gptoss_bench.memory import GIB, Fit, FitResult
-from gptoss_bench.runs import Manifest
+from gptoss_bench.figures.heat_table import HeatCell, HeatTable
+from gptoss_bench.figures.style import draw_guide, draw_stacked_bars, finish_figure, legend_below, new_figure
+from gptoss_bench.memory import GIB, Fit, FitResult, gpu_catalogue
+from gptoss_bench.runs import Manifest, run_caption
 
 ASSUMED = "arithmetic from config.json and stated assumptions, nothing was measured"
 PARTS = {  # field of Fit.parts: name in the legend
@@ -20,48 +20,46 @@ PARTS = {  # field of Fit.parts: name in the legend
     "cuda_context": "CUDA context",
     "dequantisation": "dequantisation, while loading",
 }
-FULL_GIB = 20.0  # headroom at which the colour of the map is at its end
+FULL_GIB = 20.0  # headroom at which the colour of a cell is at its end
 
 
-def headroom_map(fits: Sequence[FitResult], manifest: Manifest) -> Figure:
-    """Draw the memory left (GiB) and the most sequences that fit, for every GPU, model, data type and load."""
-    cells = pd.DataFrame(
-        {
-            "gpu": f"{each.fit.device.removeprefix('NVIDIA ').partition(' (')[0]}  {each.fit.have_bytes / GIB:.1f}",
-            "model": f"{each.fit.model.removeprefix('gpt-oss-')} {each.fit.dtype.upper()}",
-            "load": f"{each.fit.sequences} × {_thousands(each.fit.context)}",
-            "left_gib": each.fit.headroom_bytes / GIB,
-            "most": each.largest_sequences,
-            "have_bytes": each.fit.have_bytes,
-        }
-        for each in fits
+def headroom_map(fits: Sequence[FitResult], manifest: Manifest) -> HeatTable:
+    """Return a table of the memory left (GiB) and the sequences that fit, for every GPU, model, data type and load."""
+    loads = dict.fromkeys((each.fit.sequences, each.fit.context) for each in fits)
+    columns = [f"{sequences} × {_thousands(context)}" for sequences, context in loads]
+    models = dict.fromkeys(_model(each.fit) for each in fits)
+    cells = {(_gpu(each.fit), _model(each.fit), each.fit.sequences, each.fit.context): _headroom(each) for each in fits}
+    gpus = dict.fromkeys(_gpu(each.fit) for each in sorted(fits, key=lambda each: each.fit.have_bytes))
+    return HeatTable(
+        "Memory left on each GPU, and how many sequences fit",
+        "First line: GiB left, negative: missing. Second line: how many sequences of that length fit at most. Columns: "
+        "sequences × tokens of each. (nominal): the GB of the name as 10⁹ bytes, a little less than the GPU has. "
+        f" {ASSUMED[:1].upper()}{ASSUMED[1:]}. {run_caption(manifest)}.",
+        "GPU, GiB",
+        {model: columns for model in models},
+        {gpu: [cells[gpu, model, *load] for model in models for load in loads] for gpu in gpus},
     )
-    models = list(dict.fromkeys(cells.model))
-    cells["column"] = cells.model + "\n" + cells.load
-    columns = sorted(dict.fromkeys(cells.column), key=lambda each: models.index(each.partition("\n")[0]))
-    gpus = list(dict.fromkeys(cells.sort_values("have_bytes", kind="stable").gpu))
-    left, most = (
-        cells.pivot(index="gpu", columns="column", values=name).reindex(index=gpus, columns=columns)
-        for name in ("left_gib", "most")
-    )
-    texts = left.map(lambda gib: f"{gib:+.0f}") + most.map(lambda n: f"\n≤ {n:,.0f}" if n else "")
-    shades = np.sign(left) * np.minimum(left.abs() / FULL_GIB, 1) ** 0.5
-    figure, axes = new_figure(width=0.62 * len(columns) + 2.2, height=0.42 * len(left) + 1.7)
-    text_look = {"fontsize": 8, "color": "black", "linespacing": 0.95}
-    sns.heatmap(shades, annot=texts, annot_kws=text_look, linewidths=1, ax=axes, **HEATMAP)
-    shown = set[str]()
-    for at, column in enumerate(columns):
-        model, _, load = column.partition("\n")
-        if at and model not in shown:
-            axes.axvline(at, color=EDGE, linewidth=1.5)
-        columns[at] = f"\n{load}" if model in shown else column
-        shown.add(model)
-    axes.set_xticks(np.arange(len(columns)) + 0.5, columns)
-    axes.set(xlabel="", ylabel="")
-    axes.tick_params(length=0, labelsize=8.5, rotation=0)
-    axes.xaxis.tick_top()
-    axes.set_title("GiB left (negative: missing), and the most sequences that fit", loc="left", pad=10)
-    return finish_figure(figure, manifest, f"columns: sequences × tokens of each; GPUs with their GiB; {ASSUMED}")
+
+
+def _headroom(result: FitResult) -> HeatCell:
+    left_gib, most = result.fit.headroom_bytes / GIB, result.largest_sequences
+    count = f"{most:,} fit{'s' * (most == 1)}" if most else "none fits"
+    only = "only " if most and not result.fit.fits else ""
+    return HeatCell(f"{left_gib:+.1f}".replace("-", "\N{MINUS SIGN}"), only + count, _shade(left_gib))
+
+
+def _shade(left_gib: float) -> float:
+    return math.copysign(min(abs(left_gib) / FULL_GIB, 1) ** 0.5, left_gib)
+
+
+def _model(fit: Fit) -> str:
+    return f"{fit.model.removeprefix('gpt-oss-')} {fit.dtype.upper()}"
+
+
+def _gpu(fit: Fit) -> str:
+    known = gpu_catalogue().get(fit.device)
+    nominal = " (nominal)" if known is not None and known.total_mib is None and known.cuda_mib is None else ""
+    return f"{fit.device.removeprefix('NVIDIA ').partition(' (')[0]}, {fit.have_bytes / GIB:.1f}{nominal}"
 
 
 def need_against_budget(fits: Sequence[Fit], manifest: Manifest) -> Figure:
@@ -81,9 +79,10 @@ def need_against_budget(fits: Sequence[Fit], manifest: Manifest) -> Figure:
     draw_stacked_bars(axes, parts, texts)
     draw_guide(axes, have_gib, f"has {have_gib:.2f} GiB", vertical=True)
     axes.set(xlabel="GiB", xlim=(0, 1.4 * max(parts.sum(axis=1).max(), have_gib)))
+    legend_below(axes, 6)
     device = first.device.partition(" (")[0]
     axes.set_title(f"{first.model} on {device}: {first.sequences} × {first.context:,} tokens", loc="left", pad=16)
-    return finish_figure(figure, manifest, ASSUMED)
+    return finish_figure(figure, manifest, f"{ASSUMED}; OpenAI publishes MXFP4, the others are conversions")
 
 
 def _thousands(tokens: int) -> str:

@@ -133,11 +133,12 @@ def gap_distribution(events: pd.DataFrame, summary: LoadSummary, manifest: Manif
     positive_ms = gaps_ms[gaps_ms > 0]
     note_pairs = ""
     sns.ecdfplot(x=gaps_ms.clip(lower=positive_ms.min() / 2 if len(positive_ms) else 1e-3), ax=axes, linewidth=2)
-    for name in ("p50", "p99"):
+    for name, height in (("p50", 0.4), ("p99", 0.85)):  # below the curve
         if (value := summary.itl_s.at(name)) is not None and value > 0:
             axes.axvline(value * 1e3, color=GUIDE, linestyle=":")
             mark = "" if summary.itl_s.resolved.at(name) else "~"
-            axes.text(value * 1e3, 0.06, f" {name} {mark}{value * 1e3:.3g} ms", fontsize=9)
+            text, look = f"{name} {mark}{value * 1e3:.3g} ms", {"textcoords": "offset points", "fontsize": 9}
+            axes.annotate(text, (value * 1e3, height), (4, 0), **look)
             pair = summary.itl_s.client_pair(name)
             if pair is not None and is_visible(pair):
                 axes.axvspan(max(pair[0], 1e-6) * 1e3, pair[1] * 1e3, color=BAND, alpha=0.3)
@@ -148,7 +149,7 @@ def gap_distribution(events: pd.DataFrame, summary: LoadSummary, manifest: Manif
     axes.set(xlabel="milliseconds", ylabel="share of gaps")
     set_log_scale(axes, "x")
     if len(positive_ms):
-        low_ms = max(float(positive_ms.quantile(0.001)), float(gaps_ms.median()) / 1000)
+        low_ms = max(float(positive_ms.quantile(0.01)), float(positive_ms.median()) / 20)
         set_log_scale(axes, "x", (low_ms / 1.5, float(positive_ms.max()) * 1.5))
     per_event = summary.tokens_per_event
     note = f"{per_event:.3g} tokens per event" if per_event else "tokens per event unknown"
@@ -216,7 +217,7 @@ def cold_and_warm(requests: pd.DataFrame, manifest: Manifest) -> Figure:
         axes.barh(rows.index, rows[column], left=left, label=name, hatch=hatch, edgecolor=EDGE)
         left += rows[column].to_numpy()
     axes.invert_yaxis()
-    axes.legend(fontsize=9, loc="lower right", ncols=len(parts))
     axes.set(title="A cold and a warm request", xlabel="seconds, as the server reports them")
+    legend_below(axes, len(parts))
     axes.grid(visible=False, axis="y")
     return finish_figure(figure, manifest)

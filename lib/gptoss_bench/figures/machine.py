@@ -24,6 +24,7 @@ from gptoss_bench.runs import GpuDevice, LoadSummary, Manifest, PhaseSpan, Telem
 from gptoss_client import NS_PER_S
 
 HOST_MEMORY = (("memory_used", "machine", "-"), ("engine_rss", "engine", "--"), ("client_rss", "client", ":"))
+LATE_SHARE = 0.1  # of the time since the sample before
 LEGEND: dict[str, Any] = {"fontsize": 8, "loc": "upper left", "ncols": 4}
 
 
@@ -49,7 +50,19 @@ def machine_timeline(tables: Mapping[str, pd.DataFrame], summary: LoadSummary, m
     note = f"sampling took {cost:.1%} of a core" if cost is not None else telemetry.words or "nothing was sampled"
     subject = "The machine" if telemetry.engine_here else "The client's machine (the engine is on another)"
     panels[0].set_title(f"{subject} through the phases of the run ({note})", fontsize=12, pad=54)
-    return finish_figure(figure, manifest, "" if len(gpu) else telemetry.gpu.words or "no GPU was sampled")
+    notes = ["" if len(gpu) else telemetry.gpu.words or "no GPU was sampled"]
+    if left_out := int((~has_known_time(host)).sum()):
+        notes.append(f"CPU: {left_out} of {len(host)} samples are left out, they were read too late for a rate")
+    return finish_figure(figure, manifest, "; ".join(filter(None, notes)))
+
+
+def has_known_time(host: pd.DataFrame) -> pd.Series:
+    """Return for each sample of the host whether it and the one before were read within a tenth of their distance.
+
+    Else the machine was too busy for the sampler, and the CPU seconds between the two belong to another time.
+    """
+    late = host["cost_s"] > LATE_SHARE * host["timestamp_ns"].diff() / NS_PER_S
+    return ~(late | late.shift(fill_value=False))
 
 
 def _draw_gpus(panels: Any, gpu: pd.DataFrame, devices: list[GpuDevice], start_ns: int) -> None:
@@ -75,6 +88,7 @@ def _draw_gpus(panels: Any, gpu: pd.DataFrame, devices: list[GpuDevice], start_n
 
 def _draw_host(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Manifest) -> None:
     cpu, memory = panels
+    timed = has_known_time(host)
     at_s = (host["timestamp_ns"] - start_ns) / NS_PER_S
     cores = (manifest.machine.cores if manifest.machine else None) or 1
     lines = {
@@ -85,7 +99,7 @@ def _draw_host(panels: Any, host: pd.DataFrame, start_ns: int, manifest: Manifes
     }
     for name, (values, style) in lines.items():
         if values.notna().any():
-            cpu.plot(at_s, values, style, label=name)
+            cpu.plot(at_s, values.where(timed), style, label=name)
     cpu.set(ylabel=f"CPU, of {cores} cores", ylim=(0, 1.7 * cores))
     for name, label, style in HOST_MEMORY:
         values = host[f"{name}_bytes"].astype("float64") / GIB

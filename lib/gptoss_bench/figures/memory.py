@@ -12,6 +12,7 @@ from gptoss_bench.figures.style import (
     draw_guide,
     draw_stacked_bars,
     finish_figure,
+    legend_below,
     new_figure,
 )
 from gptoss_bench.memory import (
@@ -62,6 +63,7 @@ def weights_by_module(architectures: Sequence[Architecture], budgets: Sequence[B
     for budget in budgets:
         draw_guide(axes, budget.bytes / GIB, budget.name.partition(" (")[0], vertical=True)
     axes.set(xlabel="weights, GiB", xlim=(0, 1.2 * totals.max()))
+    legend_below(axes, 6)
     axes.set_title("Parts of the weights", loc="left", pad=18)
     return finish_figure(figure, manifest, ARITHMETIC)
 

@@ -25,8 +25,7 @@ from gptoss_bench.runs import (
 )
 
 PALETTE = "colorblind"
-DIVERGING, SEQUENTIAL = "PuOr_r", "Blues"  # colour maps
-HEATMAP: dict[str, Any] = {"cmap": DIVERGING, "vmin": -2, "vmax": 2, "cbar": False, "fmt": ""}  # -1 to 1 stay pale
+SEQUENTIAL = "Blues"  # colour map
 RED = "#b00020"
 EDGE = "0.2"  # outlines and separators; greys are strings from 0 (black) to 1 (white), as matplotlib takes them
 GUIDE = "0.3"  # limits and reference lines
@@ -39,8 +38,9 @@ RANGE_BAR = "0.75"
 LINES = ("-", "--", "-.", ":")
 DASHED = (0, (4, 3))
 SERIES_MARKS = ("o", "s", "^", "D")
-HATCHES = ("", "///", "...", "xxx", "---", "|||")
-DURATION_HATCHES = ("//", "..", "", "xx")
+# Lines only: in an SVG, each dot of a hatch is a path of its own.
+HATCHES = ("", "///", "\\\\\\", "xxx", "---", "|||")
+DURATION_HATCHES = ("//", "\\\\", "", "xx")
 PERCENTILE_MARKS = {"p50": "o", "p90": "s", "p99": "^"}
 PERCENTILE_LINES = {"p50": "-", "p99": "--"}
 PHASE_SHADES = ("#d9d9d9", "#dbe9f6", "#e3f2dc")  # of a request: wait, reasoning, answer
@@ -52,7 +52,7 @@ BASIS_LOOKS = {  # index in the palette, hatch
     basis: look
     for basis, look in zip(
         BASES,
-        ((2, ""), (0, "++"), (8, "oo"), (1, "//"), (9, "\\\\"), (4, "--"), (0, "..."), (3, "xx"), (7, "..")),
+        ((2, ""), (0, "++"), (8, "||"), (1, "//"), (9, "\\\\"), (4, "--"), (0, "/|"), (3, "xx"), (7, "")),
         strict=True,
     )
 }
@@ -136,7 +136,6 @@ def draw_stacked_bars(axes: Axes, parts: pd.DataFrame, texts: Sequence[str]) -> 
     for row, (end, text) in enumerate(zip(ends, texts, strict=True)):
         axes.annotate(text, (end, row), (5, 0), textcoords="offset points", va="center", bbox=ON_WHITE)
     axes.invert_yaxis()
-    legend_below(axes, 6)
     axes.grid(visible=False, axis="y")
 
 

@@ -15,7 +15,7 @@ def verdict_overview(verdicts: Sequence[Verdict], manifest: Manifest) -> Figure:
     """Draw how many claims rest on each basis, with their verdicts and numbers."""
     rows = {basis: [v for v in verdicts if v.basis == basis] for basis in BASES}
     texts = {
-        basis: textwrap.fill("   ".join(f"{word}: {numbers}" for word, numbers in _by_verdict(found)), 78)
+        basis: textwrap.fill(" · ".join(f"{word}: {numbers}" for word, numbers in _by_verdict(found)), 78)
         for basis, found in rows.items()
     }
     names = {basis: textwrap.fill(basis, 30) for basis in BASES}
@@ -27,7 +27,8 @@ def verdict_overview(verdicts: Sequence[Verdict], manifest: Manifest) -> Figure:
     for place, (basis, found) in zip(places, rows.items(), strict=True):
         colour, hatch = BASIS_LOOKS[basis]
         axes.barh(place, len(found), color=colours[colour], hatch=hatch, edgecolor=EDGE, height=0.7)
-        axes.text(len(found) + longest * 0.03, place, f"{len(found)}   {texts[basis]}", fontsize=8.5, va="center")
+        text = f"{len(found)}: {texts[basis]}" if found else "0"
+        axes.text(len(found) + longest * 0.03, place, text, fontsize=8.5, va="center")
     axes.set(title=headline(verdicts), xlabel="claims", ylabel="", xlim=(0, longest * 5))
     axes.set_yticks(places, list(names.values()), fontsize=9.5)
     axes.set_xticks(range(0, longest + 1, 10))

@@ -97,7 +97,8 @@ def parse_budget(text: str) -> Budget:
         if not 0 < size <= LARGEST_BUDGET_BYTES:
             raise UsageError(f"{text} is not a possible amount of memory; pass one above zero, such as 22.49GiB")
         return Budget(text.strip(), size)
-    matches = next(filter(None, map(_matching_gpus, _tokenisations(text))), [])
+    exact = gpu_catalogue().get(text.strip())
+    matches = [exact] if exact else next(filter(None, map(_matching_gpus, _tokenisations(text))), [])
     if not matches:
         raise UsageError(f"unknown GPU {text!r}{_suggestion(text)}; or pass an amount such as 22.49GiB")
     first, *others = matches

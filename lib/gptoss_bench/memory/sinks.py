@@ -48,6 +48,7 @@ class SinkEffect:
         """Return what a run's summary stores of it."""
         return SinkEffectRecord(
             share=self.share.mean(axis=2).round(6).tolist(),
+            share_by_token=self.share.mean(axis=1).round(4).tolist(),
             loss=self.loss,
             loss_without=self.loss_without,
             changed=self.changed,

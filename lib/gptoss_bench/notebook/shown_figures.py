@@ -2,6 +2,7 @@
 
 from matplotlib.figure import Figure
 
+from gptoss_bench.figures import HeatTable
 from gptoss_bench.notebook.fit_panel import has_frontend
 from gptoss_bench.runs import Manifest
 
@@ -12,8 +13,8 @@ DARK = (
 )
 
 
-def show_figure(figure: Figure, reading: str, manifest: Manifest) -> None:
-    """Show a figure, and below it `reading`; the labels of the run, such as TINY MODEL, come first."""
+def show_figure(figure: Figure | HeatTable, reading: str, manifest: Manifest) -> None:
+    """Show a figure or a table, and below it `reading`; the labels of the run, such as TINY MODEL, come first."""
     from IPython.display import HTML, Markdown, display
 
     label = f"**{', '.join(manifest.labels)}:** " if manifest.labels else ""

@@ -21,6 +21,7 @@ from gptoss_bench.runs.record import Record, read_record
 from gptoss_client import Endpoint, UsageError
 
 SCHEMA_VERSION = 2
+EMBEDDED = "-embedded"  # the end of a version that is no release: an emulator answers it
 PACKAGES = (
     "gptoss-bench",
     "httpx",
@@ -88,6 +89,12 @@ class EndpointRecord(Record):
         fields = asdict(endpoint)
         fields["request_fields"] = None if endpoint.request_fields is None else list(endpoint.request_fields)
         return cls.model_validate(fields)
+
+    @property
+    def release(self) -> str:
+        """Engine and version, such as "vllm 0.32.0", without the version of an emulator, which is no release."""
+        version = None if (self.version or "").endswith(EMBEDDED) else self.version
+        return " ".join(filter(None, (self.engine, version)))
 
 
 class Clock(Record):
@@ -221,15 +228,17 @@ def read_manifest(content: JsonValue, file: Path) -> Manifest:
 
 
 def run_caption(manifest: Manifest, *, labels: bool = True, run_id: bool = True) -> str:
-    """Return labels, engine, version, model, hardware and run on one line, without what was excluded."""
+    """Return labels, engine, version, model, hardware and run on one line, without what was excluded.
+
+    The version of an emulator is left out.
+    """
     server, machine = manifest.server, manifest.machine
     hardware = ", ".join(gpu.name for gpu in manifest.gpus or [])
     if not hardware and machine is not None:
         hardware = f"no GPU, {machine.cores} cores of {machine.cpu}"
-    engine = " ".join(filter(None, (server.engine, server.version)))
     model = " ".join(filter(None, (server.model, server.quantisation)))
     shown_labels = ", ".join(manifest.labels) if labels else ""
-    return " · ".join(filter(None, (shown_labels, engine, model, hardware, manifest.run_id if run_id else "")))
+    return " · ".join(filter(None, (shown_labels, server.release, model, hardware, manifest.run_id if run_id else "")))
 
 
 def utc_now() -> str:

@@ -677,9 +677,13 @@ class AttemptRecord(Record):
 
 
 class SinkEffectRecord(Record):
-    """What the sinks of a model change on one text, see `memory.SinkEffect`; `share` is a mean by layer and head."""
+    """What the sinks of a model change on one text, see `memory.SinkEffect`.
+
+    `share` is a mean by layer and head, `share_by_token` by layer and query token (empty in older runs).
+    """
 
     share: list[list[float]]
+    share_by_token: list[list[float]] = Field(default_factory=list)
     loss: float
     loss_without: float
     changed: float

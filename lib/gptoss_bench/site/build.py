@@ -110,7 +110,12 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
     write_up = load_write_up()
     verdicts = _verdicts(runs, write_up)
     pages = [_run_page(run, name, folder) for run, name in zip(runs, _page_names(runs), strict=True)]
-    links = [(FRONT, "Findings"), (f"{FRONT}#claims", "Claims"), (f"{FRONT}#runs", "Runs")]
+    links = [
+        (FRONT, "Findings"),
+        (f"{FRONT}#claims", "Claims"),
+        (f"{FRONT}#runs", "Runs"),
+        (f"{FRONT}#rerun", "Run it"),
+    ]
     links += [(LINES, "By line"), (METHOD, "Method"), (APPENDIX, "Data")]
     numbers = {number: f"{FRONT}#{number}" for number in (verdict.number for verdict in verdicts)}
     run_ids = {page.run.run_id: page.name for page in pages}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from gptoss_bench.runs import LoadSummary, Run
-from gptoss_bench.stats import interval_over_runs
+from gptoss_bench.stats import MIN_RUNS, interval_over_runs
 
 LOAD = ("concurrency", "requests", "max_tokens", "rate")  # parameters that runs have in common to be joined
 
@@ -32,7 +32,7 @@ class HardwareRow:
 
 
 def runs_by_hardware(runs: Iterable[Run]) -> list[HardwareRow]:
-    """Return a row for each hardware, engine, label and load of which there is a complete run."""
+    """Return a row for each hardware, release of an engine, label and load of which there is a complete run."""
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         if isinstance(run.summary, LoadSummary) and run.manifest.status == "complete":
@@ -45,7 +45,7 @@ def _key(run: Run) -> tuple[str, ...]:
     hardware = ", ".join(gpu.name for gpu in manifest.gpus or []) or "no GPU"
     load = [f"{name} {manifest.parameters[name]}" for name in LOAD if manifest.parameters.get(name) is not None]
     server = manifest.server
-    return hardware, ", ".join(manifest.labels), f"{server.engine}, {server.model}: {', '.join(load)}"
+    return hardware, ", ".join(manifest.labels), f"{server.release}, {server.model}: {', '.join(load)}"
 
 
 def _row(key: tuple[str, ...], runs: list[Run]) -> HardwareRow:
@@ -61,9 +61,10 @@ def _row(key: tuple[str, ...], runs: list[Run]) -> HardwareRow:
 
 
 def _rate_text(values: list[float]) -> str:
+    """Return the mean of one rate per machine, with its interval or the reason why there is none."""
     if not values:
         return "not known"
-    interval = interval_over_runs(values)
-    if interval.ends is None:
-        return f"{fmean(values):,.0f} tokens/s, no interval over machines: it needs 3"
-    return f"{fmean(values):,.0f} [{interval.ends[0]:,.0f}, {interval.ends[1]:,.0f}] tokens/s over machines"
+    mean, interval = f"{fmean(values):,.0f}", interval_over_runs(values)
+    if interval.ends is not None:
+        return f"{mean} [{interval.ends[0]:,.0f}, {interval.ends[1]:,.0f}] tokens/s over {len(values)} machines"
+    return f"{mean} tokens/s, no interval: it needs {MIN_RUNS} machines"

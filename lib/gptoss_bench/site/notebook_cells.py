@@ -110,6 +110,9 @@ def read_notebook(file: Path, pictures: Path, prefix: str, origin: str, run: Run
                 target, number = pictures / f"{prefix}-{next(numbers)}.{PICTURE_TYPES[kind]}", next(shown)
                 alt = f"{cell.metadata.get('alt') or figure_description(cell.source, number)} {origin}"
                 drawn = redraw(calls[number], run) if run is not None and number < len(calls) else None
+                if isinstance(drawn, figures.HeatTable):
+                    outputs.append(Output(drawn._repr_html_()))
+                    continue
                 made = _write_picture(output.data[kind], target, alt) if drawn is None else _draw(drawn, target, alt)
                 outputs.append(Output(picture=made))
             elif kind:

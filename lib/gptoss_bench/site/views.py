@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 
 from markupsafe import Markup
 
@@ -51,6 +52,12 @@ GROUPS = {
 }
 GROUP_OF = {verdict: group for group, (_, verdicts) in GROUPS.items() for verdict in verdicts}
 PERFORMANCE, OPINIONS = "Performance figures", "Opinions"
+IN_SHORT = {  # by name of the claim: what was claimed, and its value where the claim has no number
+    "a10-throughput": ("Ollama on an A10: throughput", ""),
+    "token-rate": ("vLLM on an H100: output tokens", ""),
+    "ttft-p50": ("vLLM on an H100: median TTFT", ""),
+    "bf16-exceeds-a10": ("transformers in BF16 on an A10", "does not fit"),
+}
 HEADING = re.compile(r'<h2 id="([^"]+)">(.*?)(?:<a class="anchor-link".*?)?</h2>', re.DOTALL)
 
 
@@ -84,11 +91,22 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A run on the front page."""
+    """A run on the front page: its page, title and labels, on what it ran, and the day."""
 
     page: str
     title: str
+    labels: str
     caption: str
+    day: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShortRow:
+    """A line of the table that says in short what was claimed, and what became of it."""
+
+    claimed: str
+    published: str
+    verdict: Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +159,7 @@ class FrontView:
     day: str
     claims: int
     source: Source
+    in_short: Sequence[ShortRow]
     findings: Sequence[FrontFinding]
     bases: Mapping[str, int]
     filters: Sequence[Filter]
@@ -248,9 +267,10 @@ def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[R
     ]
     return FrontView(
         headline=headline(verdicts),
-        day=max((page.run.manifest.start_utc or "" for page in pages), default="")[:10],
+        day=_day(max((page.run.manifest.start_utc or "" for page in pages), default="")),
         claims=len(rows),
         source=write_up.source,
+        in_short=_in_short(rows),
         findings=front_findings([(page.run, page.name) for page in pages], write_up, FRONT),
         bases={basis: count for basis, count in basis_counts(verdicts).items() if count},
         filters=[
@@ -293,8 +313,27 @@ def _sections(rows: Sequence[VerdictRow]) -> list[ClaimSection]:
     return [ClaimSection(title, found) for title, found in by_title.items() if found]
 
 
+def _in_short(rows: Sequence[VerdictRow]) -> list[ShortRow]:
+    by_name = {row.test.name: row.verdict for row in rows if row.test}
+    return [
+        ShortRow(claimed, by_name[name].published or value, by_name[name])
+        for name, (claimed, value) in IN_SHORT.items()
+        if name in by_name
+    ]
+
+
 def _card(page: RunPage) -> Card:
-    return Card(page.name, page.notebook.title, run_caption(page.run.manifest))
+    manifest = page.run.manifest
+    caption = run_caption(manifest, labels=False, run_id=False)
+    return Card(page.name, page.notebook.title, ", ".join(manifest.labels), caption, _day(manifest.start_utc or ""))
+
+
+def _day(utc: str) -> str:
+    """Return the day of a time in ISO format, such as "27 November 2026"; "" for none."""
+    if not utc:
+        return ""
+    day = date.fromisoformat(utc[:10])
+    return f"{day.day} {day:%B %Y}"
 
 
 def _source(verdict: Verdict, pages: Mapping[str, RunPage]) -> Link | None:

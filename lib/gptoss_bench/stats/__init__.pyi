@@ -1,5 +1,5 @@
 from .agreement import FIRST_EVENT, agreement_table, client_server_agreement, decode_rates, server_range_text
-from .bootstrap import MIN_WAVES, interval_over_runs
+from .bootstrap import MIN_RUNS, MIN_WAVES, interval_over_runs
 from .capacity import (
     CAPACITY_MOST,
     CAPACITY_UNITS,
@@ -66,6 +66,7 @@ __all__ = [
     "FIRST_EVENT",
     "GAP_COLUMNS",
     "LITTLE",
+    "MIN_RUNS",
     "MIN_SAMPLES_BEYOND",
     "MIN_TREND_RUNS",
     "MIN_WAVES",

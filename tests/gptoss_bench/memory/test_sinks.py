@@ -60,16 +60,16 @@ def test_the_sinks_are_put_back(tiny, reading):
 
 def test_the_summary_has_a_row_per_layer_and_the_picture_says_what_it_is_of(reading):
     assert len(reading.summary().share) == 4
-    words = [text.get_text() for text in sink_shares(reading, Manifest(run_id="run-7")).findobj(Text)]
+    words = [text.get_text() for text in sink_shares(reading.summary(), Manifest(run_id="run-7")).findobj(Text)]
     assert "TINY MODEL" in words
     assert any("run-7" in text and "on the CPU" in text for text in words)
 
 
 def test_the_map_has_a_row_for_each_backend():
-    figure = sink_support_map(BACKENDS, {"A10": "8.6", "H100": "9.0"}, Manifest())
-    words = [text.get_text() for text in figure.findobj(Text)]
-    assert "vLLM 0.10.1.1  Triton" in words
-    assert "dropped" in words
+    table = sink_support_map(BACKENDS, {"A10": "8.6", "H100": "9.0"}, Manifest())
+    assert [cell.text for cell in table.rows["vLLM 0.10.1.1, Triton"]] == ["yes", "yes"]
+    assert [cell.text for cell in table.rows["vLLM 0.10.1.1, FlashAttention 3"]] == ["–", "yes"]
+    assert {"dropped", "no"} <= {cell.text for cells in table.rows.values() for cell in cells}
 
 
 def choices(

@@ -68,11 +68,17 @@ def test_the_map_shows_headroom_and_the_largest_number_of_sequences():
         if (space.fit.device, space.fit.model, space.fit.dtype, space.fit.sequences) == (A10, "gpt-oss-20b", "mxfp4", 1)
     ]
     assert one.largest_sequences == 45
-    words = words_of(headroom_map(fits, Manifest(run_id="run-7")))
-    assert f"{one.fit.headroom_bytes / 2**30:+.0f}\n≤ 45" in words
-    assert "20b MXFP4\n1 × 8k" in words
-    assert "\n8 × 128k" in words
-    assert {"A10  22.5", "H100 NVL  93.6"} <= set(words)
+    table = headroom_map(fits, Manifest(run_id="run-7"))
+    assert list(table.groups) == ["20b MXFP4", "20b BF16", "120b MXFP4", "120b BF16"]
+    assert all(names == ["1 × 8k", "8 × 128k"] for names in table.groups.values())
+    assert len(table.rows) == len(GPUS)
+    assert "run-7" in table.note
+    assert {"A10, 22.5", "H100 NVL, 93.6"} <= set(table.rows)
+    first = table.rows["A10, 22.5"][0]
+    assert (first.text, first.note) == (f"{one.fit.headroom_bytes / 2**30:+.1f}", "45 fit")
+    for cell in (cell for cells in table.rows.values() for cell in cells):
+        assert cell.text.startswith("+" if cell.shade > 0 else "\N{MINUS SIGN}")
+        assert ("only" in cell.note or cell.note == "none fits") == (cell.shade < 0)
 
 
 @pytest.mark.parametrize("name", MODELS)

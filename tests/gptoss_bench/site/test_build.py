@@ -179,6 +179,35 @@ def test_the_front_page_has_three_findings_each_with_its_number_and_its_basis(pa
     assert all("Basis: " in one for one in found)
 
 
+def test_the_front_page_says_in_short_what_was_claimed_and_found_and_how_to_run_it_again(pages):
+    verdicts = {
+        each.claim_id[:3]: each for each in verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts"))
+    }
+    [intro] = re.findall(r'<div class="intro">(.*?)</div>', pages["index.html"].text, re.DOTALL)
+    rows = re.findall(r'<tr><td><a href="#(C\d\d)">.*?<span class="badge [^"]*">([^<]+)<', intro)
+    assert [number for number, _ in rows] == ["C20", "C37", "C44", "C16"]
+    assert [word for _, word in rows] == [verdicts[number].verdict for number, _ in rows]
+    targets = set(re.findall(r"^([a-z0-9-]+):", (paths.ROOT / "Makefile").read_text(), re.MULTILINE))
+    [again] = re.findall(r'<section class="rerun">(.*?)</section>', pages["index.html"].text, re.DOTALL)
+    assert (
+        set(re.findall(r"<code>make ([a-z0-9-]+)", again)) == {"run", "run-a10", "run-h100", "run-endpoint"} <= targets
+    )
+
+
+def test_no_page_names_the_version_of_an_emulator_outside_its_manifest(pages):
+    for name, page in pages.items():
+        if name != "appendix.html":
+            assert "-embedded" not in page.text, name
+
+
+def test_what_has_many_cells_is_a_table_with_its_numbers_as_text(pages):
+    page = pages["transformers-bf16.html"]
+    tables = re.findall(r'<table[^>]*class="heat".*?</table>', page.text, re.DOTALL)
+    assert [table.count("<td style") > 100 for table in tables] == [True, True]
+    cells = re.findall(r'<td style="background:rgba\((\d+),[^"]*">([^<]+)<br', tables[0].replace("<br/>", "<br>"))
+    assert {(colour == "0") == text.startswith("+") for colour, text in cells} == {True}
+
+
 def test_every_claim_is_in_one_section_and_one_group_of_the_filter(pages):
     front = pages["index.html"].text
     verdicts = verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts"))

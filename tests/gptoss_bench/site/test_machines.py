@@ -18,7 +18,7 @@ def made(
         labels=[],
         gpus=[InstalledGpu(name=gpu)],
         machine=Machine(id=machine),
-        endpoint=EndpointRecord(engine="vllm", model="gpt-oss-20b"),
+        endpoint=EndpointRecord(engine="vllm", version=version, model="gpt-oss-20b"),
         parameters={"concurrency": concurrency, "requests": 100, "max_tokens": 256},
     )
     return Run(Path("r"), manifest, LoadSummary(output_tok_s_total=rate))
@@ -30,16 +30,31 @@ def test_runs_of_a_machine_count_once_and_three_machines_give_an_interval():
     assert row.hardware == "NVIDIA A10"
     assert row.counts == "4 runs on 3 machines"
     # Mean 100 and standard deviation 4 of three machines: 100 ± 4.3027 × 4 / √3.
-    assert row.rate == f"100 [{100 - 9.937:.0f}, {100 + 9.937:.0f}] tokens/s over machines"
+    assert row.rate == f"100 [{100 - 9.937:.0f}, {100 + 9.937:.0f}] tokens/s over 3 machines"
 
 
 def test_two_machines_give_no_interval_and_another_load_or_card_is_another_row():
     runs = [made("a", 90.0), made("b", 110.0), made("a", 50.0, concurrency=1), made("d", 900.0, "NVIDIA H100 NVL")]
     rows = runs_by_hardware([*runs, made("e", 1.0, status="incomplete")])
     assert [row.counts for row in rows] == ["1 run on 1 machine", "2 runs on 2 machines", "1 run on 1 machine"]
-    assert "no interval over machines" in rows[1].rate
+    assert rows[1].rate == "100 tokens/s, no interval: it needs 3 machines"
 
 
 def test_machines_that_say_nothing_count_as_one():
     [row] = runs_by_hardware([made(None, 90.0), made(None, 100.0)])
     assert row.counts == "2 runs on 1 machine"
+
+
+def test_one_machine_is_one_however_often_it_ran_and_five_give_a_narrower_interval_than_three():
+    [one] = runs_by_hardware([made("a", 80.0), made("a", 120.0), made("a", 100.0)])
+    assert (one.counts, one.rate) == ("3 runs on 1 machine", "100 tokens/s, no interval: it needs 3 machines")
+    [five] = runs_by_hardware([made(name, rate) for name, rate in zip("abcde", (90.0, 95, 100, 105, 110), strict=True)])
+    # Standard deviation 7.906 of five machines: 100 ± 2.7764 × 7.906 / √5.
+    assert (five.counts, five.rate) == ("5 runs on 5 machines", "100 [90, 110] tokens/s over 5 machines")
+
+
+def test_another_release_of_the_engine_is_another_row_and_the_version_of_an_emulator_is_not_shown():
+    rows = runs_by_hardware(
+        [made("a", 90.0), made("b", 90.0, version="0.33.0"), made("c", 9, version="0.0.0-embedded")]
+    )
+    assert [row.load.partition(",")[0] for row in rows] == ["vllm 0.32.0", "vllm 0.33.0", "vllm"]
