@@ -9,7 +9,13 @@ from gptoss_bench.site.machines import runs_by_hardware
 
 
 def made(
-    machine: str | None, rate: float, gpu: str = "NVIDIA A10", concurrency: int = 8, status: str = "complete"
+    machine: str | None,
+    rate: float,
+    gpu: str = "NVIDIA A10",
+    concurrency: int = 8,
+    *,
+    status: str = "complete",
+    version: str = "0.32.0",
 ) -> Run:
     manifest = Manifest(
         run_id="r",
