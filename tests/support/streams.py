@@ -97,6 +97,25 @@ def two_slots() -> list[Trace]:
     return [chat(10, 20, 3, request_id, sent_ms=30.0 * request_id) for request_id in range(6)]
 
 
+def conversations() -> list[Trace]:
+    """Return six conversations that two slots hold, slot B 30 ms behind slot A; a reply takes 51 ms.
+
+    The first token comes after 10 ms, in later turns after 5 ms; a user thinks for 100 ms. All have two turns, but the
+    last one of slot A has one, which ends at 455 ms, and the last one of slot B three: they end at 787 ms.
+    """
+    found = list[Trace]()
+    begins_ms = [0.0, 30.0]
+    for number, turns in enumerate((2, 2, 2, 2, 1, 3)):
+        at_ms = begins_ms[number % 2]
+        for turn in range(1, turns + 1):
+            first_ms = 10 if turn == 1 else 5
+            ids = {"conversation": number, "turn": turn, "scheduled_ns": SENT_NS + _ns(at_ms)}
+            found.append(chat(first_ms, (50 - first_ms) / 2, 3, len(found), sent_ms=at_ms, **ids))
+            at_ms += 51 + 100
+        begins_ms[number % 2] = at_ms - 100
+    return found
+
+
 def row(one: Trace) -> pd.Series:
     """Return the row of a trace in the request table."""
     return derive_tables([one])[0].iloc[0]

@@ -60,16 +60,14 @@ async def choose_fleet(
 
 
 def check_workers(workers: str, plan: LoadPlan, *, has_url: bool) -> int | None:
-    """Return the number that the text says, None for "auto", without asking a server.
+    """Return the number that the text says, None for "auto" unless one process is to hold conversations.
 
     `has_url`: whether the server runs already. Raises UsageError as `choose_fleet` does.
     """
-    if workers == AUTO and plan.turns is not None:
-        count = 1  # conversations are held by one process
-    elif workers == AUTO:
+    if workers == AUTO:
         if not has_url:
             raise UsageError("workers 'auto' asks a running server: give its url, or a number of workers")
-        return None
+        return None if plan.turns is None else 1  # conversations are held by one process
     count = int(workers) if workers.isascii() and workers.isdecimal() and len(workers) <= len(str(MOST)) else 0
     if not 0 < count <= MOST:
         raise UsageError(f"workers must be a whole number from 1 to {MOST} or 'auto', not {workers[:40]!r}")

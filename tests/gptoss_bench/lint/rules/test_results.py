@@ -19,7 +19,7 @@ from gptoss_bench.stats.impossible import as_printed
 from gptoss_bench.stats.summary import summarise
 from gptoss_bench.stats.text_report import result_block
 from gptoss_client.trace import Trace
-from streams import DONE, answer, chat, counted, delta, finish, ollama, role, sse, thought, trace, usage
+from streams import DONE, answer, chat, conversations, counted, delta, finish, ollama, role, sse, thought, trace, usage
 
 PUBLISHED = [(2.271, 8.835), (2.874, 11.235), (3.775, 14.755)]  # TTFT and latency (s) at p50, p90, p99
 
@@ -126,6 +126,7 @@ WITHIN = [
     ("hidden-reasoning", replaced(trace([(10.0, thought()), *HIDDEN], 3, sent_ms=SENDS[3])), 1),
     ("token-counts-disagree", replaced(trace([*UNCOUNTED[:1], *UNCOUNTED[2:]], 3, sent_ms=SENDS[3])), 1),
     ("concurrency-not-delivered", [stopped(n, 26.0 * n) for n in range(60)], 5),
+    ("concurrency-not-delivered", conversations(), 2),  # in the slots without a request a user is thinking
     ("server-queue", waiting(200), 2),
     ("server-queue", waiting(900), 1),  # one at a time waits for no other
     ("no-warmup", sound(), 1),
