@@ -156,6 +156,9 @@ def test_a_merged_run_can_be_read_by_every_command(merged, tmp_path, capsys):
     assert main(["lint", folder, "--json"]) in (0, 3)
     assert json.loads(capsys.readouterr().out)
     assert main(["compare", folder, folder]) == 0
+    capsys.readouterr()
+    assert main(["verify", folder]) in (0, 3)  # the scripted server has no version
+    assert "refused: raw bytes" not in capsys.readouterr().out
     assert main(["runs", *results]) == 0
     assert merged.run_id in capsys.readouterr().out
     assert main(["site", merged.run_id, *results, "--out", str(tmp_path / "site")]) == 0
