@@ -204,12 +204,12 @@ def _lost(found: dict[str, Any]) -> list[str]:
 
     fitting = [dtype for dtype, fits in found["fits"].items() if fits]
     lost = [dtype.upper() for dtype in fitting if not found["fits_cuda"][dtype]]
-    lines = [f"{', '.join(lost)} not in what CUDA programs see of the card"] if lost else []
+    lines = [f"{', '.join(lost)} does not fit what CUDA programs see of the card"] if lost else []
     for engine, headroom in found["engine_headroom_bytes"].items():
         missing = [
-            f"{dtype.upper()} ({-headroom[dtype] / GIB:.2f} GiB missing)" for dtype in fitting if headroom[dtype] < 0
+            f"{dtype.upper()} lacks {-headroom[dtype] / GIB:.2f} GiB" for dtype in fitting if headroom[dtype] < 0
         ]
         if missing:
             share = f"{found['engine_budget_bytes'][engine] / GIB:.2f} GiB"
-            lines.append(f"{', '.join(missing)} not in {engine} at its defaults, in {share}: see --engine {engine}")
+            lines.append(f"{engine} at its defaults uses {share} of it: {', '.join(missing)} (see --engine {engine})")
     return ["", *lines] if lines else []

@@ -21,7 +21,7 @@ from gptoss_bench.cli.options import (
     share_option,
     use_ca_file,
 )
-from gptoss_bench.cli.output import coloured
+from gptoss_bench.cli.output import print_findings
 from gptoss_client import LoadPlan, RunFailed, Trace, UsageError
 
 if TYPE_CHECKING:
@@ -320,8 +320,7 @@ def _print_result(session: "Session") -> None:
     from gptoss_bench.stats import result_block
 
     print(result_block(session.summary, title_line=session.title))
-    for finding in session.findings:
-        print(f"{coloured(finding.severity)}: {finding.evidence} [{finding.rule}]")
+    print_findings(session.findings)
     print(f"run folder: {session.folder.path}")
 
 

@@ -4,9 +4,12 @@ import json
 import os
 import sys
 from collections.abc import Container, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from gptoss_bench.runs import Finding
 
 COLOURS = {
     **dict.fromkeys(("error", "fail", "contradicted", "inconsistent", "slower", "slower now"), "red"),
@@ -29,6 +32,12 @@ def coloured(text: str, word: str | None = None) -> str:
     if colour is None or not sys.stdout.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return text
     return typer.style(text, fg=colour, bold=True)
+
+
+def print_findings(findings: "Iterable[Finding]") -> None:
+    """Print one line per finding of the linter: its severity, its evidence and the name of the rule."""
+    for finding in findings:
+        print(f"{coloured(finding.severity)}: {finding.evidence} [{finding.rule}]")
 
 
 def print_json(value: Any) -> None:

@@ -55,5 +55,6 @@ def report(
         for ending, content in files.items():
             file = out / f"{found.run_id}.{ending}"
             file.write_text(content, encoding="utf-8")
-            print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
+            shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+            print(file.absolute().as_uri() if ending == "html" else shown)
     return 0

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gptoss_bench.cli.options import CaFile, Json, use_ca_file
-from gptoss_bench.cli.output import coloured, print_json
+from gptoss_bench.cli.output import coloured, print_findings, print_json
 from gptoss_client import UsageError
 
 if TYPE_CHECKING:
@@ -101,8 +102,13 @@ def run(
         print_json({"notebooks": shown, "verdicts": [asdict(verdict) for some in verdicts for verdict in some]})
         return 0
     width = min(shutil.get_terminal_size((120, 24)).columns, 140)
+    options = ["--profile", profile, *(word for pair in pairs or [] for word in ("-p", pair))]
+    options += [*(("--claims", claims) if claims else ()), *(("--results", results) if results else ())]
+    again = shlex.join(["gptoss-bench", "run", *map(str, options), "--all", "verdicts"])
     for some in verdicts:
         print("\n" + coloured_verdicts(verdict_text(some, width=width) if every else _short_text(some, width)))
+        if not every:
+            print(f"\nAll of them are in the verdicts notebook. To print them: {again}")
     for executed in done if every else ():
         if isinstance(executed.run.summary, VerdictsSummary):
             print("\n" + _evidence_text(executed.run.summary))
@@ -112,6 +118,7 @@ def run(
                 print("\n" + result_block(executed.run.summary, title_line=_title(executed.run)))
                 if executed.run.summary.capacity is not None:
                     print("\n" + capacity_finding(executed.run.summary, executed.run.manifest))
+                print_findings(executed.run.findings or [])
     print(f"\n{len(done)} notebook{'s' * (len(done) > 1)} in {clock_text(time.monotonic() - began_s)}; open:")
     for executed in done:
         print(f"  {executed.run.scenario:<18} {executed.html.as_uri()}")
@@ -167,11 +174,13 @@ def _short_text(verdicts: "list[Verdict]", width: int) -> str:
     """Return headline, counts, and the verdicts to read first, one line each."""
     from gptoss_bench.claims import counts_text, headline, notable_verdicts
 
-    lines = [f"{headline(verdicts)}.", *textwrap.wrap(f"{counts_text(verdicts)}.", width), ""]
-    for verdict in notable_verdicts(verdicts):
+    notable = notable_verdicts(verdicts)
+    lines = [f"{headline(verdicts)}.", *textwrap.wrap(f"{counts_text(verdicts)}.", width)]
+    lines += ["", "Read these first:"] if notable else []
+    for verdict in notable:
         line = f"{verdict.number:<5}{verdict.verdict:<18}{verdict.says}"
         lines.append(line if len(line) <= width else f"{line[: width - 1]}…")
-    return "\n".join([*lines, "", "All verdicts are in the verdicts notebook; gptoss-bench run --all prints them."])
+    return "\n".join(lines)
 
 
 def _evidence_text(summary: "VerdictsSummary") -> str:

@@ -52,7 +52,7 @@ def site(
         write_crate(run)
     front = build_site(chosen, (out or (paths.SITE if published else paths.OWN_SITE)).absolute())
     files = [file for file in front.parent.rglob("*") if file.is_file()]
-    print(f"{front}\n{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
+    print(f"{front.as_uri()}\n{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB")
     return 0
 
 

@@ -43,16 +43,15 @@ def read_model(name: str) -> Model:
         return Model(_from_file(path), path.name)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not name.startswith("."):
         return Model(_from_file(_fetch_config(name), name), "the hub")
-    nearest = _nearest(name)
     raise UsageError(
-        f"there is no model {name!r}{nearest}; pass {', '.join(known)}, a folder, a config.json, or a hub id"
+        f"there is no model {name!r}{_nearest(name)}: pass {', '.join(known)}, a folder, a config.json, or a hub id"
     )
 
 
 def _nearest(name: str) -> str:
-    """Return the question for the known model with the most similar name; empty if none is similar."""
+    """Return the question, in brackets, for the known model with the most similar name; empty if none is similar."""
     close = difflib.get_close_matches(name.rpartition("/")[2].lower(), architectures(), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def _from_file(path: Path, name: str | None = None, stored_bytes: int | None = None) -> Architecture:
@@ -95,7 +94,7 @@ def _fetch_config(name: str) -> Path:
     except Exception as error:  # of the hub's library, of the HTTP library below it, or of the disk
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(
-            f"cannot fetch config.json of {name} from the hub ({reason}){_nearest(name)}; pass a local folder instead"
+            f"cannot fetch config.json of {name} from the hub ({reason}){_nearest(name)}: pass a local folder instead"
         ) from error
 
 

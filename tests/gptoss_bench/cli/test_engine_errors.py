@@ -56,13 +56,14 @@ def test_the_notebook_measures_whatever_answers_there(tmp_path, capsys, tiny):
     assert (run.manifest.endpoint.engine, run.manifest.endpoint.model) == ("llama.cpp", tiny.model)
     assert run.manifest.labels == ["TINY MODEL"]
     assert run.summary.completed == 6
+    assert run.findings and all(f"{one.severity}: {one.evidence} [{one.rule}]" in shown for one in run.findings)
 
 
 @pytest.mark.parametrize(
     ("pair", "words"),
     [
         ("url=http://127.0.0.1:1", "nothing answers at http://127.0.0.1:1"),
-        ("url=ftp://host", "is none: write http://HOST:PORT or https://HOST"),
+        ("url=ftp://host", "lacks http:// or https://, or its host: write http://HOST:PORT or https://HOST"),
         ("engine_flags=--x", "are for an engine that is started here"),
     ],
 )

@@ -162,7 +162,7 @@ def test_a_file_cut_short_is_reported(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "gpt-oss-21b", "--gpu", "A10"], "there is no model 'gpt-oss-21b', did you mean 'gpt-oss-20b'?"),
+        (["--model", "gpt-oss-21b", "--gpu", "A10"], "there is no model 'gpt-oss-21b' (did you mean 'gpt-oss-20b'?): pass"),
         (["--model", "gpt-oss-20b", "--gpu", "A11"], "did you mean"),
         (["--model", "gpt-oss-20b", "--gpu", "A10", "--context", "131073"], "choose 1 to 131072"),
         (["--model", "gpt-oss-20b", "--gpu", "A10", "--concurrency", "0"], "choose 1 to"),
@@ -182,7 +182,7 @@ def test_a_yes_that_is_a_no_in_vllm_is_named_and_counted_on_request(capsys):
     code, out, _ = fit(capsys, "--model", "gpt-oss-120b", "--gpu", "H100 SXM")
     assert code == 0
     assert "NVIDIA H100 SXM: 79.65 GiB; CUDA programs see 79.18 GiB" in out
-    assert "MXFP4 (2.35 GiB missing) not in vllm at its defaults, in 71.26 GiB: see --engine vllm" in out
+    assert "vllm at its defaults uses 71.26 GiB of it: MXFP4 lacks 2.35 GiB (see --engine vllm)" in out
     code, out, _ = fit(capsys, "--model", "gpt-oss-120b", "--gpu", "H100 SXM", "--engine", "vllm", "--json")
     found = json.loads(out)
     assert (found["fits"]["mxfp4"], found["largest_context"]["mxfp4"]) == (False, 0)

@@ -1,5 +1,6 @@
 """A text becomes a claims file, and the verdicts notebook decides its claims from run folders."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -101,7 +102,10 @@ def test_the_notebook_decides_a_draft_by_the_named_runs(tmp_path: Path, capsys: 
     assert found["ttft-p95"].verdict == "not re-measured"
     assert "page.md, by fill in" in page
     assert "The published TTFT was not measured" not in page  # a section about another write-up
-    assert "claims: " in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "claims: " in out
+    given = ["-p", f"run_ids={[RANDOM_WEIGHTS, TINY]}", "--claims", str(claims), "--results", str(tmp_path / "results")]
+    assert shlex.join(["gptoss-bench", "run", "--profile", SMOKE, *given, "--all", "verdicts"]) in out
     assert newest_verdicts(tmp_path / "results") is None  # the site is about the claims file of the kit
 
 

@@ -74,7 +74,7 @@ def test_a_model_of_the_hub_is_fetched_and_then_read_from_its_cache_without_a_ne
     ("model", "words"),
     [
         ("mine/other", "404"),
-        ("mine/gpt-oss-20-b", "did you mean 'gpt-oss-20b'?; pass a local folder"),
+        ("mine/gpt-oss-20-b", "(did you mean 'gpt-oss-20b'?): pass a local folder"),
         ("mine/broken", "is not JSON"),
         ("mine/deep", "is not JSON"),
         ("mine/..", "cannot fetch config.json of mine/.."),

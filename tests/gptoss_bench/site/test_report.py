@@ -137,7 +137,7 @@ def test_both_pages_are_written_and_the_html_stands_alone(tmp_path, capsys):
     price = ("--usd-per-hour", "4", "--price-of", "2026-01-01")
     assert main(["report", run.run_id, "--out", str(tmp_path), *price]) == 0
     files = [tmp_path / f"{run.run_id}.{ending}" for ending in ("md", "html")]
-    assert capsys.readouterr().out.split() == [str(file) for file in files]
+    assert capsys.readouterr().out.split() == [str(files[0]), files[1].as_uri()]
     page = Page(files[1])
     assert "4 USD per hour on 2026-01-01" in files[0].read_text()
     shown = "".join(unescape(page.text).split())
