@@ -19,7 +19,7 @@ from gptoss_client import UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.claims import Verdict
-    from gptoss_bench.runs import Run, VerdictsSummary
+    from gptoss_bench.runs import LoadSummary, Run, VerdictsSummary
     from gptoss_bench.session import RunProgress
 
 SCENARIO_NOTEBOOKS = ("calibration", "method_trial", "ollama_a10", "vllm_h100", "transformers_bf16", "verdicts")
@@ -51,14 +51,12 @@ def run(
 ) -> int:
     """Execute notebooks headlessly, each into a run folder with its HTML, and print the verdicts."""
     from gptoss_bench import paths
-    from gptoss_bench.claims import load_write_up, verdict_text, verdicts_from_table
+    from gptoss_bench.claims import load_write_up, verdicts_from_table
 
     # papermill and nbconvert take a second to import: only this command pays for them.
     from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
-    from gptoss_bench.readings import capacity_finding
     from gptoss_bench.runs import LoadSummary, VerdictsSummary, new_run_id
     from gptoss_bench.session import RunProgress, run_seconds, showing_progress
-    from gptoss_bench.stats import result_block
 
     use_ca_file(cacert)
     names = notebooks or list(SCENARIO_NOTEBOOKS)
@@ -101,28 +99,42 @@ def run(
         ]
         print_json({"notebooks": shown, "verdicts": [asdict(verdict) for some in verdicts for verdict in some]})
         return 0
-    width = min(shutil.get_terminal_size((120, 24)).columns, 140)
     options = ["--profile", profile, *(word for pair in pairs or [] for word in ("-p", pair))]
     options += [*(("--claims", claims) if claims else ()), *(("--results", results) if results else ())]
     again = shlex.join(["gptoss-bench", "run", *map(str, options), "--all", "verdicts"])
     for some in verdicts:
-        print("\n" + coloured_verdicts(verdict_text(some, width=width) if every else _short_text(some, width)))
-        if not every:
-            print(f"\nAll of them are in the verdicts notebook. To print them: {again}")
-    for executed in done if every else ():
-        if isinstance(executed.run.summary, VerdictsSummary):
+        _print_verdicts(some, every=every, again=again)
+    for executed in done:
+        if every and isinstance(executed.run.summary, VerdictsSummary):
             print("\n" + _evidence_text(executed.run.summary))
-    if not verdicts:
-        for executed in done:
-            if isinstance(executed.run.summary, LoadSummary):
-                print("\n" + result_block(executed.run.summary, title_line=_title(executed.run)))
-                if executed.run.summary.capacity is not None:
-                    print("\n" + capacity_finding(executed.run.summary, executed.run.manifest))
-                print_findings(executed.run.findings or [])
+        if not verdicts and isinstance(executed.run.summary, LoadSummary):
+            _print_result(executed.run, executed.run.summary)
     print(f"\n{len(done)} notebook{'s' * (len(done) > 1)} in {clock_text(time.monotonic() - began_s)}; open:")
     for executed in done:
         print(f"  {executed.run.scenario:<18} {executed.html.as_uri()}")
     return 0
+
+
+def _print_verdicts(verdicts: "list[Verdict]", *, every: bool, again: str) -> None:
+    """Print all verdicts, or those to read first and the command `again` that prints all."""
+    from gptoss_bench.claims import verdict_text
+
+    width = min(shutil.get_terminal_size((120, 24)).columns, 140)
+    text = verdict_text(verdicts, width=width) if every else _short_text(verdicts, width)
+    print("\n" + coloured_verdicts(text))
+    if not every:
+        print(f"\nAll of them are in the verdicts notebook. To print them: {again}")
+
+
+def _print_result(run: "Run", summary: "LoadSummary") -> None:
+    """Print the result block of a load, what its search for a capacity found, and the findings of the linter."""
+    from gptoss_bench.readings import capacity_finding
+    from gptoss_bench.stats import result_block
+
+    print("\n" + result_block(summary, title_line=_title(run)))
+    if summary.capacity is not None:
+        print("\n" + capacity_finding(summary, run.manifest))
+    print_findings(run.findings or [])
 
 
 class _Step:

@@ -100,7 +100,9 @@ def clean_url(url: str) -> str:
     except (ValueError, httpx.InvalidURL):
         raise UsageError("the server's address cannot be read: write http://HOST:PORT or https://HOST") from None
     if parts.scheme not in ("http", "https") or not parts.hostname or not host or not text.isprintable():
-        raise UsageError("the server's address lacks http:// or https://, or its host: write http://HOST:PORT or https://HOST")
+        raise UsageError(
+            "the server's address lacks http:// or https://, or its host: write http://HOST:PORT or https://HOST"
+        )
     path = parts.path.rstrip("/")
     for tail in _API_PATHS:
         if path.endswith(tail):

@@ -162,7 +162,10 @@ def test_a_file_cut_short_is_reported(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--model", "gpt-oss-21b", "--gpu", "A10"], "there is no model 'gpt-oss-21b' (did you mean 'gpt-oss-20b'?): pass"),
+        (
+            ["--model", "gpt-oss-21b", "--gpu", "A10"],
+            "there is no model 'gpt-oss-21b' (did you mean 'gpt-oss-20b'?): pass",
+        ),
         (["--model", "gpt-oss-20b", "--gpu", "A11"], "did you mean"),
         (["--model", "gpt-oss-20b", "--gpu", "A10", "--context", "131073"], "choose 1 to 131072"),
         (["--model", "gpt-oss-20b", "--gpu", "A10", "--concurrency", "0"], "choose 1 to"),
