@@ -203,7 +203,7 @@ clean: ## remove what setup and tests created; keep results
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on PATH: install one, or name it with make PYTHON=…"; exit 2; }
-	@echo "Setting up .venv with $(PYTHON): 700 MB, a minute or less"
+	@echo "Setting up .venv with $(PYTHON): 700 MB, one to two minutes without output"
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot create a venv: on Debian and Ubuntu run apt install python3-venv"; exit 2; }
 	@$(call INSTALL,$(LOCKED) requirements.lock)
 	@$(call INSTALL,--no-deps -e .)
