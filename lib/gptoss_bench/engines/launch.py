@@ -16,7 +16,7 @@ from typing import Protocol
 import httpx
 
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
-from gptoss_bench.engines.readiness import wait_for_first_token
+from gptoss_bench.engines.readiness import ended_text, wait_for_first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, understood_fields
 from gptoss_bench.engines.server_facts import add_facts
 from gptoss_bench.paths import BUILD
@@ -50,6 +50,7 @@ class Engine(Protocol):
         """Return the endpoint with what the ready server reports by its API and its log."""
 
 
+ENDING_S = 5.0  # a server that ends closes its socket a moment before its process is gone
 _SECRET = re.compile("KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 _RECORDED_PREFIXES = (
     "CUDA_VISIBLE",
@@ -79,7 +80,7 @@ async def launched(
         niceness: added to that of this process, with the program `nice`; it is part of the recorded command.
 
     Raises:
-        UsageError: `prepare` failed, the port is taken, or no token came within `timeout_s`.
+        UsageError: `prepare` failed, the port is taken, no token came within `timeout_s`, or the server ended.
     """
     draft = engine.prepare()
     with free_port(port) as chosen:
@@ -89,8 +90,13 @@ async def launched(
         process = ServerProcess(command, log_dir / engine.log_name, environment, engine.cwd)
         try:
             ready_s = await wait_for_first_token(process, endpoint, timeout_s=timeout_s, options=options)
-            async with question_client(endpoint.url) as http:
-                found = await engine.describe(http, endpoint, process.written())
+            try:
+                async with question_client(endpoint.url) as http:
+                    found = await engine.describe(http, endpoint, process.written())
+            except UsageError:
+                if await process.ends_within(ENDING_S):
+                    raise UsageError(ended_text(process, endpoint, "after its first token")) from None
+                raise
             how: dict[str, JsonValue] = {
                 "command": portable_command(command),
                 "environment": dict(recorded_environment(environment)),

@@ -60,6 +60,14 @@ class ServerProcess:
         """Return the command's exit code as a shell shows it; None while it runs."""
         return self._supervisor.poll()
 
+    async def ends_within(self, limit_s: float) -> bool:
+        """Return whether the command has ended, or does so within a time."""
+        try:
+            await asyncio.to_thread(self._supervisor.wait, limit_s)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
     def last_lines(self, lines: int = 3) -> str:
         """Return the last lines of the command's output as one line; "it wrote nothing" if there are none.
 

@@ -1,6 +1,7 @@
 """Wait until a server is ready: until its model has returned a token to a real streaming request."""
 
 import asyncio
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -57,6 +58,15 @@ async def accepts_token_counts(endpoint: Endpoint, *, timeout_s: float = 60.0) -
     return (await _ask(endpoint, timeout_s, None, token_counts=True)).error is None
 
 
+def ended_text(process: ServerProcess, endpoint: Endpoint, when: str) -> str:
+    """Return in words that a server ended by itself, with its last output."""
+    name = next(word for word in process.command if not re.fullmatch(r"nice|-n|-?\d+", word)).rpartition("/")[2]
+    return (
+        f"the {endpoint.engine} server ended with exit code {process.exit_code} {when} "
+        f"({name}, log {process.log}): {process.last_lines()}"
+    )
+
+
 async def wait_for_first_token(
     process: ServerProcess, endpoint: Endpoint, *, timeout_s: float, options: Mapping[str, JsonValue] | None = None
 ) -> float:
@@ -72,11 +82,7 @@ async def wait_for_first_token(
         if answer.error is None:
             return time.monotonic() - began
         if process.exit_code is not None:
-            name = process.command[0].rpartition("/")[2]
-            raise UsageError(
-                f"the {endpoint.engine} server ended with exit code {process.exit_code} before it was ready "
-                f"({name}, log {process.log}): {process.last_lines()}"
-            )
+            raise UsageError(ended_text(process, endpoint, "before it was ready"))
         if _is_final(endpoint, answer):
             raise UsageError(_explain(endpoint, answer))
         if time.monotonic() - began + _PAUSE_S > timeout_s:

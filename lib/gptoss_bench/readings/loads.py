@@ -7,10 +7,14 @@ from itertools import pairwise
 import pandas as pd
 
 from gptoss_bench.memory import GIB
-from gptoss_bench.runs import PHASE_INFERENCE, Finding, LoadSummary, Manifest, SweepRow, Telemetry
+from gptoss_bench.runs import PHASE_INFERENCE, RANDOM_LABEL, Finding, LoadSummary, Manifest, SweepRow, Telemetry
 from gptoss_bench.stats import REPORTED_PERCENTILES, has_steady_rates, headline, measured_rows
 
 SAME_RATIO = 1.1  # ratios that differ by less may have one cause
+ROUTING = (
+    "Times and rates depend on how tokens are routed to experts: random weights choose them about evenly, a"
+    " trained router does not."
+)
 SAME_RATE = 0.05  # a level that adds less than this share of the rate adds nothing worth the longer wait
 
 
@@ -185,9 +189,13 @@ def findings_text(findings: Sequence[Finding]) -> str:
 
 
 def load_finding(summary: LoadSummary, manifest: Manifest, *more: str) -> str:
-    """Return the finding of a measured load and `more` sentences, each a line after the labels, such as TINY MODEL."""
+    """Return the finding of a measured load and `more` sentences, each a line after the labels, such as TINY MODEL.
+
+    With random weights a line says what that means for the figures.
+    """
     label = f"{', '.join(manifest.labels)}: " if manifest.labels else ""
-    return "\n".join(f"{label}{line}" for line in (f"{headline(summary)}.", *more))
+    routed = [ROUTING] if RANDOM_LABEL in manifest.labels else []
+    return "\n".join(f"{label}{line}" for line in (f"{headline(summary)}.", *routed, *more))
 
 
 def _streams(number: int) -> str:

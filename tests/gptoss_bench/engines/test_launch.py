@@ -69,3 +69,33 @@ def test_an_ollama_without_the_model_says_how_to_pull_it(tmp_path, on_path):
     server = open_engine(ServerChoice(engine="ollama", model="gpt-oss:20b", context=512), log_dir=tmp_path)
     text = usage_error_of(entered(server))
     assert text.endswith("model 'gpt-oss:20b' not found; to download it: ollama pull gpt-oss:20b")
+
+
+ONE_ANSWER = """#!{python}
+import sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.end_headers()
+        self.wfile.write(b'data: {{"choices":[{{"delta":{{"content":"x"}}}}]}}\\n\\ndata: [DONE]\\n\\n')
+
+with HTTPServer(("127.0.0.1", int(sys.argv[6])), Handler) as server:
+    server.handle_request()
+print("the worker was killed", flush=True)
+sys.exit(7)
+"""
+
+
+def test_a_server_that_dies_after_its_first_token_is_reported_as_that(tmp_path, monkeypatch):
+    program = tmp_path / "vllm"
+    program.write_text(ONE_ANSWER.format(python=sys.executable))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    choice = ServerChoice(engine="vllm", model="some/model", engine_nice=1)
+    text = usage_error_of(entered(open_engine(choice, log_dir=tmp_path)))
+    assert text.startswith("the vllm server ended with exit code 7 after its first token (vllm, log ")
+    assert text.endswith("the worker was killed")

@@ -170,6 +170,12 @@ def test_every_line_of_a_finding_of_a_toy_says_so(load):
     assert second == "TINY MODEL: More."
 
 
+def test_the_finding_of_a_run_with_random_weights_says_what_depends_on_routing(load):
+    _, routing, more = readings.load_finding(load[1], Manifest(labels=["RANDOM WEIGHTS"]), "More.").splitlines()
+    assert routing.startswith("RANDOM WEIGHTS: Times and rates depend on how tokens are routed to experts")
+    assert more == "RANDOM WEIGHTS: More."
+
+
 def attempt(dtype: str, reached: bool) -> Attempt:
     steps = SMALL.allocations(dtype)
     where = steps[200] if reached else None
