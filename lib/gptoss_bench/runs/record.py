@@ -1,6 +1,8 @@
 """Define what manifest and summaries have in common: typed records that are read from JSON and written as JSON."""
 
 import json
+from collections.abc import Iterable, Sequence
+from html import escape
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -54,6 +56,16 @@ def _leave_out(document: JsonValue, place: tuple[int | str, ...]) -> None:
         parent.pop(place[-1], None)
     elif isinstance(parent, list) and isinstance(place[-1], int) and place[-1] < len(parent):
         del parent[place[-1]]
+
+
+def html_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a small table for a notebook cell."""
+
+    def cells(values: Sequence[object], tag: str) -> str:
+        return "".join(f'<{tag} style="text-align:left">{escape(str(value))}</{tag}>' for value in values)
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    return f"<table><thead><tr>{cells(columns, 'th')}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def write_record(file: Path, record: Record) -> None:

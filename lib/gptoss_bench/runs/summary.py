@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from gptoss_bench.runs.calibration import CalibrationSummary
 from gptoss_bench.runs.capacity import Capacity
-from gptoss_bench.runs.record import Record, number_at, read_record
+from gptoss_bench.runs.record import Record, html_table, number_at, read_record
 
 Interval = tuple[float, float]
 RATES = ("request_s", "output_tok_s_total", "output_tok_s", "wall_s")  # numbers with an interval in RunIntervals
@@ -540,6 +540,13 @@ class ConversationSummary(Record):
     """One by one, the first turn first."""
 
 
+def _shown(value: float | None, resolved: bool = True) -> str:
+    if value is None:
+        return "unknown"
+    number = f"{value:,.0f}" if isinstance(value, int) or abs(value) >= 1e4 else f"{value:.4g}"
+    return number if resolved else f"~{number}"
+
+
 class LoadSummary(Record):
     """The summary of a measured load. Counts and times are of the measured phase, times of completed requests."""
 
@@ -623,6 +630,18 @@ class LoadSummary(Record):
     sweep: list[SweepRow] = Field(default_factory=list)
     capacity: Capacity | None = None
     """The search for the highest load within the SLO; None if there was none."""
+
+    def _repr_html_(self) -> str:
+        """Return counts, rates and percentiles for a notebook cell: the whole summary is pages long."""
+        names = ("requests", "completed", "failed", "cancelled", "request_s", "output_tok_s_total", "output_tok_s")
+        numbers = [(name, _shown(getattr(self, name))) for name in names]
+        times = [(name, value) for name, value in self if isinstance(value, Distribution) and value.n]
+        percentiles = [
+            [name, *(_shown(one.at(at), one.resolved.at(at)) for at in ("p50", "p90", "p99")), one.n]
+            for name, one in times
+        ]
+        tables = html_table(["attribute", "value"], numbers) + html_table(["", "p50", "p90", "p99", "n"], percentiles)
+        return f"{tables}~: not resolved, too few samples. <code>run.summary.document()</code> has everything."
 
     def distribution(self, name: str) -> Distribution:
         """Return the distribution of this name, such as "ttft_s"."""
