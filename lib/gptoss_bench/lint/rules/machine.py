@@ -164,7 +164,8 @@ def _prompts_from_cache(result: Result) -> str | None:
     else:
         hits = counts.get("prompt_tokens_cached", 0.0)
         queried = hits + counts.get("prompt_tokens", 0.0)
-    if not queried or hits / queried <= CACHED_SHARE:
+    asked_for = result.summary.conversations is not None  # a later turn is to be found in the cache
+    if asked_for or not queried or hits / queried <= CACHED_SHARE:
         return None
     return f"the server took {hits / queried:.0%} of the prompt tokens from its cache"
 

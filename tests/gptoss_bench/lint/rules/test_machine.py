@@ -133,3 +133,9 @@ def test_the_gpu_of_a_client_machine_is_not_the_engines() -> None:
     found = summary(gpu={"throttled_share": {"power cap": 1.0}})
     found["telemetry"]["engine_here"] = False
     assert findings(found) == {}
+
+
+def test_a_prefix_cache_is_what_later_turns_of_conversations_are_for() -> None:
+    found = summary(counts={"prefix_cache_queries": 100.0, "prefix_cache_hits": 80.0})
+    assert "prompts-from-cache" in findings(found)
+    assert "prompts-from-cache" not in findings(found | {"conversations": {"conversations": 4}})
