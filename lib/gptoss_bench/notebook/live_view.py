@@ -97,7 +97,7 @@ def progress_text(live: LiveView, *, ended: bool = False) -> str:
     parts = [f"{live.done} of {live.total} requests" if live.total else f"{live.done} requests"]
     if live.request_s:
         parts.append(f"{live.request_s:.3g} a second")
-    if live.left_s is not None:
+    if live.left_s is not None and not ended:
         parts.append(f"about {live.left_s:.0f} s left")
     failures = f"{live.failed} failed"
     parts += [] if ended else [f"{live.in_flight} in flight"]

@@ -30,12 +30,15 @@ class ReadableTable:
         return write(formatters=dict.fromkeys(columns, self._number), na_rep="", index=index, **more)
 
     def _number(self, value: Any) -> str:
-        return "" if pd.isna(value) else (self.number_format or "{:.4g}").format(value)
+        if pd.isna(value):
+            return ""
+        return (self.number_format or ("{:.4g}" if abs(value) < 1e4 else "{:,.0f}")).format(value)
 
 
 def show_table(table: pd.DataFrame, number_format: str = "") -> ReadableTable:
     """Return a table to show as the value of a cell.
 
-    Every number is formatted with `number_format`, such as "{:,}"; without it fractions get four significant figures.
+    Every number is formatted with `number_format`, such as "{:,}"; without it
+    fractions get four significant figures, and from 10,000 on none of their decimals.
     """
     return ReadableTable(table, number_format)

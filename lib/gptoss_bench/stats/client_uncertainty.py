@@ -124,7 +124,8 @@ def _stall_text(stalls: Stalls | None) -> list[str]:
         return []
     if not stalls.count:
         return ["no stall of the client"]
-    return [f"the client stalled {stalls.count} times, at most {(stalls.longest_s or 0.0) * 1e3:.0f} ms"]
+    times = "once" if stalls.count == 1 else f"{stalls.count} times"
+    return [f"the client stalled {times}, at most {(stalls.longest_s or 0.0) * 1e3:.0f} ms"]
 
 
 def _pairs(summary: LoadSummary) -> Iterator[ClientPair]:

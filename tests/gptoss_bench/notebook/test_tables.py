@@ -25,3 +25,8 @@ def test_numbers_are_aligned_right_and_rows_without_names_have_no_index():
     assert '<td style="text-align: right; vertical-align: top">1,234,567.0</td>' in html
     assert html.count("<th ") == 2  # the two column names
     assert "1,234,567.0" in repr(show_table(table, "{:,.1f}"))
+
+
+def test_large_fractions_are_written_out():
+    shown = show_table(pd.DataFrame({"a": [10110.4, -12345.6, 9999.0, 0.00011]}))._repr_html_()
+    assert all(f">{number}<" in shown for number in ("10,110", "-12,346", "9999", "0.00011"))
