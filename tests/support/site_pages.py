@@ -69,12 +69,12 @@ const channels = colour => (colour.match(/[\\d.]+/g) || []).map(Number);
 const light = c => c.slice(0, 3).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
   .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
 const contrast = (a, b) => (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
-function ground(element) {
-  for (let e = element; e; e = e.parentElement) {
-    const c = channels(getComputedStyle(e).backgroundColor);
-    if (c.length === 3 || c[3] > 0) return c;
-  }
-  return [255, 255, 255];
+function ground(element) {  // what is behind an element: its own colour over that of what it lies in
+  if (!element) return [255, 255, 255];
+  const [r, g, b, a = 1] = channels(getComputedStyle(element).backgroundColor);
+  if (a === 1) return [r, g, b];
+  const below = ground(element.parentElement);
+  return [r, g, b].map((v, i) => a * v + (1 - a) * below[i]);
 }
 function look(frame, page, width) {
   const doc = frame.contentDocument, root = doc.documentElement;

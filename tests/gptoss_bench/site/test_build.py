@@ -37,7 +37,7 @@ from gptoss_client.errors import RunFailed, UsageError
 from site_pages import Page, browse, console, look_at, needs_browser
 
 PUBLISHED = published.VERDICTS
-WIDTHS = [400, 1400]
+WIDTHS = [400, 800, 1400]
 
 
 @pytest.fixture(scope="module")
