@@ -187,12 +187,14 @@ def load(
     """Send streaming requests in a closed or an open loop, print the result block, and write a run folder per run."""
     import asyncio
 
-    from gptoss_bench.engines import ServerChoice
+    from gptoss_bench.engines import ServerChoice, clean_url
     from gptoss_bench.session import choose_fleet
     from gptoss_bench.stats import MIN_TREND_RUNS, parse_slo, parse_sweep_levels
     from gptoss_client import new_event_loop, rate_seconds
 
     urls, models = url or [URL], model or [""]
+    for at in urls:  # before the first of them is loaded
+        clean_url(at)
     if until is not None and (repeats > 1 or len(urls) > 1):
         raise UsageError("--until decides how often one server is loaded: give it without --repeats and a second --url")
     use_ca_file(cacert)

@@ -177,11 +177,18 @@ def _report(error: BaseException, results: Path = paths.RESULTS) -> int:
     if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed the pipe
         return 0
     log = results / "gptoss_bench.log"
-    print(f"gptoss_bench: {_line(_one_line(error, log))}", file=sys.stderr)
+    for text in _mistakes(_one_line(error, log)):
+        print(f"gptoss_bench: {_line(text)}", file=sys.stderr)
     with contextlib.suppress(OSError), log.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"--- {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n")
         file.write(_shown("".join(traceback.format_exception(error))))
     return 2 if isinstance(error, UsageError) else 1
+
+
+def _mistakes(text: str) -> list[str]:
+    """Return the lines of a text that names a file on each of them, such as the mistakes of a claims file; else it."""
+    lines = text.split("\n")
+    return lines if len({line.partition(": ")[0] for line in lines}) == 1 else [text]
 
 
 def _line(text: str) -> str:

@@ -98,6 +98,8 @@ def build_record(
         return record(**values)
     except UsageError as error:
         text = str(error)
+        if re.search(r" line \d+\b", text):  # of a file: it names columns
+            raise
         for name, option in options.items():
             flag = option.flags[0] if option.flags else f"--{name.replace('_', '-')}"
             # A name that is a common word is only replaced where the message is about it.

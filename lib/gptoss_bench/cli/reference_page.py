@@ -6,9 +6,9 @@ from gptoss_bench.cli import main
 PAGE = paths.ROOT / "docs" / "cli.md"
 HEAD = """# Commands
 
-This page is written by `python -m gptoss_bench.cli.reference_page` from the definitions of the commands. `gptoss-bench` is installed with the package; `python -m gptoss_bench` is the same. `gptoss-bench --install-completion` adds completion to the shell.
+This page is written by `python -m gptoss_bench.cli.reference_page` from the definitions of the commands. `make setup` installs `gptoss-bench` into `.venv/bin`: call it there, or run `. .venv/bin/activate` once per shell. `python -m gptoss_bench` is the same. `gptoss-bench --install-completion` adds completion to the shell.
 
-A bad command line or value is one line on stderr that starts with `gptoss_bench:`. Severities and verdicts have colours on a terminal only; NO_COLOR and TERM=dumb turn them off.
+A bad command line or value is one line on stderr that starts with `gptoss_bench:`; a claims file has one line for each mistake. Severities and verdicts have colours on a terminal only; NO_COLOR and TERM=dumb turn them off.
 """  # noqa: E501
 
 

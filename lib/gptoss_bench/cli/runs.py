@@ -55,6 +55,9 @@ def runs(
     if as_json:
         print_json(json.loads(table.to_json(orient="records")))
         return 0
+    if every.empty:
+        print(f"there is no run in {folder / 'runs'}: gptoss-bench load makes one", file=sys.stderr)
+        return 0
     if table.empty:
         here = (f"{name}: {', '.join(sorted({*every[name]} - {''}))}" for name in FILTERS)
         print(f"no run in {folder / 'runs'} matches; {'; '.join(here)}", file=sys.stderr)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from gptoss_bench.engines.readiness import first_token
-from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, REFERENCE_SERVER
+from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, METRIC_SOURCES, REFERENCE_SERVER
 from gptoss_bench.engines.server_facts import add_facts, fetch, same_model
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, UNKNOWN_LABEL, join_labels
 from gptoss_client import (
@@ -117,7 +117,7 @@ def _choose(url: str, engine: str, model: str, models: list[str]) -> str:
     advice = f"; to download it: ollama pull {model}" if engine == "ollama" else ""
     if not model:
         if len(models) != 1:
-            raise UsageError(f"choose a model of {url}: {listed}")
+            raise UsageError(f"choose a model of {url} (in a shell --model NAME): {listed}")
         return models[0]
     if models and not any(same_model(model, name) for name in models):
         raise UsageError(f"{url} does not serve the model {model}: {listed}{advice}")
@@ -127,8 +127,9 @@ def _choose(url: str, engine: str, model: str, models: list[str]) -> str:
 async def identify(url: str) -> tuple[str, list[str]]:
     """Return the name of the engine that answers at `url` and the models that it lists.
 
-    The name is one of ENGINE_SPECS, else "openai-compatible". Raises UsageError where nothing answers, where the
-    answer is a web page, or where the server requires a key.
+    The name is one of ENGINE_SPECS, found by a header, an API of its own or the names of its metrics, else
+    "openai-compatible". Raises UsageError where nothing answers, where the answer is a web page, or where the server
+    requires a key.
     """
     async with question_client(url) as http:
         listed = await fetch(http, "/v1/models")
@@ -140,6 +141,9 @@ async def identify(url: str) -> tuple[str, list[str]]:
         if "version" in (await fetch(http, "/api/version")).body:
             tags = await fetch(http, "/api/tags")
             return "ollama", _names(tags.body, "models", "name")
+        metrics = (await fetch(http, "/metrics")).text
+        if engine := next((name for start, name in METRIC_SOURCES.items() if f"\n{start}" in f"\n{metrics}"), None):
+            return engine, models
         if "version" in (await fetch(http, "/version")).body:
             return "vllm", models
         if "html" in listed.content_type:

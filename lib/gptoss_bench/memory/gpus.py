@@ -100,7 +100,7 @@ def parse_budget(text: str) -> Budget:
     exact = gpu_catalogue().get(text.strip())
     matches = [exact] if exact else next(filter(None, map(_matching_gpus, _tokenisations(text))), [])
     if not matches:
-        raise UsageError(f"unknown GPU {text!r}{_suggestion(text)}; or pass an amount such as 22.49GiB")
+        raise UsageError(f"unknown GPU {text!r}{_suggestion(text)} An amount such as 22.49GiB is read too")
     first, *others = matches
     return Budget(first.name, first.memory_bytes, first, tuple(gpu.name for gpu in others))
 
@@ -129,4 +129,4 @@ def _suggestion(text: str) -> str:
     name_of = {word: name for name in reversed(names) for word in (name.lower(), *_name_words(name))}
     close = difflib.get_close_matches(text.lower(), name_of, n=1, cutoff=0.6)
     close = close or difflib.get_close_matches(text.lower().rpartition(" ")[2], name_of, n=1, cutoff=0.6)
-    return f", did you mean {name_of[close[0]]!r}?" if close else f"; known GPUs: {', '.join(names)}"
+    return f": did you mean {name_of[close[0]]!r}?" if close else f"; known GPUs: {', '.join(names)}."

@@ -93,7 +93,7 @@ class Distribution(Percentiles):
         """Return the 95 % interval of a percentile, or the reason why there is none."""
         if self.intervals and (found := self.intervals.at(name)):
             return found
-        return SamplingInterval(why="it was computed before intervals took waves of requests into account")
+        return SamplingInterval(why="its file has no interval: it is of another tool or an older run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -661,7 +661,7 @@ class LoadSummary(Record):
             return MeasuredNumber(value, found.resolved.at(at), found.client_pair(at), found.interval(at))
         interval: Interval | None = getattr(self.intervals, name, None) if path in RATES else None
         if interval is None:
-            sampling = SamplingInterval(why=self.intervals.why.get(path, "it has none"))
+            sampling = SamplingInterval(why=self.intervals.why.get(path, "its file has no interval"))
         else:
             sampling = SamplingInterval(low=interval[0], high=interval[1])
         return MeasuredNumber(value, True, None if value is None else (value, value), sampling)

@@ -7,7 +7,7 @@ no change at all, fails at most that often.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from math import exp, isclose, log, sqrt
 from typing import Self
@@ -22,6 +22,7 @@ from gptoss_client import UsageError
 
 HOLDS, FAILS, CANNOT_TELL = "holds", "fails", "cannot tell"
 FALSE_ALARMS = 0.05  # of all limits of a gate together
+FAILED_SHARE = 0.01  # of the requests of the second side: no limit holds for a server that fails more of them
 TIMES = {"ttft": "ttft_s", "ttfa": "ttfa_s", "tpot": "tpot_s", "itl": "itl_s", "latency": "done_s"}
 RATES = {"output_tok_s": "output_tok_s_total", "request_s": "request_s"}
 NAMES = (*(f"{name}_{at}" for name in TIMES for at in ("p50", "p90", "p99")), *RATES)
@@ -84,7 +85,17 @@ def check_limits(
 ) -> list[LimitResult]:
     """Return the result of each limit on the change from the first side to the second."""
     level = 1 - FALSE_ALARMS / max(len(limits), 1)  # of both ends, although only one of them can fail
-    return [_checked(limit, [[one.summary for one in side] for side in (first, second)], level) for limit in limits]
+    sides = [[one.summary for one in side] for side in (first, second)]
+    found = [_checked(limit, sides, level) for limit in limits]
+    before, after = (_failed_share(side) for side in sides)
+    if after < FAILED_SHARE or after <= before:
+        return found
+    why = f"{after:.1%} of the requests of the second side failed, {before:.1%} of the first"
+    return [replace(one, word=FAILS, why=why) for one in found]
+
+
+def _failed_share(side: Sequence[LoadSummary]) -> float:
+    return sum(one.failed for one in side) / max(sum(one.requests for one in side), 1)
 
 
 def _checked(limit: Limit, sides: Sequence[Sequence[LoadSummary]], level: float) -> LimitResult:

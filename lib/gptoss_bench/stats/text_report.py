@@ -153,7 +153,11 @@ def _prompt_lines(summary: LoadSummary) -> list[str]:
     limits, got = summary.requested_tokens, summary.completion_tokens
     if limits is not None and limits.sum:
         share = "unknown" if got.sum is None else f"{got.sum / limits.sum:.1%} came"
-        part = f"{limits.sum:,} planned, {limits.min} to {limits.max} a request: {share}"
+        each = f"{limits.min}" if limits.min == limits.max else f"{limits.min} to {limits.max}"
+        planned = round(limits.sum / limits.mean) if limits.mean else 0
+        if planned < summary.completed:  # the others have the limit of the load
+            share = f"for {planned} of the {summary.completed} requests"
+        part = f"{limits.sum:,} planned, {each} a request: {share}"
         lines.append(_total("Output tokens", got.sum, 0, part))
     return lines
 

@@ -134,6 +134,7 @@ def test_a_duration_instead_of_a_number_of_requests(tmp_path):
         (("--no-such-option",), "there is no option --no-such-option"),
         (("--url", "127.0.0.1:8000"), "http://HOST:PORT"),
         (("--url", "ftp://127.0.0.1"), "http://HOST:PORT"),
+        (("--url", "http://127.0.0.1:1", "--url", "ftp://127.0.0.1"), "lacks http:// or https://"),
         (("--url", "http://me:secret@127.0.0.1:1"), "user or password"),
         (("--url", "http://127.0.0.1:1"), "nothing answers at http://127.0.0.1:1"),
         (("--url", "http://no-such-host.invalid"), "nothing answers at http://no-such-host.invalid"),
@@ -144,6 +145,21 @@ def test_bad_input_is_refused_in_one_line(tmp_path, capsys, arguments, words):
     refused(result, words)
     assert "secret" not in result[2]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_with_other_columns_is_refused_by_their_names(tmp_path, capsys):
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "a", "output_tokens": 8}\n')
+    result = kit_here(capsys, "load", "--replay", str(tmp_path / "prompts.jsonl"), "--results", str(tmp_path))
+    refused(result, "line 1 has no time: name its column timestamp or timestamp_s or timestamp_ms, not prompt, output_")
+
+
+def test_each_mistake_of_a_claims_file_is_a_line(tmp_path, capsys):
+    file = tmp_path / "mine.yaml"
+    file.write_text(paths.CLAIMS.read_text().replace("unit: GB", "unit: Gb"))
+    code, _, err = kit_here(capsys, "audit", str(file))
+    lines = err.splitlines()
+    assert code == 2 and len(lines) > 1
+    assert all(line.startswith("gptoss_bench: mine.yaml: claim C") and "unit is 'Gb'" in line for line in lines)
 
 
 def test_a_model_that_the_server_does_not_name_is_refused_with_those_it_names(tmp_path):

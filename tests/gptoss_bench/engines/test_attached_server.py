@@ -93,6 +93,17 @@ def test_a_version_that_is_no_text_is_unknown_and_the_endpoint_can_be_stored(ver
     assert EndpointRecord.of(found).version is None
 
 
+@pytest.mark.parametrize(("start", "engine"), [("vllm:", "vllm"), ("llamacpp:", "llama.cpp")])
+def test_an_engine_behind_a_proxy_is_known_by_the_names_of_its_metrics(start, engine):
+    async def serve(exchange: Exchange) -> None:
+        if exchange.path == "/metrics":
+            text = f"# TYPE {start}prompt_tokens counter\n{start}prompt_tokens_total 3\n"
+            return await exchange.stream("text/plain", text.encode())
+        await api(200, SPOKEN)(exchange)
+
+    assert asyncio.run(attached(serve)).engine == engine
+
+
 def test_a_server_that_says_nothing_of_itself_is_compatible():
     found = asyncio.run(attached(api(200, SPOKEN, models=()), "m"))
     assert (found.engine, found.model, found.version, dict(found.facts)) == ("openai-compatible", "m", None, {})
@@ -102,7 +113,7 @@ def test_a_server_that_says_nothing_of_itself_is_compatible():
 @pytest.mark.parametrize(("models", "named"), [(("a", "b"), "it lists a, b"), ((), "it lists none")])
 def test_the_model_has_to_be_said_where_there_is_not_just_one(models, named):
     text = usage_error_of(attached(api(200, SPOKEN, models=models), ""))
-    assert text.startswith("choose a model of http://127.0.0.1:") and text.endswith(named)
+    assert text.startswith("choose a model of http://127.0.0.1:") and "--model NAME" in text and text.endswith(named)
 
 
 @pytest.mark.parametrize(

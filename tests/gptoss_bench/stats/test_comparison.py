@@ -200,6 +200,13 @@ def test_a_run_and_another_tools_file_are_compared_from_a_shell(capsys: pytest.C
     assert "error in vllm-bench-serve-detailed.json" in shown  # its TTFT counts the role chunk: that has to be said
 
 
+def test_two_tools_that_mean_something_else_by_a_name_are_compared_with_that_said(capsys):
+    assert main(["compare", str(FILES / "vllm-bench-serve.json"), str(FILES / "aiperf.json")]) == 0
+    shown = capsys.readouterr().out
+    assert "repeat the run: its file has no interval" in shown
+    assert "note on vllm-bench-serve.json: vllm bench serve of truth: TTFT is to the first chunk with a choice" in shown
+
+
 def test_json_has_the_same_words(capsys: pytest.CaptureFixture[str]) -> None:
     first, second = sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2]
     assert main(["compare", str(first), f"{second},{first}", "--json"]) == 0

@@ -50,6 +50,16 @@ def test_a_rate_that_falls_has_a_limit_below() -> None:
     assert checked("output_tok_s < -5%", [run(1.0)], [run(1.0, tok_s=120.0)]).word == "holds"
 
 
+def test_no_limit_holds_for_a_side_that_fails_requests_which_the_first_completed() -> None:
+    sound, failing = run(1.0, 0.02), run(0.5, 0.02)
+    sound.summary.requests, failing.summary.requests, failing.summary.failed = 100, 100, 1
+    found = checked("ttft_p50 > +10%", [sound], [failing])
+    assert (found.word, found.why) == ("fails", "1.0% of the requests of the second side failed, 0.0% of the first")
+    assert checked("ttft_p50 > +10%", [failing], [failing]).word == "holds"  # the baseline failed as many
+    failing.summary.requests = 101
+    assert checked("ttft_p50 > +10%", [sound], [failing]).word == "holds"
+
+
 def test_a_tail_takes_three_runs_of_each_side() -> None:
     single = checked("ttft_p99 > +10%", [run(1.0, 0.02)], [run(1.3, 0.02)])
     assert (single.word, single.interval) == ("cannot tell", None)

@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 import pytest
 
 from gptoss_bench.runs.request_table import derive_tables
@@ -87,6 +88,16 @@ def test_the_block_of_a_run_without_a_number_is_all_there(traces: list[Trace]) -
     assert lines(bare, "Latency (s)") == [["–"] * 3] * 2
     assert lines(bare, "  formula / measured") == [["–"] * 3]
     assert not re.search(r"nan|None|inf", bare)
+
+
+def test_planned_tokens_of_some_requests_are_not_a_share_of_the_tokens_of_all() -> None:
+    requests, events = derive_tables(replies(3))
+    requests["max_tokens"] = pd.array([6, None, 6], dtype="Int32")
+    text = result_block(summarise(requests, events, concurrency=1), title_line=TITLE)
+    assert "12 planned, 6 a request: for 2 of the 3 requests" in text
+    requests["max_tokens"] = pd.array([6, 12, 6], dtype="Int32")
+    text = result_block(summarise(requests, events, concurrency=1), title_line=TITLE)
+    assert "24 planned, 6 to 12 a request: 75.0% came" in text
 
 
 def test_a_rate_that_is_unknown_says_why() -> None:

@@ -53,7 +53,8 @@ def _client_stalled(result: Result) -> str | None:
     if stalls is None or not stalls.count:
         return None
     total_s, longest_s = stalls.total_s or 0.0, stalls.longest_s or 0.0
-    return f"the client stood still {stalls.count} times, {total_s:.3g} s in all, at most {longest_s:.3g} s"
+    times = f"{stalls.count} time{'s' * (stalls.count != 1)}"
+    return f"the client stood still {times}, {total_s:.3g} s in all, at most {longest_s:.3g} s"
 
 
 @rule(
