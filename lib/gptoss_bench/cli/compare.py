@@ -102,9 +102,9 @@ def compare(
     for finding in differing:
         print(f"\n{coloured(finding.severity)}: {finding.evidence} [{finding.rule}]\n  {finding.advice}")
     if len({one.notes for one in every}) > 1:  # names that do not mean the same on both sides
-        for one in every:
-            for note in one.notes:
-                print(f"\n{coloured('note')} on {one.name}: {note}")
+        for result in every:
+            for note in result.notes:
+                print(f"\n{coloured('note')} on {result.name}: {note}")
     for name, ones in errors.items():
         for finding in ones:
             print(f"\n{coloured('error')} in {name}: {finding.evidence} [{finding.rule}]")
