@@ -3,7 +3,10 @@
 import asyncio
 import os
 import signal
+from html import unescape
 from pathlib import Path
+
+import pytest
 
 from fleets import fleet_run, slowly, worker_pid
 from gptoss_bench.engines.launch_options import ServerChoice
@@ -11,9 +14,12 @@ from gptoss_bench.fleet.placement import LocalFleet
 from gptoss_bench.notebook.follower import RunFollower
 from gptoss_bench.notebook.live_view import LiveView, render_live_view
 from gptoss_bench.notebook.load_card import LoadCard
+from gptoss_bench.notebook.profiles import check_parameters
+from gptoss_bench.notebook.run_panel import RunPanel
 from gptoss_bench.runs.live_workers import read_worker_progress
 from gptoss_bench.session.load_process import LoadProcess
 from gptoss_bench.session.progress import RunProgress
+from gptoss_client.errors import UsageError
 from gptoss_client.plan import LoadPlan
 from scripted import Scripted, scripted
 from serving import PATIENCE_S, wait_until
@@ -94,3 +100,26 @@ def test_the_card_of_a_panel_shows_the_workers_of_its_load(tmp_path):
     asyncio.run(watch())
     assert any(html.count("<tr") == 3 and "sending" in html for html in shown)
     assert "gptoss-workers" not in shown[-1] and "802 of 802 requests" in shown[-1]
+
+
+def test_the_panel_says_at_once_which_workers_cannot_send_its_load(tmp_path):
+    panel = RunPanel(LoadPlan(concurrency=2, requests=10), ServerChoice(), tmp_path)
+    assert panel.workers.value == "1"
+    for workers, sentence in (
+        ("two", "workers must be a whole number from 1 to 1024 or 'auto', not 'two'"),
+        ("3", "3 workers need as many slots, not 2: use 2 workers at most"),
+        ("auto", "workers 'auto' asks a running server: give its url, or a number of workers"),
+    ):
+        panel.workers.value = workers
+        assert sentence in unescape(panel.message.value)
+    panel.workers.value = "2"
+    assert panel.message.value == ""
+    panel.sweep.value = "1,2"
+    assert "a sweep is sent by one process: give workers or sweep, not both" in panel.message.value
+
+
+def test_a_profile_states_a_number_of_workers_or_auto():
+    for workers in (1, 4, "auto"):
+        assert check_parameters({"workers": workers}, [{"workers": 1}], "x.yaml") == {"workers": workers}
+    with pytest.raises(UsageError, match=r"x\.yaml: workers is 'many'; it has to be a whole number, or auto"):
+        check_parameters({"workers": "many"}, [{"workers": 1}], "x.yaml")
