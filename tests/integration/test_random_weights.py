@@ -66,7 +66,7 @@ def test_a_real_server_streams_it_token_by_token_to_the_limit(
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    choice = ServerChoice(engine=engine, model=MODEL, engine_nice=10, **FLAGS[engine])
+    choice = ServerChoice(engine=engine, model=MODEL, engine_cores="last", **FLAGS[engine])
 
     async def measure() -> Run:
         async with serving("random", choice, plan=PLAN, results_dir=str(tmp_path)) as session:

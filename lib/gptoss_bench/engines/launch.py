@@ -6,6 +6,7 @@
 import os
 import re
 import shutil
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Protocol
 
 import httpx
 
+from gptoss_bench.engines.launch_options import LAST_CORE
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
 from gptoss_bench.engines.readiness import ended_text, wait_for_first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, understood_fields
@@ -67,7 +69,7 @@ async def launched(
     port: int = 0,
     timeout_s: float,
     options: Mapping[str, JsonValue] | None = None,
-    niceness: int = 0,
+    cores: str = "",
 ) -> AsyncIterator[Endpoint]:
     """Start an engine, wait for a token, yield the endpoint, and stop the server on exit.
 
@@ -77,15 +79,15 @@ async def launched(
         port: port to listen on; 0 for any free one.
         timeout_s: limit of the wait for the token.
         options: request options of the load that follows; Ollama loads the model by them.
-        niceness: added to that of this process, with the program `nice`; it is part of the recorded command.
+        cores: cores of the engine, as in `ServerChoice`; `taskset` is then part of the recorded command.
 
     Raises:
-        UsageError: `prepare` failed, the port is taken, no token came within `timeout_s`, or the server ended.
+        UsageError: a core is not there, `prepare` failed, the port is taken, no token came within `timeout_s`, or the
+            server ended.
     """
     draft = engine.prepare()
     with free_port(port) as chosen:
-        lowered = ["nice", "-n", str(niceness)] if niceness else []
-        command, environment = [*lowered, *engine.command(chosen)], engine.environment(chosen)
+        command, environment = [*_on_cores(cores), *engine.command(chosen)], engine.environment(chosen)
         endpoint = replace(draft, url=f"http://{LOOPBACK}:{chosen}")
         process = ServerProcess(command, log_dir / engine.log_name, environment, engine.cwd)
         try:
@@ -105,6 +107,25 @@ async def launched(
             yield replace(add_facts(found, how), ready_s=round(ready_s, 3), request_fields=fields)
         finally:
             await process.stop()
+
+
+def _on_cores(cores: str) -> list[str]:
+    """Return the words before a command that keep it on these cores; none where `last` is the only core, or off Linux.
+
+    Raises UsageError where a core is not there.
+    """
+    usable = sorted(os.sched_getaffinity(0)) if sys.platform == "linux" and shutil.which("taskset") else []
+    if cores == LAST_CORE:
+        return ["taskset", "--cpu-list", str(usable[-1])] if len(usable) > 1 else []
+    if not cores:
+        return []
+    if not usable:
+        raise UsageError(f"engine_cores {cores!r} needs Linux and the program taskset: leave it empty")
+    for part in cores.split(","):
+        first, _, last = part.partition("-")
+        if missing := sorted(set(range(int(first), int(last or first) + 1)) - set(usable)):
+            raise UsageError(f"engine_cores {cores!r}: no core {missing[0]} here, the last is {usable[-1]}")
+    return ["taskset", "--cpu-list", cores]
 
 
 def executable(name: str, folder: str, advice: str) -> str:

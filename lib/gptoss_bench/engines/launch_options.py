@@ -11,6 +11,9 @@ from gptoss_bench.runs import STATED_LABELS
 from gptoss_bench.validation import OneOf, find_mistakes
 from gptoss_client import UsageError
 
+LAST_CORE = "last"
+CORES = rf"^({LAST_CORE}|\d+(-\d+)?(,\d+(-\d+)?)*|)$"  # "", the word, or a list as taskset reads it
+
 
 class ServerChoice(BaseModel):
     """The server at `url`; else, if `embedded`, the stand-in of `engine`; else `engine`, which is started.
@@ -41,8 +44,9 @@ class ServerChoice(BaseModel):
     """prefix cache; empty: the engine's default"""
     engine_flags: str = ""
     """more flags of the engine's command line, split as by a shell"""
-    engine_nice: Annotated[int, Field(ge=0, le=19)] = 0
-    """niceness of a started engine: on shared cores 10 lets the client run first"""
+    engine_cores: Annotated[str, Field(pattern=CORES, examples=["last", "4-7"])] = ""
+    """cores of an engine that computes on this machine's CPU: `last` leaves the others to the client, or a list such as
+    4-7; empty: all"""
 
     @model_validator(mode="wrap")
     @classmethod
@@ -74,8 +78,8 @@ class ServerChoice(BaseModel):
             raise UsageError(f"the engine's flags {self.engine_flags!r} cannot be read: {error}") from None
         if self.label and not self.url:
             raise UsageError("label is for a running server: the kit knows what it starts")
-        if self.engine_nice and not self.starts:
-            raise UsageError("engine_nice is for an engine that is started here: leave it at 0")
+        if self.engine_cores and self.url:
+            raise UsageError("engine_cores is for an engine that is started here: leave it empty")
         if not (self.prefix_caching or self.engine_flags):
             return
         if not self.starts:

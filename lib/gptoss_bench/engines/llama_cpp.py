@@ -96,6 +96,7 @@ def serve_tiny(
     port: int = 0,
     model: Path = TINY_MODEL,
     timeout_s: float = 60.0,
+    cores: str = "",
 ) -> AbstractAsyncContextManager[Endpoint]:
     """Serve the tiny model until the block ends; its log is llama-server.log in `log_dir`.
 
@@ -107,12 +108,14 @@ def serve_tiny(
         port: port to listen on; 0 for any free one.
         model: GGUF file.
         timeout_s: limit of the wait for the first token.
+        cores: cores of the server, as in `ServerChoice`.
 
     Raises:
-        UsageError: the model is missing or is no GGUF file, the port is taken, or no token came within `timeout_s`.
+        UsageError: a core or the model is missing, the model is no GGUF file, the port is taken, or no token came
+            within `timeout_s`.
     """
     server = LlamaCpp(model=model, slots=slots, context=context, threads=threads)
-    return launched(server, log_dir, port=port, timeout_s=timeout_s)
+    return launched(server, log_dir, port=port, timeout_s=timeout_s, cores=cores)
 
 
 def require_tiny(model: Path = TINY_MODEL) -> None:

@@ -61,11 +61,11 @@ async def open_engine(
     opened: AbstractAsyncContextManager[Endpoint]
     if server.embedded:
         serve = serve_emulator if server.engine == "ollama" else serve_tiny
-        opened = serve(log_dir, slots=slots, context=server.context or EMBEDDED_CONTEXT)
+        opened = serve(log_dir, slots=slots, context=server.context or EMBEDDED_CONTEXT, cores=server.engine_cores)
     else:
         engine = ENGINE_SPECS[server.engine].load_class().from_choice(server, slots)
         timeout_s = timeout_s or _start_timeout_s(server.engine, server.model)
-        opened = launched(engine, log_dir, timeout_s=timeout_s, options=request_options, niceness=server.engine_nice)
+        opened = launched(engine, log_dir, timeout_s=timeout_s, options=request_options, cores=server.engine_cores)
     async with opened as endpoint:
         yield endpoint
 

@@ -60,7 +60,9 @@ async def accepts_token_counts(endpoint: Endpoint, *, timeout_s: float = 60.0) -
 
 def ended_text(process: ServerProcess, endpoint: Endpoint, when: str) -> str:
     """Return in words that a server ended by itself, with its last output."""
-    name = next(word for word in process.command if not re.fullmatch(r"nice|-n|-?\d+", word)).rpartition("/")[2]
+    name = next(word for word in process.command if not re.fullmatch(r"taskset|--cpu-list|[\d,-]+", word)).rpartition(
+        "/"
+    )[2]
     return (
         f"the {endpoint.engine} server ended with exit code {process.exit_code} {when} "
         f"({name}, log {process.log}): {process.last_lines()}"

@@ -1,14 +1,18 @@
 """Launching the real engines: what is missing is said, and each gets its own command line. Real processes."""
 
 import asyncio
+import os
+import re
 import sys
 
+import psutil
 import pytest
 
 from gptoss_bench.engines import launch
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.open import open_engine
 from gptoss_bench.paths import TINY_MODEL
+from gptoss_client.errors import UsageError
 from serving import entered, usage_error_of
 
 
@@ -22,6 +26,36 @@ def test_an_engine_that_is_not_installed_is_refused(tmp_path, monkeypatch):
 
     for kind in ("ollama", "vllm", "transformers"):
         assert f"{kind} is not on PATH: install it" in refusal(kind)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores are chosen on Linux")
+@pytest.mark.parametrize("engine", ["vllm", "ollama"])
+def test_an_engine_on_the_last_core_leaves_the_others_to_the_client(tmp_path, engine):
+    usable = sorted(os.sched_getaffinity(0))
+
+    async def cores_of_the_engine() -> list[set[int]]:
+        async with open_engine(ServerChoice(engine=engine, embedded=True, engine_cores="last"), log_dir=tmp_path):
+            found = [one for one in psutil.process_iter(["cmdline"]) if str(TINY_MODEL) in (one.info["cmdline"] or [])]
+            ours = [one for one in found if psutil.Process() in one.parents() and one.name() != "taskset"]
+            return [set(one.cpu_affinity()) for one in ours if "gptoss_bench.engines.llama_server" in one.cmdline()]
+
+    found = asyncio.run(cores_of_the_engine())
+    assert {usable[-1]} in found
+    assert set(os.sched_getaffinity(0)) == set(usable)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores are chosen on Linux")
+@pytest.mark.parametrize(
+    ("cores", "words"),
+    [
+        ("first", "engine_cores is 'first'; it has to be like last"),
+        ("1-", "engine_cores is '1-'; it has to be like last"),
+        ("0-9999", "engine_cores '0-9999': no core"),
+    ],
+)
+def test_cores_that_are_not_there_are_refused_in_one_line(tmp_path, cores, words):
+    with pytest.raises(UsageError, match=f"^{re.escape(words)}"):
+        asyncio.run(entered(open_engine(ServerChoice(embedded=True, engine_cores=cores), log_dir=tmp_path)))
 
 
 # Programs that take the real ones' command lines and environment, and serve the tiny model under their names.
@@ -95,7 +129,7 @@ def test_a_server_that_dies_after_its_first_token_is_reported_as_that(tmp_path, 
     program.write_text(ONE_ANSWER.format(python=sys.executable))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    choice = ServerChoice(engine="vllm", model="some/model", engine_nice=1)
+    choice = ServerChoice(engine="vllm", model="some/model", engine_cores="last")
     text = usage_error_of(entered(open_engine(choice, log_dir=tmp_path)))
     assert text.startswith("the vllm server ended with exit code 7 after its first token (vllm, log ")
     assert text.endswith("the worker was killed")

@@ -96,7 +96,7 @@ def test_no_secret_is_among_the_variables_that_are_recorded(monkeypatch):
         ({"engine": "vllm", "embedded": True, "prefix_caching": "off"}, "are for an engine that is started here"),
         ({"url": "http://127.0.0.1:1", "engine_flags": "--x"}, "are for an engine that is started here"),
         ({"engine": "transformers", "prefix_caching": "off"}, "has no option for prefix caching"),
-        ({"url": "http://127.0.0.1:1", "engine_nice": 10}, "engine_nice is for an engine that is started here"),
+        ({"url": "http://127.0.0.1:1", "engine_cores": "last"}, "engine_cores is for an engine that is started here"),
         ({"engine": "ollama", "engine_flags": "--x"}, "ollama takes no flags"),
         ({"engine": "vllm", "engine_flags": "--a 'b"}, "the engine's flags \"--a 'b\" cannot be read: No closing quot"),
     ],

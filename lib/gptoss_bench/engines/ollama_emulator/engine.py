@@ -44,10 +44,10 @@ class OllamaEmulator:
 
 
 def serve_emulator(
-    log_dir: Path, *, slots: int, context: int = 2048, port: int = 0, timeout_s: float = 60.0
+    log_dir: Path, *, slots: int, context: int = 2048, port: int = 0, timeout_s: float = 60.0, cores: str = ""
 ) -> AbstractAsyncContextManager[Endpoint]:
     """Run the emulator until the block ends.
 
     Raises UsageError where the tiny model is missing and where no token comes back within `timeout_s`.
     """
-    return launched(OllamaEmulator(log_dir, slots, context), log_dir, port=port, timeout_s=timeout_s)
+    return launched(OllamaEmulator(log_dir, slots, context), log_dir, port=port, timeout_s=timeout_s, cores=cores)
