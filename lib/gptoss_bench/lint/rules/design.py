@@ -169,7 +169,10 @@ def _several_tokens_a_chunk(result: Result) -> str | None:
 )
 def _steady_differs_from_sweep(result: Result) -> str | None:
     steady, slots = result.summary.output_tok_s, result.summary.concurrency_planned
-    same = next((row.output_tok_s for row in result.summary.sweep if row.concurrency == slots), None)
+    level = next((row for row in result.summary.sweep if row.concurrency == slots), None)
+    if level is None or (level.prompts and result.summary.prompts and level.prompts != result.summary.prompts):
+        return None  # other prompts are another load
+    same = level.output_tok_s
     if not steady or not same or abs(same / steady - 1) <= SWEEP_SHARE:
         return None
     return (

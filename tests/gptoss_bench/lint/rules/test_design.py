@@ -90,6 +90,11 @@ WITHIN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("lengths-unequal", {"completion_tokens": {"min": 128, "max": 256}}, {}),
     ("several-tokens-a-chunk", {"tokens_per_event": 1.09}, {}),
     ("steady-differs-from-sweep", {"sweep": [{"concurrency": 4, "output_tok_s": 60.0}]}, {}),
+    (
+        "steady-differs-from-sweep",
+        {"prompts": "one prompt", "sweep": [{"concurrency": 8, "output_tok_s": 60.0, "prompts": "distinct prompts"}]},
+        {},
+    ),
     ("version-unknown", {"completed": 100}, {}),
     ("client-and-engine-share-cores", cores(1.0, 2.0), {}),
     ("client-and-engine-share-cores", cores(1.0, 15.0), TINY),
