@@ -107,8 +107,9 @@ class ProgressDisplay:
         self._console: Any = None
         self._handle: Any = None
         self._shown_s = time.monotonic()
-        self._silent = "ipykernel" in sys.modules and "JPY_SESSION_NAME" not in os.environ
-        if "ipykernel" in sys.modules and not self._silent:
+        in_kernel = _is_kernel()
+        self._silent = in_kernel and "JPY_SESSION_NAME" not in os.environ
+        if in_kernel and not self._silent:
             from IPython.display import HTML, display
 
             self._handle = display(HTML(""), display_id=True)  # type: ignore[no-untyped-call]
@@ -164,6 +165,12 @@ def showing_progress(text: Callable[[], str]) -> Iterator[None]:
         ended.set()
         thread.join()
         display.close()
+
+
+def _is_kernel() -> bool:
+    """Return whether this process is a Jupyter kernel; papermill's, which only imports ipykernel, is none."""
+    app = sys.modules.get("ipykernel.kernelapp")
+    return app is not None and bool(app.IPKernelApp.initialized())
 
 
 def _manifest(folder: Path) -> dict[str, JsonValue] | None:
