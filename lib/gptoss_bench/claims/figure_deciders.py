@@ -81,16 +81,16 @@ class Measured(PublishedConditions, Decider):
             if other.verdict == CONTRADICTED:
                 text = f"{other.number}, “{other.says}”: contradicted"
                 return claim.verdict(TEXT, NOT_A_MEASUREMENT, text, detail=f" (see {other.number})")
-        rejected: list[str] = []  # other runs than of the published model
+        rejected: dict[str, list[str]] = {}  # other runs than of the published model, by reason
         refused: list[str] = []  # by the quality gate
         same: list[RunRecord] = []
         elsewhere: list[RunRecord] = []
         other_conditions: list[tuple[RunRecord, list[str]]] = []
         for run in evidence.newest_first(self.scenario):
             if reason := why_not_evidence(run):
-                rejected.append(f"run {run.run_id} does not count: {reason}")
+                rejected.setdefault(reason, []).append(run.run_id)
             elif run.number(self.path) is None:
-                rejected.append(f"run {run.run_id} has no {self.path}")
+                rejected.setdefault(f"it has no {self.path}", []).append(run.run_id)
             elif reasons := refusals(run, self.path):
                 refused.append(f"run {run.run_id} is refused by the quality gate: {'; '.join(reasons)}")
             elif not (differences := differing_conditions(run, self)) and not run.random_weights:
@@ -107,7 +107,7 @@ class Measured(PublishedConditions, Decider):
             run, differences = other_conditions[0]
             return self._not_comparable(claim, run, differences, evidence, refused)
         text = (
-            "; ".join([*refused, *rejected])
+            "; ".join([*refused, *(_not_counted(ids, reason) for reason, ids in rejected.items())])
             or f"no run {f'of {self.scenario} ' if self.scenario else ''}among the evidence"
         )
         return claim.verdict(NO_BASIS, NOT_MEASURED, text, needs=claim.needs)
@@ -212,3 +212,9 @@ def _word_outside(claim: Claim, run: RunRecord, side: int, better: str) -> str:
 def _published_with(claim: Claim) -> str:
     version = claim.published.version
     return f"published of {version}" if version else "the published version is unknown"
+
+
+def _not_counted(run_ids: list[str], reason: str) -> str:
+    """Return in words that these runs, newest first, do not count."""
+    newest, more = run_ids[0], len(run_ids) - 1
+    return f"run {newest} and {more} more do not count: {reason}" if more else f"run {newest} does not count: {reason}"

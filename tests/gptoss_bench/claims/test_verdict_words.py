@@ -267,7 +267,7 @@ def test_a_version_is_a_condition_only_where_the_claim_names_one(version: str, w
         (made(labels=["REMOTE SERVER"]), "does not count: unknown hardware"),
         (served(engine="openai-compatible"), "does not count: unknown model"),
         (made(status="incomplete"), "does not count: it is incomplete"),
-        (counted(done_s={}), "has no done_s.exclusive.p50"),
+        (counted(done_s={}), "does not count: it has no done_s.exclusive.p50"),
     ],
 )
 def test_a_run_of_no_known_gpt_oss_decides_nothing(change: Change, reason: str) -> None:

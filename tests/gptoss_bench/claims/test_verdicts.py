@@ -419,12 +419,12 @@ def test_every_basis_and_every_verdict_is_explained_on_the_page_of_the_method():
 
 
 def test_the_trial_of_the_method_is_evidence_beside_the_published_figures():
-    tried = Run.load(paths.RUNS / "20261127T095557Z-method-trial-effea2")
+    tried = Run.load(paths.RUNS / "20261127T191016Z-method-trial-035478")
     alone, beside = (
         verdict_on("C47", *runs) for runs in ((), [RunRecord.of(ChosenRun(tried, tried.scenario, "named"))])
     )
     assert (beside.basis, beside.verdict, beside.run_id) == (alone.basis, alone.verdict, None)
     assert beside.evidence.removeprefix(alone.evidence) == (
-        "; tried on a server whose first token came after 0.200 s, it prints a TTFT of 2.581 s, p50"
+        "; tried on a server whose first token came after 0.201 s, it prints a TTFT of 2.378 s, p50"
         f" (run {tried.run_id})"
     )
