@@ -9,6 +9,8 @@ from html import escape
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+PLACES = re.compile(r' (?:d|x|y)="[^"]*"')
+FINE = re.compile(r"(\.\d{2})\d+")  # less than a hundredth of a point is not seen
 COLOUR = re.compile(r"(fill|stroke|stop-color): (#[0-9a-f]{6})")
 GREY_SATURATION = 0.12  # below it a colour is a grey, which changes its lightness
 DARK_PAPER, DARK_INK = 0.09, 0.9  # lightness of white and of black on a dark page
@@ -23,7 +25,8 @@ def figure_svg(figure: Figure, *, dark: bool = False) -> bytes:
     file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "gptoss", "svg.fonttype": "none" if dark else "path"}):
         figure.savefig(file, format="svg", metadata={"Date": None})
-    return _with_dark_colours(file.getvalue().decode()).encode() if dark else file.getvalue()
+    svg = PLACES.sub(lambda place: FINE.sub(r"\1", place[0]), file.getvalue().decode())
+    return (_with_dark_colours(svg) if dark else svg).encode()
 
 
 def figure_html(figure: Figure, alt: str) -> str:

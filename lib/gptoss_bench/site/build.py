@@ -1,5 +1,6 @@
 """Write executed notebooks of runs as a site: a folder of pages and downloads that opens from disk."""
 
+import gzip
 import logging
 import os
 import shutil
@@ -31,8 +32,9 @@ from gptoss_bench.site.views import (
 from gptoss_client import UsageError
 
 RAW_TABLE = "raw"  # stays in the run folder: it is as large as all other tables together
-CSV_TABLES = ("requests", "levels", "verdicts", "host")  # small enough to be written as CSV as well
-MAX_TABLE_BYTES = 250_000  # a larger table stays in the run folder
+CSV_TABLES = ("requests", "levels", "verdicts", "host")  # those of the figures; the others are in the run folder
+PLAIN_CSV_BYTES = 5_000  # a larger CSV is compressed
+MAX_CSV_BYTES = 80_000  # compressed; a larger one stays in the run folder
 FILE_LIST = "files.txt"  # of a site: the only files that a new site in its folder may replace or remove
 TAKEN_PAGES = {Path(name).stem for name in (FRONT, METHOD, APPENDIX)}
 
@@ -134,7 +136,7 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
     write("front.html.j2", FRONT, "gpt-oss, measured again", front_view(verdicts, write_up, pages))
     write("lines.html.j2", LINES, "The write-up by line", lines_view(verdicts, write_up))
     write("method.html.j2", METHOD, "The method", MethodView(calibration))
-    write("appendix.html.j2", APPENDIX, "Manifests and tables", appendix_view(pages, MAX_TABLE_BYTES))
+    write("appendix.html.j2", APPENDIX, "Manifests and tables", appendix_view(pages))
     shutil.copyfile(paths.SITE_TEMPLATES / "style.css", folder / "style.css")
 
 
@@ -168,17 +170,19 @@ def _is_own_file(file: Path) -> bool:
 
 
 def _copy_downloads(run: Run, folder: Path) -> list[Download]:
-    """Copy the documents and tables of a run, small tables also as CSV."""
+    """Copy the documents of a run, and write the tables that its figures are drawn of as CSV."""
     target = folder / "tables" / run.run_id
     target.mkdir(parents=True)
     for name in ("manifest.json", "summary.json", "lint.json"):
         if _is_own_file(run.path / name):
             shutil.copyfile(run.path / name, target / name)
-    for file in filter(_is_own_file, sorted(run.path.glob("*.parquet"))):
-        if file.stem != RAW_TABLE and file.stat().st_size <= MAX_TABLE_BYTES:
-            shutil.copyfile(file, target / file.name)
-        if file.stem in CSV_TABLES and file.stat().st_size <= MAX_TABLE_BYTES:
-            run.table(file.stem).to_csv(target / f"{file.stem}.csv", index=False)
+    for name in CSV_TABLES:
+        if _is_own_file(run.path / f"{name}.parquet"):
+            text = run.table(name).to_csv(index=False).encode()
+            if len(text) <= PLAIN_CSV_BYTES:
+                (target / f"{name}.csv").write_bytes(text)
+            elif len(small := gzip.compress(text, mtime=0)) <= MAX_CSV_BYTES:
+                (target / f"{name}.csv.gz").write_bytes(small)
     return [
         Download(file.relative_to(folder).as_posix(), file.name, file.stat().st_size)
         for file in sorted(target.iterdir())

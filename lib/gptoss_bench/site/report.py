@@ -30,6 +30,7 @@ class Report:
     """
 
     run_id: str
+    title: str
     caption: str
     label: str
     problem: str
@@ -49,7 +50,7 @@ class Report:
 
     def html(self) -> str:
         """Return the report as one HTML file that opens without a network."""
-        return render("report.html.j2", self, Frame(f"{self.run_id}.html", f"Run {self.run_id}"))
+        return render("report.html.j2", self, Frame(f"{self.run_id}.html", self.title))
 
 
 def report_on(run: Run, price: HourlyPrice | None = None) -> Report:
@@ -93,7 +94,8 @@ def make_report(
     complete = manifest.status == "complete"
     return Report(
         run_id=manifest.run_id,
-        caption=run_caption(manifest, labels=False, run_id=False),
+        title=_title(manifest, load),
+        caption=run_caption(manifest, labels=False),
         label=labels,
         problem="" if complete else f"{manifest.status}: {manifest.reason or 'it was interrupted'}",
         origin=f"Started {manifest.start_utc}, ended {manifest.end_utc or 'never'}; code {version}.",
@@ -104,6 +106,16 @@ def make_report(
         verdicts=[_verdict(one) for one in verdicts],
         costs=_costs(load, price, labels),
     )
+
+
+def _title(manifest: Manifest, load: LoadSummary) -> str:
+    """Return what was measured, on what, and how: engine, hardware, load, labels."""
+    hardware = " and ".join(dict.fromkeys(gpu.name for gpu in manifest.gpus or [])) or "a CPU"
+    measured = f"{manifest.server.release} on {hardware}" if manifest.server.release else f"Run {manifest.run_id}"
+    count = f": {load.requests} requests" if load.requests else ""
+    slots = f", {load.concurrency_planned} at a time" if count and load.concurrency_planned else ""
+    labels = f" ({', '.join(manifest.labels)})" if manifest.labels else ""
+    return f"{measured}{count}{slots}{labels}"
 
 
 def _finding(one: Finding) -> tuple[str, ...]:

@@ -245,10 +245,9 @@ class AppendixRun:
 
 @dataclass(frozen=True, slots=True)
 class AppendixView:
-    """The appendix; larger tables than `max_table_bytes` stay in the run folders."""
+    """The appendix."""
 
     runs: Sequence[AppendixRun]
-    max_table_bytes: int
 
 
 def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[RunPage]) -> FrontView:
@@ -367,7 +366,7 @@ def run_view(page: RunPage, verdicts: Iterable[Verdict]) -> RunView:
     )
 
 
-def appendix_view(pages: Iterable[RunPage], max_table_bytes: int) -> AppendixView:
+def appendix_view(pages: Iterable[RunPage]) -> AppendixView:
     """Return the appendix: manifest and downloads of each run."""
     runs = [
         AppendixRun(
@@ -380,7 +379,7 @@ def appendix_view(pages: Iterable[RunPage], max_table_bytes: int) -> AppendixVie
         )
         for page in pages
     ]
-    return AppendixView(runs, max_table_bytes)
+    return AppendixView(runs)
 
 
 def _manifest_text(run: Run) -> str:
