@@ -211,7 +211,14 @@ def test_the_readme_is_short_and_counts_the_verdicts_of_the_run_that_it_links():
     assert text.splitlines()[2] == f"**{headline(verdicts)}.** {counts_text(verdicts)}."
     assert found.summary.headline == headline(verdicts)
     evidence = [Run.load(paths.RUNS / name) for name in found.summary.runs]
-    assert {run.scenario for run in evidence} == {"calibration", "ollama-a10", "vllm-h100", "transformers-bf16", "load"}
+    assert {run.scenario for run in evidence} == {
+        "calibration",
+        "method-trial",
+        "ollama-a10",
+        "vllm-h100",
+        "transformers-bf16",
+        "load",
+    }
     assert {run.manifest.status for run in [found, *evidence]} == {"complete"}
     source = load_write_up().source
     assert source.url in text and source.commit in source.url
