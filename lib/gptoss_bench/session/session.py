@@ -56,10 +56,10 @@ from gptoss_bench.session.stop_signals import stop_reason
 from gptoss_bench.session.sweep import run_sweep
 from gptoss_bench.stats import (
     CapacitySearch,
-    PlannedLevel,
     agreement_table,
     client_text,
     evaluate_capacity,
+    last_level,
     select_calibration,
 )
 from gptoss_bench.telemetry import CpuUsed, TelemetryRecorder, record_telemetry
@@ -223,7 +223,7 @@ class Session:
             )  # fmt: skip
             found = evaluate_capacity(measured.levels, search.goal)
             at = found.value or found.low or min((one.level for one in measured.levels), default=search.start)
-            last = level_load(plan, PlannedLevel(float(f"{at:.3g}"), search.level_s), search, len(measured.levels) + 1)
+            last = level_load(plan, last_level(at, search), search, len(measured.levels) + 1)
             self.manifest.parameters |= {name: getattr(last, name) for name in ("rate", "concurrency", "duration_s")}
             self.manifest.parameters["requests"] = None
             return last, reason or ""

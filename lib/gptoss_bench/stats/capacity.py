@@ -177,6 +177,12 @@ def next_level(levels: Sequence[CapacityLevel], search: CapacitySearch) -> Plann
     return PlannedLevel(level, _level_s(level, search, near=near))
 
 
+def last_level(at: float, search: CapacitySearch) -> PlannedLevel:
+    """Return the load that ends a search, at this level: as long as a level near the capacity."""
+    level = float(f"{at:.3g}")
+    return PlannedLevel(level, _level_s(level, search, near=True))
+
+
 def _level_s(level: float, search: CapacitySearch, *, near: bool) -> float:
     """Return the duration of a level."""
     shortest_s = LEVEL_REQUESTS / level if search.goal.by == "rate" else 0.0

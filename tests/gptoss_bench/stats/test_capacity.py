@@ -20,6 +20,7 @@ from gptoss_bench.stats.capacity import (
     capacity_table,
     capacity_text,
     evaluate_capacity,
+    last_level,
     level_interval,
     next_level,
     price_text,
@@ -167,6 +168,13 @@ def test_a_client_that_is_always_the_limit_cannot_tell() -> None:
     assert "it was busy 99%" in capacity_text(found, SLO)
     assert price_text(found, 2.0).startswith("the price of tokens is unknown")
     assert capacity_text(evaluate_capacity([], GOAL), SLO).endswith("cannot be told: no level was measured")
+
+
+def test_the_load_at_the_end_of_a_search_lasts_until_enough_requests_have_arrived() -> None:
+    short = CapacitySearch(GOAL, level_s=3.0)
+    assert last_level(1.0, short).duration_s == 60.0
+    assert last_level(1.23456, short).level == 1.23
+    assert last_level(40.0, short).duration_s == 3.0
 
 
 @settings(deadline=None, max_examples=150)
