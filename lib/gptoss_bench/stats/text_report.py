@@ -1,4 +1,4 @@
-"""Format a summary as the text block that a run prints: the write-up's rows, and what was measured in addition."""
+"""Format a summary as the text block that a run prints, with the write-up's own quantities where they are asked for."""
 
 import textwrap
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ WIDTH = 120
 # label, key of the summary, factor from seconds to the unit of the label
 ROWS = (
     ("Latency (s)", "done_s", 1.0),
-    ("TTFT, measured (s)", "ttft_s", 1.0),
-    ("TTFT, by formula (s)", "ttft_formula_s", 1.0),
+    ("TTFT (s)", "ttft_s", 1.0),
     ("TTFA (s)", "ttfa_s", 1.0),
     ("ITL (ms)", "itl_s", 1e3),
     ("TPOT (ms)", "tpot_s", 1e3),
 )
-PUBLISHED_ROWS = ROWS[:3]
+# Those of the write-up, by the percentile rule of its script.
+PUBLISHED_ROWS = (ROWS[0], ("TTFT, measured (s)", "ttft_s", 1.0), ("TTFT, by formula (s)", "ttft_formula_s", 1.0))
 # Of an open loop: from the time at which a request was due, as a user waits.
 SCHEDULED_ROWS = (
     ("Latency from due (s)", "e2e_scheduled_s", 1.0),
@@ -31,10 +31,10 @@ SCHEDULED_ROWS = (
     ("Due to sent (ms)", "client_queue_s", 1e3),
 )
 
-NOTES = (
-    "Latency: send to the terminating chunk. TTFT: to the first token, reasoning included. TTFA: to the first answer.",
-    "By formula: prompt / (prompt + completion tokens) × latency: the write-up's estimate, not a measurement.",
+NOTE = (
+    "Latency: send to the terminating chunk. TTFT: to the first token, reasoning included. TTFA: to the first answer."
 )
+BY_FORMULA = "By formula: prompt / (prompt + completion tokens) × latency: the write-up's estimate, not a measurement."
 UNRESOLVED = "~ not resolved: fewer than 10 samples (of gaps: distinct moments) lie beyond this percentile."
 ZERO = "not res.: not resolved, because one read brought both events of most gaps."
 HIDDEN = (
@@ -47,22 +47,25 @@ PER_EVENT = "ITL: between events (chunks), which hold {:.2f} tokens on average: 
 HINTS = {"the tokens of the first event are unknown": ": --token-counts asks the server for them"}
 
 
-def result_block(summary: LoadSummary, *, title_line: str) -> str:
+def result_block(summary: LoadSummary, *, title_line: str, write_up: bool = False) -> str:
     """Return the text block of one run, without a final newline.
 
     `summary` is as `summarise` returns it, `title_line` its heading (engine, model, run id, labels). Unknown numbers
-    print as a dash, so the block is complete even if every request failed.
+    print as a dash, so the block is complete even if every request failed. With `write_up` it also has the quantities
+    that the write-up printed, by its percentile rule: its TTFT is a formula.
     """
     main = _percentile_rows(summary, ROWS, "inclusive")
-    main.insert(3, _line("  formula / measured", [_ratio(summary, name) for name in REPORTED_PERCENTILES]))
     tpot = summary.tpot_s
     if tpot.n == 0 and tpot.low and tpot.high:
         for label, side in (("  TPOT at least (ms)", tpot.low), ("  TPOT at most (ms)", tpot.high)):
             main.append(_line(label, [_cell(side.at(at), 1e3, resolved=True) for at in REPORTED_PERCENTILES]))
     if summary.rate_planned is not None:
         main = [*_percentile_rows(summary, SCHEDULED_ROWS, "inclusive"), *main]
-    published = _percentile_rows(summary, PUBLISHED_ROWS, "exclusive")
-    notes = list(NOTES)
+    published = _percentile_rows(summary, PUBLISHED_ROWS, "exclusive") if write_up else []
+    notes = [NOTE]
+    if published:
+        published.append(_line("  formula / measured", [_ratio(summary, name) for name in REPORTED_PERCENTILES]))
+        notes.append(BY_FORMULA)
     if summary.hidden_reasoning:
         notes[0] = HIDDEN.format(summary.hidden_reasoning)
     if summary.burst:
@@ -77,8 +80,8 @@ def result_block(summary: LoadSummary, *, title_line: str) -> str:
     blocks = (
         [title_line, "=" * len(title_line)],
         _totals(summary),
-        [_line("inclusive percentiles", list(REPORTED_PERCENTILES)), *main],
-        [_line("exclusive percentiles", list(REPORTED_PERCENTILES)), *published],
+        [_line("percentiles", list(REPORTED_PERCENTILES)), *main],
+        *([[_line("as in the write-up", list(REPORTED_PERCENTILES)), *published]] if published else []),
         *_turns(summary),
         *_sweep(summary),
         notes,
@@ -296,7 +299,7 @@ def _percentile_rows(summary: LoadSummary, rows: Sequence[tuple[str, str, float]
 
 
 def _ratio(summary: LoadSummary, name: str) -> str:
-    formula, measured = summary.ttft_formula_s.at(name), summary.ttft_s.at(name)
+    formula, measured = (found.exclusive.at(name) for found in (summary.ttft_formula_s, summary.ttft_s))
     return f"{formula / measured:.1f}×" if formula is not None and measured else UNKNOWN
 
 

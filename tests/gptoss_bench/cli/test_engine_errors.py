@@ -49,7 +49,7 @@ def test_the_notebook_measures_whatever_answers_there(tmp_path, capsys, tiny):
     [folder] = (tmp_path / "runs").iterdir()
     run = Run.load(folder)
     shown = capsys.readouterr().out
-    assert "TTFT, measured (s)" in shown and (folder / "notebook.html").as_uri() in shown and "C47" not in shown
+    assert "TTFT (s)" in shown and (folder / "notebook.html").as_uri() in shown and "C47" not in shown
     first = nbformat.read(folder / "notebook.ipynb", as_version=4).cells[0].source
     assert first.startswith(f"# {tiny.model} at {tiny.url}\n\n> **TINY MODEL: ")
     assert run.manifest.status == "complete"

@@ -203,7 +203,7 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
         return [*seen, view.value]
 
     *_, last = asyncio.run(used())
-    assert "stopped; completed requests were saved" in last and "TINY MODEL" in last and "TTFT, measured (s)" in last
+    assert "stopped; completed requests were saved" in last and "TINY MODEL" in last and "TTFT (s)" in last
     [path] = (tmp_path / "runs").iterdir()
     assert Run.load(path).summary.completed > 0
 

@@ -17,7 +17,7 @@ FAILED = [trace([], n, sent_ns=None, status=None, ending="connect", error="refus
 
 
 def block(traces: list[Trace], concurrency: int = 1) -> str:
-    return result_block(summarise(*derive_tables(traces), concurrency=concurrency), title_line=TITLE)
+    return result_block(summarise(*derive_tables(traces), concurrency=concurrency), title_line=TITLE, write_up=True)
 
 
 def lines(text: str, label: str) -> list[list[str]]:
@@ -53,8 +53,8 @@ def test_the_block_of_a_whole_run() -> None:
     formula = 88 / 94 * 0.091
     assert text.splitlines()[:2] == [TITLE, "=" * len(TITLE)]
     assert lines(text, "Latency (s)") == [["0.091"] * 3] * 2  # once by each rule
-    assert lines(text, "TTFT, measured (s)") == [["0.040"] * 3] * 2
-    assert lines(text, "TTFT, by formula (s)") == [[f"{formula:.3f}"] * 3] * 2
+    assert lines(text, "TTFT (s)") == lines(text, "TTFT, measured (s)") == [["0.040"] * 3]
+    assert lines(text, "TTFT, by formula (s)") == [[f"{formula:.3f}"] * 3]
     assert lines(text, "  formula / measured") == [[f"{formula / 0.040:.1f}×"] * 3]
     assert lines(text, "ITL (ms)") == [["10.000"] * 3]
     assert lines(text, "Total wall-clock time") == [["100.99", "s"]]
@@ -73,10 +73,16 @@ def test_percentiles_that_are_not_resolved_are_marked_and_explained() -> None:
 
 def test_both_rules_stand_side_by_side() -> None:
     text = block([chat(10 * (n + 1), 10, 2, n, sent_ms=200.0 * n) for n in range(3)])
-    inclusive, exclusive = lines(text, "TTFT, measured (s)")
+    [inclusive], [exclusive] = lines(text, "TTFT (s)"), lines(text, "TTFT, measured (s)")
     assert inclusive == ["~0.020", "~0.028", "~0.030"]
     assert exclusive == ["~0.020", "~0.036", "~0.040"]  # beyond the slowest that there was
-    assert text.index("inclusive percentiles") < text.index("exclusive percentiles")
+    assert text.index("\npercentiles") < text.index("\nas in the write-up")
+
+
+def test_the_quantities_of_the_write_up_are_printed_only_where_they_are_asked_for() -> None:
+    text = result_block(summarise(*derive_tables(replies(3)), concurrency=1), title_line=TITLE)
+    assert "formula" not in text and "write-up" not in text
+    assert len(lines(text, "Latency (s)")) == len(lines(text, "TTFT (s)")) == 1
 
 
 @pytest.mark.parametrize("traces", [pytest.param([], id="no request"), pytest.param(FAILED, id="all failed")])
