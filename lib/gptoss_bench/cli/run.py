@@ -57,6 +57,7 @@ def run(
     from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
     from gptoss_bench.runs import LoadSummary, VerdictsSummary, new_run_id
     from gptoss_bench.session import RunProgress, run_seconds, showing_progress
+    from gptoss_bench.stats import parse_slo
 
     use_ca_file(cacert)
     names = notebooks or list(SCENARIO_NOTEBOOKS)
@@ -70,6 +71,8 @@ def run(
     known = [*declared.values(), *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
     parameters = check_parameters(read_profile(profile), known, profile.name)
     parameters |= check_parameters(given, known, "-p")
+    if parameters.get("slo"):
+        parse_slo(str(parameters["slo"]))  # so is one in its limits
     if results is not None:
         parameters["results_dir"] = str(folder)
     began_s, done = time.monotonic(), []

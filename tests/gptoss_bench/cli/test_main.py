@@ -287,6 +287,7 @@ def test_the_key_is_sent_and_lands_nowhere(tmp_path):
         ("concurrency: 4", ("-p", "max_tokens"), "NAME=VALUE"),
         ("concurrency: 4", ("vllm_h10",), "did you mean 'vllm_h100'?"),
         ("concurrency: 0", ("vllm_h100",), "concurrency must be 1 or more"),
+        ("slo: ttfs=1s", ("capacity",), "'ttfs=1s' is not one of ttft, tpot and e2e"),
     ],
 )
 def test_a_profile_that_does_not_fit_is_refused_in_one_line(tmp_path, capsys, content, more, words):
