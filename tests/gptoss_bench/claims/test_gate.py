@@ -20,7 +20,7 @@ from gptoss_bench.runs.summary import LoadSummary
 from published import folder
 
 WRITE_UP = load_write_up()
-MEASURED = Run.load(folder("vllm-h100")).load_summary  # what the relabelled run was before
+BEFORE = Run.load(folder("vllm-h100")).load_summary  # what the relabelled run was before
 PERFORMANCE = [claim for claim in WRITE_UP.claims if claim.kind == "performance"]
 PUBLISHED = {
     claim.arguments.path: claim.published.value for claim in PERFORMANCE if claim.arguments.scenario == "vllm-h100"
@@ -82,15 +82,15 @@ def verdicts_of(results: Path) -> list[Verdict]:
 @pytest.mark.parametrize(
     ("honest", "claim", "reason"),
     [
-        ((), "C34-wall", f"its summary has wall_s 66.89, its raw bytes give {MEASURED.wall_s:.4g}"),
+        ((), "C34-wall", f"its summary has wall_s 66.89, its raw bytes give {BEFORE.wall_s:.4g}"),
         (
             (),
             "C41-latency-p50",
-            f"its summary has done_s.exclusive.p50 8.835, its raw bytes give {MEASURED.done_s.exclusive.p50:.4g}",
+            f"its summary has done_s.exclusive.p50 8.835, its raw bytes give {BEFORE.done_s.exclusive.p50:.4g}",
         ),
         (("agreement",), "C44-ttft-p50", "client and server disagree on first event of any kind"),
         (("label",), "C37-token-rate", "its label TINY MODEL is missing from its manifest"),
-        (("requests",), "C35-request-rate", f"its manifest plans 2000 requests, its summary has {MEASURED.requests}"),
+        (("requests",), "C35-request-rate", f"its manifest plans 2000 requests, its summary has {BEFORE.requests}"),
     ],
 )
 def test_the_tiny_run_relabelled_as_an_h100_with_the_published_numbers_decides_nothing(tmp_path, honest, claim, reason):
