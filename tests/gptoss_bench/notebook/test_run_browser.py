@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+import published
 from gptoss_bench import paths
 from gptoss_bench.figures.comparison import request_timeline
 from gptoss_bench.notebook.run_browser import (
@@ -152,7 +153,7 @@ def test_an_incomplete_run_is_named_in_the_comparison(results, tmp_path):
 
 
 def test_the_published_runs_are_compared_as_the_command_does():
-    first, second = (path.name for path in sorted(paths.RUNS.glob("*-vllm-h100-*"))[:2])
+    first, *_, second = sorted(path.name for path in published.folders() if "-vllm-h100-" in path.name)
     shown = comparison_html(paths.RESULTS, [first, second])
     sides = [[ComparedResult(Run.load(paths.RUNS / name).load_summary)] for name in (first, second)]
     for one in compare_results(*sides):
