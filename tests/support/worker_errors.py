@@ -27,6 +27,7 @@ from gptoss_bench.engines import ServerChoice
 from gptoss_bench.files import read_json
 from gptoss_bench.fleet import LocalFleet
 from gptoss_bench.runs import CalibrationLevel, Record, Run, machine_facts, read_record, write_record
+from gptoss_bench.runs.manifest import CodeVersion, code_version
 from gptoss_bench.session import load_fleet, serving
 
 WORKERS = (1, 2, 4)
@@ -40,6 +41,7 @@ class WorkerErrors(Record):
     """Levels of calibration whose `client` is a number of workers, and when and where they were measured."""
 
     date_utc: str
+    code: CodeVersion
     cpu: str | None
     cores: int | None
     levels: list[CalibrationLevel]
@@ -132,7 +134,11 @@ def main() -> None:
     if "--table" not in sys.argv:
         machine, levels = machine_facts(), asyncio.run(measure(LEVELS))
         errors = WorkerErrors(
-            date_utc=f"{datetime.now(UTC):%Y-%m-%d}", cpu=machine.cpu, cores=os.cpu_count(), levels=levels
+            date_utc=f"{datetime.now(UTC):%Y-%m-%d}",
+            code=code_version(),
+            cpu=machine.cpu,
+            cores=os.cpu_count(),
+            levels=levels,
         )
         write_record(FILE, errors)
     errors = read_record(WorkerErrors, read_json(FILE), FILE)
