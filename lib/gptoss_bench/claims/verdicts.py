@@ -30,6 +30,7 @@ from gptoss_client import UsageError
 
 BY_HAND = "named with run_ids"
 PAGE_COLUMNS = ["line", "claim", "published", "found", "basis", "verdict", "evidence", "run"]
+MOST_NOTABLE = 5
 NOTABLE = (CONTRADICTED, INCONSISTENT, OUTDATED, DOES_NOT_FIT, NOT_A_MEASUREMENT, NOT_DELIVERED)
 
 
@@ -146,11 +147,11 @@ def _found(verdict: Verdict) -> str:
     )
 
 
-def notable_verdicts(verdicts: Iterable[Verdict], count: int = 5) -> list[Verdict]:
+def notable_verdicts(verdicts: Iterable[Verdict]) -> list[Verdict]:
     """Return the verdicts to read first: measurements on the published hardware, then what is contradicted."""
     found = [verdict for verdict in verdicts if verdict.basis == MEASURED or verdict.verdict in NOTABLE]
     order = {word: place for place, word in enumerate(NOTABLE)}
-    return sorted(found, key=lambda one: (one.basis != MEASURED, order.get(one.verdict, len(order))))[:count]
+    return sorted(found, key=lambda one: (one.basis != MEASURED, order.get(one.verdict, len(order))))[:MOST_NOTABLE]
 
 
 def verdict_text(verdicts: Sequence[Verdict], width: int = 100) -> str:

@@ -66,7 +66,6 @@ async def launched(
     engine: Engine,
     log_dir: Path,
     *,
-    port: int = 0,
     timeout_s: float,
     options: Mapping[str, JsonValue] | None = None,
     cores: str = "",
@@ -76,17 +75,16 @@ async def launched(
     Args:
         engine: what to start.
         log_dir: folder for the engine's log.
-        port: port to listen on; 0 for any free one.
         timeout_s: limit of the wait for the token.
         options: request options of the load that follows; Ollama loads the model by them.
         cores: cores of the engine, as in `ServerChoice`; `taskset` is then part of the recorded command.
 
     Raises:
-        UsageError: a core is not there, `prepare` failed, the port is taken, no token came within `timeout_s`, or the
+        UsageError: a core is not there, `prepare` failed, no token came within `timeout_s`, or the
             server ended.
     """
     draft = engine.prepare()
-    with free_port(port) as chosen:
+    with free_port() as chosen:
         command, environment = [*_on_cores(cores), *engine.command(chosen)], engine.environment(chosen)
         endpoint = replace(draft, url=f"http://{LOOPBACK}:{chosen}")
         process = ServerProcess(command, log_dir / engine.log_name, environment, engine.cwd)

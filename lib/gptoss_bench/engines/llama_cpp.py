@@ -15,6 +15,7 @@ from gptoss_client import Endpoint, UsageError, count_at, object_at, objects_at,
 
 MODEL_NAME = "gpt-oss-tiny"
 MAKE_MINUTES = 4
+EMBEDDED_START_S = 60.0  # limit of the wait for the first token of the tiny model
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +94,7 @@ def serve_tiny(
     slots: int = 8,
     context: int = 2048,
     threads: int = 1,
-    port: int = 0,
     model: Path = TINY_MODEL,
-    timeout_s: float = 60.0,
     cores: str = "",
 ) -> AbstractAsyncContextManager[Endpoint]:
     """Serve the tiny model until the block ends; its log is llama-server.log in `log_dir`.
@@ -105,17 +104,15 @@ def serve_tiny(
         slots: requests decoded at the same time.
         context: tokens of one slot.
         threads: CPU threads; more than one slow each other down by spinning on shared cores.
-        port: port to listen on; 0 for any free one.
         model: GGUF file.
-        timeout_s: limit of the wait for the first token.
         cores: cores of the server, as in `ServerChoice`.
 
     Raises:
-        UsageError: a core or the model is missing, the model is no GGUF file, the port is taken, or no token came
-            within `timeout_s`.
+        UsageError: a core or the model is missing, the model is no GGUF file, or no token came within
+            EMBEDDED_START_S.
     """
     server = LlamaCpp(model=model, slots=slots, context=context, threads=threads)
-    return launched(server, log_dir, port=port, timeout_s=timeout_s, cores=cores)
+    return launched(server, log_dir, timeout_s=EMBEDDED_START_S, cores=cores)
 
 
 def require_tiny(model: Path = TINY_MODEL) -> None:

@@ -29,7 +29,6 @@ async def open_engine(
     log_dir: Path,
     slots: int = 8,
     request_options: Mapping[str, JsonValue] | None = None,
-    timeout_s: float | None = None,
 ) -> AsyncIterator[Endpoint]:
     """Yield an endpoint that has returned a token; what was started here is stopped on exit.
 
@@ -40,8 +39,6 @@ async def open_engine(
         log_dir: folder for the server's log.
         slots: number of requests that a started engine decodes at a time, where it has such an option.
         request_options: those of the load that follows: Ollama loads its model by them.
-        timeout_s: limit of the wait for the first token; None for LOADING_S, or DOWNLOADING_S where the weights have
-            to be downloaded first.
 
     Raises:
         UsageError: the engine, its model or the server is not available; the message is one line.
@@ -53,9 +50,7 @@ async def open_engine(
         if server.engine == "ollama":
             url = await running_service(server.model) or ""
     if url:
-        found = await attach(
-            url, server.model, server.dialect, timeout_s=timeout_s or LOADING_S, options=request_options
-        )
+        found = await attach(url, server.model, server.dialect, timeout_s=LOADING_S, options=request_options)
         yield replace(found, label=join_labels(found.label, server.label or None))
         return
     opened: AbstractAsyncContextManager[Endpoint]
@@ -64,7 +59,7 @@ async def open_engine(
         opened = serve(log_dir, slots=slots, context=server.context or EMBEDDED_CONTEXT, cores=server.engine_cores)
     else:
         engine = ENGINE_SPECS[server.engine].load_class().from_choice(server, slots)
-        timeout_s = timeout_s or _start_timeout_s(server.engine, server.model)
+        timeout_s = _start_timeout_s(server.engine, server.model)
         opened = launched(engine, log_dir, timeout_s=timeout_s, options=request_options, cores=server.engine_cores)
     async with opened as endpoint:
         yield endpoint

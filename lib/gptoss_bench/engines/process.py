@@ -14,9 +14,10 @@ from pathlib import Path
 from gptoss_bench.engines import supervisor
 from gptoss_bench.engines.supervisor import GRACE_S
 from gptoss_bench.files import open_own, writing
-from gptoss_client import API_KEY_VARIABLE, UsageError
+from gptoss_client import API_KEY_VARIABLE
 
 LOOPBACK = "127.0.0.1"
+LAST_LINES = 3
 _TAIL = 128 * 2**10
 _CAUSE = re.compile(r"(?:^|\s)((?:[\w.]+\.)?\w*(?:Error|Exception): \S.*)")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -68,7 +69,7 @@ class ServerProcess:
             return False
         return True
 
-    def last_lines(self, lines: int = 3) -> str:
+    def last_lines(self) -> str:
         """Return the last lines of the command's output as one line; "it wrote nothing" if there are none.
 
         The first error in the output comes before them: a server of several processes reports at its end only that
@@ -78,7 +79,7 @@ class ServerProcess:
             log.seek(max(self._logged_before, log.seek(0, os.SEEK_END) - _TAIL))
             written = _COLOURS.sub("", log.read().decode(errors="replace")).splitlines()
         texts = [line.strip() for line in written if any(map(str.isalnum, line))]
-        last = " | ".join(texts[-lines:]) or "it wrote nothing"
+        last = " | ".join(texts[-LAST_LINES:]) or "it wrote nothing"
         cause = next((found[1] for line in texts if (found := _CAUSE.search(line))), None)
         return last if cause is None or cause in last else f"{cause[:400]} | {last}"
 
@@ -111,19 +112,15 @@ def _environment() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def free_port(wanted: int = 0) -> Iterator[int]:
-    """Yield a port on 127.0.0.1 that a server can take: `wanted`, or for 0 one that the system chooses.
+def free_port() -> Iterator[int]:
+    """Yield a port on 127.0.0.1 that a server can take.
 
     The port stays bound here until the block ends, so that the system gives it to no other process. On Linux a server
     that sets SO_REUSEADDR, as servers do, can still listen on it; on other systems it is released at once.
-    Raises UsageError if `wanted` is taken.
     """
     with socket.socket() as hold:
         hold.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            hold.bind((LOOPBACK, wanted))
-        except (OSError, OverflowError) as error:
-            raise UsageError(f"port {wanted} on {LOOPBACK} is not free: choose another, or 0 for any") from error
+        hold.bind((LOOPBACK, 0))
         port: int = hold.getsockname()[1]
         if sys.platform != "linux":
             hold.close()

@@ -25,6 +25,7 @@ from gptoss_client import (
 # The headers of Harmony are tokens without text, so that about the fourth token is the first with text.
 _PROBE = LoadPlan(concurrency=1, requests=1, prompt="Say hello.", system=None, max_tokens=32)
 _PAUSE_S = 0.1
+_TOKEN_COUNTS_S = 60.0  # limit of the request that tries running token counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ async def first_token(endpoint: Endpoint, *, timeout_s: float, options: Mapping[
         raise UsageError(_explain(endpoint, answer))
 
 
-async def accepts_token_counts(endpoint: Endpoint, *, timeout_s: float = 60.0) -> bool:
+async def accepts_token_counts(endpoint: Endpoint) -> bool:
     """Return whether a request for running token counts gets a token from the server; one request is sent.
 
     An engine whose request fields are known, and Ollama's own API, are not asked.
@@ -55,7 +56,7 @@ async def accepts_token_counts(endpoint: Endpoint, *, timeout_s: float = 60.0) -
         return False
     if endpoint.request_fields is not None:
         return "token_counts" in endpoint.request_fields
-    return (await _ask(endpoint, timeout_s, None, token_counts=True)).error is None
+    return (await _ask(endpoint, _TOKEN_COUNTS_S, None, token_counts=True)).error is None
 
 
 def ended_text(process: ServerProcess, endpoint: Endpoint, when: str) -> str:

@@ -149,7 +149,7 @@ def _valid_version(package: str, text: str) -> str:
     return text
 
 
-def installed_setup(*, dequantize: bool = False) -> TransformersSetup:
+def installed_setup() -> TransformersSetup:
     """Return the setup of the running Python and this machine. Raises UsageError if transformers is not installed."""
     transformers = package_version("transformers")
     if transformers is None:
@@ -163,7 +163,6 @@ def installed_setup(*, dequantize: bool = False) -> TransformersSetup:
         accelerate=package_version("accelerate"),
         capability=gpus[0].compute_capability if gpus else None,
         kernels_at_hand=_kernels_at_hand(),
-        dequantize=dequantize,
     )
 
 

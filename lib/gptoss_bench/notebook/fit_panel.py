@@ -31,13 +31,12 @@ def open_fit_panel(
     budget: Budget,
     context: int,
     sequences: int = 1,
-    live: bool | None = None,
 ) -> Any:
     """Return a panel set to these values, or without a frontend the figure that it would show.
 
-    `budget` is the chosen GPU, or an amount of memory. `live` overrides the detection of a frontend.
+    `budget` is the chosen GPU, or an amount of memory.
     """
-    if not (has_frontend() if live is None else live):
+    if not has_frontend():
         return _figure(models[model], budget, manifest, context, sequences)
     import ipywidgets  # not needed without a frontend
 

@@ -79,13 +79,10 @@ COMPARED = {"first": "baseline", "other": "this run", "interval": "95 % interval
 MAX_BODY_CHARACTERS = 4000  # shown; the download link has the whole body
 
 
-def open_run_browser(results_dir: str = "", *, live: bool | None = None) -> Any:
-    """Return the browser of the runs under `results_dir`, or without a frontend a table and a comparison as HTML.
-
-    `live` overrides the detection of a frontend.
-    """
+def open_run_browser(results_dir: str = "") -> Any:
+    """Return the browser of the runs under `results_dir`, or without a frontend a table and a comparison as HTML."""
     results = Path(results_dir) if results_dir else paths.RESULTS
-    if has_frontend() if live is None else live:
+    if has_frontend():
         return RunBrowser(results).box
     from IPython.display import HTML
 

@@ -65,15 +65,14 @@ async def open_run_panel(
     results_dir: str = "",
     run_id: str = "",
     workers: int | Literal["auto"] = 1,
-    live: bool | None = None,
 ) -> Any:
     """Return the panel with these values, or without a frontend run the load as `run_id` and return its last view.
 
-    `workers`: processes that send the load together; "auto": as many as a running server needs. `live` overrides the
-    detection of a frontend. Without one it raises UsageError and RunFailed as the load does.
+    `workers`: processes that send the load together; "auto": as many as a running server needs. Without a
+    frontend it raises UsageError and RunFailed as the load does.
     """
     results = Path(results_dir) if results_dir else paths.RESULTS
-    if has_frontend() if live is None else live:
+    if has_frontend():
         return RunPanel(plan, server, results, str(workers)).box
     from IPython.display import HTML
 

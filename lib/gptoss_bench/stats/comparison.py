@@ -136,7 +136,7 @@ def compare_results(
     return words
 
 
-def comparison_table(sides: Mapping[str, Sequence[ComparedResult]], *, margin: float = SAME_MARGIN) -> pd.DataFrame:
+def comparison_table(sides: Mapping[str, Sequence[ComparedResult]]) -> pd.DataFrame:
     """Return one row per quantity and later side, each compared with the first side, formatted for display."""
     (_, first), *others = sides.items()
     rows = [
@@ -150,7 +150,7 @@ def comparison_table(sides: Mapping[str, Sequence[ComparedResult]], *, margin: f
             "word": one.text,
         }
         for name, side in others
-        for one in compare_results(first, side, margin=margin)
+        for one in compare_results(first, side)
     ]
     return pd.DataFrame(rows, columns=["quantity", "run", "first", "other", "change", "interval", "word"])
 

@@ -52,10 +52,10 @@ def percentile(values: Values, p: float, rule: str = "inclusive") -> Percentile:
     return Percentile(float(value), resolved, n)
 
 
-def enough_moments(times_ns: npt.NDArray[np.int64], needed: int = MIN_SAMPLES_BEYOND) -> bool:
-    """Return whether these times have `needed` distinct moments; all within MOMENT_NS of the first are one."""
+def enough_moments(times_ns: npt.NDArray[np.int64]) -> bool:
+    """Return whether these times are of MIN_SAMPLES_BEYOND moments; all within MOMENT_NS of the first are one."""
     ordered, at = np.sort(times_ns), 0
-    for _ in range(needed):
+    for _ in range(MIN_SAMPLES_BEYOND):
         if at >= len(ordered):
             return False
         at = int(np.searchsorted(ordered, ordered[at] + MOMENT_NS, side="right"))

@@ -108,9 +108,9 @@ def _p_of_discordant(discordant: int, n: int) -> float:
     return min(1.0, 2 * sum(orders[: discordant + 1]) / factorial(n))
 
 
-def run_spreads(summaries: Sequence[LoadSummary], paths: Sequence[str] = REPORTED) -> dict[str, RunSpread]:
+def run_spreads(summaries: Sequence[LoadSummary]) -> dict[str, RunSpread]:
     """Return the spread of each figure, by its path in the summary, that every run reports."""
-    values = {path: [number_at(one, path) for one in summaries] for path in paths}
+    values = {path: [number_at(one, path) for one in summaries] for path in REPORTED}
     known = {path: [value for value in of if value is not None] for path, of in values.items()}
     return {path: run_spread(of) for path, of in known.items() if of and len(of) == len(summaries)}
 

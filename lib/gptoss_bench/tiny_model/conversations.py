@@ -3,7 +3,6 @@
 import random
 from collections.abc import Callable, Iterator
 from functools import cache
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -42,9 +41,9 @@ PRE_SPLIT = "|".join(
 )
 
 
-def read_stages(path: Path = TEXT) -> tuple[tuple[str, ...], ...]:
-    """Return the paragraphs of a file as tuples of sentences: the reasoning first, then the stages of an answer."""
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+def read_stages() -> tuple[tuple[str, ...], ...]:
+    """Return the paragraphs of TEXT as tuples of sentences: the reasoning first, then the stages of an answer."""
+    lines = [line for line in TEXT.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     paragraphs = "\n".join(lines).strip().split("\n\n")
     return tuple(tuple(paragraph.split("\n")) for paragraph in paragraphs)
 

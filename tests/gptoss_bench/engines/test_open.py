@@ -215,11 +215,6 @@ def test_a_missing_model_says_how_to_make_it(tmp_path):
     assert "is missing: run `make model` (about" in text
 
 
-def test_a_port_that_is_taken_is_named(tmp_path, tiny):
-    port = int(tiny.url.rpartition(":")[2])
-    assert f"port {port} on 127.0.0.1 is not free" in usage_error_of(entered(serve_tiny(tmp_path, port=port)))
-
-
 @pytest.mark.parametrize("wrong", [{"slots": 0}, {"context": 0}, {"threads": -1}])
 def test_sizes_that_make_no_sense_are_refused(tmp_path, wrong):
     assert f"{next(iter(wrong))} must be 1 or more" in usage_error_of(entered(serve_tiny(tmp_path, **wrong)))

@@ -131,7 +131,6 @@ def test_exit_code_and_last_words_are_reported(log):
     wait_until(lambda: server.exit_code is not None, "the command ended")
     assert server.exit_code == 7
     assert server.last_lines() == "one | two"
-    assert server.last_lines(lines=1) == "two"
 
 
 def test_a_program_that_is_not_there_is_named(log):
@@ -166,11 +165,7 @@ def test_the_leash_without_a_command_says_how_it_is_used():
     assert ended.stderr.startswith("usage:")
 
 
-def test_a_port_that_is_taken_is_named_and_a_free_one_is_held():
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = other.getsockname()[1]
-        with pytest.raises(UsageError, match=f"port {taken} on 127.0.0.1 is not free"), free_port(taken):
-            pass
+def test_a_free_port_is_held():
     with free_port() as port, socket.socket() as server:
         with pytest.raises(OSError, match="in use"):
             server.bind(("127.0.0.1", port))
@@ -178,9 +173,3 @@ def test_a_port_that_is_taken_is_named_and_a_free_one_is_held():
         server.bind(("127.0.0.1", port))
         server.listen()
         socket.create_connection(("127.0.0.1", port)).close()
-
-
-@pytest.mark.parametrize("port", [-1, 65536])
-def test_a_number_that_is_no_port_is_refused(port):
-    with pytest.raises(UsageError, match="choose another"), free_port(port):
-        pass

@@ -29,6 +29,7 @@ from gptoss_client import (
     text_at,
 )
 
+PATIENCE_S = 1.0  # with the first kernel timestamp
 ANSWER_S = 60.0  # vLLM imports torch before it prints its version
 CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 PCI = Path("/sys/bus/pci/devices")
@@ -139,14 +140,14 @@ def clock_read_ns() -> int:
     return round(statistics.median(after - before for before, after in pairwise(timestamps)))
 
 
-def kernel_timestamps(patience_s: float = 1.0) -> bool:
+def kernel_timestamps() -> bool:
     """Return whether a byte over loopback carries a kernel timestamp; the kernel starts some time after the request."""
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as sender:
         receiver, _ = server.accept()
         with receiver:
-            receiver.settimeout(patience_s)
+            receiver.settimeout(PATIENCE_S)
             enable_kernel_timestamps(receiver)
-            until_s = time.monotonic() + patience_s
+            until_s = time.monotonic() + PATIENCE_S
             while time.monotonic() < until_s:
                 sender.sendall(b"x")
                 _, ancillary, _, _ = receiver.recvmsg(16, TIMESTAMP_ANCILLARY_BYTES)

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 
 from gptoss_bench.engines.launch import launched
-from gptoss_bench.engines.llama_cpp import MODEL_NAME, require_tiny
+from gptoss_bench.engines.llama_cpp import EMBEDDED_START_S, MODEL_NAME, require_tiny
 from gptoss_bench.engines.ollama import describe_ollama
 from gptoss_client import Endpoint
 
@@ -44,10 +44,10 @@ class OllamaEmulator:
 
 
 def serve_emulator(
-    log_dir: Path, *, slots: int, context: int = 2048, port: int = 0, timeout_s: float = 60.0, cores: str = ""
+    log_dir: Path, *, slots: int, context: int = 2048, cores: str = ""
 ) -> AbstractAsyncContextManager[Endpoint]:
     """Run the emulator until the block ends.
 
-    Raises UsageError where the tiny model is missing and where no token comes back within `timeout_s`.
+    Raises UsageError where the tiny model is missing and where no token comes back within EMBEDDED_START_S.
     """
-    return launched(OllamaEmulator(log_dir, slots, context), log_dir, port=port, timeout_s=timeout_s, cores=cores)
+    return launched(OllamaEmulator(log_dir, slots, context), log_dir, timeout_s=EMBEDDED_START_S, cores=cores)

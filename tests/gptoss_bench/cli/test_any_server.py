@@ -7,13 +7,9 @@ import pytest
 
 from gptoss_bench import paths
 from gptoss_bench.cli.main import main
-from gptoss_bench.engines.launch import launched
-from gptoss_bench.engines.llama_cpp import LlamaCpp, serve_tiny
-from gptoss_bench.engines.ollama import Ollama
-from gptoss_bench.engines.transformers import Transformers
-from gptoss_bench.engines.vllm import Vllm
+from gptoss_bench.engines.llama_cpp import serve_tiny
 from gptoss_bench.runs.folder import Run
-from serving import entered, held, usage_error_of
+from serving import held
 
 PROFILE = ["run", "--profile", str(paths.PROFILES / "endpoint.yaml")]
 
@@ -70,21 +66,5 @@ def test_the_notebook_measures_whatever_answers_there(tmp_path, capsys, tiny):
 def test_what_is_wrong_with_an_address_is_one_line_and_exit_2(tmp_path, capsys, tiny, pair, words):
     pairs = ["-p", f"url={tiny.url}", "-p", pair]
     assert main([*PROFILE, *pairs, "--results", str(tmp_path), "vllm_h100"]) == 2
-    reported = capsys.readouterr().err
-    assert words in reported and reported.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    "engine", [Vllm("m"), Transformers("m"), Ollama("m"), LlamaCpp()], ids=lambda one: one.log_name
-)
-def test_a_port_that_is_taken_is_named_for_every_engine(tmp_path, monkeypatch, tiny, engine):
-    for name in ("vllm", "transformers", "ollama"):
-        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
-        (tmp_path / name).chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "models"))
-    port = int(tiny.url.rpartition(":")[2])
-    text = usage_error_of(entered(launched(engine, tmp_path / "logs", port=port, timeout_s=5)))
-    assert text == f"port {port} on 127.0.0.1 is not free: choose another, or 0 for any"
-    assert not (tmp_path / "logs").exists()
+    [reported] = [line for line in capsys.readouterr().err.splitlines() if "vllm_h100 " not in line]  # of its progress
+    assert words in reported
