@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -69,6 +70,24 @@ def test_the_example_plots_two_runs(tmp_path):
         " ".join([*Run.load(run).manifest.labels, run.name]) for run in runs
     ]
     assert picture.read_text().count("<path") > 10
+
+
+def test_the_commands_on_results_of_other_tools_run_and_show_the_times_that_the_page_states(tmp_path):
+    text = (paths.ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^gptoss-bench (.* tests/imported/.*)$", text, re.MULTILINE)
+    assert {command.split()[0] for command in commands} == {"lint", "compare", "draw", "audit"}
+    (tmp_path / "tests").symlink_to(paths.ROOT / "tests")
+    environment = os.environ | {"PYTHONPATH": str(paths.ROOT / "lib")}
+    printed = ""
+    for command in commands:
+        line = [sys.executable, "-m", "gptoss_bench", *command.split()]
+        done = subprocess.run(line, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode in (0, 3), done.stderr  # 3: lint found the error that it should
+        printed += done.stdout
+    [times] = re.findall(r"^TTFT, s +([0-9.]+) +([0-9.]+) ", printed, re.MULTILINE)
+    early, text_of_first = (f"{float(time) * 1000:.0f} ms" for time in times)
+    assert f"TTFT of {early}, the other one of {text_of_first}" in text
+    assert (tmp_path / "beside.svg").stat().st_size > 0
 
 
 def test_the_architecture_describes_every_package():

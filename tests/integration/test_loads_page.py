@@ -1,4 +1,4 @@
-"""Each example of docs/loads.md runs as it is, against the embedded engine."""
+"""Each load on a page of docs that begins with ```bash runs as it is, against the embedded engine."""
 
 import os
 import re
@@ -15,8 +15,12 @@ from gptoss_bench.runs.folder import Run
 from gptoss_client.trace import Endpoint
 from serving import held
 
-PAGE = paths.ROOT / "docs" / "loads.md"
-EXAMPLES = re.findall(r"^```bash\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+PAGES = [paths.ROOT / "docs" / name for name in ("loads.md", "coming-from.md")]
+EXAMPLES = [
+    example
+    for page in PAGES
+    for example in re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+]
 URL, MODEL = "http://127.0.0.1:8000", "openai/gpt-oss-20b"
 
 
