@@ -38,8 +38,6 @@ def audit(
     as_json: Json = False,
 ) -> int:
     """Judge results that anyone published: what cannot be true, what is missing, what cannot be compared."""
-    from gptoss_bench.audit import audit_text, draft_claims
-
     claims_files = [name for name in files if name.endswith((".yaml", ".yml"))]
     if claims_files and (draft is not None or len(claims_files) < len(files)):
         raise UsageError(f"{claims_files[0]} is a claims file: judge claims files alone, and without --draft")
@@ -47,7 +45,13 @@ def audit(
         return _judge(claims_files, results, as_json)
     if draft is not None and len(files) > 1:
         raise UsageError("--draft takes one file: each claims file is about one text")
-    audits = [audit_text(_text(name), "stdin" if name == "-" else Path(name).name) for name in files]
+    texts = [_text(name) for name in files]
+
+    from gptoss_bench.audit import audit_text, draft_claims
+
+    audits = [
+        audit_text(text, "stdin" if name == "-" else Path(name).name) for name, text in zip(files, texts, strict=True)
+    ]
     if draft is not None:
         if draft.exists():
             raise UsageError(f"{one_line(str(draft))} exists: name another file, or remove it")

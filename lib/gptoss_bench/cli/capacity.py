@@ -103,11 +103,13 @@ def capacity(
     """Raise the load until too few requests are within the SLO, close in, and print what the server carries."""
     import asyncio
 
-    from gptoss_bench.engines import ServerChoice
+    from gptoss_bench.engines import ServerChoice, clean_url
     from gptoss_bench.runs import CapacityGoal
-    from gptoss_bench.stats import CAPACITY_MOST, CapacitySearch, parse_slo
+    from gptoss_bench.stats import parse_slo
     from gptoss_client import new_event_loop
 
+    if url:
+        clean_url(url)
     limits = parse_slo(slo)
     for flag, value in (
         ("--start", start),
@@ -117,12 +119,16 @@ def capacity(
     ):
         if value is not None and not 0 < value < float("inf"):
             raise UsageError(f"{flag} must be above 0, not {value:g}")
-    if start > CAPACITY_MOST or (concurrency and start != int(start)) or start < 0.001:
-        kind = "a whole number of requests in flight" if concurrency else "requests/s from 0.001"
-        raise UsageError(f"--start must be {kind} up to {CAPACITY_MOST:.0f}, not {start:g}")
     use_ca_file(cacert)
     plan_values["system"] = plan_values["system"] or None
     plan = build_record(LoadPlan, PLAN_OPTIONS, plan_values)
+
+    # What can be wrong was checked before pandas is imported, but for the highest level.
+    from gptoss_bench.stats import CAPACITY_MOST, CapacitySearch
+
+    if start > CAPACITY_MOST or (concurrency and start != int(start)) or start < 0.001:
+        kind = "a whole number of requests in flight" if concurrency else "requests/s from 0.001"
+        raise UsageError(f"--start must be {kind} up to {CAPACITY_MOST:.0f}, not {start:g}")
     server = ServerChoice(
         url=url, model=model, dialect="" if dialect == "auto" else dialect, label=label, embedded=not url
     )

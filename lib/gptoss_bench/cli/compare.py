@@ -62,17 +62,19 @@ def compare(
     as_json: Json = False,
 ) -> int:
     """Compare two runs or two groups of runs, or result files of other tools, with confidence intervals."""
-    from gptoss_bench.lint import check_result, differing_conditions
-    from gptoss_bench.session import findings_document
-    from gptoss_bench.stats import CANNOT_TELL, FAILS, SAME_MARGIN, Limit, check_limits, compare_results
-
     if (second is None) == (baseline is None):
         raise UsageError("name two sides: FIRST and SECOND, or one side and --baseline RUN")
     if cannot_tell not in ("pass", "fail"):
         raise UsageError(f"--cannot-tell is {cannot_tell!r}; write pass or fail")
-    limits = [Limit.parse(text) for text in fail_if or ()]
     named = (first, second) if second is not None else (str(baseline), first)
-    sides = [[_read(path) for path in find_side(text, results)] for text in named]
+    found_sides = [find_side(text, results) for text in named]  # before pandas is imported
+
+    from gptoss_bench.lint import check_result, differing_conditions
+    from gptoss_bench.session import findings_document
+    from gptoss_bench.stats import CANNOT_TELL, FAILS, SAME_MARGIN, Limit, check_limits, compare_results
+
+    limits = [Limit.parse(text) for text in fail_if or ()]
+    sides = [[_read(path) for path in side] for side in found_sides]
     every = [one for side in sides for one in side]
     if all(one.run for one in every):  # their TPOT and token rate have more to say than the server's decode rate
         compared = [[replace(one.side, rates=()) for one in side] for side in sides]

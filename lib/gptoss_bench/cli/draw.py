@@ -25,12 +25,13 @@ def draw(
     ending = out.suffix.lower()
     if ending not in PICTURE_FORMATS:
         raise UsageError(f"--out {out}: the name must end in {', '.join(PICTURE_FORMATS)}")
+    paths = [find_run(name) for name in results]
     # matplotlib and seaborn take a second to import: only this command pays for them.
     from gptoss_bench.figures import results_side_by_side
     from gptoss_bench.files import replacing, writing
     from gptoss_bench.lint import read_results
 
-    figure = results_side_by_side([result for name in results for result in read_results(find_run(name))])
+    figure = results_side_by_side([result for path in paths for result in read_results(path)])
     with writing(out, "choose another --out"), replacing(out) as part:
         figure.savefig(part, format=ending.removeprefix("."), dpi=150)
     print(out)

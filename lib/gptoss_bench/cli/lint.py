@@ -30,11 +30,9 @@ def lint(
     as_json: Json = False,
 ) -> int:
     """Check runs and result files of other tools by the same rules."""
-    from gptoss_bench.lint import RULES, CheckedResult, check_result, differing_conditions, read_results
-    from gptoss_bench.runs import LoadSummary, Manifest
-    from gptoss_bench.session import findings_document
-
     if rules:
+        from gptoss_bench.lint import RULES
+
         if as_json:
             print_json([{"rule": rule.id, "severity": rule.severity, "reason": rule.reason} for rule in RULES])
         else:
@@ -42,7 +40,13 @@ def lint(
         return 0
     if not results:
         raise UsageError("no result given: name a run or a result file, or use --rules to list the rules")
-    checked = [check_result(result) for name in results for result in read_results(find_run(name))]
+    paths = [find_run(name) for name in results]  # before pandas is imported
+
+    from gptoss_bench.lint import CheckedResult, check_result, differing_conditions, read_results
+    from gptoss_bench.runs import LoadSummary, Manifest
+    from gptoss_bench.session import findings_document
+
+    checked = [check_result(result) for path in paths for result in read_results(path)]
     between = differing_conditions((one.name, one.manifest) for one in checked)
     if len(checked) > 1:
         checked.append(CheckedResult("between them", LoadSummary(), Manifest(), between))

@@ -188,8 +188,7 @@ def load(
     import asyncio
 
     from gptoss_bench.engines import ServerChoice, clean_url
-    from gptoss_bench.session import choose_fleet
-    from gptoss_bench.stats import MIN_TREND_RUNS, parse_slo, parse_sweep_levels
+    from gptoss_bench.stats import parse_slo, parse_sweep_levels
     from gptoss_client import new_event_loop, rate_seconds
 
     urls, models = url or [URL], model or [""]
@@ -198,8 +197,6 @@ def load(
     if until is not None and (repeats > 1 or len(urls) > 1):
         raise UsageError("--until decides how often one server is loaded: give it without --repeats and a second --url")
     use_ca_file(cacert)
-    if until is not None and max_trials < MIN_TREND_RUNS:
-        raise UsageError(f"--max-trials {max_trials} is too few: --until makes {MIN_TREND_RUNS} runs or more")
     if len(models) not in (1, len(urls)):
         raise UsageError(f"--model is given {len(models)} times for {len(urls)} --url: give it once, or once per --url")
     if plan_values["rate"] is not None and plan_values["requests"] is None and plan_values["duration_s"] is None:
@@ -219,6 +216,13 @@ def load(
         for at, name in zip(urls, names, strict=True)
     ]
     limits = None if slo is None else parse_slo(slo)
+
+    # What can be wrong was checked before pandas is imported.
+    from gptoss_bench.session import choose_fleet
+    from gptoss_bench.stats import MIN_TREND_RUNS
+
+    if until is not None and max_trials < MIN_TREND_RUNS:
+        raise UsageError(f"--max-trials {max_trials} is too few: --until makes {MIN_TREND_RUNS} runs or more")
     most = repeats if until is None else max_trials
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         chosen = runner.run(choose_fleet(workers, plan, servers[0], results, address=fleet))

@@ -30,10 +30,12 @@ def rebuild(
 
     A run that was killed is finished from the requests that had ended, and becomes incomplete.
     """
+    path = find_run(run)  # before pandas is imported
+
     from gptoss_bench.runs import Run
     from gptoss_bench.session import finish_interrupted, rebuild_run
 
-    found = Run.load(find_run(run))
+    found = Run.load(path)
     if not found.finished and check:
         raise UsageError(f"run {found.run_id} has no end yet: `gptoss-bench rebuild` without --check finishes it")
     if not found.finished:

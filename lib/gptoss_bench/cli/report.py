@@ -34,16 +34,19 @@ def report(
 ) -> int:
     """Write one page on a run, as Markdown and as self-contained HTML."""
     from gptoss_bench import paths
-    from gptoss_bench.importers import write_benchmark_report
-    from gptoss_bench.runs import Run
-    from gptoss_bench.site import HourlyPrice, report_on
 
     if not run:
         runs = (results or paths.RESULTS) / "runs"
         raise UsageError(f"no run given: name one by its id, such as make report RUN=ID; {nearest_runs('', runs)}")
-    found, out = Run.load(find_run(run, results)), out or paths.REPORTS
+    path, out = find_run(run, results), out or paths.REPORTS
     if usd_per_hour is not None and not 0 < usd_per_hour < float("inf"):
         raise UsageError(f"--usd-per-hour must be above 0, not {usd_per_hour:g}")
+
+    from gptoss_bench.importers import write_benchmark_report
+    from gptoss_bench.runs import Run
+    from gptoss_bench.site import HourlyPrice, report_on
+
+    found = Run.load(path)
     day = price_of or f"{datetime.now(UTC):%Y-%m-%d}"
     price = None if usd_per_hour is None else HourlyPrice(usd_per_hour, day)
     page = report_on(found, price)

@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,28 +52,26 @@ def run(
 ) -> int:
     """Execute notebooks headlessly, each into a run folder with its HTML, and print the verdicts."""
     from gptoss_bench import paths
-    from gptoss_bench.claims import load_write_up, verdicts_from_table
-
-    # papermill and nbconvert take a second to import: only this command pays for them.
-    from gptoss_bench.notebook import check_parameters, execute_notebook, notebook_parameters, read_profile
-    from gptoss_bench.runs import LoadSummary, VerdictsSummary, new_run_id
-    from gptoss_bench.session import RunProgress, run_seconds, showing_progress
-    from gptoss_bench.stats import parse_slo
+    from gptoss_bench.notebook import notebook_parameters
 
     use_ca_file(cacert)
     names = notebooks or list(SCENARIO_NOTEBOOKS)
     folder = (results or paths.RESULTS).absolute()
     given = _pairs(pairs or [])
     if claims is not None and claims.resolve() != paths.CLAIMS.resolve():
-        load_write_up(claims)  # a mistake in it is reported before anything runs
         file, root = claims.resolve(), paths.ROOT.resolve()
         given["claims_file"] = str(file.relative_to(root) if file.is_relative_to(root) else file)
     declared = {name: notebook_parameters(name) for name in names}
-    known = [*declared.values(), *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
-    parameters = check_parameters(read_profile(profile), known, profile.name)
-    parameters |= check_parameters(given, known, "-p")
-    if parameters.get("slo"):
-        parse_slo(str(parameters["slo"]))  # so is one in its limits
+    parameters = _parameters(profile, given, declared.values())
+
+    # What can be wrong on the command line was checked before papermill, nbconvert and pandas are imported.
+    from gptoss_bench.claims import load_write_up, verdicts_from_table
+    from gptoss_bench.notebook import execute_notebook
+    from gptoss_bench.runs import LoadSummary, VerdictsSummary, new_run_id
+    from gptoss_bench.session import RunProgress, run_seconds, showing_progress
+
+    if claims is not None:
+        load_write_up(claims)  # a mistake in it is reported before anything runs
     if results is not None:
         parameters["results_dir"] = str(folder)
     began_s, done = time.monotonic(), []
@@ -116,6 +115,19 @@ def run(
     for executed in done:
         print(f"  {executed.run.scenario:<18} {executed.html.as_uri()}")
     return 0
+
+
+def _parameters(profile: Path, given: dict[str, Any], declared: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """Return the parameters of a profile and those given in their place, all checked."""
+    from gptoss_bench.notebook import check_parameters, notebook_parameters, read_profile
+    from gptoss_bench.stats import parse_slo
+
+    known = [*declared, *(notebook_parameters(name) for name in SCENARIO_NOTEBOOKS)]
+    parameters = check_parameters(read_profile(profile), known, profile.name)
+    parameters |= check_parameters(given, known, "-p")
+    if parameters.get("slo"):
+        parse_slo(str(parameters["slo"]))  # so is one in its limits
+    return parameters
 
 
 def _print_verdicts(verdicts: "list[Verdict]", *, every: bool, again: str) -> None:

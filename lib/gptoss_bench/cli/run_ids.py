@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from gptoss_bench import paths
-from gptoss_bench.runs import nearest_run_ids
+from gptoss_bench.runs import can_be_repeat_group, nearest_run_ids
 from gptoss_client import UsageError
 
 NEWEST = 5
@@ -29,13 +29,17 @@ def find_side(text: str, results: Path | None = None) -> list[Path]:
 
     Raises UsageError with the nearest ids if there is none of them.
     """
-    from gptoss_bench.runs import repeated_runs  # it imports pandas
-
     # os.path answers False for a list that is longer than a name of a file may be, where Path raises.
     names = [text] if os.path.exists(text) else text.split(",")
-    return [
-        path for name in names for path in repeated_runs(results or paths.RESULTS, name) or [find_run(name, results)]
-    ]
+    return [path for name in names for path in _repeated(name, results) or [find_run(name, results)]]
+
+
+def _repeated(name: str, results: Path | None) -> list[Path]:
+    if not can_be_repeat_group(name):
+        return []
+    from gptoss_bench.runs import repeated_runs  # it imports pandas
+
+    return repeated_runs(results or paths.RESULTS, name)
 
 
 def complete_run(incomplete: str) -> list[str]:

@@ -37,17 +37,19 @@ def site(
 ) -> int:
     """Render the executed notebooks of runs into a site that opens from disk and needs no network."""
     from gptoss_bench import paths
-    from gptoss_bench.runs import named_runs, write_crate
-
-    # nbconvert takes seconds to import: only this command pays for it.
-    from gptoss_bench.site import build_site, with_evidence
 
     if published and (runs or results):
         raise UsageError("--published takes the runs that git knows: give it without RUN and --results")
     folder = results or paths.RESULTS
     known = _published_runs() if published else []
     asked = _fronts(known) if published else runs or []
-    chosen = with_evidence(_chosen(folder, asked), folder)
+    named = [find_run(run_id, folder).name for run_id in asked]
+
+    # nbconvert and pandas take seconds to import: only this command pays for them, and no wrong id does.
+    from gptoss_bench.runs import named_runs, write_crate
+    from gptoss_bench.site import build_site, with_evidence
+
+    chosen = with_evidence(_chosen(folder, named), folder)
     for run in named_runs(folder, known):
         write_crate(run)
     front = build_site(chosen, (out or (paths.SITE if published else paths.OWN_SITE)).absolute())
@@ -83,7 +85,7 @@ def _chosen(results: Path, run_ids: list[str]) -> list["Run"]:
     from gptoss_bench.runs import named_runs, newest_verdicts, readable_runs
 
     if run_ids:
-        return named_runs(results, [find_run(run_id, results).name for run_id in run_ids])
+        return named_runs(results, run_ids)
     verdicts = newest_verdicts(results)
     if verdicts is None:
         own = [run for run in readable_runs(results) if run.scenario != "verdicts"]

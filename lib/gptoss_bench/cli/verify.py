@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,9 +26,11 @@ def verify(
     as_json: Json = False,
 ) -> int:
     """Check that runs are whole and agree with their raw bytes, as a run of a stranger has to."""
+    folders = [find_run(name) for name in runs]  # before pandas is imported
+
     from gptoss_bench.verify import CANNOT_FIND, verify_run
 
-    found = [verify_run(Path(find_run(name))) for name in runs]
+    found = [verify_run(folder) for folder in folders]
     if as_json:
         print_json([{**asdict(one), "consistent": not one.refused} for one in found])
     else:

@@ -1,13 +1,12 @@
 """Read the profile of a machine and check its notebook parameters before anything runs."""
 
 import ast
-import logging
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
-import papermill
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
@@ -22,9 +21,14 @@ Parameters = Mapping[str, JsonValue]
 
 def notebook_parameters(notebook: str) -> dict[str, JsonValue]:
     """Return name and default of each parameter that a notebook declares in its tagged cell."""
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # it raises the same errors
-    declared = papermill.inspect_notebook(str(notebook_path(notebook)))
-    return {name: ast.literal_eval(entry["default"]) for name, entry in declared.items()}
+    cells = json.loads(notebook_path(notebook).read_bytes())["cells"]
+    tagged = next((cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])), {"source": ""})
+    lines = ast.parse("".join(tagged["source"])).body
+    return {
+        line.targets[0].id: ast.literal_eval(line.value)
+        for line in lines
+        if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name)
+    }
 
 
 def notebook_path(notebook: str) -> Path:

@@ -69,7 +69,7 @@ from .planned_load import PlannedLoad
 from .record import Record, number_at, read_record, value_at, write_json_schema, write_record
 from .request_detail import request_events, request_stalls, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
-from .run_ids import nearest_run_ids
+from .run_ids import can_be_repeat_group, nearest_run_ids
 from .shards import ShardTables, lost_requests, merge_tables, shard_folder
 from .spool import read_spool_from
 from .summary import (
@@ -232,6 +232,7 @@ __all__ = [
     "WorkerClock",
     "WorkerProgress",
     "WorkerSummary",
+    "can_be_repeat_group",
     "choose_evidence",
     "code_version",
     "crate_document",

@@ -12,6 +12,7 @@ import pandas as pd
 from gptoss_bench import paths
 from gptoss_bench.runs.finding import read_findings
 from gptoss_bench.runs.folder import Run, new_run_id
+from gptoss_bench.runs.run_ids import REPEATS, can_be_repeat_group
 from gptoss_bench.runs.summary import LoadSummary
 from gptoss_client import UsageError, one_line
 
@@ -21,7 +22,6 @@ RUN_COLUMNS = (
 )
 
 COUNTS = ("concurrency", "completed", "failed")
-REPEATS = "repeats"  # in the id of a repeat group
 
 
 def readable_runs(results: Path, pattern: str = "*") -> Iterator[Run]:
@@ -59,7 +59,7 @@ def runs_table(results: Path = paths.RESULTS) -> pd.DataFrame:
 
 def repeated_runs(results: Path, group: str) -> list[Path]:
     """Return the folders of the complete runs of a repeat group, oldest first; empty if there is no such group."""
-    if REPEATS not in group:
+    if not can_be_repeat_group(group):
         return []
     runs = [run for run in readable_runs(results) if run.manifest.repeat_group == group]
     return [run.path for run in runs if run.manifest.status == "complete"]

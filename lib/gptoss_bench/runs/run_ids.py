@@ -7,6 +7,7 @@ from pathlib import Path
 from gptoss_client import UsageError, one_line
 
 NEAREST = 5
+REPEATS = "repeats"  # in the id of a repeat group
 
 
 def check_run_name(run_id: str, scenario: str) -> None:
@@ -15,6 +16,11 @@ def check_run_name(run_id: str, scenario: str) -> None:
         raise UsageError(f"the run id {one_line(run_id, 80)!r} is not letters, digits, dots, hyphens and underscores")
     if not re.fullmatch("[a-z0-9][a-z0-9_-]{0,99}", scenario):
         raise UsageError(f"the scenario {one_line(scenario, 80)!r} is not small letters, digits and hyphens")
+
+
+def can_be_repeat_group(name: str) -> bool:
+    """Return whether a name can be the id of a repeat group, without reading any run."""
+    return REPEATS in name
 
 
 def nearest_run_ids(name: str, folder: Path) -> list[str]:

@@ -44,13 +44,14 @@ from .consistency import CONSISTENCY_CHECKS, PrintedFigure
 from .error_bar import client_error_bar, error_bar_text, select_calibration
 from .fleet import fleet_summary, set_worst_client
 from .gate import CANNOT_TELL, FAILS, Limit, LimitResult, check_limits
-from .goodput import parse_slo
 from .impossible import LITTLE, MISSING_REQUESTS, Contradiction, as_printed, find_contradictions
 from .percentiles import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, enough_moments, non_null, percentile
 from .row_selection import measured_rows
 from .side_by_side import COMPARED_QUANTITIES, RATE_KINDS, points_side_by_side, quantity_of_note
+from .slo import parse_slo
 from .summary import GAP_COLUMNS, ReadColumns, energy_summary, summarise
-from .sweep import has_steady_rates, parse_sweep_levels, sweep_phase, sweep_plans, sweep_rows
+from .sweep import has_steady_rates, sweep_rows
+from .sweep_plan import parse_sweep_levels, sweep_phase, sweep_plans
 from .text_report import headline, result_block
 from .trials import MIN_TREND_RUNS, intervals_within, run_spreads, spreads_text
 

@@ -1,6 +1,5 @@
 """Count the requests that met every service-level objective: as a rate and as a share of all requests."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,26 +8,9 @@ import pandas as pd
 
 from gptoss_bench.runs import Slo
 from gptoss_bench.stats.bootstrap import SendOrder, ratio_interval
-from gptoss_client import NS_PER_S, UsageError
+from gptoss_client import NS_PER_S
 
 Window = tuple[int, int]
-
-
-_LIMIT = re.compile(r"(ttft|tpot|e2e)=(\d+(?:\.\d+)?)(ms|s)", re.ASCII)
-
-
-def parse_slo(text: str) -> Slo:
-    """Parse limits such as "ttft=0.5s,tpot=30ms,e2e=10s". Raises UsageError for anything else."""
-    limits: dict[str, float] = {}
-    for part in text.replace(" ", "").lower().split(","):
-        found = _LIMIT.fullmatch(part)
-        if found is None or float(found[2]) == 0 or f"{found[1]}_s" in limits:
-            raise UsageError(
-                f"limit {part[:40]!r} is not one of ttft, tpot and e2e with a time, once each: write"
-                " ttft=0.5s,tpot=30ms,e2e=10s"
-            )
-        limits[f"{found[1]}_s"] = float(found[2]) / (1000 if found[3] == "ms" else 1)
-    return Slo(**limits)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,58 +1,18 @@
-"""Plan a sweep over concurrencies, and turn its tables into one row per level. Pure.
-
-Each level is a closed loop. Its requests have a phase of their own, so no figure of the measured load includes them.
-"""
+"""Turn the tables of a sweep into one row per level. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pandas as pd
 
 from gptoss_bench.runs import Distribution, LoadSummary, Slo, SweepRow, SweepTimes
 from gptoss_bench.stats.client_bound import client_bound
 from gptoss_bench.stats.summary import ReadColumns, summarise
-from gptoss_client import LoadPlan, UsageError
-
-MIN_LEVEL_REQUESTS = 10  # even for a level of few slots: its intervals need some
-_PREFIX = "sweep-"
-
-
-def sweep_phase(concurrency: int) -> str:
-    """Return the phase of a level's requests in the tables."""
-    return f"{_PREFIX}{concurrency}"
-
-
-def sweep_plans(plan: LoadPlan) -> list[LoadPlan]:
-    """Return the plan of each level of `plan.sweep`, in order, without a warm-up: the measured load precedes it.
-
-    A level has `sweep_waves` requests per slot and at least MIN_LEVEL_REQUESTS, so that there is a steady window
-    between the first wave and the last.
-    """
-    return [
-        replace(
-            plan,
-            concurrency=level,
-            requests=max(plan.sweep_waves * level, MIN_LEVEL_REQUESTS),
-            duration_s=None,
-            warmup=0,
-            sweep=(),
-            prompts="distinct" if plan.prompts == "fixed" and plan.sweep_prompts == "distinct" else plan.prompts,
-        )
-        for level in plan.sweep
-    ]
+from gptoss_bench.stats.sweep_plan import SWEEP_PREFIX, sweep_phase
 
 
 def has_steady_rates(rows: Sequence[SweepRow]) -> bool:
     """Return whether a level has a rate of its steady window; without one the rates of whole levels are compared."""
     return any(row.output_tok_s is not None for row in rows)
-
-
-def parse_sweep_levels(text: str) -> tuple[int, ...]:
-    """Return the levels of a list such as "1,4,16"; LoadPlan checks their order. Raises UsageError for other text."""
-    try:
-        return tuple(int(level) for level in text.split(",")) if text.strip() else ()
-    except ValueError:
-        raise UsageError(f"a sweep is a list of concurrencies such as 1,4,16, not {text!r}") from None
 
 
 def sweep_rows(
@@ -75,7 +35,7 @@ def sweep_rows(
         full_length: As for `summarise`.
     """
     phases = {*requests["phase"].astype(str).unique(), *(unsent or {})}
-    levels = sorted(int(name.removeprefix(_PREFIX)) for name in phases if name.startswith(_PREFIX))
+    levels = sorted(int(name.removeprefix(SWEEP_PREFIX)) for name in phases if name.startswith(SWEEP_PREFIX))
     rows = []
     for level in levels:
         phase = sweep_phase(level)

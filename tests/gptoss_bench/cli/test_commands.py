@@ -156,6 +156,26 @@ def test_what_is_wrong_is_one_line_with_the_nearest_right_word(arguments, line):
     assert done.stderr.startswith(f"gptoss_bench: {line}")
 
 
+def test_what_is_wrong_is_said_without_pandas():
+    """Importing it takes a second, which a typing mistake should not cost."""
+    local = f"run --profile {paths.PROFILES / 'local.yaml'}"
+    wrong = [
+        *("load --concurrency x", "load --concurrency 0", "load --nope", "load --url foo", "load --sweep 4,x"),
+        *("load --slo x", "load --prompts-file nope", "load --requests 4 --duration 4"),
+        *("capacity --slo x", "capacity --slo ttft=1s --url foo", f"{local} -p requests=abc", f"{local} nope"),
+        *("run --profile nope.yaml", "lint nope", "audit nope", "compare a b", "verify nope", "report nope"),
+        *("site nope", "draw nope --out x.svg", "rebuild nope", "decode nope", "lod", "runs --nope"),
+    ]
+    code = (
+        "import sys, json; from gptoss_bench.cli.main import main; codes = {line: main(line.split()) for line in "
+        f"{wrong}}}; print(json.dumps([codes, [*sys.modules]]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=True)
+    codes, modules = json.loads(done.stdout)
+    assert codes == dict.fromkeys(wrong, 2), done.stderr
+    assert {"pandas", "pyarrow", "numpy", "papermill", "matplotlib"} & {*modules} == set()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

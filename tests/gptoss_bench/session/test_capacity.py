@@ -19,7 +19,7 @@ from gptoss_bench.runs.capacity import CapacityGoal
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.capacity import CapacitySearch, capacity_text, evaluate_capacity, price_text
-from gptoss_bench.stats.goodput import parse_slo
+from gptoss_bench.stats.slo import parse_slo
 from gptoss_client.errors import RunFailed
 from gptoss_client.plan import LoadPlan
 from queue_simulation import Queue, true_capacity

@@ -22,7 +22,8 @@ from gptoss_bench.runs.planned_load import PlannedLoad
 from gptoss_bench.runs.summary import Slo, SweepRow
 from gptoss_bench.session.session import serving
 from gptoss_bench.stats.summary import summarise
-from gptoss_bench.stats.sweep import MIN_LEVEL_REQUESTS, parse_sweep_levels, sweep_plans, sweep_rows
+from gptoss_bench.stats.sweep import sweep_rows
+from gptoss_bench.stats.sweep_plan import MIN_LEVEL_REQUESTS, parse_sweep_levels, sweep_plans
 from gptoss_bench.stats.text_report import result_block
 from gptoss_client.errors import RunFailed, UsageError
 from gptoss_client.plan import LoadPlan

@@ -4,7 +4,7 @@ import pytest
 
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.runs.summary import LoadSummary, Slo
-from gptoss_bench.stats.goodput import parse_slo
+from gptoss_bench.stats.slo import parse_slo
 from gptoss_bench.stats.summary import summarise
 from gptoss_client import Trace, UsageError
 from streams import DONE, answer, chat, counted, finish, trace
