@@ -62,8 +62,11 @@ define INSTALL
 endef
 # A lock names every package, so nothing is left to resolve. Bytecode is made when a module is first imported.
 LOCKED := --no-deps --require-hashes -r
+# jsonschema does without these two: with them each command that reads a notebook starts over a second later.
+SLOW_GRAMMARS := rfc3987-syntax lark
 # The locks beside requirements.lock leave out what is in it.
-LOCK := build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+LOCK := build/uv/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	$(SLOW_GRAMMARS:%=--no-emit-package %)
 WITHOUT_BASE = $$(sed -nE 's/^([a-z0-9._-]+)==.*/--no-emit-package \1/p' requirements.lock)
 EXECUTE = $(BIN)/python -m gptoss_bench run $(if $(filter-out yes,$(CLAIMS)),--claims '$(CLAIMS)') $(if $(URL),-p 'url=$(URL)') $(if $(MODEL),-p 'model=$(MODEL)')
 # With URL= a running server is used: this machine needs no checks.
@@ -207,7 +210,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot create a venv: on Debian and Ubuntu run apt install python3-venv"; exit 2; }
 	@$(call INSTALL,$(LOCKED) requirements.lock)
 	@$(call INSTALL,--no-deps -e .)
-	@$(BIN)/python -m pip uninstall --quiet --yes setuptools 2> /dev/null  # a venv of Python 3.11 has it; nothing here uses it
+	@$(BIN)/python -m pip uninstall --quiet --yes setuptools $(SLOW_GRAMMARS) 2> /dev/null  # a venv of Python 3.11 has setuptools
 	@touch $@
 
 $(WITH_DEV): requirements-dev.lock | $(READY)

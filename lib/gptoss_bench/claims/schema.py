@@ -18,12 +18,20 @@ from gptoss_bench.validation import Mistake, find_mistakes, shown_name
 from gptoss_client import UsageError
 
 
+class _DocumentedClaim(Claim, use_attribute_docstrings=False):
+    """A claim whose fields have their descriptions: a model that is made has no source to read them from."""
+
+
+class _DocumentedWriteUp(WriteUp, use_attribute_docstrings=False):
+    """A claims file whose fields have their descriptions."""
+
+
 def _claim_model(name: str, decider: type[Decider]) -> type[Claim]:
     """Return the model of a claim with this decider; `with` can be left out where no argument is required."""
     needs_arguments = any(field.is_required() for field in decider.model_fields.values())
     arguments = Field(alias="with") if needs_arguments else Field(alias="with", default_factory=decider)
     fields: dict[str, Any] = {"decider": (Literal[name], ...), "arguments": (decider, arguments)}
-    return create_model(f"Claim_{name}", __base__=Claim, __doc__=f"A claim with the decider {name}.", **fields)
+    return create_model(f"Claim_{name}", __base__=_DocumentedClaim, __doc__=f"A claim with the decider {name}.", **fields)
 
 
 def _file_model() -> type[WriteUp]:
@@ -31,7 +39,7 @@ def _file_model() -> type[WriteUp]:
     claim: Any = reduce(or_, (_claim_model(name, decider) for name, decider in DECIDERS.items()))
     claims: Any = list[Annotated[claim, Field(discriminator="decider")]]
     fields: dict[str, Any] = {"claims": (Annotated[claims, Field(min_length=1)], ...)}
-    return create_model("WriteUp", __base__=WriteUp, __doc__=WriteUp.__doc__, **fields)
+    return create_model("WriteUp", __base__=_DocumentedWriteUp, __doc__=WriteUp.__doc__, **fields)
 
 
 _FILE = TypeAdapter(_file_model())
