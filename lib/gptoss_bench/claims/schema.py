@@ -31,7 +31,8 @@ def _claim_model(name: str, decider: type[Decider]) -> type[Claim]:
     needs_arguments = any(field.is_required() for field in decider.model_fields.values())
     arguments = Field(alias="with") if needs_arguments else Field(alias="with", default_factory=decider)
     fields: dict[str, Any] = {"decider": (Literal[name], ...), "arguments": (decider, arguments)}
-    return create_model(f"Claim_{name}", __base__=_DocumentedClaim, __doc__=f"A claim with the decider {name}.", **fields)
+    doc = f"A claim with the decider {name}."
+    return create_model(f"Claim_{name}", __base__=_DocumentedClaim, __doc__=doc, **fields)
 
 
 def _file_model() -> type[WriteUp]:
