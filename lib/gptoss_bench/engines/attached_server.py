@@ -8,20 +8,19 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from gptoss_bench.engines.identify import identify
+from gptoss_bench.engines.known_model import label_unknown_model
 from gptoss_bench.engines.readiness import first_token
-from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS, METRIC_SOURCES, REFERENCE_SERVER
+from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS
 from gptoss_bench.engines.server_facts import add_facts, fetch, same_model
-from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, UNKNOWN_LABEL, join_labels
+from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, join_labels
 from gptoss_client import (
-    API_KEY_VARIABLE,
     Endpoint,
     JsonValue,
     UsageError,
     object_at,
-    objects_at,
     one_line,
     question_client,
-    text_at,
 )
 
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
@@ -50,18 +49,19 @@ async def attach(
     root = clean_url(url)
     if dialect not in ("", *DIALECTS):
         raise UsageError(f"the dialect {dialect!r} is unknown: choose one of {', '.join(DIALECTS)}")
-    engine, models = await identify(root)
-    if dialect == "ollama" and engine not in ("ollama", REFERENCE_SERVER):
+    seen = await identify(root)
+    engine = seen.engine
+    if dialect == "ollama" and not seen.speaks_ollama:
         raise UsageError(f"{root} is no Ollama server (it looks like {engine}): use the dialect openai")
     endpoint = Endpoint(
         url=root,
-        model=_choose(root, engine, model, models),
+        model=_choose(root, engine, model, seen.models),
         dialect=dialect or ("ollama" if engine == "ollama" else "openai"),
         engine=engine,
         keep_alive=engine != "llama.cpp",
     )
     await first_token(endpoint, timeout_s=timeout_s, options=options)
-    found = await describe(endpoint)
+    found = add_facts(await describe(endpoint), {"engine_known_by": list(seen.signs) or None})
     if is_here(urlsplit(root).hostname or ""):
         return found
     note = "the server is on another machine: machine and GPUs of this run are those of the client"
@@ -124,47 +124,14 @@ def _choose(url: str, engine: str, model: str, models: list[str]) -> str:
     return model
 
 
-async def identify(url: str) -> tuple[str, list[str]]:
-    """Return the name of the engine that answers at `url` and the models that it lists.
-
-    The name is one of ENGINE_SPECS, found by a header, an API of its own or the names of its metrics, else
-    "openai-compatible". Raises UsageError where nothing answers, where the answer is a web page, or where the server
-    requires a key.
-    """
-    async with question_client(url) as http:
-        listed = await fetch(http, "/v1/models")
-        if listed.status in (401, 403):
-            raise UsageError(f"{url} refuses access (HTTP {listed.status}): put its key into {API_KEY_VARIABLE}")
-        models = _names(listed.body, "data", "id")
-        if listed.server in ("llama.cpp", REFERENCE_SERVER):
-            return listed.server, models
-        if "version" in (await fetch(http, "/api/version")).body:
-            tags = await fetch(http, "/api/tags")
-            return "ollama", _names(tags.body, "models", "name")
-        metrics = (await fetch(http, "/metrics")).text
-        if engine := next((name for start, name in METRIC_SOURCES.items() if f"\n{start}" in f"\n{metrics}"), None):
-            return engine, models
-        if "version" in (await fetch(http, "/version")).body:
-            return "vllm", models
-        if "html" in listed.content_type:
-            raise UsageError(f"{url} answers with a web page and not with an API: give the root of a model server")
-        if "/load_model" in object_at((await fetch(http, "/openapi.json")).body, "paths"):
-            return "transformers", []  # it lists the hub's cache and not what it serves
-        return "openai-compatible", models
-
-
-def _names(body: JsonValue, entries: str, name: str) -> list[str]:
-    return [found for entry in objects_at(body, entries) if (found := text_at(entry, name))]
-
-
 async def describe(endpoint: Endpoint) -> Endpoint:
     """Return the endpoint with what its server reports; what it does not report stays None."""
     spec = ENGINE_SPECS.get(endpoint.engine)
     if spec is None:
-        return replace(endpoint, label=join_labels(endpoint.label, UNKNOWN_LABEL))
+        return label_unknown_model(endpoint)
     async with question_client(endpoint.url) as http:
         found = await spec.describe(http, endpoint)
-    return replace(found, request_fields=spec.request_fields)
+    return replace(label_unknown_model(found), request_fields=spec.request_fields)
 
 
 async def describe_reference(http: httpx.AsyncClient, endpoint: Endpoint) -> Endpoint:

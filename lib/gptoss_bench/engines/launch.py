@@ -16,6 +16,7 @@ from typing import Protocol
 
 import httpx
 
+from gptoss_bench.engines.known_model import label_unknown_model
 from gptoss_bench.engines.launch_options import LAST_CORE
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
 from gptoss_bench.engines.readiness import ended_text, wait_for_first_token
@@ -102,7 +103,7 @@ async def launched(
                 "environment": dict(recorded_environment(environment)),
             }
             fields = understood_fields(found.engine)
-            yield replace(add_facts(found, how), ready_s=round(ready_s, 3), request_fields=fields)
+            yield replace(label_unknown_model(add_facts(found, how)), ready_s=round(ready_s, 3), request_fields=fields)
         finally:
             await process.stop()
 

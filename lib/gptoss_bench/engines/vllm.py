@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 
+from gptoss_bench.engines.known_model import weights_name
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.model_files import checkpoint_label, count_parameters, local_model, require_disk_space_for
@@ -90,7 +91,8 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
     ours = next((entry for entry in listed if text_at(entry, "id") == endpoint.model), {})
     metrics = (await fetch(http, "/metrics")).text
     facts: Facts = {"context": count_at(ours, "max_model_len"), **read_log(log), **read_cache_config(metrics)}
-    folder = Path(text_at(ours, "root") or "")
+    root = text_at(ours, "root") or ""
+    folder = Path(root)
     local = folder if folder.is_absolute() else None
     parameters = count_parameters(local) if local else None
     notes = version_notes("vllm", version)
@@ -105,7 +107,7 @@ async def describe_vllm(http: httpx.AsyncClient, endpoint: Endpoint, log: str = 
         quantisation=quantisation or endpoint.quantisation,
         label=join_labels(endpoint.label or checkpoint_label(endpoint.model, local), on_cpu),
     )
-    return add_facts(described, {**facts, "parameters": parameters}, *notes)
+    return add_facts(described, {**facts, "parameters": parameters, "weights": weights_name(root) or None}, *notes)
 
 
 # Name of a fact, pattern, conversion; the wordings are those of vLLM 0.10 to 0.33.

@@ -4,14 +4,23 @@ import asyncio
 import subprocess
 import sys
 
+import httpx
 import pytest
 
 from answering import Exchange, answering
+from gptoss_bench.calibration.reference.engine import serve_reference
+from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.engines.attached_server import attach, clean_url
+from gptoss_bench.engines.known_model import label_unknown_model
+from gptoss_bench.engines.llama_cpp import serve_tiny
+from gptoss_bench.engines.ollama import EMULATOR_NAME
+from gptoss_bench.engines.ollama_emulator.engine import serve_emulator
 from gptoss_bench.engines.process import LOOPBACK, free_port
 from gptoss_bench.engines.readiness import accepts_token_counts
+from gptoss_bench.engines.registry import REFERENCE_SERVER
 from gptoss_bench.runs.manifest import EndpointRecord
 from gptoss_client.errors import UsageError
+from gptoss_client.trace import Endpoint
 from serving import PATIENCE_S, usage_error_of
 
 SPOKEN = {"choices": [{"delta": {"content": "Hello"}, "finish_reason": "stop"}]}
@@ -55,12 +64,12 @@ def test_addresses_that_are_none_are_refused_and_secrets_not_repeated(url, words
     assert "secret" not in str(caught.value)
 
 
-def api(status: int, answer: object, models: tuple[str, ...] = ("m",), **paths: object):
+def api(status: int, answer: object, models: tuple[str, ...] = ("m",), owner: str = "", **paths: object):
     """A server that lists models and answers every chat in the same way, and further paths as given."""
 
     async def serve(exchange: Exchange) -> None:
         if exchange.path == "/v1/models":
-            return await exchange.json(200, {"data": [{"id": name} for name in models]})
+            return await exchange.json(200, {"data": [{"id": name, "owned_by": owner} for name in models]})
         if exchange.path == "/v1/chat/completions":
             return await exchange.json(status, answer)
         known = paths.get(exchange.path.strip("/").replace("/", "_"))
@@ -74,21 +83,76 @@ async def attached(answer, model: str = "m", **more):
         return await attach(url, model, **more)
 
 
-def test_a_vllm_is_known_by_its_version_and_tells_its_context():
+def vllm(name: str, root: str):
+    """A vLLM without /metrics that serves weights from `root` under a name."""
+
     async def serve(exchange: Exchange) -> None:
         if exchange.path == "/v1/models":
-            return await exchange.json(200, {"data": [{"id": "m", "max_model_len": 4096}]})
+            entry = {"id": name, "root": root, "owned_by": "vllm", "max_model_len": 4096}
+            return await exchange.json(200, {"data": [entry]})
         await api(200, SPOKEN, version={"version": "0.32.0"})(exchange)
 
-    found = asyncio.run(attached(serve))
+    return serve
+
+
+def test_a_vllm_is_known_by_its_owner_and_version_and_tells_its_context():
+    found = asyncio.run(attached(vllm("m", "openai/gpt-oss-20b")))
     assert (found.engine, found.version, found.facts["context"]) == ("vllm", "0.32.0", 4096)
+    assert found.facts["engine_known_by"] == ["/v1/models is owned by vllm", "/version answers"]
     assert found.facts["notes"] == ["this vLLM has no /metrics: the run has no timings of the server"]
     assert (found.quantisation, found.label, found.keep_alive) == (None, None, True)
 
 
+@pytest.mark.parametrize(
+    ("root", "weights", "known"),
+    [
+        ("openai/gpt-oss-20b", "openai/gpt-oss-20b", True),
+        ("/not/here/gpt-oss-120b-mxfp4", "gpt-oss-120b-mxfp4", True),
+        ("/hub/models--openai--gpt-oss-20b/snapshots/0123", "openai/gpt-oss-20b", True),
+        ("Qwen/Qwen3-8B", "Qwen/Qwen3-8B", False),
+        ("/not/here/secret/checkpoint", "checkpoint", False),
+        ("someone/gpt-oss-2b", "someone/gpt-oss-2b", False),
+    ],
+)
+def test_a_model_is_judged_by_the_weights_that_were_loaded_and_not_by_its_served_name(root, weights, known):
+    found = asyncio.run(attached(vllm("openai/gpt-oss-20b", root), "openai/gpt-oss-20b"))
+    assert (found.label, found.facts["weights"]) == (None if known else "UNKNOWN MODEL", weights)
+    said = f"its weights: {weights}; its parameters were not counted"
+    if known:
+        assert found.facts["model_known_by"] == said
+    else:
+        assert found.facts["notes"][-1] == f"it is not known that this model is a gpt-oss: {said}"
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "label"),
+    [
+        ("gpt-oss", None, None),
+        ("gpt-oss:120b", None, None),
+        ("unsloth/gpt-oss-20b-GGUF", None, None),
+        ("openai/gpt_oss_20b", None, None),
+        ("my-model", None, "UNKNOWN MODEL"),
+        ("gpt-oss-tuned", None, "UNKNOWN MODEL"),
+        ("gpt-oss-200b", None, "UNKNOWN MODEL"),
+        ("my-model", 20_914_757_184, None),
+        ("my-model", 116_829_156_672, None),
+        ("gpt-oss-20b", 8_965_291_104, "UNKNOWN MODEL"),
+    ],
+)
+def test_the_number_of_parameters_decides_and_else_the_name(name, parameters, label):
+    facts = {"parameters": parameters} if parameters else {}
+    endpoint = Endpoint(url="", model=name, dialect="openai", engine="llama.cpp", facts=facts)
+    assert label_unknown_model(endpoint).label == label
+
+
+def test_a_model_that_is_known_to_be_none_keeps_its_label():
+    tiny = Endpoint(url="", model="m", dialect="openai", engine="llama.cpp", label="TINY MODEL, CPU")
+    assert label_unknown_model(tiny) is tiny
+
+
 @pytest.mark.parametrize("version", [32, ["0.32.0"], {}, False])
 def test_a_version_that_is_no_text_is_unknown_and_the_endpoint_can_be_stored(version):
-    found = asyncio.run(attached(api(200, SPOKEN, version={"version": version})))
+    found = asyncio.run(attached(api(200, SPOKEN, owner="vllm", version={"version": version})))
     assert (found.engine, found.version) == ("vllm", None)
     assert EndpointRecord.of(found).version is None
 
@@ -106,8 +170,61 @@ def test_an_engine_behind_a_proxy_is_known_by_the_names_of_its_metrics(start, en
 
 def test_a_server_that_says_nothing_of_itself_is_compatible():
     found = asyncio.run(attached(api(200, SPOKEN, models=()), "m"))
-    assert (found.engine, found.model, found.version, dict(found.facts)) == ("openai-compatible", "m", None, {})
-    assert found.label == "UNKNOWN MODEL"
+    assert (found.engine, found.model, found.version) == ("openai-compatible", "m", None)
+    unknown = "it is not known that this model is a gpt-oss: the engine is not recognised, so its name m proves nothing"
+    assert (found.label, dict(found.facts)) == ("UNKNOWN MODEL", {"notes": [unknown]})
+
+
+@pytest.mark.parametrize(
+    ("paths", "signs"),
+    [
+        ({"version": {"version": "1"}}, ["/version answers (vllm)"]),
+        (
+            {"api_version": {"version": "0.9"}, "api_tags": {"models": []}},
+            ["/api/version and /api/tags answer (ollama)"],
+        ),
+        ({"api_version": {"version": "0.9"}}, []),
+    ],
+)
+def test_one_sign_that_other_engines_give_too_proves_none(paths, signs):
+    found = asyncio.run(attached(api(200, SPOKEN, **paths)))
+    assert (found.engine, found.dialect, found.label) == ("openai-compatible", "openai", "UNKNOWN MODEL")
+    assert found.facts.get("engine_known_by", []) == signs
+
+
+def renaming(url: str):
+    """A proxy of the server at `url` that puts its own name into the header Server, as nginx does."""
+
+    async def serve(exchange: Exchange) -> None:
+        asked = exchange.request
+        async with httpx.AsyncClient(trust_env=False, timeout=PATIENCE_S) as http:
+            content = {"content": asked.body} if asked.body else {}
+            answer = await http.request(asked.method, f"{url}{asked.uri}", **content)
+        exchange.set_status(answer.status_code)
+        exchange.set_header("Server", "nginx/1.29.0")
+        exchange.set_header("Content-Type", answer.headers.get("Content-Type", "text/plain"))
+        exchange.finish(answer.content)
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("serve", "engine", "dialect", "label"),
+    [
+        (lambda folder: serve_tiny(folder, slots=1), "llama.cpp", "openai", "TINY MODEL"),
+        (lambda folder: serve_emulator(folder, slots=1), EMULATOR_NAME, "ollama", "TINY MODEL"),
+        (lambda folder: serve_reference(ReferencePlan(), folder), REFERENCE_SERVER, "openai", "REFERENCE SERVER"),
+    ],
+)
+def test_behind_a_proxy_that_renames_the_server_it_is_recognised(tmp_path, serve, engine, dialect, label):
+    async def seen() -> Endpoint:
+        async with serve(tmp_path) as endpoint, answering(renaming(endpoint.url)) as url:
+            return await attach(url, "")
+
+    found = asyncio.run(seen())
+    assert (found.engine, found.dialect, found.label) == (engine, dialect, label)
+    assert len(found.facts["engine_known_by"]) >= 1
+    assert not any("Server header" in sign for sign in found.facts["engine_known_by"])
 
 
 @pytest.mark.parametrize(("models", "named"), [(("a", "b"), "it lists a, b"), ((), "it lists none")])
