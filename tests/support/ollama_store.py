@@ -29,6 +29,8 @@ class Store:
         asked = json.loads(body) if body and not exchange.path.startswith("/api/blobs") else {}
         name = str(asked.get("model", "")).removesuffix(":latest")
         known = (self.folder / REGISTRY / name / "latest").is_file() if name else False
+        if exchange.path == "/":
+            return await exchange.stream("text/plain; charset=utf-8", b"Ollama is running")
         match exchange.path.split("/")[2]:
             case "version":
                 await exchange.json(200, {"version": "0.33.0"})

@@ -53,6 +53,8 @@ async def ollama(loaded: dict, version: str = "0.11.4", parameters: int = 20_914
             )
             texts = (json.dumps({"model": "gpt-oss:20b", **line}).encode() + b"\n" for line in lines)
             return await exchange.stream("application/x-ndjson", *texts)
+        if exchange.path == "/":
+            return await exchange.stream("text/plain; charset=utf-8", b"Ollama is running")
         found = known.get(exchange.path)
         await exchange.json(200 if found else 404, found or {"error": "not found"})
 

@@ -22,8 +22,9 @@ LISTED = {"paths": {"/v1/chat/completions": {}, "/load_model": {}}}
 
 
 def test_it_is_known_by_its_routes_and_whatever_it_lists_is_not_what_it_serves():
-    found = asyncio.run(attached(api(200, SPOKEN, models=("cached/another",), **{"openapi.json": LISTED}), "m"))
-    assert (found.engine, found.model, found.version) == ("transformers", "m", None)
+    name = "openai/gpt-oss-20b"
+    found = asyncio.run(attached(api(200, SPOKEN, models=("cached/another",), **{"openapi.json": LISTED}), name))
+    assert (found.engine, found.model, found.version, found.label) == ("transformers", name, None, None)
     assert found.facts["notes"] == ["transformers does not report its version; this kit was tried with 5.23.x, 5.24.x"]
 
 

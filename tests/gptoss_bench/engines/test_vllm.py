@@ -60,7 +60,7 @@ def test_the_cache_is_reported_by_metrics_in_tokens_or_in_blocks():
 
 
 def test_an_attached_vllm_of_another_version_works_and_that_is_noted():
-    found = asyncio.run(attached(api(200, SPOKEN, version={"version": "0.99.1"})))
+    found = asyncio.run(attached(api(200, SPOKEN, owner="vllm", version={"version": "0.99.1"})))
     assert (found.engine, found.version) == ("vllm", "0.99.1")
     assert found.facts["notes"][0].startswith("this kit was not tried with vllm 0.99.1, only with 0.26.x, 0.32.x")
 
