@@ -37,7 +37,9 @@ ANSWERS: dict[str, Answer] = {
     "list": document(b'["version"]'),
     "null": document(b"null"),
     "nan": document(b'{"version": NaN, "data": NaN, "paths": NaN}'),
-    "lone surrogate": document(b'{"version": "\\udfff", "data": [{"id": "m", "owned_by": "\\udfff"}], "paths": {"\\ud800": 1}}'),
+    "lone surrogate": document(
+        b'{"version": "\\udfff", "data": [{"id": "m", "owned_by": "\\udfff"}], "paths": {"\\ud800": 1}}'
+    ),
     "numbers": document({"version": 10**400, "data": [{"id": 3, "max_model_len": 1e308}], "models": 5, "paths": []}),
     "no UTF-8": document(b'{"version": "\xff\xfe"}'),
     "empty": document(b""),
