@@ -143,13 +143,16 @@ def _print_verdicts(verdicts: "list[Verdict]", *, every: bool, again: str) -> No
 
 def _print_result(run: "Run", summary: "LoadSummary") -> None:
     """Print the result block of a load, what its search for a capacity found, and the findings of the linter."""
-    from gptoss_bench.readings import capacity_finding
+    from gptoss_bench.readings import capacity_finding, findings_text
     from gptoss_bench.stats import result_block
 
     print("\n" + result_block(summary, title_line=_title(run)))
     if summary.capacity is not None:
         print("\n" + capacity_finding(summary, run.manifest))
-    print_findings(run.findings or [])
+    findings = run.findings or []
+    print_findings(findings)
+    if any(finding.severity == "error" for finding in findings):
+        print(coloured(findings_text(findings), "error"))
 
 
 class _Step:

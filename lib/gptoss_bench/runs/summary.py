@@ -564,6 +564,8 @@ class LoadSummary(Record):
     """None: one process sent the load."""
     failures: dict[str, int] = Field(default_factory=dict)
     """Number of failed requests by kind of failure."""
+    first_failure: str | None = None
+    """HTTP status and error of the first request that failed, such as "status 401: Unauthorized"; None if none did."""
     truncated: int | None = None
     content_filter: int | None = None
     """Completed requests whose answer a content filter stopped; None if there is none."""

@@ -50,7 +50,7 @@ from gptoss_bench.stats.steady_state import (
     steady_window,
     was_due,
 )
-from gptoss_client import NS_PER_S
+from gptoss_client import NS_PER_S, one_line
 
 # Columns of the event table that are read one set after the other: millions of events are never in memory as a whole.
 FLOW_COLUMNS = ("request_id", "phase", "arrival_ns", "output", "tokens")
@@ -60,6 +60,8 @@ OFFERED = "the arrivals of an open loop decide it, as long as the server keeps u
 BOUND_COLUMNS = (*GAP_COLUMNS, "itl_low_s", "itl_high_s", "arrival_ns")
 
 PER_TOKEN_COLUMNS = ("tpot_s", "tpot_low_s", "tpot_high_s")
+HTTP_OK = 200
+FIRST_FAILURE_CHARS = 120  # of the error that a server sent
 BURST_EVENTS = 3  # fewer may well be one token's time apart
 BURST_SHARE = 0.05  # of TTFT
 
@@ -165,6 +167,8 @@ def summarise(
         goodput_share=goodput.share,
         goodput_share_interval=goodput.share_interval,
     )
+    if (first := _first_failure(requests)) is not None:
+        found.first_failure = first
     if slo is not None:
         found.slo = slo
     if concurrency is None:
@@ -282,6 +286,17 @@ def _tokens_per_event(completed: pd.DataFrame) -> float | None:
     reported = completed[completed["completion_tokens"].notna() & (completed["output_events"] > 0)]
     events = int(reported["output_events"].sum())
     return int(reported["completion_tokens"].sum()) / events if events else None
+
+
+def _first_failure(requests: pd.DataFrame) -> str | None:
+    """Return HTTP status and error of the failed request that was sent first, as one line; None without one."""
+    failed = requests[requests["outcome"] == "failed"].sort_values("sent_ns", na_position="last", kind="stable")
+    if failed.empty:
+        return None
+    first = failed.iloc[0]
+    error = one_line(first["error"], FIRST_FAILURE_CHARS) if isinstance(first["error"], str) else ""
+    status = f"status {first['status']}" if pd.notna(first["status"]) and first["status"] != HTTP_OK else ""
+    return ": ".join(part for part in (status, error) if part) or str(first["failure"])
 
 
 def _hidden_reasoning(completed: pd.DataFrame) -> int | None:

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Sequence
 
 from gptoss_bench.runs import Distribution, LoadSummary
-from gptoss_bench.stats.client_uncertainty import client_text
+from gptoss_bench.stats.client_uncertainty import UNCERTAIN_SHARE, client_pairs, client_text
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
 from gptoss_bench.stats.sweep import has_steady_rates
 
@@ -93,19 +93,26 @@ def headline(summary: LoadSummary) -> str:
     """Return rate, TTFT and TPOT of a load in one sentence; what is not known is left out.
 
     The rate is that of the steady window, else that of the whole run; a TPOT without running counts is its two bounds.
+    A median that the client knows too badly to be quoted is left out, and a part of the sentence says what to do.
     """
     parts = []
+    quoted = ("ttft_s", "tpot_s")
+    late = [pair for pair in client_pairs(summary, UNCERTAIN_SHARE) if pair.at == "p50" and pair.quantity in quoted]
+    unknown = {pair.quantity for pair in late}
     rate = summary.output_tok_s or summary.output_tok_s_total
     if rate is not None:
         streams = f" with {summary.concurrency_planned} streams" if summary.concurrency_planned else ""
         parts.append(f"{rate:,.1f} output tokens/s{streams}")
-    if summary.ttft_s.p50:
+    if summary.ttft_s.p50 and "ttft_s" not in unknown:
         parts.append(f"first token after {summary.ttft_s.p50:.3f} s (median)")
     tpot, pair = summary.tpot_s, summary.tpot_s.client_pair("p50")
-    if tpot.n and tpot.p50:
+    if tpot.n and tpot.p50 and "tpot_s" not in unknown:
         parts.append(f"then a token every {tpot.p50 * 1e3:.2f} ms (TPOT, median)")
-    elif pair is not None:
+    elif not tpot.n and pair is not None:
         parts.append(f"then a token every {pair[0] * 1e3:.2f} to {pair[1] * 1e3:.2f} ms (TPOT, median)")
+    if late:
+        texts = " and ".join(pair.text for pair in late)
+        parts.append(f"do not quote {texts}: the client read late; give it a core of its own and measure again")
     parts.append(f"{summary.completed} of {summary.requests} requests completed")
     return "; ".join(parts)
 
@@ -137,6 +144,7 @@ def _totals(summary: LoadSummary) -> list[str]:
         load = _total("Offered load", summary.rate_planned, 2, f"req/s due; {in_flight} in flight on average")
     return [
         _total("Requests", summary.requests, 0, _outcomes(summary)),
+        *_first_failure_line(summary),
         *_prompt_lines(summary),
         load,
         _total("Total wall-clock time", summary.wall_s, 2, "s"),
@@ -148,6 +156,11 @@ def _totals(summary: LoadSummary) -> list[str]:
         *_client_lines(summary),
         *_gpu_lines(summary),
     ]
+
+
+def _first_failure_line(summary: LoadSummary) -> list[str]:
+    first = summary.first_failure
+    return [] if first is None else [f"{'First failure':<{LABEL_WIDTH}}{'':>{NUMBER_WIDTH}}  {first}"]
 
 
 def _prompt_lines(summary: LoadSummary) -> list[str]:

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from gptoss_bench.runs.request_table import derive_tables
-from gptoss_bench.runs.summary import Slo
+from gptoss_bench.runs.summary import Percentiles, Slo
 from gptoss_bench.stats.summary import summarise
-from gptoss_bench.stats.text_report import result_block
+from gptoss_bench.stats.text_report import headline, result_block
 from gptoss_client.trace import Trace
 from streams import DONE, answer, chat, finish, trace
 
@@ -117,3 +117,20 @@ def test_a_rate_that_is_unknown_says_why() -> None:
 def test_failures_are_named_by_class() -> None:
     text = block([*replies(2), *FAILED, trace([], 9, status=503, sent_ms=300)])
     assert "2 completed; 4 failed (connect 3, http_5xx 1); 0 cancelled" in text
+
+
+def test_the_first_failure_is_quoted_as_one_printable_line() -> None:
+    refused = trace([(5, b'{"error": "wrong\x1b[2J key"}\n' + b"x" * 500)], 9, status=401, sent_ms=300)
+    text = block([*replies(2), *FAILED, refused])
+    [line] = [line for line in text.splitlines() if line.startswith("First failure")]
+    assert line.split("  ")[-1].strip().startswith('status 401: {"error": "wrong\\x1b[2J key"} xxx')
+    assert len(line) < 200
+    assert "First failure" not in block(replies(2))
+
+
+def test_the_headline_quotes_no_median_that_the_client_knows_too_badly() -> None:
+    found = summarise(*derive_tables(replies(12)), concurrency=1)
+    assert "first token after 0.040 s (median)" in headline(found)
+    found.ttft_s.low, found.ttft_s.high = Percentiles(p50=0.03, p90=0.04, p99=0.04), Percentiles(p50=0.05)
+    assert "first token after" not in headline(found)
+    assert "do not quote TTFT p50 0.03 to 0.05 s: the client read late; give it a core of its own" in headline(found)

@@ -138,7 +138,8 @@ def _failures(result: Result) -> Evidence | None:
         return None
     classes = ", ".join(f"{name} {count}" for name, count in summary.failures.items())
     severity = "warning" if summary.failed < UNKNOWN_TAIL * summary.requests else "error"
-    return Evidence(f"{summary.failed} of {summary.requests} requests failed: {classes}", severity=severity)
+    first = f"; the first: {summary.first_failure}" if summary.first_failure else ""
+    return Evidence(f"{summary.failed} of {summary.requests} requests failed: {classes}{first}", severity=severity)
 
 
 @rule(
