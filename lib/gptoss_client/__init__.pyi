@@ -1,15 +1,14 @@
 from .arrivals import ENDS_WITH_EVENT, REORDERED
-from .asking import Answer, NoAnswer, ask, question_client
 from .client import Client, TraceCallback
 from .decoder import MALFORMED, Decoder, decode_body
 from .dialects import Event, Reply, ServerTimings, assemble_reply, tail_tokens
 from .errors import RunFailed, UsageError
 from .event_loop import new_event_loop
-from .json_value import JsonValue
 from .load import BeginCallback, raise_open_file_limit, run_load
 from .outcome import request_outcome, unfinished_reply
 from .outside import (
     API_KEY_VARIABLE,
+    JsonValue,
     clean_json,
     count_at,
     hide_key,
@@ -27,7 +26,7 @@ from .request_bodies import Request, request_body, request_headers, request_path
 from .schedule import ARRIVALS, rate_seconds
 from .shard import WHOLE_LOAD, LoadShard
 from .timestamps import NS_PER_S, TIMESTAMP_ANCILLARY_BYTES, WALL_CLOCK, enable_kernel_timestamps, kernel_timestamp_ns
-from .tls import CA_FILE_VARIABLE, tls_context
+from .tls import CA_FILE_VARIABLE, connect_reason, tls_context
 from .trace import Endpoint, Trace, UnsentRequests
 from .transport import ExchangeTimestamps, TimestampingTransport
 
@@ -46,7 +45,6 @@ __all__ = [
     "WALL_CLOCK",
     "WHOLE_LOAD",
     "WORDS",
-    "Answer",
     "BeginCallback",
     "Client",
     "Decoder",
@@ -56,7 +54,6 @@ __all__ = [
     "JsonValue",
     "LoadPlan",
     "LoadShard",
-    "NoAnswer",
     "Reply",
     "Request",
     "RunFailed",
@@ -66,9 +63,9 @@ __all__ = [
     "TraceCallback",
     "UnsentRequests",
     "UsageError",
-    "ask",
     "assemble_reply",
     "clean_json",
+    "connect_reason",
     "count_at",
     "decode_body",
     "enable_kernel_timestamps",
@@ -82,7 +79,6 @@ __all__ = [
     "one_line",
     "parse_json",
     "printable_text",
-    "question_client",
     "raise_open_file_limit",
     "rate_seconds",
     "request_body",

@@ -1,4 +1,17 @@
-"""Send one request over a connection of its own and return its `Trace`, whatever happens to it."""
+"""Send one request over a connection of its own and return its `Trace`, whatever happens to it.
+
+The way of a request, with the module of each step:
+
+1. `Client.send` calls `TimestampingTransport.exchange` (`transport`). It takes a free connection or opens one.
+2. `Connection.start` (`connection`) reads the clock and writes the request to the socket: `Trace.sent_ns`.
+3. `SocketPoller` polls all sockets together (`event_loop`) and calls `SocketConnection._readable`, which reads the
+   bytes with the kernel's timestamp and the clock.
+4. `Response.feed` (`http1`) parses the read and keeps it. It wakes the task for the head of the response, the first
+   bytes of the body and the end only; nothing is decoded.
+5. At the end `transport` converts the reads to pieces: the offset of the clocks is in `timestamps`, the interval in
+   which each piece arrived comes from `arrivals`.
+6. `Client.send` returns the `Trace`. `decoder` and `dialects` make events of its bytes later.
+"""
 
 import ssl
 import time

@@ -17,9 +17,9 @@ import httpx
 from gptoss_client.arrivals import READ_BYTES, ReadSpan
 from gptoss_client.deadline import Deadline, sockets_polled
 from gptoss_client.event_loop import SocketPoller, WakeUpQueue
-from gptoss_client.heartbeat import Beat
 from gptoss_client.http1 import BodyTimeouts, Response
 from gptoss_client.segments import counts_segments, data_segments, segments_between
+from gptoss_client.timerfd import Beat
 from gptoss_client.timestamps import TIMESTAMP_ANCILLARY_BYTES, enable_kernel_timestamps
 from gptoss_client.tls import connect_reason
 

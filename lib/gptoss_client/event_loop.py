@@ -14,8 +14,7 @@ from collections.abc import Callable
 from typing import ClassVar, Protocol
 from weakref import WeakKeyDictionary
 
-from gptoss_client.heartbeat import Beat, Heartbeat
-from gptoss_client.timerfd import Timer
+from gptoss_client.timerfd import Beat, Heartbeat, Timer
 
 # Between complete polls. It is worth a question how many segments the reads took that follow an idle time, so that each
 # is known by itself, or a stall. To ask after every short pause of a busy client took a fifth of its CPU time.

@@ -19,9 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from gptoss_client.errors import UsageError
-from gptoss_client.json_value import JsonValue
 from gptoss_client.lengths import MOST_LENGTH
-from gptoss_client.outside import one_line
+from gptoss_client.outside import JsonValue, one_line
 
 TIMES = ("timestamp", "timestamp_s", "timestamp_ms", "arrival_time", "arrived_at", "time")
 TEXTS = ("prompt", "text", "input_text", "question", "instruction")

@@ -10,9 +10,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate, pairwise
-from typing import NamedTuple
-
-from gptoss_client.json_value import JsonValue
+from typing import NamedTuple, TypeAlias
 
 API_KEY_VARIABLE = "GPTOSS_API_KEY"  # the key is read from the environment only and written to request headers only
 TEXT_LIMIT = 1_000  # characters of a name or a message
@@ -21,6 +19,9 @@ _MOST = 2**63  # no whole number of a table or of a JSON document is larger
 _HIDDEN = "[hidden]"
 _USER = re.compile(r"""(?<=://)[^\s"'<>]*@|(?<![^\s"'<>(=])[^\s"'<>:@/(=]+:(?!//)[^\s"'<>@]+@(?=[\w\[])""")
 _QUERY = re.compile(r"""(?i)([?&;][\w.-]*(?:key|token|secret|pass|pwd|auth|sig|credential)[\w.-]*=)[^\s"'<>&;#]+""")
+
+JsonValue: TypeAlias = bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"] | None
+"""JSON whose content is not known beforehand: facts of a server, additional fields of a request."""
 
 
 def printable_text(text: str, limit: int | None = None) -> str:

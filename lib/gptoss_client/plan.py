@@ -11,9 +11,9 @@ from types import UnionType
 from typing import get_args
 
 from gptoss_client.errors import UsageError
-from gptoss_client.json_value import JsonValue
 from gptoss_client.lengths import parse_lengths, parse_seconds
 from gptoss_client.load_file import read_arrivals, read_prompts
+from gptoss_client.outside import JsonValue
 from gptoss_client.schedule import ARRIVALS, arrival_offsets, parse_rate, replayed_offsets
 
 PUBLISHED_PROMPT = "Explain quantum mechanics in one paragraph."

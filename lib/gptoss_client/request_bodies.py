@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from time import perf_counter_ns
 
 from gptoss_client.errors import UsageError
-from gptoss_client.json_value import JsonValue
 from gptoss_client.load_file import Message
-from gptoss_client.outside import API_KEY_VARIABLE, api_key
+from gptoss_client.outside import API_KEY_VARIABLE, JsonValue, api_key
 from gptoss_client.plan import LoadPlan
 from gptoss_client.prompts import messages_of
 from gptoss_client.trace import Endpoint

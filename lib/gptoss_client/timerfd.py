@@ -1,4 +1,4 @@
-"""A timer that an epoll instance sees as one more readable descriptor (Linux timerfd)."""
+"""Timers that an epoll instance sees as readable descriptors (Linux timerfd): an alarm, and a heartbeat."""
 
 import ctypes
 import os
@@ -6,6 +6,9 @@ import time
 
 _ABSOLUTE = 1  # TFD_TIMER_ABSTIME
 _NS = 10**9
+HEARTBEAT_NS = 5_000_000
+
+Beat = tuple[int, int]  # when it was due and how much later it was handled, in ns
 
 
 class _Timerspec(ctypes.Structure):
@@ -56,3 +59,40 @@ class Timer:
         spec = _Timerspec(*divmod(every_ns, _NS), *divmod(first_ns, _NS))
         if self._libc.timerfd_settime(self._descriptor, flags, ctypes.byref(spec), None):
             raise OSError(ctypes.get_errno(), "timerfd_settime")
+
+
+class Heartbeat:
+    """A descriptor that is readable each HEARTBEAT_NS while it runs; `due_ns` is the first beat not taken.
+
+    It polls an idle client, which then knows since when its sockets were empty.
+
+    Raises NotImplementedError as `Timer`.
+    """
+
+    def __init__(self) -> None:
+        self._timer = Timer()
+        self.running = False
+        self.due_ns = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._timer.fileno()
+
+    def start(self) -> None:
+        """Start the timer."""
+        self.due_ns = time.perf_counter_ns() + HEARTBEAT_NS
+        self.running = True
+        self._timer.every(HEARTBEAT_NS)
+
+    def stop(self) -> None:
+        """Stop the timer."""
+        self.running = False
+        self._timer.every(0)
+
+    def take(self) -> None:
+        """Take all beats that are due: the descriptor is no longer readable."""
+        self.due_ns += self._timer.take() * HEARTBEAT_NS
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._timer.close()

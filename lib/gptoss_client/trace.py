@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from gptoss_client.heartbeat import Beat
-from gptoss_client.json_value import JsonValue
+from gptoss_client.outside import JsonValue
+from gptoss_client.timerfd import Beat
 
 Ending = Literal[
     "complete", "connect", "timeout", "cut", "malformed", "cancelled", "over_limit", "earlier_turn_failed", "lost"

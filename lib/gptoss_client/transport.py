@@ -15,9 +15,9 @@ import httpx
 
 from gptoss_client.arrivals import body_reads, bounded, exact_or_bounded
 from gptoss_client.connection import Connection, Origin, open_connection
-from gptoss_client.heartbeat import Beat
 from gptoss_client.http1 import BodyTimeouts, Response, request_bytes
 from gptoss_client.plan import RESPONSE_LIMIT_MIB
+from gptoss_client.timerfd import Beat
 from gptoss_client.timestamps import TIMESPEC, WALL_CLOCK, keep_kernel_timestamps_on
 from gptoss_client.tls import tls_context
 

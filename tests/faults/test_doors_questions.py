@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from gptoss_bench.asking import ANSWER_LIMIT_BYTES, NoAnswer, ask, question_client
 from gptoss_bench.cli.main import main
 from gptoss_bench.engines.server_facts import fetch
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.telemetry.prometheus_metrics import read_metrics, window
-from gptoss_client import Endpoint, NoAnswer, UsageError, ask, parse_json, question_client
-from gptoss_client.asking import ANSWER_LIMIT_BYTES
+from gptoss_client import Endpoint, UsageError, parse_json
 from hostile import CHAT, Answer, Hostile, document, forever, hostile
 
 FLOOD = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"

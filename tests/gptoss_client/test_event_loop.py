@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from gptoss_client.event_loop import NO_EPOLL_VARIABLE, SocketPoller, WakeUpQueue, new_event_loop
-from gptoss_client.heartbeat import HEARTBEAT_NS
+from gptoss_client.timerfd import HEARTBEAT_NS
 
 
 def pairs(stack: ExitStack, count: int) -> list[tuple[socket.socket, socket.socket]]:

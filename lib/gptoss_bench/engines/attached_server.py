@@ -8,20 +8,14 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from gptoss_bench.asking import question_client
 from gptoss_bench.engines.identify import identify
 from gptoss_bench.engines.known_model import label_unknown_model
 from gptoss_bench.engines.readiness import first_token
 from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS
 from gptoss_bench.engines.server_facts import add_facts, fetch, same_model
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, join_labels
-from gptoss_client import (
-    Endpoint,
-    JsonValue,
-    UsageError,
-    object_at,
-    one_line,
-    question_client,
-)
+from gptoss_client import Endpoint, JsonValue, UsageError, object_at, one_line
 
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
 

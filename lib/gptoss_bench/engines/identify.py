@@ -3,19 +3,11 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from gptoss_bench.asking import Answer, question_client
 from gptoss_bench.engines.ollama import EMULATOR_VERSION
 from gptoss_bench.engines.registry import METRIC_SOURCES, REFERENCE_SERVER
 from gptoss_bench.engines.server_facts import fetch
-from gptoss_client import (
-    API_KEY_VARIABLE,
-    Answer,
-    JsonValue,
-    UsageError,
-    object_at,
-    objects_at,
-    question_client,
-    text_at,
-)
+from gptoss_client import API_KEY_VARIABLE, JsonValue, UsageError, object_at, objects_at, text_at
 
 COMPATIBLE = "openai-compatible"  # a server whose engine is not recognised
 PROOF = 2  # weight of signs from which on an engine is recognised

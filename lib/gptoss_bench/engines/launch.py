@@ -16,6 +16,7 @@ from typing import Protocol
 
 import httpx
 
+from gptoss_bench.asking import question_client
 from gptoss_bench.engines.known_model import label_unknown_model
 from gptoss_bench.engines.launch_options import LAST_CORE
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
@@ -23,7 +24,7 @@ from gptoss_bench.engines.readiness import ended_text, wait_for_first_token
 from gptoss_bench.engines.registry import ENGINE_SPECS, understood_fields
 from gptoss_bench.engines.server_facts import add_facts
 from gptoss_bench.paths import BUILD
-from gptoss_client import Endpoint, JsonValue, UsageError, hide_secrets, question_client
+from gptoss_client import Endpoint, JsonValue, UsageError, hide_secrets
 
 
 class Engine(Protocol):

@@ -10,24 +10,13 @@ from pathlib import Path
 
 import httpx
 
+from gptoss_bench.asking import NoAnswer, ask, question_client
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.registry import version_notes
 from gptoss_bench.engines.server_facts import Facts, add_facts, fetch, same_model
 from gptoss_bench.runs import NO_GPU_LABEL, PARTIAL_LABEL, TINY_LABEL, join_labels, model_label
-from gptoss_client import (
-    Endpoint,
-    JsonValue,
-    NoAnswer,
-    RunFailed,
-    UsageError,
-    ask,
-    count_at,
-    object_at,
-    objects_at,
-    question_client,
-    text_at,
-)
+from gptoss_client import Endpoint, JsonValue, RunFailed, UsageError, count_at, object_at, objects_at, text_at
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 11434
 EMULATOR_NAME = "llama.cpp behind an Ollama-API front"

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import httpx
 
+from gptoss_bench.asking import NoAnswer, ask, question_client
 from gptoss_bench.engines.launch import executable
 from gptoss_bench.engines.ollama import ADVICE, manifest_of, model_store, service_url
 from gptoss_bench.engines.process import LOOPBACK, ServerProcess, free_port
 from gptoss_bench.paths import BUILD
-from gptoss_client import JsonValue, NoAnswer, UsageError, ask, one_line, question_client, text_at
+from gptoss_client import JsonValue, UsageError, one_line, text_at
 
 # Ollama parses harmony where the template has its control tokens; it does not use the chat template of the file.
 TEMPLATE = (

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import httpx
 
-from gptoss_client import Answer, Endpoint, JsonValue, NoAnswer, UsageError, ask, one_line
+from gptoss_bench.asking import Answer, NoAnswer, ask
+from gptoss_client import Endpoint, JsonValue, UsageError, one_line
 
 Facts = dict[str, JsonValue]
 _MOST_ENTRIES = 100  # of a fact that is a list, or of the facts of one answer

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import httpx
 
-from gptoss_client import WORDS, Endpoint, JsonValue, LoadPlan, NoAnswer, ask, count_at, question_client
+from gptoss_bench.asking import NoAnswer, ask, question_client
+from gptoss_client import WORDS, Endpoint, JsonValue, LoadPlan, count_at
 
 TOKENS, WORDS_ONLY = "tokens", "words"  # units of the lengths of prompts
 _OF_GPT_OSS = re.compile(r"gpt-?oss", re.IGNORECASE)

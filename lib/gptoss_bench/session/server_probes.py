@@ -2,20 +2,9 @@
 
 import httpx
 
+from gptoss_bench.asking import Answer, NoAnswer, ask, question_client
 from gptoss_bench.runs import ServerProbes
-from gptoss_client import (
-    PUBLISHED_PROMPT,
-    PUBLISHED_SYSTEM,
-    Answer,
-    Endpoint,
-    JsonValue,
-    NoAnswer,
-    ask,
-    count_at,
-    object_at,
-    one_line,
-    question_client,
-)
+from gptoss_client import PUBLISHED_PROMPT, PUBLISHED_SYSTEM, Endpoint, JsonValue, count_at, object_at, one_line
 
 UNKNOWN_MODEL = "a-model-that-is-not-served"
 _PATH = "/v1/chat/completions"

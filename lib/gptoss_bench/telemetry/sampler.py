@@ -19,11 +19,12 @@ from typing import IO, Any
 
 import httpx
 
+from gptoss_bench.asking import NoAnswer, ask, question_client
 from gptoss_bench.files import open_own
 from gptoss_bench.telemetry.host_usage import Host
 from gptoss_bench.telemetry.nvml import Gpus
 from gptoss_bench.telemetry.prometheus_metrics import read_metrics
-from gptoss_client import NoAnswer, UsageError, ask, question_client
+from gptoss_client import UsageError
 
 GPU_S, HOST_S = 0.1, 0.25  # from one sample to the next
 SERVER_S = 10.0  # seldom: vLLM writes its /metrics in the loop that also sends the tokens, and they wait for that

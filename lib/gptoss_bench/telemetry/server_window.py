@@ -5,9 +5,10 @@ from collections.abc import Mapping
 
 import httpx
 
+from gptoss_bench.asking import NoAnswer, ask, question_client
 from gptoss_bench.runs import ServerMetrics
 from gptoss_bench.telemetry.prometheus_metrics import Scrape, read_metrics, window
-from gptoss_client import Endpoint, NoAnswer, UsageError, ask, question_client, tls_context
+from gptoss_client import Endpoint, UsageError, tls_context
 
 STILL_S = 0.05
 TRIES, PAUSE_S = 5, 0.2  # a server may count its last request a moment after it has sent its end

@@ -13,6 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from gptoss_bench import paths
+from gptoss_bench.asking import question_client
 from gptoss_bench.engines.doctor.checks import MachineFacts, Program
 from gptoss_bench.engines.launch import version_beside
 from gptoss_bench.engines.model_files import hub_cache, is_fetched
@@ -25,7 +26,6 @@ from gptoss_client import (
     enable_kernel_timestamps,
     hide_secrets,
     kernel_timestamp_ns,
-    question_client,
     text_at,
 )
 

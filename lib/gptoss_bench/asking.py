@@ -8,10 +8,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from gptoss_client.json_value import JsonValue
-from gptoss_client.outside import hide_key, one_line, parse_json
-from gptoss_client.request_bodies import request_headers
-from gptoss_client.tls import connect_reason, tls_context
+from gptoss_client import JsonValue, connect_reason, hide_key, one_line, parse_json, request_headers, tls_context
 
 QUESTION_TIMEOUT_S = 5.0  # from the question to the last byte of the answer
 ANSWER_LIMIT_BYTES = 8 << 20  # of an answer, decompressed
