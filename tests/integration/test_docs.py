@@ -22,7 +22,7 @@ BASES = (paths.ROOT, paths.ROOT / "lib", paths.PACKAGE)
 PATH = re.compile(r"(?!build/)[\w.-]+(?:/[\w.-]+)*(?:/|\.(?:py|pyi|md|yaml|toml|ipynb|csv|json|txt|lock))")
 PLACEHOLDER = re.compile(r"\b(?:NAME|RUN|FILE)\b")
 # Files of a run, a model or a bench folder.
-RUN_FILES = {"manifest.json", "summary.json", "lint.json", "notebook.ipynb", "workers.json"}
+RUN_FILES = {"manifest.json", "summary.json", "lint.json", "notebook.ipynb", "workers.json", "step.json"}
 FILE_NAMES = {*RUN_FILES, "config.json", "rows.csv", "tables.md"}
 
 

@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,7 +25,7 @@ from gptoss_client import LoadPlan, UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.engines import ServerChoice
-    from gptoss_bench.runs import CapacityLevel, Slo
+    from gptoss_bench.runs import CapacityGoal, CapacityLevel, Slo
     from gptoss_bench.session import Session
     from gptoss_bench.stats import CapacitySearch, PlannedLevel
 
@@ -157,38 +158,49 @@ async def _search(
     as_json: bool,
 ) -> "Session":
     """Search, print what was found, and return the session; what a stopped search found is printed too."""
-    from gptoss_bench.session import serving
+    from gptoss_bench import paths
+    from gptoss_bench.runs import new_run_id
+    from gptoss_bench.session import RunProgress, serving, showing_progress
 
+    run_id = new_run_id("capacity")
+    progress = RunProgress((results or paths.RESULTS) / "runs" / run_id)
     opened = serving(
         "capacity",
         server,
         plan=plan,
         results_dir=str(results or ""),
+        run_id=run_id,
         command="python -m gptoss_bench capacity",
         slo=slo,
         capacity=search.goal,
     )
     session = None
     try:
-        async with opened as session:
-            if slo.tpot_s is not None and not plan.token_counts:
-                plan = await session.with_token_counts(plan)
-            await session.find_capacity(plan, search, max_s=max_s, on_level=_print_level)
-            session.finish()
+        with showing_progress(progress.text):
+            async with opened as session:
+                if slo.tpot_s is not None and not plan.token_counts:
+                    plan = await session.with_token_counts(plan)
+                show = partial(_print_level, search.goal)
+                await session.find_capacity(plan, search, max_s=max_s, on_level=show)
+                session.finish()
     finally:
         if session is not None and session.summary.capacity is not None:
             (_print_json if as_json else _print_result)(session, slo, usd_per_hour)
     return session
 
 
-def _print_level(planned: "PlannedLevel", level: "CapacityLevel | None") -> None:
+def _print_level(goal: "CapacityGoal", planned: "PlannedLevel", level: "CapacityLevel | None") -> None:
     """Print one line on stderr for a level that has ended."""
-    if level is not None:
-        shown = "–" if level.share is None else f"{level.share:.1%}"
-        more = f" ({'; '.join(level.limited)})" if level.limited else ""
-        print(
-            f"{level.level:g}: {shown} of {level.requests} requests within the SLO{more}", file=sys.stderr, flush=True
-        )
+    from gptoss_bench.stats import CAPACITY_UNITS, client_limits
+
+    if level is None:
+        return
+    number, unit, reasons = level.phase.rpartition("-")[2], CAPACITY_UNITS[goal.by], client_limits(level, goal)
+    says = "holds" if (level.share or 0.0) >= goal.share else "fails"
+    says = f"no evidence, because {'; '.join(reasons)}" if reasons else says
+    shown = "–" if level.share is None else f"{level.share:.1%}"
+    line = f"level {number}: {level.level:g} {unit}: {shown} of {level.requests} requests within the SLO: {says}"
+    print(line, file=sys.stderr, flush=True)
 
 
 def _print_result(session: "Session", slo: "Slo", usd_per_hour: float | None) -> None:

@@ -22,7 +22,7 @@ from gptoss_bench.cli.options import (
     use_ca_file,
 )
 from gptoss_bench.cli.output import print_findings
-from gptoss_client import LoadPlan, RunFailed, Trace, UsageError
+from gptoss_client import LoadPlan, RunFailed, UsageError
 
 if TYPE_CHECKING:
     from gptoss_bench.engines import ServerChoice
@@ -271,7 +271,7 @@ async def _run(
     as_json: bool,
 ) -> "Run":
     """Measure one run, print it, and return it."""
-    from gptoss_bench.session import load_fleet, serving
+    from gptoss_bench.session import LoadProgress, RunProgress, load_fleet, serving, showing_progress
 
     show = _print_json if as_json else _print_result
     results_dir, command = str(results or ""), "python -m gptoss_bench load"
@@ -279,8 +279,9 @@ async def _run(
     async with opened as session:
         try:
             if fleet is None:
-                with _progress_bar(plan) as progress:
-                    await session.load(plan, progress)
+                load = LoadProgress(plan)
+                with showing_progress(RunProgress(session.folder.path, plan, load=load).text):
+                    await session.load(plan, load.add_trace)
             else:
                 with _worker_rows() as show_workers:
                     await load_fleet(session, plan, fleet, show_workers)
@@ -290,24 +291,6 @@ async def _run(
         run = session.finish()
     show(session)
     return run
-
-
-@contextlib.contextmanager
-def _progress_bar(plan: LoadPlan) -> "Iterator[Callable[[Trace], None]]":
-    """Show a progress bar on stderr, if that is a terminal; it is called for each request that has ended."""
-    from tqdm import tqdm
-
-    from gptoss_bench.stats import sweep_plans
-
-    levels = [level.requests or 0 for level in sweep_plans(plan)]
-    planned = plan.planned_requests()
-    total = None if planned is None else plan.warmup + planned + sum(levels)
-    with tqdm(total=total, unit="req", disable=None, mininterval=0.5) as bar:
-
-        def step(_trace: Trace) -> None:
-            bar.update()
-
-        yield step
 
 
 @contextlib.contextmanager

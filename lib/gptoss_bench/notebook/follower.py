@@ -6,7 +6,6 @@ load, so that the live view does not disturb the measurement.
 
 import time
 from collections import Counter
-from dataclasses import replace
 from itertools import accumulate, islice
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from gptoss_bench.notebook.live_view import LivePoint, LiveView, Snapshot
 from gptoss_bench.runs import Run, WorkerProgress, derive_tables, read_spool_from, read_worker_progress, shard_folder
 from gptoss_bench.stats import sweep_plans
 from gptoss_bench.telemetry import Gpus
-from gptoss_client import LoadPlan, Trace, UsageError
+from gptoss_client import NS_PER_S, LoadPlan, Trace, UsageError
 
 POLL_S = 0.5
 MAX_REQUESTS_PER_POLL = 400  # the next poll decodes the rest
@@ -34,7 +33,6 @@ class RunFollower:
         self._offsets = Counter[Path]()  # by folder: that of the run, and those of its workers on this machine
         self._workers: tuple[WorkerProgress, ...] = ()
         self._read_ids = set[int]()
-        self._started_s = time.monotonic()
         self._first_ns: int | None = None  # when the first request of all was sent
         self._first_measured_ns: int | None = None
         self._points: list[LivePoint] = []
@@ -67,8 +65,7 @@ class RunFollower:
         self._workers = ()
         self._add(rest, events[events["request_id"].isin(rest["request_id"])])
         done_ns = run.requests["done_ns"].dropna()
-        last = self._view(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns(), whole=True)
-        return replace(last, left_s=None)
+        return self._view(int(done_ns.max()) if len(done_ns) else time.perf_counter_ns(), whole=True)
 
     def _add(self, requests: pd.DataFrame, events: pd.DataFrame) -> None:
         sent = requests[requests["sent_ns"].notna()]  # a stopped load lists requests that were never sent
@@ -108,14 +105,9 @@ class RunFollower:
         elapsed_s = (now_ns - self._first_ns) / 1e9 if self._first_ns is not None else 0.0
         done = max(self._done, sum(worker.ended for worker in self._workers))  # none is read of another machine
         left = None if total is None else total - done
-        rate = done / elapsed_s if elapsed_s > 0 else None
-        left_s: float | None = None
-        share = done / total if total else 0.0
-        if left is not None and rate:
-            left_s = left / rate
-        elif plan.duration_s is not None and self._first_measured_ns is not None:
-            measured_s = (now_ns - self._first_measured_ns) / 1e9
-            left_s, share = max(0.0, plan.duration_s - measured_s), min(1.0, measured_s / plan.duration_s)
+        share = done / total if total else None
+        if total is None and plan.duration_s is not None and self._first_measured_ns is not None:
+            share = min(1.0, (now_ns - self._first_measured_ns) / NS_PER_S / plan.duration_s)
         running = not whole and (self._folder / "traces.jsonl").exists()
         if running and self._first_ns is not None:
             self._snapshots.append(Snapshot(elapsed_s, self._failed, self._gpus.memory_used_bytes()))
@@ -136,9 +128,7 @@ class RunFollower:
             share=share,
             failed=max(self._failed, sum(worker.failed for worker in self._workers)),
             in_flight=in_flight if running else 0,
-            waited_s=time.monotonic() - self._started_s,
-            request_s=rate,
-            left_s=left_s,
+            request_s=done / elapsed_s if elapsed_s > 0 else None,
             points=tuple(self._points),
             tok_s=tuple(
                 (float(second), float(tokens))

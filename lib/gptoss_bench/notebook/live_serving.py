@@ -105,8 +105,9 @@ def _title_and_status(folder: Path) -> tuple[str, str]:
 
 def main(folder: Path) -> None:
     """Write one line with the HTML of the live view as a JSON string per poll, until stdin ends."""
-    follower = RunFollower(folder, LoadPlan(**json.loads(sys.stdin.readline())))
-    progress, ended = session.RunProgress(folder), threading.Event()
+    plan = LoadPlan(**json.loads(sys.stdin.readline()))
+    follower, progress = RunFollower(folder, plan), session.RunProgress(folder, plan)
+    began_s, ended = time.monotonic(), threading.Event()
 
     def wait_for_end() -> None:
         sys.stdin.read()
@@ -114,8 +115,9 @@ def main(folder: Path) -> None:
 
     threading.Thread(target=wait_for_end, daemon=True).start()
     while not ended.is_set():
-        title, status = _title_and_status(folder)
-        html = render_live_view(follower.poll(), title, f"{status}: {progress.text()}")
+        title, _ = _title_and_status(folder)
+        spent = session.clock(time.monotonic() - began_s)
+        html = render_live_view(follower.poll(), title, f"{spent}  {progress.text()}")
         print(json.dumps(html), flush=True)
         ended.wait(POLL_S)
     title, status = _title_and_status(folder)

@@ -35,7 +35,10 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class LiveView:
-    """The state of a load. `total` is None if the load ends by time; `share` is its progress, 0 to 1.
+    """The state of a load.
+
+    `done` and `total` count the requests of all its parts (warm-up, load, sweep); `total` is None if it ends by time.
+    `share` is its progress, 0 to 1, None if it is unknown.
 
     `in_flight` is the current number of a closed loop; `in_flight_over_time` is computed from the timestamps of ended
     requests. It ends, like `tok_s` (by whole seconds), where a request that is still running may count. `workers` is
@@ -44,12 +47,10 @@ class LiveView:
 
     done: int
     total: int | None
-    share: float
+    share: float | None
     failed: int
     in_flight: int
-    waited_s: float
     request_s: float | None
-    left_s: float | None
     points: tuple[LivePoint, ...]
     tok_s: tuple[tuple[float, float], ...]
     in_flight_over_time: tuple[tuple[float, float], ...]
@@ -77,7 +78,8 @@ def render_live_view(live: LiveView, title: str, status: str = "", *, ended: boo
     plots = [_plot(title, series, last_s, dots=dots, last=not ended) for title, series, dots in shown if some]
     return (
         f'<div class="gptoss-live" style="font-family:sans-serif;font-size:13px">'
-        f"<div><b>{escape(title)}</b> {escape(status)}</div>{_bar(live)}<div>{progress_text(live, ended=ended)}</div>"
+        f"<div><b>{escape(title)}</b></div><div>{escape(status)}</div>{_bar(live)}"
+        f"<div>{progress_text(live, ended=ended)}</div>"
         f"{workers_html(live.workers)}"
         f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(plots)}</div></div>'
     )
@@ -89,19 +91,19 @@ def alert_html(message: object) -> str:
 
 
 def progress_text(live: LiveView, *, ended: bool = False) -> str:
-    """Return counts, rate and time left on one line."""
-    if not live.done and ended:
-        return "no request had ended"
+    """Return rate and counts of all requests so far on one line; empty before the first was sent.
+
+    The number of requests is that of an ended view: until then the status has it, of the part that is measured.
+    """
     if not live.done and not live.in_flight:
-        return f"waiting for the server and a first response, {live.waited_s:.0f} s"
-    parts = [f"{live.done} of {live.total} requests" if live.total else f"{live.done} requests"]
-    if live.request_s:
-        parts.append(f"{live.request_s:.3g} a second")
-    if live.left_s is not None and not ended:
-        parts.append(f"about {live.left_s:.0f} s left")
+        return "no request had ended" if ended else ""
+    parts = [f"{live.request_s:.3g} requests/s"] if live.request_s else []
+    if ended:
+        parts.insert(0, f"{live.done}{f' of {live.total}' if live.total else ''} requests in all")
+    else:
+        parts.append(f"{live.in_flight} in flight")
     failures = f"{live.failed} failed"
-    parts += [] if ended else [f"{live.in_flight} in flight"]
-    parts += [f'<b style="color:{RED}">{failures}</b>' if live.failed else failures]
+    parts.append(f'<b style="color:{RED}">{failures}</b>' if live.failed else failures)
     return " · ".join(parts)
 
 
@@ -110,6 +112,8 @@ def _series_ms(live: LiveView, value: Callable[[LivePoint], float | None]) -> Se
 
 
 def _bar(live: LiveView) -> str:
+    if live.share is None:
+        return ""
     return (
         f'<div style="background:#8884;height:6px;margin:4px 0"><div class="gptoss-bar" '
         f'style="background:{BLUE};height:6px;width:{100 * live.share:.1f}%"></div></div>'

@@ -3,13 +3,14 @@
 import asyncio
 from html import escape
 from pathlib import Path
+from time import monotonic
 from typing import Any, ClassVar
 
 from gptoss_bench.figures import figure_html, waiting_from_due
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import RED, alert_html, render_live_view
 from gptoss_bench.runs import LoadSummary, Run
-from gptoss_bench.session import LoadProcess, RunProgress
+from gptoss_bench.session import LoadProcess, RunProgress, clock
 from gptoss_bench.stats import open_loop_text, result_block
 from gptoss_client import UsageError
 
@@ -48,11 +49,11 @@ class LoadCard:
     async def _follow(self) -> None:
         """Redraw twice a second until the load has ended, then replace the button by the result."""
         load = self.load
-        follower, progress = RunFollower(load.path, load.plan), RunProgress(load.path)
+        follower, progress, began_s = RunFollower(load.path, load.plan), RunProgress(load.path, load.plan), monotonic()
         while (ended := load.ended) is None:
             self._overlapped = self._overlapped or load.another_is_running
             view, title, doing = await asyncio.to_thread(lambda: (follower.poll(), self._title(), progress.text()))
-            status = "stopping" if self._stop.disabled else f"running: {doing}"
+            status = "stopping" if self._stop.disabled else f"{clock(monotonic() - began_s)}  {doing}"
             self._view.value = render_live_view(view, title, status) + self._warning()
             await asyncio.sleep(POLL_S)
         status = ending_text(ended.status, ended.message)

@@ -23,7 +23,7 @@ from gptoss_bench.files import writing
 from gptoss_bench.notebook.kernel import KernelStop
 from gptoss_bench.notebook.profiles import notebook_path
 from gptoss_bench.runs import Purpose, Run, new_run_id, repeated_runs, write_record
-from gptoss_bench.session import finish_interrupted, on_first_stop, stop_reason
+from gptoss_bench.session import finish_interrupted, kept_text, on_first_stop, stop_reason
 from gptoss_client import API_KEY_VARIABLE, JsonValue, RunFailed, UsageError, hide_key
 
 CELL_TIMEOUT_S = 3600
@@ -180,11 +180,8 @@ def _stopped_text(source: Path, folder: Path) -> str:
     """Return what was stopped, what is kept, and how to read it, in one line."""
     if not (folder / "manifest.json").exists():
         return f"stopped in {source.name}, before its run began: nothing is kept; run it again"
-    kept = 0
-    with contextlib.suppress(UsageError):
-        kept = int((Run.load(folder).requests["outcome"] == "completed").sum())
     return (
-        f"stopped in {source.name}; completed requests were saved: {kept}. Read them with `gptoss-bench report "
+        f"stopped in {source.name}; {kept_text(folder)}. Read them with `gptoss-bench report "
         f"{folder.name}`; nothing continues a stopped run: run it again"
     )
 

@@ -70,6 +70,7 @@ from .record import Record, number_at, read_record, value_at, write_json_schema,
 from .request_detail import request_events, request_stalls, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
 from .run_ids import can_be_repeat_group, nearest_run_ids
+from .run_step import RunStep, read_run_step, write_run_step
 from .shards import ShardTables, lost_requests, merge_tables, shard_folder
 from .spool import read_spool_from
 from .summary import (
@@ -204,6 +205,7 @@ __all__ = [
     "Run",
     "RunFolder",
     "RunIntervals",
+    "RunStep",
     "SamplingCost",
     "SamplingInterval",
     "SentRequests",
@@ -260,6 +262,7 @@ __all__ = [
     "read_pauses",
     "read_prompt_ids",
     "read_record",
+    "read_run_step",
     "read_sent_requests",
     "read_spool_from",
     "read_worker_progress",
@@ -278,6 +281,7 @@ __all__ = [
     "write_crate",
     "write_json_schema",
     "write_record",
+    "write_run_step",
     "write_tables",
     "write_worker_progress",
 ]

@@ -46,6 +46,7 @@ from gptoss_bench.runs.manifest import (
 from gptoss_bench.runs.pauses import Pauses, read_pauses
 from gptoss_bench.runs.record import write_record
 from gptoss_bench.runs.run_ids import check_run_name, nearest_run_ids
+from gptoss_bench.runs.run_step import write_run_step
 from gptoss_bench.runs.shards import shard_folder, shifted
 from gptoss_bench.runs.spool import Spool, count_damaged_lines, from_parquet, one_by_one, read_spool, to_parquet
 from gptoss_bench.runs.summary import LoadSummary, OtherSummary, Summary, read_summary
@@ -228,6 +229,7 @@ class RunFolder:
             write_record(self.path / "manifest.json", self.manifest)
             self._spool.remove()
             remove_worker_progress(self.path)
+            write_run_step(self.path, None)
         self._finished = True
         return Run.load(self.path)
 

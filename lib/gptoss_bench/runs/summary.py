@@ -558,6 +558,8 @@ class LoadSummary(Record):
     completed: int = 0
     failed: int = 0
     cancelled: int = 0
+    never_sent: int | None = None
+    """Cancelled requests that were not on their way when the load was stopped; None if there is none."""
     lost: int | None = None
     """Requests whose worker process ended; None for a load of one process."""
     fleet: FleetSummary | None = None
@@ -637,6 +639,7 @@ class LoadSummary(Record):
         """Return counts, rates and percentiles for a notebook cell: the whole summary is pages long."""
         names = ("requests", "completed", "failed", "cancelled", "request_s", "output_tok_s_total", "output_tok_s")
         numbers = [(name, _shown(getattr(self, name))) for name in names]
+        numbers += [("never_sent", f"{self.never_sent:,} of the cancelled")] if self.never_sent else []
         times = [(name, value) for name, value in self if isinstance(value, Distribution) and value.n]
         percentiles = [
             [name, *(_shown(one.at(at), one.resolved.at(at)) for at in ("p50", "p90", "p99")), one.n]

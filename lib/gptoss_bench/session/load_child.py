@@ -19,10 +19,11 @@ from typing import Any
 
 from gptoss_bench.engines import ServerChoice
 from gptoss_bench.fleet import LoadEnd
-from gptoss_bench.runs import Run, Slo
+from gptoss_bench.runs import Slo
 from gptoss_bench.session.fleet_load import load_fleet
 from gptoss_bench.session.load_process import SCENARIO
 from gptoss_bench.session.session import serving
+from gptoss_bench.session.stop_signals import kept_text
 from gptoss_bench.session.workers import choose_fleet
 from gptoss_client import LoadPlan, RunFailed, UsageError, hide_secrets, new_event_loop, printable_text
 
@@ -61,7 +62,7 @@ async def run_until_stopped(measure: Coroutine[Any, Any, None], listen: Listen, 
     try:
         await measuring
     except asyncio.CancelledError:
-        return LoadEnd("stopped", _stopped_text(folder))
+        return LoadEnd("stopped", f"stopped; {kept_text(folder)}. Read them with `gptoss-bench report {folder.name}`")
     except UsageError as error:
         return LoadEnd("refused", str(error))
     except RunFailed as error:
@@ -70,21 +71,6 @@ async def run_until_stopped(measure: Coroutine[Any, Any, None], listen: Listen, 
         print(printable_text(hide_secrets(traceback.format_exc())), file=sys.stderr)
         return LoadEnd("failed", f"{type(error).__name__}: {error}")
     return LoadEnd("complete", None)
-
-
-def _stopped_text(folder: Path) -> str:
-    """Return how many requests are kept, how many were stopped, and how many never sent, in one line."""
-    try:
-        requests = Run.load(folder).requests
-    except UsageError:
-        return "stopped; completed requests were saved"
-    sent = requests["sent_ns"].notna()
-    completed, stopped = (requests["outcome"] == name for name in ("completed", "cancelled"))
-    return (
-        f"stopped; completed requests were saved: {int(completed.sum())}; stopped on their way: "
-        f"{int((stopped & sent).sum())}; never sent: {int((~sent).sum())}. Read them with "
-        f"`gptoss-bench report {folder.name}`"
-    )
 
 
 def _call_after_next_line(loop: asyncio.AbstractEventLoop, stop: Callable[[], None]) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import asdict, replace
@@ -33,6 +34,7 @@ from gptoss_bench.runs import (
     CalibrationSummary,
     Capacity,
     CapacityGoal,
+    CapacityLevel,
     ClientLimits,
     ColdRequest,
     Finding,
@@ -42,24 +44,31 @@ from gptoss_bench.runs import (
     PlannedLoad,
     Run,
     RunFolder,
+    RunStep,
     ServerProbes,
     Slo,
     new_repeat_group,
     new_run_id,
     readable_runs,
+    write_run_step,
 )
 from gptoss_bench.session.background_tasks import raise_background_errors, watch_background_tasks
 from gptoss_bench.session.capacity import LevelCallback, level_load, run_capacity_search
 from gptoss_bench.session.evaluate import evaluate, findings_document
+from gptoss_bench.session.progress import COMPUTING
 from gptoss_bench.session.server_probes import probe_server
 from gptoss_bench.session.stop_signals import stop_reason
 from gptoss_bench.session.sweep import run_sweep
 from gptoss_bench.stats import (
+    CAPACITY_UNITS,
     CapacitySearch,
+    PlannedLevel,
     agreement_table,
     client_text,
     evaluate_capacity,
+    known_levels,
     last_level,
+    longest_rest_s,
     select_calibration,
 )
 from gptoss_bench.telemetry import CpuUsed, TelemetryRecorder, record_telemetry
@@ -99,6 +108,10 @@ class Session:
         """What shows the run in a folder while its load runs; a repeat is shown like the first run."""
         self._next_id = 0
 
+    def _show_step(self, doing: str, **more: Any) -> None:
+        """Keep in the run folder what is done now; `more` are fields of RunStep. Empty: what its requests show."""
+        write_run_step(self.folder.path, RunStep(doing, time.monotonic(), **more) if doing else None)
+
     @property
     def manifest(self) -> Manifest:
         """Return the manifest of the run: where and how it is measured, for the footers of figures."""
@@ -132,6 +145,7 @@ class Session:
 
     async def probe(self) -> ServerProbes:
         """Probe the server for claims about it (`probe_server`), add the results to the summary and return them."""
+        self._show_step("asking the server what it supports")
         self.summary.probes = await probe_server(self.endpoint)
         return self.summary.probes
 
@@ -149,6 +163,7 @@ class Session:
 
         The summary gets `cold`: load_s as the server reports it, and ttft_s. Raises RunFailed if the request fails.
         """
+        self._show_step("unloading the model; then one request loads it again")
         await unload(self.endpoint)
         await self.telemetry_recorder.phase(PHASE_BEFORE)
         self.telemetry_recorder.telemetry.mark(PHASE_LOADING)
@@ -213,19 +228,32 @@ class Session:
         assert load is not None and load.slo is not None, "open the session with an SLO"
         self.summary.capacity = measured = Capacity(goal=search.goal)
         plan = await self.with_prompts(plan)
+        began_s, unit = time.monotonic(), CAPACITY_UNITS[search.goal.by]
+
+        def show_level(planned: PlannedLevel, level: CapacityLevel | None) -> None:
+            if level is None:
+                left_s = [began_s + max_s - time.monotonic(), longest_rest_s(measured.levels, search, planned)]
+                self._show_step(
+                    f"level {len(measured.levels) + 1}: {planned.level:g} {unit}", lasts_s=planned.duration_s,
+                    rest_s=min(filter(math.isfinite, left_s), default=None), known=known_levels(measured),
+                )  # fmt: skip
+            if on_level:
+                on_level(planned, level)
 
         async def find(record: TraceCallback, record_unsent: Callable[[UnsentRequests], None]) -> tuple[LoadPlan, str]:
             assert load is not None and load.slo is not None
             self.telemetry_recorder.telemetry.mark(PHASE_SWEEP)
             reason = await run_capacity_search(
                 plan, self.endpoint, self.folder, record, record_unsent, slo=load.slo, search=search,
-                max_s=max_s - search.level_s, measured=measured, on_level=on_level,
+                max_s=max_s - search.level_s, measured=measured, on_level=show_level,
             )  # fmt: skip
             found = evaluate_capacity(measured.levels, search.goal)
             at = found.value or found.low or min((one.level for one in measured.levels), default=search.start)
             last = level_load(plan, last_level(at, search), search, len(measured.levels) + 1)
             self.manifest.parameters |= {name: getattr(last, name) for name in ("rate", "concurrency", "duration_s")}
             self.manifest.parameters["requests"] = None
+            lasts_s, known = last.duration_s, known_levels(measured)
+            self._show_step(f"last load: {at:.3g} {unit}", lasts_s=lasts_s, rest_s=lasts_s, known=known)
             return last, reason or ""
 
         return await self._load(plan, progress, find)
@@ -264,6 +292,7 @@ class Session:
 
         reason = ""
         in_part = ""
+        self._show_step("")
         try:
             with self.folder.counting_clock_steps(), self._watched_folder():
                 if find is not None:
@@ -300,6 +329,7 @@ class Session:
             used.stop()
             self._next_id += len(planned)
             if not self.folder.is_gone():
+                self._show_step(COMPUTING)
                 self._evaluate(plan, used, cpu_shares)
                 if reason:
                     self.end("incomplete", reason)
@@ -405,13 +435,17 @@ class Session:
     ) -> list[LoadSummary]:
         """Run each plan in a run folder of its own, with the server started again, and return their summaries."""
         summaries, results_dir = [], str(self.folder.path.parents[1])
-        for plan in plans:
+        is_repeat = scenario == self.manifest.scenario
+        count, first, kind = (len(plans) + 1, 2, "run") if is_repeat else (len(plans), 1, "control run")
+        for number, plan in enumerate(plans, start=first):
             run_id = new_run_id(scenario)
+            self._show_step(f"{kind} {number} of {count}", run_id=run_id)
             opened = serving(scenario, server, plan=plan, results_dir=results_dir, run_id=run_id, repeat_group=group)
             with self.watch(self.folder.path.parent / run_id, plan):
                 async with opened as session:
                     summaries.append(await session.load(plan))
                 session.finish()
+        self._show_step(COMPUTING)
         return summaries
 
     def finish(self) -> Run:

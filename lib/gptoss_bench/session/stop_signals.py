@@ -1,10 +1,14 @@
-"""Stop a command in one way for Ctrl-C, SIGTERM and SIGHUP, and tell which signal it was."""
+"""Stop a command in one way for Ctrl-C, SIGTERM and SIGHUP, and tell which signal it was and what is kept."""
 
 import contextlib
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import FrameType
+
+from gptoss_bench.runs import read_sent_requests
+from gptoss_client import UsageError
 
 NOT_FINISHED = "stopped before its end"
 _received: list[signal.Signals] = []
@@ -28,6 +32,19 @@ def stop_on_signals() -> None:
 def stop_reason() -> str:
     """Return why the work of this process was stopped, with the name of the signal if it was SIGTERM or SIGHUP."""
     return f"{NOT_FINISHED} by {_received[0].name}" if _received else NOT_FINISHED
+
+
+def kept_text(run: Path) -> str:
+    """Return how many requests of a stopped run are kept, how many were cancelled, and how many never sent."""
+    try:
+        found = read_sent_requests(run)
+    except UsageError:
+        return "completed requests were saved"
+    counts = found.rows["outcome"].value_counts()
+    parts = [f"completed requests were saved: {counts.get('completed', 0)}"]
+    parts += [f"cancelled on their way: {counts['cancelled']}"] if "cancelled" in counts else []
+    parts += [f"never sent: {sum(found.unsent.values())}"] if found.unsent else []
+    return "; ".join(parts)
 
 
 @contextlib.contextmanager

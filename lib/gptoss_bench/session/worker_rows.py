@@ -14,11 +14,11 @@ COLUMNS = ("worker", "requests", "failed", "in flight", "tokens/s", "last answer
 UNKNOWN = "–"
 
 
-def workers_text(workers: Sequence[WorkerProgress]) -> str:
-    """Return in one line how many requests of all workers have ended, and which workers are gone."""
+def workers_text(workers: Sequence[WorkerProgress], left: str = "") -> str:
+    """Return in one line how many requests of all workers have ended, the time `left`, and which workers are gone."""
     planned = [worker.requests for worker in workers]
     total = "" if None in planned else f" of {sum(filter(None, planned))}"
-    doing = f"{sum(worker.ended for worker in workers)}{total} requests"
+    doing = f"{sum(worker.ended for worker in workers)}{total} requests{f', {left}' if left else ''}"
     if all(worker.gone or worker.state == "done" for worker in workers):
         doing = "computing tables and figures"
     gone = [f"worker {worker.index}: {worker.state}" for worker in workers if worker.gone]

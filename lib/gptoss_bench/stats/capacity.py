@@ -9,7 +9,7 @@ levels and Student's t (Finney, Probit Analysis, 1971, chapter 4), so it also ho
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import exp, floor, log, log10, sqrt
+from math import exp, floor, inf, log, log10, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -181,6 +181,31 @@ def last_level(at: float, search: CapacitySearch) -> PlannedLevel:
     """Return the load that ends a search, at this level: as long as a level near the capacity."""
     level = float(f"{at:.3g}")
     return PlannedLevel(level, _level_s(level, search, near=True))
+
+
+def longest_rest_s(levels: Sequence[CapacityLevel], search: CapacitySearch, planned: PlannedLevel) -> float:
+    """Return how long the search takes at most from the begin of this level on, in s, with the load at the end.
+
+    It is infinite until the capacity is known roughly: only then the plan limits the number of levels. A level that
+    contradicts those before it makes the search longer.
+    """
+    low, high, limit = _bracket(levels, search.goal)
+    fit = _fit(levels, search.goal)
+    if fit is None or low is None or high is None or limit is not None or not _is_narrow(low, high, search.goal):
+        return inf
+    count = search.repeats * (1 if fit.interval() else 2) - len(fit.levels)
+    return max(1, count) * planned.duration_s + last_level(planned.level, search).duration_s
+
+
+def known_levels(found: Capacity) -> str:
+    """Return what the levels so far say, such as "holds at 2, fails at 4", "" if they say nothing."""
+    low, high, limit = _bracket(found.levels, found.goal)
+    parts = [
+        *([] if low is None else [f"holds at {low:g}"]),
+        *([] if high is None else [f"fails at {high:g}"]),
+        *([] if limit is None else [f"limited by the client at {limit:g}"]),
+    ]
+    return ", ".join(parts)
 
 
 def _level_s(level: float, search: CapacitySearch, *, near: bool) -> float:

@@ -92,7 +92,7 @@ def summarise(
         full_length: Whether every answer was to run up to the token limit: then one that did is a good one.
     """
     read: ReadColumns = events if callable(events) else lambda names: events.reindex(columns=list(names))
-    requests, never_sent = measured_rows(requests, phase), (unsent or {}).get(phase, 0)
+    requests, left_out = measured_rows(requests, phase), (unsent or {}).get(phase, 0)
     completed = requests[requests["outcome"] == "completed"]
     burst = _in_a_burst(completed)
     if burst.any():
@@ -121,10 +121,10 @@ def summarise(
     prompt, answer = _extremes(completed["prompt_tokens"]), _extremes(completed["completion_tokens"])
     goodput = slo_goodput(requests, completed, slo, window, order_of, full_length=full_length)
     found = LoadSummary(
-        requests=len(requests) + never_sent,
+        requests=len(requests) + left_out,
         completed=outcomes["completed"],
         failed=outcomes["failed"],
-        cancelled=outcomes["cancelled"] + never_sent,
+        cancelled=outcomes["cancelled"] + left_out,
         failures={str(name): int(count) for name, count in failures.items()},
         truncated=int(completed["truncated"].sum()),
         ttfa_missing=int(completed["ttfa_s"].isna().sum()),
@@ -185,6 +185,8 @@ def summarise(
     if (held := conversation_summary(requests, window, median_ttft)) is not None:
         found.conversations = held
     _set_where_seen(found, completed, int(burst.sum()))
+    if never_sent := left_out + int(((requests["outcome"] == "cancelled") & requests["sent_ns"].isna()).sum()):
+        found.never_sent = never_sent
     found.intervals = _run_intervals(found, completed, order)
     for name in BOUNDED.keys() - {"itl_s"}:
         set_client_pairs(found.distribution(name), completed, name)

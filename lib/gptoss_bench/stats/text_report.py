@@ -290,6 +290,9 @@ def _outcomes(summary: LoadSummary) -> str:
         f"{summary.failed} failed" + (f" ({failures})" if failures else ""),
         f"{summary.cancelled} cancelled",
     ]
+    if summary.never_sent:
+        parts[-1] = f"{summary.cancelled - summary.never_sent} cancelled on their way"
+        parts.append(f"{summary.never_sent} never sent")
     if summary.lost:
         parts.append(f"{summary.lost} lost with their worker")
     if summary.content_filter:

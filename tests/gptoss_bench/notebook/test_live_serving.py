@@ -44,8 +44,8 @@ def measured(tmp_path_factory):
 
 def test_progress_follows_the_run(measured):
     said = measured[1]
-    assert said[0] == "starting" and said[1].startswith("waiting for the server: ")
-    for words in ("warm-up: 2 of 2 requests", "load: 1 of 4 requests", "sweep at 1: 9 of 10 requests"):
+    assert said[0] == "starting" and said[1] == "waiting for the first response"
+    for words in ("warm-up: 2 of 2 requests", "load: 1 of 4 requests", "sweep, 1 stream: 9 of 10 requests"):
         assert any(one.startswith(words) for one in said), (words, said)
     assert said[-2:] == ["computing tables and figures", "writing figures and page"]
 

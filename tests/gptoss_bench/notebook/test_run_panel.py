@@ -66,7 +66,7 @@ def test_a_load_that_is_stopped_keeps_completed_requests_and_leaves_no_process(t
     assert completed >= seen.done - seen.failed
     assert run.summary.completed == completed
     whole = follower.final_view(run)
-    assert whole.done == (run.requests.outcome != "cancelled").sum() < whole.total and whole.left_s is None
+    assert whole.done == (run.requests.outcome != "cancelled").sum() < whole.total
 
 
 def test_a_stop_of_a_very_long_plan_writes_every_request_that_was_never_sent(tmp_path):
@@ -195,7 +195,7 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
             while len(seen) < 3:  # the plot changes as requests end
                 await asyncio.sleep(0.2)
                 seen |= {view.value} if "<circle" in view.value else set()
-            assert all("running: " in each and " requests" in each for each in seen)
+            assert all(" requests" in each and each.count(" left") <= 1 for each in seen)
             stop.click()
             assert stop.disabled
             await asyncio.gather(*(card.following for card in LoadCard.under(tmp_path)))
@@ -205,7 +205,12 @@ def test_the_panel_starts_shows_and_stops_a_load(tmp_path):
     *_, last = asyncio.run(used())
     assert "stopped; completed requests were saved" in last and "TINY MODEL" in last and "TTFT (s)" in last
     [path] = (tmp_path / "runs").iterdir()
-    assert Run.load(path).summary.completed > 0
+    summary = Run.load(path).load_summary
+    assert summary.completed > 0 and summary.never_sent
+    never_sent, way = summary.never_sent, summary.cancelled - summary.never_sent
+    for words in (f"never sent: {never_sent}.", f"{way} cancelled on their way; {never_sent} never sent"):
+        assert words in unescape(last)
+    assert f"{never_sent:,} of the cancelled" in summary._repr_html_()
 
 
 def test_a_new_panel_shows_the_loads_that_run_and_warns_of_two_at_the_same_time(tmp_path):
@@ -412,11 +417,11 @@ def test_the_curve_of_requests_in_flight_is_their_mean_over_each_step(spans_s):
 def test_the_live_view_has_every_quantity_and_gpu_memory_where_there_is_a_gpu():
     points = (LivePoint(1.0, 0.2, 0.01, 0.0001), LivePoint(2.0, None, None, None))
     snapshots = (Snapshot(1.0, 0, None), Snapshot(2.0, 1, 3 << 30))
-    seen = LiveView(2, 4, 0.5, 1, 2, 0.0, 1.0, 2.0, points, ((0.0, 40.0),), ((0.0, 2.0), (0.25, 1.0)), snapshots)
+    seen = LiveView(2, 4, 0.5, 1, 2, 1.0, points, ((0.0, 40.0),), ((0.0, 2.0), (0.25, 1.0)), snapshots)
     shown = render_live_view(seen, "run", "running")
-    assert "2 of 4 requests · 1 a second · about 2 s left · 2 in flight" in shown and "1 failed" in shown
-    ended = render_live_view(replace(seen, left_s=0.0), "run", "complete", ended=True)
-    assert " left" not in ended and "in flight ·" not in ended
+    assert "1 requests/s · 2 in flight · " in shown and "1 failed" in shown
+    ended = render_live_view(seen, "run", "complete", ended=True)
+    assert "2 of 4 requests in all · 1 requests/s · " in ended and "in flight ·" not in ended
     titles = re.findall('aria-label="([^"]*)"', shown)
     assert titles[-1] == "GPU memory, GiB" and len(titles) == 7
     assert shown.count("<circle") == 3 and shown.count("<polyline") == 4
@@ -424,7 +429,7 @@ def test_the_live_view_has_every_quantity_and_gpu_memory_where_there_is_a_gpu():
 
 
 def test_the_live_view_escapes_its_title():
-    nothing = LiveView(0, None, 0.0, 0, 0, 1.0, None, None, (), (), (), ())
+    nothing = LiveView(0, None, None, 0, 0, None, (), (), (), ())
     assert "<script" not in render_live_view(nothing, "<script>alert(1)</script>")
 
 

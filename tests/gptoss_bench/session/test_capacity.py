@@ -91,7 +91,7 @@ def test_it_is_made_again_byte_for_byte(run: Run) -> None:
 
 
 def test_the_command_prints_levels_result_and_price(searched: Searched) -> None:
-    assert re.search(r"^16: \S+ of \d+ requests within the SLO", searched.err, re.MULTILINE)
+    assert re.search(r"^level \d+: 16 requests/s: \S+ of \d+ requests within the SLO: ", searched.err, re.MULTILINE)
     assert re.search(r"requests/s +requests +within the SLO", searched.out)
     summary = searched.run.summary
     assert capacity_text(summary.capacity, summary.slo) in searched.out

@@ -64,6 +64,16 @@ def test_the_block_of_a_whole_run() -> None:
     assert "~" not in text
 
 
+def test_a_stopped_load_tells_requests_that_were_never_sent_from_those_on_their_way() -> None:
+    requests, events = replies(3)
+    requests.loc[1:, "outcome"] = "cancelled"
+    requests.loc[2, "sent_ns"] = pd.NA
+    summary = summarise(requests, events, concurrency=1, unsent={"measure": 40})
+    assert (summary.requests, summary.cancelled, summary.never_sent) == (43, 42, 41)
+    text = result_block(summary, title_line=TITLE)
+    assert "1 completed; 0 failed; 1 cancelled on their way; 41 never sent" in text
+
+
 def test_percentiles_that_are_not_resolved_are_marked_and_explained() -> None:
     text = block(replies(100))
     assert lines(text, "Latency (s)")[0] == ["0.091", "0.091", "~0.091"]
