@@ -65,7 +65,7 @@ def test_the_block_of_a_whole_run() -> None:
 
 
 def test_a_stopped_load_tells_requests_that_were_never_sent_from_those_on_their_way() -> None:
-    requests, events = replies(3)
+    requests, events = derive_tables(replies(3))
     requests.loc[1:, "outcome"] = "cancelled"
     requests.loc[2, "sent_ns"] = pd.NA
     summary = summarise(requests, events, concurrency=1, unsent={"measure": 40})
