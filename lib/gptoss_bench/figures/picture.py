@@ -10,7 +10,8 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 PLACES = re.compile(r' (?:d|x|y)="[^"]*"')
-FINE = re.compile(r"(\.\d{2})\d+")  # less than a hundredth of a point is not seen
+FINE = re.compile(r"(\.\d)\d+")  # less than a tenth of a point is not seen
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 COLOUR = re.compile(r"(fill|stroke|stop-color): (#[0-9a-f]{6})")
 GREY_SATURATION = 0.12  # below it a colour is a grey, which changes its lightness
 DARK_PAPER, DARK_INK = 0.09, 0.9  # lightness of white and of black on a dark page
@@ -24,7 +25,7 @@ def figure_svg(figure: Figure, *, dark: bool = False) -> bytes:
     """
     file = io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "gptoss", "svg.fonttype": "none" if dark else "path"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
+        figure.savefig(file, format="svg", metadata=NO_METADATA)
     svg = PLACES.sub(lambda place: FINE.sub(r"\1", place[0]), file.getvalue().decode())
     return (_with_dark_colours(svg) if dark else svg).encode()
 

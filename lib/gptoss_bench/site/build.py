@@ -27,6 +27,8 @@ from gptoss_bench.site.views import (
     appendix_view,
     front_view,
     lines_view,
+    own_runs_view,
+    page_of,
     run_view,
 )
 from gptoss_client import UsageError
@@ -36,6 +38,7 @@ CSV_TABLES = ("requests", "levels", "verdicts", "host")  # those of the figures;
 PLAIN_CSV_BYTES = 5_000  # a larger CSV is compressed
 MAX_CSV_BYTES = 80_000  # compressed; a larger one stays in the run folder
 FILE_LIST = "files.txt"  # of a site: the only files that a new site in its folder may replace or remove
+SCENARIOS = ("vllm-h100", "ollama-a10", "transformers-bf16", "method-trial")  # of the write-up
 TAKEN_PAGES = {Path(name).stem for name in (FRONT, METHOD, APPENDIX)}
 
 
@@ -110,15 +113,13 @@ def _order(run: Run) -> tuple[int, str]:
 
 def _write(runs: Sequence[Run], folder: Path) -> None:
     write_up = load_write_up()
-    verdicts = _verdicts(runs, write_up)
     pages = [_run_page(run, name, folder) for run, name in zip(runs, _page_names(runs), strict=True)]
-    links = [
-        (FRONT, "Findings"),
-        (f"{FRONT}#claims", "Claims"),
-        (f"{FRONT}#runs", "Runs"),
-        (f"{FRONT}#rerun", "Run it"),
-    ]
-    links += [(LINES, "By line"), (METHOD, "Method"), (APPENDIX, "Data")]
+    # Runs of other scenarios only are not about the write-up: their site has no claims.
+    about = any(run.has_main_verdicts or run.scenario in SCENARIOS for run in runs)
+    verdicts = _verdicts(runs, write_up) if about else []
+    links = [(FRONT, "Findings"), (f"{FRONT}#claims", "Claims"), (LINES, "By line")] if about else []
+    links += [(f"{FRONT}#runs", "Runs"), (METHOD, "Method"), (APPENDIX, "Data")]
+    links += [(f"{FRONT}#rerun", "Run it"), (f"{FRONT}#cite", "Cite")] if about else []
     numbers = {number: f"{FRONT}#{number}" for number in (verdict.number for verdict in verdicts)}
     run_ids = {page.run.run_id: page.name for page in pages}
     # A rule id without a hyphen may be a common word.
@@ -127,24 +128,30 @@ def _write(runs: Sequence[Run], folder: Path) -> None:
     def write(template: str, name: str, title: str, view: object) -> None:
         targets = numbers | run_ids | rules
         others = {word: target for word, target in targets.items() if target.partition("#")[0] != name}
-        html = render(template, view, Frame(name, title, links, write_up.source), others)
+        html = render(template, view, Frame(name, title, links, write_up.source if about else None), others)
         (folder / name).write_text(html, encoding="utf-8")
 
     for page in pages:
-        write("run.html.j2", page.name, page.notebook.title, run_view(page, verdicts))
-    calibration = next((page.name for page in pages if page.run.scenario == "calibration"), APPENDIX)
-    write("front.html.j2", FRONT, "gpt-oss, measured again", front_view(verdicts, write_up, pages))
-    write("lines.html.j2", LINES, "The write-up by line", lines_view(verdicts, write_up))
-    write("method.html.j2", METHOD, "The method", MethodView(calibration))
-    write("appendix.html.j2", APPENDIX, "Manifests and tables", appendix_view(pages))
+        write("run.html.j2", page.name, page.full_title, run_view(page, verdicts if about else None))
+    if about:
+        write("front.html.j2", FRONT, "gpt-oss, measured again", front_view(verdicts, write_up, pages))
+        write("lines.html.j2", LINES, "The write-up by line", lines_view(verdicts, write_up))
+    else:
+        own = own_runs_view(pages)
+        write("own.html.j2", FRONT, own.title, own)
+    write("method.html.j2", METHOD, "The method", MethodView(page_of("calibration", pages) or APPENDIX))
+    write("appendix.html.j2", APPENDIX, "Data", appendix_view(pages))
     shutil.copyfile(paths.SITE_TEMPLATES / "style.css", folder / "style.css")
 
 
 def _run_page(run: Run, name: str, folder: Path) -> RunPage:
     origin = f"Of run {run.run_id}" + (f", {', '.join(run.manifest.labels)}." if run.manifest.labels else ".")
     file = run.path / "notebook.ipynb"
-    pictures = folder / "pictures"
-    notebook = read_notebook(file, pictures, Path(name).stem, origin, run) if file.exists() else report_page(run)
+    pictures, prefix = folder / "pictures", Path(name).stem
+    if file.exists():
+        notebook = read_notebook(file, pictures, prefix, origin, run)
+    else:
+        notebook = report_page(run, pictures, prefix, origin)
     return RunPage(run, name, notebook, _copy_downloads(run, folder))
 
 

@@ -33,16 +33,16 @@ PANEL_FIGURES = {"open_fit_panel": "need_against_budget"}  # the figure that a p
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A picture of a notebook: its file relative to the site, its alternative text, and the size of a PNG in pixels.
+    """A picture: its file relative to the site, its alternative text, and its size in pixels, if known.
 
-    `themed` is the same picture as an SVG that also has colours for a dark page; "" if there is none.
+    `themed` is whether it has colours for a dark page too.
     """
 
     file: str
     alt: str
     width: int | None = None
     height: int | None = None
-    themed: str = ""
+    themed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,11 @@ def read_notebook(file: Path, pictures: Path, prefix: str, origin: str, run: Run
                 if isinstance(drawn, figures.HeatTable):
                     outputs.append(Output(drawn._repr_html_()))
                     continue
-                made = _write_picture(output.data[kind], target, alt) if drawn is None else _draw(drawn, target, alt)
+                made = (
+                    _write_picture(output.data[kind], target, alt)
+                    if drawn is None
+                    else draw_picture(drawn, target, alt)
+                )
                 outputs.append(Output(picture=made))
             elif kind:
                 outputs.append(_text_output(output, kind))
@@ -148,17 +152,18 @@ def _write_picture(content: str, file: Path, alt: str) -> Picture:
     return Picture(address, alt, width, height)
 
 
-def _draw(figure: Figure, file: Path, alt: str) -> Picture:
-    """Write a figure as a PNG and, unless it is large, as an SVG."""
-    png, svg = file.with_suffix(".png"), file.with_suffix(".svg")
-    drawn = io.BytesIO()
+def draw_picture(figure: Figure, file: Path, alt: str) -> Picture:
+    """Write a figure as an SVG with colours for a light and a dark page, or as a PNG where the SVG would be large."""
+    content, folder = figures.figure_svg(figure, dark=True), file.parent.name
+    if len(content) <= MAX_SVG_BYTES:
+        svg = file.with_suffix(".svg")
+        svg.write_bytes(content)
+        width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
+        return Picture(f"{folder}/{svg.name}", alt, width, height, themed=True)
+    png, drawn = file.with_suffix(".png"), io.BytesIO()
     figure.savefig(drawn, format="png")
     width, height = _write_png(drawn.getvalue(), png)
-    content, folder = figures.figure_svg(figure, dark=True), file.parent.name
-    small = len(content) <= MAX_SVG_BYTES
-    if small:
-        svg.write_bytes(content)
-    return Picture(f"{folder}/{png.name}", alt, width, height, themed=f"{folder}/{svg.name}" if small else "")
+    return Picture(f"{folder}/{png.name}", alt, width, height)
 
 
 def _write_png(content: bytes, file: Path) -> tuple[int, int]:

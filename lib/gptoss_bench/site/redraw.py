@@ -21,8 +21,16 @@ from gptoss_bench.memory import (
     parse_budget,
     sink_backends,
 )
-from gptoss_bench.runs import Bf16Summary, CalibrationSummary, LoadSummary, MethodTrialSummary, Run, VerdictsSummary
-from gptoss_bench.stats import REPORTED_PERCENTILES, decode_rates
+from gptoss_bench.runs import (
+    Bf16Summary,
+    CalibrationSummary,
+    ClientLimits,
+    LoadSummary,
+    MethodTrialSummary,
+    Run,
+    VerdictsSummary,
+)
+from gptoss_bench.stats import REPORTED_PERCENTILES, client_text, decode_rates
 
 MACHINE_TABLES = ("gpu", "host", "server")
 # As in notebooks/transformers_bf16.ipynb.
@@ -44,7 +52,17 @@ def redraw(name: str, run: Run) -> Figure | HeatTable | None:
         Bf16Summary: OF_MEMORY,
     }
     draw = kinds.get(type(run.summary), {}).get(name)
-    return None if draw is None else draw(run)
+    return None if draw is None else draw(_with_client_limits(run))
+
+
+def _with_client_limits(run: Run) -> Run:
+    """Return a load with the limits of its client as its summary has them: an old manifest has others."""
+    if not isinstance(run.summary, LoadSummary):
+        return run
+    limits = ClientLimits(error_bar=client_text(run.summary), bound=run.summary.client.bound)
+    if limits == run.manifest.client:
+        return run
+    return Run(run.path, run.manifest.model_copy(update={"client": limits}), run.summary)
 
 
 def _values(write_up: WriteUp) -> dict[str, float]:
@@ -156,6 +174,7 @@ OF_LOADS: dict[str, Callable[[Run], Figure]] = {
     "cold_and_warm": lambda run: figures.cold_and_warm(run.requests, run.manifest),
     "decode_rates_by_source": _decode_rates,
     "share_within_slo": lambda run: figures.share_within_slo(run.load_summary, run.manifest),
+    "waiting_from_due": lambda run: figures.waiting_from_due(run.requests, run.manifest),
 }
 OF_VERDICTS: dict[str, Callable[[Run], Figure]] = {
     "verdict_overview": lambda run: figures.verdict_overview(verdicts_from_table(run.table("verdicts")), run.manifest),

@@ -22,6 +22,9 @@ LOADING_TAGS = {
 ADDRESS = re.compile(r"\s*(https?:)?//", re.IGNORECASE)
 NOTEBOOK = re.compile(r"^[\w./-]+\.ipynb$")  # of the repository: a site has only the pages of its runs
 LOOPBACK = re.compile(r"https?://(127\.0\.0\.1|localhost)\b")
+STRONG_ADDRESS = re.compile(r"(?<![<(\w])(https?://[^\s*<>]+?)(?=\.?\*\*)")  # would take the stars that end it
+LONG_NAME = re.compile(r"[\w:/.]{20,}")  # such as vllm:time_to_first_token_seconds or a path
+NAME_JOINT = re.compile(r"(?<=\w[:_/])(?=\w)")  # where it may break
 LOADING_STYLE = re.compile(r"@import|url\(", re.IGNORECASE)
 
 
@@ -43,9 +46,9 @@ def render(template: str, view: object, frame: Frame, targets: Mapping[str, str]
     return _environment().get_template(template).render(view=view, frame=frame, targets=targets or {})
 
 
-def render_markdown(template: str, view: object) -> str:
-    """Return the Markdown of a template of site/templates."""
-    return _environment().get_template(template).render(view=view)
+def render_markdown(template: str, view: object, **more: str) -> str:
+    """Return the Markdown of a template of site/templates, which takes a view record and `more` texts."""
+    return _environment().get_template(template).render(view=view, **more)
 
 
 @cache
@@ -82,7 +85,8 @@ def markdown_html(text: str) -> str:
     """Return Markdown as HTML; HTML in it is kept."""
     from nbconvert.filters import markdown2html  # takes a second to import
 
-    return str(markdown2html(str(text)))  # jinja2 passes a block as Markup, which escapes what is added to it
+    text = STRONG_ADDRESS.sub(r"<\1>", str(text))
+    return str(markdown2html(text))  # jinja2 passes a block as Markup, which escapes what is added to it
 
 
 def escape_markdown(text: str) -> str:
@@ -116,7 +120,7 @@ def html_fragment(html: str, targets: Mapping[str, str], page: str) -> Markup:
     """Return HTML of a notebook for `page`: words of `targets` are links, and a wide table scrolls in its own box.
 
     Links to the measured machine, which no reader can open, become text. A link to another notebook leads to its page,
-    or becomes text without one. Raises RunFailed if the HTML would run a
+    or becomes text without one. A long name in a cell of a table may break. Raises RunFailed if the HTML would run a
     script or load something from a server.
     """
     soup = BeautifulSoup(html, "html.parser")
@@ -143,6 +147,10 @@ def html_fragment(html: str, targets: Mapping[str, str], page: str) -> Markup:
                     for at, piece in enumerate(pieces)
                 )
             )
+    for text in soup.find_all(string=LONG_NAME):
+        if text.find_parent("td") and not text.find_parent("a"):
+            parts = NAME_JOINT.split(text)
+            text.replace_with(*[each for part in parts for each in (NavigableString(part), soup.new_tag("wbr"))][:-1])
     return Markup(soup)
 
 

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from gptoss_bench import readings
 from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_write_up
 from gptoss_bench.figures import figure_html, waiting_from_due
 from gptoss_bench.runs import ChosenRun, Finding, LoadSummary, Manifest, Run, Summary, run_caption
 from gptoss_bench.site.notebook_cells import Cell, NotebookPage
-from gptoss_bench.site.render import Frame, markdown_html, render, render_markdown
+from gptoss_bench.site.render import Frame, escape_markdown, markdown_html, render, render_markdown
+from gptoss_bench.site.run_figures import figure_cells
 from gptoss_bench.stats import client_text, open_loop_text, result_block
 
 
@@ -66,12 +69,21 @@ def report_on(run: Run, price: HourlyPrice | None = None) -> Report:
     return replace(made, open_loop=text, picture=picture)
 
 
-def report_page(run: Run) -> NotebookPage:
-    """Return the report on a run without a notebook as the content of its page."""
+def report_page(run: Run, pictures: Path, prefix: str, origin: str) -> NotebookPage:
+    """Return the content of the page of a run without a notebook: its report, with the figures that its folder allows.
+
+    The pictures are written to the folder `pictures` as <prefix>-<number>; `origin` ends each alternative text. What
+    the page itself shows, labels, caption and claims, is left out.
+    """
     report = report_on(run)
-    heading, _, rest = report.markdown().partition("\n")
-    picture = f"<figure>{report.picture}</figure>" if report.picture else ""
-    return NotebookPage(heading.lstrip("# "), markdown_html(heading), [Cell(markdown_html(rest) + picture)])
+    finding = ""
+    if isinstance(run.summary, LoadSummary):
+        first = readings.capacity_finding if run.summary.capacity else readings.load_finding
+        finding = first(run.summary, run.manifest)
+    cells = [Cell(markdown_html(render_markdown("page_top.md.j2", report, finding=finding)))]
+    cells += figure_cells(run, pictures, prefix, origin)
+    cells.append(Cell(markdown_html(render_markdown("page_end.md.j2", report))))
+    return NotebookPage(report.title, markdown_html(f"# {escape_markdown(report.title)}"), cells)
 
 
 def make_report(

@@ -20,7 +20,6 @@ from gptoss_bench.claims import (
     headline,
     verdict_page,
 )
-from gptoss_bench.files import open_own, reading
 from gptoss_bench.lint import RULES
 from gptoss_bench.runs import Run, run_caption
 from gptoss_bench.site.findings import FrontFinding, front_findings
@@ -79,6 +78,12 @@ class RunPage:
     notebook: NotebookPage
     downloads: Sequence[Download] = ()
 
+    @property
+    def full_title(self) -> str:
+        """The title with the labels of the run, for a tab of a browser or a search."""
+        labels = [label for label in self.run.manifest.labels if label not in self.notebook.title]
+        return f"{self.notebook.title} ({', '.join(labels)})" if labels else self.notebook.title
+
 
 @dataclass(frozen=True, slots=True)
 class Filter:
@@ -90,8 +95,24 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """An address and the text of the link to it."""
+
+    address: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRow:
+    """Runs of one load on the same hardware, with a link to the page of each."""
+
+    row: HardwareRow
+    links: Sequence[Link]
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
-    """A run on the front page: its page, title and labels, on what it ran, and the day."""
+    """A run in a list: its page, title and labels, on what it ran, and the day."""
 
     page: str
     title: str
@@ -106,15 +127,8 @@ class ShortRow:
 
     claimed: str
     published: str
+    found: str
     verdict: Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """An address and the text of the link to it."""
-
-    address: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +179,27 @@ class FrontView:
     filters: Sequence[Filter]
     withdrawn: Sequence[WithdrawnRun]
     hero: Picture | None
-    cards: Sequence[Card]
-    hardware: Sequence[HardwareRow]
+    loads: Sequence[LoadRow]
+    others: Sequence[Card]
     sections: Sequence[ClaimSection]
     derived: Sequence[DerivedRow]
+    version: str
+    calibration: str
+    memory: str
     method: str = METHOD
     appendix: str = APPENDIX
     lines: str = LINES
+
+
+@dataclass(frozen=True, slots=True)
+class OwnRunsView:
+    """The front page of runs that are no evidence on the write-up: what was measured, without its claims."""
+
+    title: str
+    loads: Sequence[LoadRow]
+    others: Sequence[Card]
+    method: str = METHOD
+    appendix: str = APPENDIX
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,13 +236,18 @@ class RunView:
     appendix: str = APPENDIX
 
     @property
+    def has_code(self) -> bool:
+        """Whether the page has code that a reader can show."""
+        return any(cell.code for cell in self.cells)
+
+    @property
     def contents(self) -> list[Link]:
         """The headings of the notebook, and the claims."""
         texts = [cell.html for cell in self.cells if not cell.code]
         found = [
             Link(f"#{anchor}", Markup(words).striptags()) for text in texts for anchor, words in HEADING.findall(text)
         ]
-        return [*found, Link("#claims", self.claims_heading)]
+        return [*found, Link("#claims", self.claims_heading)] if self.claims_heading else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,21 +266,22 @@ class MethodView:
 
 @dataclass(frozen=True, slots=True)
 class AppendixRun:
-    """A run in the appendix; `manifest` is its file as text."""
+    """A run in the appendix: its files on the site, and the names of those that only its folder has."""
 
     run_id: str
     page: str
     title: str
     origin: str
     downloads: Sequence[Download]
-    manifest: str
+    kept: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
 class AppendixView:
-    """The appendix."""
+    """The appendix; `example` is the folder of a run whose events were decoded, "" if there is none."""
 
     runs: Sequence[AppendixRun]
+    example: str
 
 
 def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[RunPage]) -> FrontView:
@@ -279,11 +313,48 @@ def front_view(verdicts: Sequence[Verdict], write_up: WriteUp, pages: Sequence[R
         ],
         withdrawn=write_up.withdrawn,
         hero=own.notebook.pictures[-1] if own and own.notebook.pictures else None,
-        cards=[_card(page) for page in pages],
-        hardware=runs_by_hardware(page.run for page in pages),
+        loads=(loads := _load_rows(pages)),
+        others=_other_cards(pages, loads),
         sections=_sections(rows),
         derived=derived,
+        version=max((page.run.manifest.code.version or "" for page in pages), default=""),
+        calibration=page_of("calibration", pages),
+        memory=page_of("transformers-bf16", pages),
     )
+
+
+def own_runs_view(pages: Sequence[RunPage]) -> OwnRunsView:
+    """Return the front page of runs that are no evidence on the write-up; its title names the model and the engine."""
+    servers = (page.run.manifest.server for page in pages)
+    named = list(dict.fromkeys(f"{one.model} with {one.release}" for one in servers if one.model and one.release))
+    loads = _load_rows(pages)
+    return OwnRunsView(
+        f"Measured: {named[0]}" if len(named) == 1 else "Measured runs", loads, _other_cards(pages, loads)
+    )
+
+
+def page_of(scenario: str, pages: Iterable[RunPage]) -> str:
+    """Return the page of a run of this scenario, "" if there is none."""
+    return next((page.name for page in pages if page.run.scenario == scenario), "")
+
+
+def _load_rows(pages: Sequence[RunPage]) -> list[LoadRow]:
+    by_run = {page.run.run_id: page for page in pages}
+    return [
+        LoadRow(row, [_run_link(by_run[run_id]) for run_id in row.run_ids])
+        for row in runs_by_hardware(page.run for page in pages)
+    ]
+
+
+def _run_link(page: RunPage) -> Link:
+    """Return a link to the page of a run; its text is the end of the run's id, and whether the page is a notebook."""
+    tail = page.run.run_id.rpartition("-")[2]
+    return Link(page.name, f"{tail} (notebook)" if any(cell.code for cell in page.notebook.cells) else tail)
+
+
+def _other_cards(pages: Sequence[RunPage], loads: Sequence[LoadRow]) -> list[Card]:
+    shown = {run_id for load in loads for run_id in load.row.run_ids}
+    return [_card(page) for page in pages if page.run.run_id not in shown]
 
 
 def lines_view(verdicts: Iterable[Verdict], write_up: WriteUp) -> LinesView:
@@ -313,11 +384,11 @@ def _sections(rows: Sequence[VerdictRow]) -> list[ClaimSection]:
 
 
 def _in_short(rows: Sequence[VerdictRow]) -> list[ShortRow]:
-    by_name = {row.test.name: row.verdict for row in rows if row.test}
+    by_name = {row.test.name: row for row in rows if row.test}
     return [
-        ShortRow(claimed, by_name[name].published or value, by_name[name])
+        ShortRow(claimed, row.verdict.published or value, row.found, row.verdict)
         for name, (claimed, value) in IN_SHORT.items()
-        if name in by_name
+        if (row := by_name.get(name))
     ]
 
 
@@ -344,12 +415,13 @@ def _source(verdict: Verdict, pages: Mapping[str, RunPage]) -> Link | None:
     return Link(page.name, "the run" if verdict.run_id == page.run.run_id else "in the notebook of the verdicts")
 
 
-def run_view(page: RunPage, verdicts: Iterable[Verdict]) -> RunView:
-    """Return the page of a run, with the claims whose evidence is this run."""
+def run_view(page: RunPage, verdicts: Iterable[Verdict] | None) -> RunView:
+    """Return the page of a run, with the claims whose evidence is this run; without `verdicts` it names no claim."""
     run, manifest = page.run, page.run.manifest
     own = run.has_main_verdicts
+    heading = "Claims decided here" if own else "Claims whose evidence names this run"
     claims = []
-    for verdict in verdicts:
+    for verdict in verdicts or ():
         computed = own and not verdict.run_id and verdict.basis != NO_BASIS
         if computed or verdict.run_id == run.run_id or run.run_id in verdict.evidence:
             claims.append(verdict)
@@ -360,14 +432,14 @@ def run_view(page: RunPage, verdicts: Iterable[Verdict]) -> RunView:
         problem="" if manifest.status == "complete" else f"{manifest.status}: {manifest.reason}",
         caption=run_caption(manifest, labels=False),
         cells=page.notebook.cells,
-        claims_heading="Claims decided here" if own else "Claims whose evidence names this run",
+        claims_heading="" if verdicts is None else heading,
         claims=claims,
         downloads=page.downloads,
     )
 
 
 def appendix_view(pages: Iterable[RunPage]) -> AppendixView:
-    """Return the appendix: manifest and downloads of each run."""
+    """Return the appendix: the downloads of each run, and what else is in its folder."""
     runs = [
         AppendixRun(
             run_id=page.run.run_id,
@@ -375,14 +447,9 @@ def appendix_view(pages: Iterable[RunPage]) -> AppendixView:
             title=page.notebook.title,
             origin=f"{run_caption(page.run.manifest, run_id=False)} · code {page.run.manifest.code.commit}",
             downloads=page.downloads,
-            manifest=_manifest_text(page.run),
+            kept=sorted(file.name for file in page.run.path.glob("*.parquet")),
         )
         for page in pages
     ]
-    return AppendixView(runs)
-
-
-def _manifest_text(run: Run) -> str:
-    file = run.path / "manifest.json"
-    with reading(file), open_own(file, "r", encoding="utf-8") as content:
-        return str(content.read()).strip()
+    example = next((run for run in runs if "events.parquet" in run.kept), None)
+    return AppendixView(runs, f"results/runs/{example.run_id}" if example else "")

@@ -20,7 +20,7 @@ from markupsafe import escape
 
 import published
 from browser import a_browser
-from gptoss_bench import figures, paths
+from gptoss_bench import figures, paths, readings
 from gptoss_bench.claims.schema import load_write_up
 from gptoss_bench.claims.verdict_words import BASES, NO_BASIS, VERDICTS
 from gptoss_bench.claims.verdicts import verdicts_from_table
@@ -31,7 +31,7 @@ from gptoss_bench.runs.evidence import named_runs
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.site.build import build_site, with_evidence
 from gptoss_bench.site.notebook_cells import figure_description, read_notebook
-from gptoss_bench.site.render import Frame, html_fragment, link_words, render
+from gptoss_bench.site.render import Frame, html_fragment, link_words, markdown_html, render
 from gptoss_bench.site.views import GROUPS, RunView
 from gptoss_client.errors import RunFailed, UsageError
 from site_pages import Page, browse, console, look_at, needs_browser
@@ -110,7 +110,7 @@ def test_every_picture_has_an_alt_text(site, pages):
     assert labelled == pages["ollama-a10.html"].pictures
 
 
-def test_a_figure_is_drawn_from_the_run_folder_with_colours_for_a_dark_page_beside_its_png(site, pages):
+def test_a_figure_is_drawn_from_the_run_folder_with_colours_for_a_dark_page(site, pages):
     run_id = next(run_id for run_id in Run.load(paths.RUNS / PUBLISHED).summary.runs if "vllm-h100" in run_id)
     run = Run.load(paths.RUNS / run_id)
     page = pages[page_of(run)]
@@ -118,8 +118,7 @@ def test_a_figure_is_drawn_from_the_run_folder_with_colours_for_a_dark_page_besi
     texts = [file.read_text() for file in files]
     for file, text in zip(files, texts, strict=True):
         assert "prefers-color-scheme: dark" in text and run_id in text  # its texts are texts
-        assert file.with_suffix(".png").is_file()
-        assert {f"pictures/{file.name}", f"pictures/{file.stem}.png"} <= set(page.links)
+        assert f"pictures/{file.name}" in page.links
     [dots] = [text for text in texts if "14.755" in text]
     assert ("this run" in dots) is bool(run.manifest.labels)  # a toy has axes of its own
 
@@ -139,7 +138,9 @@ def test_claim_and_evidence_link_to_each_other(pages):
     verdicts = verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts"))
     front = pages["index.html"]
     for verdict in verdicts:
-        [row] = re.findall(rf'<details [^>]*id="{verdict.number}">.*?</details>', front.text, re.DOTALL)
+        [row] = re.findall(
+            rf'<details class="claim (?:(?!</details>).)*<dl id="{verdict.number}">.*?</details>', front.text, re.DOTALL
+        )
         assert f">{verdict.verdict}<" in row
         assert verdict.basis in row
         if verdict.basis == NO_BASIS:
@@ -164,9 +165,46 @@ def test_the_front_page_says_first_what_was_measured_and_what_is_withdrawn(pages
     assert "gpt-oss, measured again Measured on the published hardware: 0 of 11 performance figures." in words
     [withdrawn] = load_write_up().withdrawn
     assert f"Withdrawn: run {withdrawn.run}, because {withdrawn.because}" in words
-    cards = re.findall(r'<li class="card">.*?</li>', pages["index.html"].text, re.DOTALL)
-    assert cards
-    assert not [card for card in cards if "<img" in card]
+    listed = pages["index.html"].text.partition('<h2 id="runs">')[2].partition('<h2 id="derived">')[0]
+    assert {f'href="{page_of(run)}"' in listed for run in shown_runs()} == {True}
+    assert "<img" not in listed
+
+
+def test_the_page_of_a_load_without_a_notebook_has_its_finding_its_figures_and_what_reads_them(pages):
+    [run] = [run for run in shown_runs() if run.scenario == "load" and run.load_summary.requests == 2000]
+    page = pages[page_of(run)]
+    titles = re.findall(r"<h2[^>]*>([^<]+)<a class", page.text)
+    drawn = ["First token, first answer token, end", "Between the tokens", "Client against server"]
+    assert titles[:5] == ["Result block", *drawn, "The machine during the run"]
+    assert [str(picture["src"]) for picture in page.pictures] == [
+        f"pictures/{run.run_id}-{number}.svg" for number in range(1, 5)
+    ]
+    words = " ".join("".join(page.words).split())
+    assert f"RANDOM WEIGHTS: {readings.latency_distributions(run.requests)}" in words
+    assert "show the code" not in words
+    assert page.text.count("Data:") == 4
+
+
+def test_a_site_of_runs_that_are_not_about_the_write_up_has_their_title_and_no_claim(tmp_path):
+    run = Run.load(paths.RUNS / "20261127T030946Z-load-281d07")
+    front = build_site([run], tmp_path / "site")
+    made = {file.name: file.read_text() for file in front.parent.glob("*.html")}
+    assert set(made) == {"index.html", "load.html", "method.html", "appendix.html"}
+    server = run.manifest.server
+    assert f"<h1>Measured: {server.model} with {server.release}</h1>" in made["index.html"]
+    assert f"{run.load_summary.output_tok_s_total:,.0f} tokens/s" in made["index.html"]
+    for name, text in made.items():
+        assert load_write_up().source.url not in text, name
+        assert name == "method.html" or not re.search(r"\bC\d\d\b|[Cc]laim", text), name
+
+
+@needs_browser
+def test_a_link_to_a_claim_leads_into_its_row_so_that_a_browser_opens_it(site):
+    with a_browser() as browser:
+        tab = browser.new_page()
+        tab.goto(f"{(site / 'index.html').as_uri()}#C47")
+        tab.locator("#C47").wait_for(state="visible")
+        assert tab.locator(".claim[open]").count() == 1
 
 
 def test_the_front_page_has_three_findings_each_with_its_number_and_its_basis(pages):
@@ -183,7 +221,7 @@ def test_the_front_page_says_in_short_what_was_claimed_and_found_and_how_to_run_
     verdicts = {
         each.claim_id[:3]: each for each in verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts"))
     }
-    [intro] = re.findall(r'<div class="intro">(.*?)</div>', pages["index.html"].text, re.DOTALL)
+    [intro] = re.findall(r'<div class="intro">(.*?)</table>', pages["index.html"].text, re.DOTALL)
     rows = re.findall(r'<tr><td><a href="#(C\d\d)">.*?<span class="badge [^"]*">([^<]+)<', intro)
     assert [number for number, _ in rows] == ["C20", "C37", "C44", "C16"]
     assert [word for _, word in rows] == [verdicts[number].verdict for number, _ in rows]
@@ -211,9 +249,7 @@ def test_what_has_many_cells_is_a_table_with_its_numbers_as_text(pages):
 def test_every_claim_is_in_one_section_and_one_group_of_the_filter(pages):
     front = pages["index.html"].text
     verdicts = verdicts_from_table(Run.load(paths.RUNS / PUBLISHED).table("verdicts"))
-    assert sorted(re.findall(r'class="claim [^>]*id="(C\d\d)"', front)) == sorted(
-        verdict.number for verdict in verdicts
-    )
+    assert sorted(re.findall(r'<dl id="(C\d\d)">', front)) == sorted(verdict.number for verdict in verdicts)
     counts = {group: len(re.findall(rf'class="claim group-{group}"', front)) for group in GROUPS}
     chips = {group: int(count) for group, count in re.findall(r'for="show-(\w+)">[^<]*?(\d+)</label>', front)}
     assert chips == {"all": len(verdicts)} | {group: count for group, count in counts.items() if count}
@@ -442,6 +478,16 @@ def test_a_link_to_a_notebook_leads_to_its_page_or_becomes_text():
     html = '<a href="method_trial.ipynb">one</a> <a href="../../../notebooks/explore.ipynb">two</a>'
     found = html_fragment(html, {"a-run": "method-trial.html"}, "a.html")
     assert found == '<a href="method-trial.html">one</a> two'
+
+
+def test_an_address_at_the_end_of_a_strong_text_does_not_take_its_stars():
+    assert "<strong>The client talks to <a" in markdown_html("**The client talks to http://127.0.0.1:8000.**")
+
+
+def test_a_long_name_in_a_cell_may_break():
+    html = "<table><tr><td>vllm:time_to_first_token_seconds, short_name</td></tr></table>"
+    found = html_fragment(html, {}, "a.html")
+    assert "<td>vllm:<wbr/>time_<wbr/>to_<wbr/>first_<wbr/>token_<wbr/>seconds, short_" in found
 
 
 def test_a_figure_is_described_by_its_docstring():

@@ -112,7 +112,9 @@ def test_the_report_on_an_open_loop_says_and_shows_what_a_closed_loop_hides(tmp_
     text = section(report.markdown(), "What a closed loop hides")
     assert text.startswith("p50 of TTFT: ") and "(computed)" in text
     assert text in unescape(report.html()) and "data:image/svg+xml;base64," in report.html()
-    assert "data:image/svg+xml;base64," in report_page(run).cells[0].html
+    page = report_page(run, tmp_path / "pictures", "load", "Of this run.")
+    assert page.pictures[0].file == "pictures/load-1.svg"
+    assert "What a closed loop hides" in page.cells[1].html and unescape(page.cells[1].outputs[1].html).count(text)
 
 
 def test_a_cell_of_a_table_stays_one_cell():
