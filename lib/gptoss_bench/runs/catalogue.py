@@ -17,8 +17,10 @@ from gptoss_bench.runs.summary import LoadSummary
 from gptoss_client import UsageError, one_line
 
 RUN_COLUMNS = (
-    *("run", "scenario", "status", "label", "engine", "model", "concurrency", "completed", "failed"),
-    *("ttft_p50_s", "ttft_p99_s", "itl_p50_ms", "itl_p99_ms", "output_tok_s", "lint", "client_bound", "verdicts"),
+    *("run", "scenario", "status", "label", "engine", "model", "concurrency", "offered_req_s"),
+    *("completed", "failed"),
+    *("ttft_p50_s", "ttft_p99_s", "itl_p50_ms", "itl_p99_ms", "output_tok_s", "output_tok_s_total"),
+    *("lint", "client_bound", "verdicts"),
 )
 
 COUNTS = ("concurrency", "completed", "failed")
@@ -106,6 +108,7 @@ def _load_columns(summary: LoadSummary) -> dict[str, Any]:
     ttft, itl = summary.ttft_s, summary.itl_s
     return {
         "concurrency": summary.concurrency_planned,
+        "offered_req_s": summary.rate_planned,
         "completed": summary.completed,
         "failed": summary.failed,
         "ttft_p50_s": ttft.p50,
@@ -113,6 +116,7 @@ def _load_columns(summary: LoadSummary) -> dict[str, Any]:
         "itl_p50_ms": None if itl.p50 is None else itl.p50 * 1e3,
         "itl_p99_ms": None if itl.p99 is None else itl.p99 * 1e3,
         "output_tok_s": summary.output_tok_s,
+        "output_tok_s_total": summary.output_tok_s_total,
     }
 
 
@@ -122,7 +126,8 @@ def _finding_counts(file: Path) -> str:
         counts = Counter(finding.severity for finding in read_findings(file))
     except UsageError:
         return ""
-    return ", ".join(f"{counts[severity]} {severity}" for severity in ("error", "warning", "note") if counts[severity])
+    kinds = [(counts[severity], severity) for severity in ("error", "warning", "note") if counts[severity]]
+    return ", ".join(f"{count} {severity}{'s' * (count != 1)}" for count, severity in kinds)
 
 
 def _verdicts_by_run(verdicts: pd.DataFrame) -> dict[str, str]:

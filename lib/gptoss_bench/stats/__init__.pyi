@@ -54,7 +54,7 @@ from .slo import parse_slo
 from .summary import GAP_COLUMNS, ReadColumns, energy_summary, summarise
 from .sweep import has_steady_rates, sweep_rows
 from .sweep_plan import parse_sweep_levels, sweep_phase, sweep_plans
-from .text_report import headline, result_block
+from .text_report import NOT_RESOLVED, headline, result_block
 from .trials import MIN_TREND_RUNS, intervals_within, run_spreads, spreads_text
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "MIN_TREND_RUNS",
     "MIN_WAVES",
     "MISSING_REQUESTS",
+    "NOT_RESOLVED",
     "QUANTITY_WORDS",
     "RATE_KINDS",
     "REPORTED_PERCENTILES",

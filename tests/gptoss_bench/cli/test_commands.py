@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -18,8 +17,8 @@ from gptoss_bench.cli.main import COMMANDS, load_command
 from gptoss_bench.engines.registry import DIALECTS
 from gptoss_bench.stats import SAME_MARGIN
 from gptoss_client import LoadPlan
+from terminal import KIT, on_a_terminal
 
-KIT = [sys.executable, "-m", "gptoss_bench"]
 HEAVY = {"numpy", "pandas", "pyarrow", "httpx", "pydantic", "matplotlib", "asyncio", "yaml", "tqdm"}
 WRITE_UP = TESTS / "imported" / "write-up.txt"
 ESCAPE = b"\x1b["
@@ -28,26 +27,6 @@ ESCAPE = b"\x1b["
 def kit(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "COLUMNS": "120", **environment}
     return subprocess.run([*KIT, *arguments], env=env, cwd=paths.ROOT, capture_output=True, text=True, check=False)
-
-
-def on_a_terminal(*command: str, **environment: str) -> bytes:
-    """Return what a program prints on a pseudo-terminal."""
-    controller, terminal = pty.openpty()
-    env = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "TERM")}
-    with subprocess.Popen(command, stdout=terminal, env=env | {"TERM": "xterm"} | environment):
-        os.close(terminal)
-        shown = b""
-        while part := _read(controller):
-            shown += part
-    os.close(controller)
-    return shown
-
-
-def _read(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, 65536)
-    except OSError:  # the other end is closed
-        return b""
 
 
 def test_help_lists_every_command_in_its_group_and_a_bare_call_prints_it():

@@ -68,7 +68,7 @@ def test_every_run_on_disk_is_a_row_the_newest_first(results):
     assert table["status"].iloc[0].startswith("not readable: ") and table["status"].iloc[1] == "incomplete"
     last = table.iloc[-1]
     assert (last["completed"], last["failed"], last["concurrency"]) == (6, 0, 2)
-    assert last["lint"] == "1 error, 2 note" and last["ttft_p50_s"] > 0
+    assert last["lint"] == "1 error, 2 notes" and last["ttft_p50_s"] > 0
     assert read(results / "nothing").empty
 
 
