@@ -10,6 +10,7 @@ from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.engines.launch_options import ServerChoice
 from gptoss_bench.engines.supervisor import descendants
+from gptoss_bench.notebook.finding import PENDING
 from gptoss_bench.notebook.live_overhead import errors_agree
 from gptoss_bench.notebook.run_browser import short_name
 from gptoss_bench.runs.folder import Run
@@ -136,6 +137,29 @@ def test_a_kernel_that_is_restarted_while_a_load_runs_leaves_no_process_and_an_i
     wait_until(lambda: where.settled("restart"), "the new kernel is idle")
     tab.command("notebook:run-all-cells")  # and the panel is there again
     tab.page.get_by_role("button", name="Start", exact=True).wait_for()
+
+
+def test_a_notebook_that_is_run_by_hand_shows_what_it_does_and_what_it_found_near_its_top(
+    where: Lab, browser, tmp_path
+):
+    small = {"requests": 24, "concurrency": 2, "warmup": 2, "max_tokens": 16, "sweep": [1], "embedded": True}
+    where.explore("by-hand", notebook="endpoint", results_dir=tmp_path, **small)
+    tab = Tab(browser, where, "by-hand")
+    tab.command("notebook:run-all-cells")
+    tab.wait_for_words(PENDING)
+    found = tab.page.locator(".gptoss-finding b").first
+    lines = "() => [...document.querySelectorAll('.gptoss-live')].map(each => each.innerText).join(' ')"
+    seen = list[str]()
+
+    def has_found() -> bool:
+        seen.append(tab.page.evaluate(lines))
+        return found.count() > 0
+
+    wait_until(has_found, "the finding is near the top")
+    assert "of 24 requests completed" in found.inner_text() and not tab.says(PENDING)
+    assert all(each.count(" left") <= 1 for each in seen) and " requests" in seen[-1], seen
+    found.scroll_into_view_if_needed()
+    tab.picture("by-hand")
 
 
 @pytest.mark.slow  # test_live_overhead.py compares the same error bars without a browser

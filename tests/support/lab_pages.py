@@ -59,11 +59,11 @@ class Lab:
         later = self.kernel(name)
         return later is not None and (later["id"], later["execution_state"]) == (first["id"], "idle")
 
-    def explore(self, name: str, *, cells: int | None = None, **parameters: object) -> None:
-        """Put a copy of explore.ipynb there under this name, with these parameters; only its first `cells` if given."""
+    def explore(self, name: str, *, cells: int | None = None, notebook: str = "explore", **parameters: object) -> None:
+        """Put a copy of a notebook there under this name, with these parameters; only its first `cells` if given."""
         file = self.root / f"{name}.ipynb"
         given = {key: str(value) if isinstance(value, Path) else value for key, value in parameters.items()}
-        prepare(paths.NOTEBOOKS / "explore.ipynb", file, given)
+        prepare(paths.NOTEBOOKS / f"{notebook}.ipynb", file, given)
         book = nbformat.read(file, as_version=4)
         book.cells = book.cells[:cells]
         nbformat.write(book, file)

@@ -60,6 +60,7 @@ def attempt(
 ) -> int:
     """Load a model's weights into a memory budget and compare the layer reached with the prediction."""
     from gptoss_bench.memory import SIGKILL_EXIT_CODE, attempt_allocation, parse_budget, read_model
+    from gptoss_bench.session import showing_progress
 
     if figure and figure.suffix not in (".png", ".svg", ".pdf"):
         raise UsageError(f"--figure {figure}: the name must end in .png, .svg or .pdf")
@@ -76,21 +77,23 @@ def attempt(
         from gptoss_bench.memory import attempt_checkpoint_load, loading_order
 
         steps = loading_order(architecture)
-        done = attempt_checkpoint_load(
-            folder,
-            architecture,
-            allowed.bytes,
-            dtype,
-            device=device,
-            timeout_s=timeout_s,
-            as_called=as_called,
-            decode_tokens=decode,
-        )
+        with showing_progress(f"loading the checkpoint as {dtype.upper()}"):
+            done = attempt_checkpoint_load(
+                folder,
+                architecture,
+                allowed.bytes,
+                dtype,
+                device=device,
+                timeout_s=timeout_s,
+                as_called=as_called,
+                decode_tokens=decode,
+            )
     elif as_called or decode:
         raise UsageError("--as-called and --decode are of transformers' loader: add --load, with a checkpoint")
     else:
         steps = architecture.allocations(dtype)
-        done = attempt_allocation(architecture, allowed.bytes, dtype, device=device, timeout_s=timeout_s)
+        with showing_progress(f"allocating the weights as {dtype.upper()} until the budget is full"):
+            done = attempt_allocation(architecture, allowed.bytes, dtype, device=device, timeout_s=timeout_s)
     found = done.summary().document() | {"budget": allowed.name}
     if as_json:
         print_json(found)

@@ -27,6 +27,7 @@ def method_trial(
     from gptoss_bench import paths
     from gptoss_bench.calibration import trial_cases, trial_table, trial_text, try_published_method
     from gptoss_bench.runs import MethodTrialSummary, RunFolder
+    from gptoss_bench.session import showing_progress
 
     cases = trial_cases(requests, tokens)
     with RunFolder.create(
@@ -35,7 +36,8 @@ def method_trial(
         parameters={"trial_requests": requests, "trial_tokens": tokens},
         command="gptoss-bench method-trial",
     ) as folder:
-        rows, endpoint = asyncio.run(try_published_method(cases))
+        with showing_progress("running the script of the write-up against servers whose TTFT is known"):
+            rows, endpoint = asyncio.run(try_published_method(cases))
         folder.set_endpoint(endpoint)
         run = folder.finish(MethodTrialSummary(rows=rows))
     if as_json:

@@ -33,23 +33,24 @@ def rebuild(
     path = find_run(run)  # before pandas is imported
 
     from gptoss_bench.runs import Run
-    from gptoss_bench.session import finish_interrupted, rebuild_run
+    from gptoss_bench.session import finish_interrupted, rebuild_run, showing_progress
 
     found = Run.load(path)
     if not found.finished and check:
         raise UsageError(f"run {found.run_id} has no end yet: `gptoss-bench rebuild` without --check finishes it")
-    if not found.finished:
-        path = finish_interrupted(found.path).path
-        reported = dict.fromkeys(
-            sorted(file.name for file in (*path.glob("*.parquet"), *path.glob("*.json"))), "written"
-        )
-    elif not check:
-        with writing(found.path, "copy the run to a writable folder"):
-            reported = dict.fromkeys(rebuild_run(found, found.path), "written")
-    else:
-        with tempfile.TemporaryDirectory() as scratch:
-            names = rebuild_run(found, Path(scratch))
-            reported = {name: _difference(Path(scratch) / name, found.path / name) for name in names}
+    with showing_progress(f"{found.run_id}: deriving the tables from the raw bytes"):
+        if not found.finished:
+            path = finish_interrupted(found.path).path
+            reported = dict.fromkeys(
+                sorted(file.name for file in (*path.glob("*.parquet"), *path.glob("*.json"))), "written"
+            )
+        elif not check:
+            with writing(found.path, "copy the run to a writable folder"):
+                reported = dict.fromkeys(rebuild_run(found, found.path), "written")
+        else:
+            with tempfile.TemporaryDirectory() as scratch:
+                names = rebuild_run(found, Path(scratch))
+                reported = {name: _difference(Path(scratch) / name, found.path / name) for name in names}
     if as_json:
         print_json(reported)
     else:

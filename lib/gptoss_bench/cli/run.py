@@ -86,10 +86,14 @@ def run(
             run_seconds(paths.RESULTS, scenario, mine),
         )
         print(step.begun(), flush=True, file=out)
-        with showing_progress(step.text):
+        with showing_progress(step.text, elapsed=False):
             output = step.printed if name == "calibration" else None
             profile_name = _profile_name(profile)
-            done.append(execute_notebook(name, mine, folder, profile=profile_name, run_id=run_id, output=output))
+            done.append(
+                execute_notebook(
+                    name, mine, folder, profile=profile_name, run_id=run_id, output=output, report_cell=step.in_cell
+                )
+            )
         print(step.ended(), flush=True, file=out)
     verdicts = [
         verdicts_from_table(executed.run.table("verdicts")) for executed in done if executed.run.scenario == "verdicts"
@@ -156,19 +160,27 @@ def _print_result(run: "Run", summary: "LoadSummary") -> None:
 
 
 class _Step:
-    """One notebook of several: what it does now, its time, and about how long it takes."""
+    """One notebook of several: what it does now, its time, and about how long it takes.
+
+    That is how long the last run with these parameters took; without one, or when it has passed, the load says it.
+    """
 
     def __init__(self, name: str, seen: "RunProgress", expected_s: float | None) -> None:
-        self._name, self._seen = name, seen
-        self._about = f" of about {clock_text(expected_s)}" if expected_s else ""
-        self._began_s = time.monotonic()
+        self._name, self._seen, self._expected_s = name, seen, expected_s or 0.0
+        self._began_s, self._cell = time.monotonic(), ""
         self.printed = _LastLine()
 
     def begun(self) -> str:
-        return f"{self._name} ...{self._about.replace(' of', '', 1)}"
+        return f"{self._name} ...{f' about {clock_text(self._expected_s)}' if self._expected_s else ''}"
+
+    def in_cell(self, cell: str) -> None:
+        self._cell, self.printed.text = cell, ""
 
     def text(self) -> str:
-        return f"{self._name} {self._elapsed()}{self._about}  {self.printed.text or self._seen.text()}"
+        is_known = time.monotonic() - self._began_s < self._expected_s and not self.printed.text
+        about = f" of about {clock_text(self._expected_s)}" if is_known else ""
+        doing = self.printed.text or self._seen.text(time_left=not is_known, otherwise=self._cell)
+        return f"{self._name} {self._elapsed()}{about}  {doing}"
 
     def ended(self) -> str:
         return f"{self._name}: done in {self._elapsed()}"

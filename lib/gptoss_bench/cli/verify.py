@@ -28,9 +28,13 @@ def verify(
     """Check that runs are whole and agree with their raw bytes, as a run of a stranger has to."""
     folders = [find_run(name) for name in runs]  # before pandas is imported
 
+    from gptoss_bench.session import showing_progress
     from gptoss_bench.verify import CANNOT_FIND, verify_run
 
-    found = [verify_run(folder) for folder in folders]
+    found = []
+    for folder in folders:
+        with showing_progress(f"{folder.name}: deriving everything from the raw bytes again"):
+            found.append(verify_run(folder))
     if as_json:
         print_json([{**asdict(one), "consistent": not one.refused} for one in found])
     else:

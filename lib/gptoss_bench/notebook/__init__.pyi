@@ -1,3 +1,4 @@
+from .finding import place_finding, show_finding
 from .fit_panel import open_fit_panel, panel_fits
 from .lab import keep_executed_copy, lab_command, lab_environment, prepare_lab
 from .live_overhead import OVERHEAD_COLUMNS, errors_agree, measure_overhead
@@ -23,9 +24,11 @@ __all__ = [
     "open_run_browser",
     "open_run_panel",
     "panel_fits",
+    "place_finding",
     "prepare_lab",
     "read_profile",
     "serving",
     "show_figure",
+    "show_finding",
     "show_table",
 ]

@@ -125,7 +125,8 @@ def _plot(title: str, series: Series, last_s: float, *, dots: bool, last: bool) 
     text = _text(LEFT, 12, 12, title)
     marks = ""
     if series:
-        largest = max(value for _, value in series) or 1.0
+        top = max(value for _, value in series)
+        largest = top or 1.0
         width, height = RIGHT - LEFT - 4, BOTTOM - TOP
         places = [(LEFT + 2 + width * at / last_s, BOTTOM - height * value / largest) for at, value in series]
         if dots:
@@ -133,7 +134,7 @@ def _plot(title: str, series: Series, last_s: float, *, dots: bool, last: bool) 
         else:
             line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
             marks = f'<polyline points="{line}" fill="none" stroke="{BLUE}" stroke-width="1.6"/>'
-        text += _text(LEFT, 26, 11, _number(largest))
+        text += _text(LEFT, 26, 11, _number(top))
         text += _text(RIGHT, 26, 11, f"last {_number(series[-1][1])}", "end") if last else ""
         text += _text(LEFT, 111, 11, "0") + _text(RIGHT, 111, 11, f"{last_s:.1f} s", "end")
     frame = f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="{GREY}" stroke-width="0.8"/>'

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -55,13 +55,14 @@ def execute_notebook(
     run_id: str = "",
     timeout_s: int = CELL_TIMEOUT_S,
     output: TextIO | None = None,
+    report_cell: Callable[[str], None] = lambda _cell: None,
 ) -> ExecutedNotebook:
     """Execute one notebook and return its run; a run is complete if every cell ran and the last one wrote its result.
 
     The manifest of the run, and of each repeat of its load, states its purpose, `profile` and `parameters`, if a
     profile gave the parameters.
     `run_id`: empty for a new one. `timeout_s` limits each cell; what the cells print is also written to `output` at
-    once, if given.
+    once, if given. `report_cell` gets the section and the number of each cell before it runs.
     Raises UsageError if a cell raised one, and RunFailed for every other failure; the notebook stays in the run folder
     with the outputs so far.
     """
@@ -72,11 +73,18 @@ def execute_notebook(
     target = folder / "notebook.ipynb"
     with writing(folder, "name another results folder"):
         folder.mkdir(parents=True, exist_ok=True)
-    stop = KernelStop()
+    prepared = _without_other_write_ups(source, target, parameters)
+    stop, sections = KernelStop(), _sections(prepared)
+
+    def begin_cell(*, cell_index: int, **cell: object) -> None:
+        stop.check(**cell)
+        if cell_index < len(sections):
+            report_cell(f"{sections[cell_index]} (cell {cell_index + 1} of {len(sections)})")
+
     try:
         with on_first_stop(stop.request):
             papermill.execute_notebook(
-                _without_other_write_ups(source, target, parameters),
+                prepared,
                 target,
                 parameters={**parameters, "run_id": run_id},
                 cwd=paths.ROOT,
@@ -89,7 +97,7 @@ def execute_notebook(
                 extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
                 execution_timeout=timeout_s,
                 kernel_manager_class=stop.manager_class(),
-                on_cell_start=stop.check,
+                on_cell_start=begin_cell,
             )
     except BaseException as error:
         failure = _failure(error, source, target, timeout_s, stopped=stop.requested)
@@ -116,6 +124,16 @@ def execute_notebook(
     _make_portable(target)
     put_findings_on_top(target)
     return ExecutedNotebook(run, target, _to_html(target))
+
+
+def _sections(source: Path) -> list[str]:
+    """Return for each cell of a notebook the heading above it, with the cell that papermill adds."""
+    found, heading = list[str](), source.stem
+    for cell in nbformat.read(source, as_version=4).cells:
+        if cell.cell_type == "markdown" and cell.source.startswith("#"):
+            heading = cell.source.splitlines()[0].lstrip("# ")
+        found += [heading] * (2 if "parameters" in cell.metadata.get("tags", []) else 1)
+    return found
 
 
 def _without_other_write_ups(source: Path, target: Path, parameters: Mapping[str, JsonValue]) -> Path:

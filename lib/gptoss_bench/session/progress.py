@@ -4,6 +4,7 @@ Only the folder is read, and nothing is decoded, so that the measurement is not 
 """
 
 import contextlib
+import contextvars
 import json
 import os
 import re
@@ -280,8 +281,10 @@ class ProgressDisplay:
             self._shown_s = now_s
             print(text, file=sys.stderr, flush=True)
 
-    def close(self) -> None:
-        """Remove the line of a terminal; a cell keeps its last text."""
+    def close(self, last: str = "") -> None:
+        """Remove the line of a terminal; a cell shows `last`, or keeps its last text."""
+        if self._handle is not None and last:
+            self.update(last)
         if self._console is not None:
             self._console.stop()
 
@@ -300,14 +303,15 @@ def showing_progress(text: Callable[[], str] | str, *, elapsed: bool = True) -> 
                 spent = f"{clock(time.monotonic() - began_s)}  " if elapsed else ""
                 display.update(spent + (text if isinstance(text, str) else text()))
 
-    thread = threading.Thread(target=show, daemon=True)
+    # In a cell the thread needs the context of the cell, to show something below it.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(show,), daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
         thread.join()
-        display.close()
+        display.close(f"done in {clock(time.monotonic() - began_s)}" if elapsed else "")
 
 
 def _is_kernel() -> bool:
