@@ -17,7 +17,7 @@ from gptoss_bench.engines import ServerChoice
 from gptoss_bench.notebook.follower import POLL_S, RunFollower
 from gptoss_bench.notebook.live_view import render_live_view
 from gptoss_bench.runs import CalibrationLevel
-from gptoss_bench.session import LoadProcess
+from gptoss_bench.session import LoadProcess, showing_progress
 
 UNWATCHED, WATCHED = "no live view", "live view, twice a second"
 OVERHEAD_COLUMNS = ["client", "streams", "tokens_s", "ttft_error_p50_ms", "ttft_error_p99_ms", "itl_error_p99_ms"]
@@ -40,7 +40,8 @@ async def measure_overhead(
             for name in (UNWATCHED, WATCHED):
                 load = LoadProcess(planned.plan, ServerChoice(url=endpoint.url), results=where)
                 view = asyncio.create_task(_show_live_view(load)) if name == WATCHED else None
-                runs[name] = await load.wait()
+                with showing_progress(f"{planned}: {name}"):
+                    runs[name] = await load.wait()
                 if view is not None:
                     await view
         log = read_send_log(where / "send_log.parquet").events
