@@ -1,6 +1,7 @@
 """The checklists of docs/extending.md, followed in a copy of the package: an engine, a lint rule and a claim work."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,47 +10,58 @@ from pathlib import Path
 import pytest
 
 from gptoss_bench import paths
+from gptoss_bench.runs.folder import Run
 
-ENGINE = '''"""Launch the paced server of this kit as an engine of its own."""
+GUIDE = (paths.ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+[ENGINE] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+[ROW] = re.findall(r"^```text\n(    EngineSpec.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+# A server that is no engine of the kit: three tokens for each request, a report about itself, and metrics.
+SERVER = '''"""Serve three tokens for each request."""
 
+import json
 import sys
-from dataclasses import dataclass
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from gptoss_client import Endpoint
-
-
-@dataclass(frozen=True, slots=True)
-class Paced:
-    """`gptoss-bench reference-server`."""
-
-    log_name: str = "paced.log"
-
-    @classmethod
-    def from_choice(cls, server, slots):
-        return cls()
-
-    @property
-    def cwd(self) -> Path | None:
-        return None
-
-    def prepare(self) -> Endpoint:
-        return Endpoint(url="", model="reference", dialect="openai", engine="paced", version="1.0")
-
-    def command(self, port: int) -> list[str]:
-        return [sys.executable, "-m", "gptoss_bench", "reference-server", "--port", str(port), "--tokens", "4"]
-
-    def environment(self, port: int) -> dict[str, str]:
-        return {}
-
-    async def describe(self, http, endpoint: Endpoint, log: str) -> Endpoint:
-        return endpoint
+if "--version" in sys.argv:
+    sys.exit("three 1.2.3")
+PIECES = [{"role": "assistant"}, {"content": "one"}, {"content": " two"}, {"content": " three"}]
+served = 0
 
 
-async def describe_paced(http, endpoint: Endpoint) -> Endpoint:
-    return endpoint
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *args):
+        pass
+
+    def send(self, kind, text):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def do_GET(self):
+        answers = {
+            "/v1/models": json.dumps({"data": [{"id": "m"}]}),
+            "/about": json.dumps({"version": "1.2.3", "parameters": 1000}),
+            "/metrics": f"sglang:generation_tokens_total {3 * served}.0\\n",
+        }
+        if self.path in answers:
+            return self.send("text/plain", answers[self.path])
+        self.send_error(404)
+
+    def do_POST(self):
+        global served
+        self.rfile.read(int(self.headers["Content-Length"]))
+        served += 1
+        chunks = [{"choices": [{"index": 0, "delta": piece, "finish_reason": None}]} for piece in PIECES]
+        chunks.append({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+        self.send("text/event-stream", "".join(f"data: {json.dumps(c)}\\n\\n" for c in chunks) + "data: [DONE]\\n\\n")
+
+
+ThreadingHTTPServer(("127.0.0.1", int(sys.argv[sys.argv.index("--port") + 1])), Handler).serve_forever()
 '''
-ROW = '    EngineSpec(name="paced", title="paced", describe_name="paced:describe_paced", class_name="paced:Paced"),\n'
 RULE = """
 @rule(
     "few-requests",
@@ -80,9 +92,18 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("copy")
     lib = root / "lib"
     shutil.copytree(paths.PACKAGE.parent, lib, ignore=shutil.ignore_patterns("__pycache__", "*.gguf"))
+    shutil.copytree(paths.PROFILES, root / "notebooks" / "profiles")
     package = lib / "gptoss_bench"
-    (package / "engines" / "paced.py").write_text(ENGINE)
-    change(package / "engines" / "registry.py", "_SPECS = (\n", f"_SPECS = (\n{ROW}")
+    program = root / "bin" / "three"
+    program.parent.mkdir()
+    program.write_text(f"#!{sys.executable}\n{SERVER}")
+    program.chmod(0o755)
+    engine = changed(ENGINE, 'executable("sglang", "sglang"', 'executable("three", "three"')
+    (package / "engines" / "sglang.py").write_text(changed(engine, '"/server_info"', '"/about"'))
+    row = changed(changed(ROW, '"/server_info"', '"/about"'), 'program="sglang"', 'program="three"')
+    change(package / "engines" / "registry.py", "_SPECS = (\n", f"_SPECS = (\n{row}")
+    metrics, known = package / "telemetry" / "prometheus_metrics.py", '"vllm:generation_tokens_total", '
+    change(metrics, known, f'{known}"sglang:generation_tokens_total", ')
     rules = package / "lint" / "rules" / "design.py"
     change(rules, "DESIGN_RULES: tuple", f"{RULE.lstrip()}DESIGN_RULES: tuple")
     change(rules, "    _too_short,\n", "    _too_short,\n    _few_requests,\n")
@@ -93,43 +114,93 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1, f"{file.name}: the checklist names a place that is not there"
-    file.write_text(text.replace(old, new))
+    file.write_text(changed(file.read_text(), old, new))
 
 
-SCRIPT = """
+def changed(text: str, old: str, new: str) -> str:
+    assert text.count(old) == 1, f"the checklist names a place that is not there: {old}"
+    return text.replace(old, new)
+
+
+LAUNCH = """
+from gptoss_bench import bench
+
+run = bench("", model="m", engine="sglang", concurrency=1, requests=3, warmup=0, max_tokens=4, results="results")
+print(run.path)
+"""
+ATTACH = """
 import asyncio, sys
 from pathlib import Path
+
 from gptoss_bench.cli.main import main
 from gptoss_bench.engines.launch import launched
 from gptoss_bench.engines.registry import ENGINE_SPECS
+from gptoss_bench.engines import ServerChoice
 
 async def measure():
-    engine = ENGINE_SPECS["paced"].load_class().from_choice(None, 1)
+    engine = ENGINE_SPECS["sglang"].load_class().from_choice(ServerChoice(engine="sglang", model="m"), 1)
     async with launched(engine, Path("."), timeout_s=60.0) as endpoint:
-        options = ["--requests", "3", "--concurrency", "1", "--max-tokens", "4", "--warmup", "0"]
-        load = ["load", "--url", endpoint.url, "--model", endpoint.model, *options, "--results", "results"]
+        load = ["load", "--url", endpoint.url, "-n", "3", "-c", "1", "--warmup", "0", "--results", "attached"]
         return await asyncio.to_thread(main, load)
 
 sys.exit(asyncio.run(measure()))
 """
+PANEL = """
+from pathlib import Path
+
+from gptoss_bench.engines import ServerChoice
+from gptoss_bench.notebook.run_panel import RunPanel
+from gptoss_client import LoadPlan
+
+panel = RunPanel(LoadPlan(), ServerChoice(), Path("results"))
+panel.engine.value = dict(panel.engine.options)["start SGLang"]
+print(*sorted(panel.fields()))
+"""
 
 
-def run(root: Path, *arguments: str, codes: tuple[int, ...] = (0,)) -> str:
-    env = {**os.environ, "PYTHONPATH": str(root / "lib")}
+def run(root: Path, *arguments: str, codes: tuple[int, ...] = (0,), path: bool = True) -> str:
+    found = f"{root / 'bin'}:{os.environ['PATH']}" if path else os.environ["PATH"]
+    env = {**os.environ, "PYTHONPATH": str(root / "lib"), "PATH": found}
     command = [sys.executable, *arguments]
     done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode in codes, done.stdout + done.stderr
     return done.stdout
 
 
-def test_a_new_engine_is_launched_and_a_new_rule_judges_its_run(copy: Path) -> None:
-    shown = run(copy, "-c", SCRIPT)
-    assert "warning: 3 requests [few-requests]" in shown
-    [found] = (copy / "results" / "runs").glob("*-load-*")
+def assert_measured(folder: Path) -> None:
+    """Assert what the row of the registry promises of a run, however its server was found."""
+    measured = Run.load(folder)
+    endpoint = measured.manifest.endpoint
+    assert endpoint is not None
+    assert (endpoint.engine, endpoint.version, measured.manifest.labels) == ("sglang", "1.2.3", ["TINY MODEL"])
+    server = measured.load_summary.server_metrics
+    assert server is not None
+    assert (server.source, server.counts["generation_tokens"]) == ("sglang", 9)
+
+
+def test_the_engine_of_the_guide_is_launched_and_a_new_rule_judges_its_run(copy: Path) -> None:
+    folder = Path(run(copy, "-c", LAUNCH).splitlines()[-1])
+    assert_measured(copy / folder)
     # On a busy machine there is an error too: the client's timestamps are late.
-    assert "few-requests" in run(copy, "-m", "gptoss_bench", "lint", str(found), codes=(0, 3))
+    assert "few-requests" in run(copy, "-m", "gptoss_bench", "lint", str(folder), codes=(0, 3))
+
+
+def test_a_running_server_of_the_new_engine_is_recognised_by_its_url(copy: Path) -> None:
+    shown = run(copy, "-c", ATTACH)
+    assert "TINY MODEL: m with sglang" in shown
+    [folder] = (copy / "attached" / "runs").iterdir()
+    assert_measured(folder)
+
+
+def test_doctor_panel_and_commands_know_the_new_engine(copy: Path) -> None:
+    assert "ok     engine         sglang 1.2.3 (on PATH)" in run(
+        copy, "-m", "gptoss_bench", "doctor", "sglang", codes=(0, 2)
+    )
+    missing = run(copy, "-m", "gptoss_bench", "doctor", "sglang", codes=(2,), path=False)
+    assert "three is not on PATH and not in build/three  ->  pip install sglang" in missing
+    assert run(copy, "-c", PANEL).split() == ["context", "engine_flags", "model"]
+    page = "from gptoss_bench.cli.reference_page import reference_page; print(reference_page(), end='')"
+    assert run(copy, "-c", page) == (paths.ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
 
 
 def test_a_new_claim_gets_a_verdict(copy: Path) -> None:

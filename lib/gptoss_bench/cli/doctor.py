@@ -21,27 +21,37 @@ ALL_SCENARIOS = "all"
 
 
 def _scenarios() -> list[str]:
-    from gptoss_bench.engines import DOCTOR_SCENARIOS
+    from gptoss_bench.engines import CHECKED_ENGINES, DOCTOR_SCENARIOS
 
-    return [*DOCTOR_SCENARIOS, ALL_SCENARIOS]
+    return [*DOCTOR_SCENARIOS, *CHECKED_ENGINES, ALL_SCENARIOS]
 
 
 def doctor(
     scenario: Annotated[
-        str | None, typer.Argument(help="scenario to check (default: all, and exit code 0)", autocompletion=_scenarios)
+        str | None,
+        typer.Argument(help="scenario or engine (default: all scenarios, exit code 0)", autocompletion=_scenarios),
     ] = None,
     *,
     model: Annotated[str, typer.Option(help="model to check for instead of the profile's", show_default=False)] = "",
     as_json: Json = False,
 ) -> int:
-    """Check this machine, one line per check. The exit code is 2 if a named scenario cannot run."""
-    from gptoss_bench.engines import DOCTOR_ENGINES, DOCTOR_SCENARIOS, can_run, examine, gather_facts, report_heading
+    """Check this machine, one line per check. The exit code is 2 if a named scenario or engine cannot run."""
+    from gptoss_bench.engines import (
+        CHECKED_ENGINES,
+        DOCTOR_ENGINES,
+        DOCTOR_SCENARIOS,
+        can_run,
+        examine,
+        gather_facts,
+        report_heading,
+    )
 
     if scenario is not None and scenario not in _scenarios():
         raise UsageError(f"there is no scenario {scenario!r}: {did_you_mean(scenario, _scenarios())}")
     names = [*DOCTOR_SCENARIOS] if scenario in (None, ALL_SCENARIOS) else [scenario]
     needs = {name: _need(name, model) for name in names}
-    facts = gather_facts({name: need.model for name, need in needs.items() if name in DOCTOR_ENGINES})
+    engines = {DOCTOR_ENGINES.get(name, name) for name in names} & {*CHECKED_ENGINES}
+    facts = gather_facts({name: need.model for name, need in needs.items() if name in DOCTOR_ENGINES}, engines)
     found = {name: examine(name, facts, needs[name]) for name in names}
     if as_json:
         print_json(

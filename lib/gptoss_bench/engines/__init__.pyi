@@ -9,6 +9,7 @@ from .ollama import restore_keep_alive, service_url, unload
 from .open import open_engine
 from .readiness import accepts_token_counts
 from .registry import (
+    CHECKED_ENGINES,
     ENGINE_SPECS,
     LAUNCHABLE_ENGINES,
     METRIC_SOURCES,
@@ -20,6 +21,7 @@ from .supervisor import descendants
 from .word_tokens import with_word_tokens
 
 __all__ = [
+    "CHECKED_ENGINES",
     "DOCTOR_ENGINES",
     "DOCTOR_SCENARIOS",
     "ENGINE_SPECS",

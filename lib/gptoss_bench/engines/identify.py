@@ -5,14 +5,18 @@ from dataclasses import dataclass
 
 from gptoss_bench.asking import Answer, question_client
 from gptoss_bench.engines.ollama import EMULATOR_VERSION
-from gptoss_bench.engines.registry import METRIC_SOURCES, REFERENCE_SERVER
+from gptoss_bench.engines.registry import ENGINE_SPECS, METRIC_SOURCES, REFERENCE_SERVER
 from gptoss_bench.engines.server_facts import fetch
 from gptoss_client import API_KEY_VARIABLE, JsonValue, UsageError, object_at, objects_at, text_at
 
 COMPATIBLE = "openai-compatible"  # a server whose engine is not recognised
 PROOF = 2  # weight of signs from which on an engine is recognised
 _MODELS = "/v1/models"
-_PATHS = (_MODELS, "/reference", "/api/version", "/api/tags", "/", "/props", "/metrics", "/version", "/openapi.json")
+_OWN_PATHS = {spec.own_path: spec.name for spec in ENGINE_SPECS.values() if spec.own_path}
+_PATHS = (
+    *(_MODELS, "/reference", "/api/version", "/api/tags", "/", "/props", "/metrics", "/version", "/openapi.json"),
+    *_OWN_PATHS,
+)
 Answers = Mapping[str, Answer]
 
 
@@ -49,6 +53,10 @@ def _has(path: str, *names: str) -> Callable[[Answers], bool]:
     return lambda answers: all(name in answers[path].body for name in names)
 
 
+def _answers_json(path: str) -> Callable[[Answers], bool]:
+    return lambda answers: bool(answers[path].body)
+
+
 def _metrics(prefix: str) -> Callable[[Answers], bool]:
     return lambda answers: f"\n{prefix}" in f"\n{answers['/metrics'].text}"
 
@@ -79,6 +87,7 @@ _SIGNS = (
         lambda at: "/load_model" in object_at(at["/openapi.json"].body, "paths"),
     ),
     *(_Sign(name, f"/metrics has {prefix}…", 2, _metrics(prefix)) for prefix, name in METRIC_SOURCES.items()),
+    *(_Sign(name, f"{path} answers", 2, _answers_json(path)) for path, name in _OWN_PATHS.items()),
 )
 
 

@@ -24,8 +24,10 @@ class EngineSpec:
     `class_name` is the `launch.Engine` that starts it, "module:class"; None where `open_engine` cannot start it by
     name. `describe_name` is the function that adds what a running server reports to its endpoint. `request_fields`
     are the fields of a load plan, beyond those of its API, that the server understands; None where that is unknown.
+    `own_path` is a path that only this engine answers with a JSON object: a running server is recognised by it.
     `environment_prefixes` select the variables that a run records. `metric_prefixes` start the names of its metrics,
-    `no_metrics_advice` says what to do where a server of it has none.
+    `no_metrics_advice` says what to do where a server of it has none. `program` is the program that the doctor looks
+    for, on PATH and in build/`program`/bin, `install` the command that installs it; empty where there is none to check.
     `tried_versions` are releases; where there are none, versions are not checked. `first_version` is the first
     release that runs gpt-oss.
     """
@@ -35,9 +37,12 @@ class EngineSpec:
     describe_name: str
     class_name: str | None = None
     request_fields: tuple[str, ...] | None = None
+    own_path: str = ""
     environment_prefixes: tuple[str, ...] = ()
     metric_prefixes: tuple[str, ...] = ()
     no_metrics_advice: str = ""
+    program: str = ""
+    install: str = ""
     default_model: str = ""
     downloads_weights: bool = False  # from the Hugging Face hub, when it starts
     has_prefix_caching_option: bool = False
@@ -76,6 +81,8 @@ _SPECS = (
         request_fields=(),
         environment_prefixes=("OLLAMA_",),
         no_metrics_advice="use --dialect ollama: its own API sends its durations with each response",
+        program="ollama",
+        install="curl -fsSL https://ollama.com/install.sh | sh",
         default_model="gpt-oss:20b",
         tried_versions=("0.11", "0.33"),  # 0.11.4 and 0.33.0-rc2, with the tiny model on a CPU
         first_version=(0, 11, 0),
@@ -88,6 +95,8 @@ _SPECS = (
         request_fields=("ignore_eos", "min_tokens", "token_counts"),
         environment_prefixes=("VLLM_",),
         metric_prefixes=("vllm:",),
+        program="vllm",
+        install="make setup-vllm",
         default_model="openai/gpt-oss-20b",
         downloads_weights=True,
         has_prefix_caching_option=True,
@@ -101,6 +110,8 @@ _SPECS = (
         describe_name="transformers:describe_transformers",
         class_name="transformers:Transformers",
         request_fields=(),
+        program="transformers",
+        install="make setup-transformers",
         default_model="openai/gpt-oss-20b",
         downloads_weights=True,
         has_flags=True,
@@ -113,6 +124,7 @@ _SPECS = (
     ),
 )
 ENGINE_SPECS = {spec.name: spec for spec in _SPECS}
+CHECKED_ENGINES = tuple(spec.name for spec in _SPECS if spec.program)  # by the doctor
 LAUNCHABLE_ENGINES = tuple(spec.name for spec in _SPECS if spec.class_name)
 METRIC_SOURCES = {prefix: spec.name for spec in _SPECS for prefix in spec.metric_prefixes}
 

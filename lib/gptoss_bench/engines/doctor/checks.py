@@ -18,9 +18,9 @@ TARGETS = {"local": "make run", "a10": "make run-a10", "h100": "make run-h100", 
 DOCTOR_ENGINES = {"a10": "ollama", "h100": "vllm"}
 CARDS = {"a10": "A10", "h100": "H100"}
 SIZES = {"a10": "Standard_NV36ads_A10_v5", "h100": "Standard_NC40ads_H100_v5"}
-GET = {
-    "ollama": "curl -fsSL https://ollama.com/install.sh | sh",
-    "vllm": "make setup-vllm  (or its container, attached to: docker run --gpus all --ipc=host -p 8000:8000 "
+# Another way, where the weights need not be on this machine.
+CONTAINERS = {
+    "vllm": "  (or its container, attached to: docker run --gpus all --ipc=host -p 8000:8000 "
     "vllm/vllm-openai --model openai/gpt-oss-20b, then make run-h100 URL=http://127.0.0.1:8000)",
 }
 DRIVER = "az vm extension set --publisher Microsoft.HpcCompute --name NvidiaGpuDriverLinux --vm-name … -g …"
@@ -82,7 +82,10 @@ class CheckResult:
 
 
 def examine(scenario: str, facts: MachineFacts, need: Need) -> list[CheckResult]:
-    """Run all checks of one scenario of DOCTOR_SCENARIOS. Raises UsageError for random weights of an unknown model."""
+    """Run all checks of one scenario of DOCTOR_SCENARIOS, or of an engine of CHECKED_ENGINES on any hardware.
+
+    Raises UsageError for random weights of an unknown model.
+    """
     random = RandomModel.parse(need.model)
     if random and need.architecture:
         need = replace(need, architecture=with_layers(need.architecture, random.layers))
@@ -90,6 +93,8 @@ def examine(scenario: str, facts: MachineFacts, need: Need) -> list[CheckResult]
     if scenario in DOCTOR_ENGINES:
         lines += [_gpu(scenario, facts), _memory(scenario, facts, need), _engine(scenario, facts, need)]
         lines.append(_model(scenario, facts, need))
+    elif scenario in ENGINE_SPECS:
+        lines.append(_engine(scenario, facts, need))
     elif scenario == "local":
         made = facts.models["local"]
         lines.append(
@@ -110,12 +115,15 @@ def can_run(lines: list[CheckResult]) -> bool:
 def report_heading(scenario: str, lines: list[CheckResult]) -> str:
     """Return the line above the checks: the scenario and whether this machine can run it."""
     failed = sum(line.state == FAIL for line in lines)
+    target = TARGETS.get(scenario, f"bench(engine='{scenario}', …)")
     verdict = (
-        f"this machine can: {TARGETS[scenario]}"
+        f"this machine can: {target}"
         if not failed
         else f"this machine cannot: {failed} check{'s' * (failed > 1)} failed"
     )
-    return f"{scenario}: {DOCTOR_SCENARIOS[scenario]} - {verdict}"
+    engine = ENGINE_SPECS.get(scenario)
+    title = f"{engine.title} on this machine" if engine else DOCTOR_SCENARIOS[scenario]
+    return f"{scenario}: {title} - {verdict}"
 
 
 def _gpu(scenario: str, facts: MachineFacts) -> CheckResult:
@@ -158,17 +166,18 @@ def _memory(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
 
 
 def _engine(scenario: str, facts: MachineFacts, need: Need) -> CheckResult:
-    name = DOCTOR_ENGINES[scenario]
-    get = (
-        GET[name].partition("  (")[0] if RandomModel.parse(need.model) else GET[name]
-    )  # its weights are on this machine
+    name = DOCTOR_ENGINES.get(scenario, scenario)
+    get = ENGINE_SPECS[name].install
+    if not RandomModel.parse(need.model):  # else its weights are on this machine
+        get += CONTAINERS.get(name, "")
     found = facts.programs.get(name)
     if found is None:
-        return CheckResult("engine", FAIL, f"{name} is not on PATH and not in build/{name}", get)
+        program = ENGINE_SPECS[name].program
+        return CheckResult("engine", FAIL, f"{program} is not on PATH and not in build/{program}", get)
     words = f"{name} {found.version or 'of an unknown version'} ({found.where})"
     if (release := release_of(found.version)) and release < ENGINE_SPECS[name].first_version:
         return CheckResult("engine", FAIL, f"{words} does not know gpt-oss yet", get)
-    if is_tried(name, found.version):
+    if not ENGINE_SPECS[name].tried_versions or is_tried(name, found.version):
         return CheckResult("engine", OK, words)
     return CheckResult(
         "engine", NOTE, f"{words}: this kit was tried with {tried_releases(name)}; names may differ in another"

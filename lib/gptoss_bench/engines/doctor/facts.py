@@ -8,7 +8,7 @@ import socket
 import statistics
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from gptoss_bench.engines.launch import version_beside
 from gptoss_bench.engines.model_files import hub_cache, is_fetched
 from gptoss_bench.engines.ollama import manifest_of, model_store, running_service, service_url
 from gptoss_bench.engines.random_model import RandomModel
+from gptoss_bench.engines.registry import ENGINE_SPECS
 from gptoss_bench.engines.server_facts import fetch
 from gptoss_bench.runs import package_versions, query_nvidia_smi
 from gptoss_client import (
@@ -36,11 +37,14 @@ PCI = Path("/sys/bus/pci/devices")
 NVIDIA, DISPLAY = "0x10de", "0x03"  # PCI vendor, and the class of display controllers
 
 
-def gather_facts(models: Mapping[str, str]) -> MachineFacts:
-    """Return the facts about this machine; `models` is the model of each scenario that needs to fetch one."""
+def gather_facts(models: Mapping[str, str], engines: Iterable[str] = ("ollama", "vllm")) -> MachineFacts:
+    """Return the facts about this machine: of the programs of these engines.
+
+    `models` is the model of each scenario that needs to fetch one.
+    """
     cards, smi = query_nvidia_smi()
     found = {"local": paths.TINY_MODEL.name if paths.TINY_MODEL.is_file() else None}
-    programs = {name: program(name) for name in ("ollama", "vllm")}
+    programs = {name: program(ENGINE_SPECS[name].program) for name in engines}
     if name := models.get("a10"):
         service = asyncio.run(ollama_service(name))
         found["a10"] = "in this user's store" if ollama_stored(name) else None
