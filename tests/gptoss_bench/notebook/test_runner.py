@@ -18,16 +18,9 @@ from gptoss_bench.runs.folder import Run
 from gptoss_client.errors import RunFailed, UsageError
 
 TINY = TESTS / "notebooks"
-SCENARIOS = (
-    "ollama_a10",
-    "vllm_h100",
-    "transformers_bf16",
-    "calibration",
-    "method_trial",
-    "explore",
-    "endpoint",
-    "verdicts",
-)
+# `capacity` and `one_request` have tests of their own; `verdicts` reads the runs of those before it.
+OTHERS = {"capacity", "one_request", "verdicts"}
+SCENARIOS = (*sorted({path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")} - OTHERS), "verdicts")
 
 
 def prepare(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
