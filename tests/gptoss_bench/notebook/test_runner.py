@@ -18,9 +18,9 @@ from gptoss_bench.runs.folder import Run
 from gptoss_client.errors import RunFailed, UsageError
 
 TINY = TESTS / "notebooks"
-# `capacity` and `one_request` have tests of their own; `verdicts` reads the runs of those before it.
-OTHERS = {"capacity", "one_request", "verdicts"}
-SCENARIOS = (*sorted({path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")} - OTHERS), "verdicts")
+# `capacity` has a test of its own; `verdicts` reads the runs of those before it, and `one_request` writes none.
+NOTEBOOKS = [*sorted({path.stem for path in paths.NOTEBOOKS.glob("*.ipynb")} - {"capacity", "verdicts"}), "verdicts"]
+SCENARIOS = {name.replace("_", "-") for name in NOTEBOOKS} - {"one-request"}
 
 
 def prepare(source: Path, target: Path, parameters: Mapping[str, object]) -> None:
@@ -45,13 +45,13 @@ def nbval(folder: Path, *, cell_timeout_s: int = 240) -> subprocess.CompletedPro
 def test_every_cell_of_every_scenario_runs(tmp_path):
     books, results = tmp_path / "books", tmp_path / "results"
     books.mkdir()
-    for name in SCENARIOS:
+    for number, name in enumerate(NOTEBOOKS):
         where = {"results_dir": str(results), **read_profile(paths.PROFILES / "smoke.yaml")}
-        prepare(paths.NOTEBOOKS / f"{name}.ipynb", books / f"{SCENARIOS.index(name)}_{name}.ipynb", where)
+        prepare(paths.NOTEBOOKS / f"{name}.ipynb", books / f"{number}_{name}.ipynb", where)
     done = nbval(books)
     assert done.returncode == 0, done.stdout[-6000:]
     runs = {run.scenario: run for run in map(Run.load, (results / "runs").iterdir())}
-    assert set(runs) == {name.replace("_", "-") for name in SCENARIOS} | {"vllm-h100-temperature-1"}
+    assert set(runs) == SCENARIOS | {"vllm-h100-temperature-1"}
     assert {run.manifest.status for run in runs.values()} == {"complete"}
     assert runs["vllm-h100"].manifest.labels == runs["ollama-a10"].manifest.labels == ["TINY MODEL"]
 
