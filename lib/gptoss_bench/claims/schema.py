@@ -1,7 +1,7 @@
 """Read and validate a claims file: YAML in, a `WriteUp` out, or a line for each mistake that names claim and field."""
 
 from collections import Counter
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import or_
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -52,7 +52,7 @@ def load_write_up(path: Path = paths.CLAIMS) -> WriteUp:
     Raises UsageError with one line for each mistake, which names file, claim, field and value.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _yaml_content(path.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -60,6 +60,12 @@ def load_write_up(path: Path = paths.CLAIMS) -> WriteUp:
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise UsageError(f"cannot read {path.name}: {' '.join(str(error).split())}") from error
     return parse_write_up(content, path.name)
+
+
+@lru_cache(maxsize=4)
+def _yaml_content(text: str) -> object:
+    """Return what YAML says; a site reads the same claims file for each of its pages."""
+    return yaml.safe_load(text)
 
 
 def parse_write_up(content: object, name: str = "claims.yaml") -> WriteUp:

@@ -113,7 +113,12 @@ def _split_words(text: str, targets: Mapping[str, str]) -> list[str]:
     """Return the text in pieces; those at odd places are the words of `targets`."""
     if not targets:
         return [text]
-    return re.split(rf"(?<![\w-])({'|'.join(map(re.escape, targets))})(?![\w-])", text)
+    return _whole_words(tuple(targets)).split(text)
+
+
+@cache
+def _whole_words(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w-])({'|'.join(map(re.escape, words))})(?![\w-])")
 
 
 def html_fragment(html: str, targets: Mapping[str, str], page: str) -> Markup:
