@@ -12,7 +12,6 @@ from .accuracy import (
     trusted_up_to_events_s,
 )
 from .certification.run import (
-    CERTIFIED_PLAN,
     Certificate,
     CertifiedError,
     CertifiedLevel,
@@ -20,20 +19,18 @@ from .certification.run import (
     certificate_text,
     certify,
 )
-from .contention import busy_cores
 from .loads import CalibrationLoad, calibration_loads
 from .measure import measure_levels, skipped_kinds
 from .method_trial import TrialCase, trial_cases, trial_table, trial_text, try_published_method
 from .peers.registry import PEERS_DIR, choose_peers
 from .peers.run import PEER_LOADS, compare_clients
-from .peers.table import PeerBench, PeerBenchManifest, create_peer_bench, load_peer_bench, write_peer_bench
+from .peers.table import PeerBench, PeerBenchManifest, create_peer_bench, write_peer_bench
 from .reference.engine import serve_reference
 from .reference.plan import REFERENCE_PLAN_CHOICES, ReferencePlan
 from .reference.send_log import read_send_log, send_log_table, server_lateness_ms, write_send_log
 from .reference.server import ReferenceServer
 
 __all__ = [
-    "CERTIFIED_PLAN",
     "KIT_CLIENT",
     "PEERS_DIR",
     "PEER_LOADS",
@@ -52,7 +49,6 @@ __all__ = [
     "ReferencePlan",
     "ReferenceServer",
     "TrialCase",
-    "busy_cores",
     "calibration_loads",
     "certificate_text",
     "certify",
@@ -60,7 +56,6 @@ __all__ = [
     "compare_clients",
     "create_peer_bench",
     "levels_table",
-    "load_peer_bench",
     "measure_levels",
     "read_send_log",
     "require_matched_events",

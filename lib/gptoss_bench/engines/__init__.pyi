@@ -5,7 +5,7 @@ from .gpu_pack.build import build_pack
 from .launch import launched
 from .launch_options import ServerChoice
 from .llama_cpp import serve_tiny
-from .ollama import restore_keep_alive, service_url, unload
+from .ollama import restore_keep_alive, unload
 from .open import open_engine
 from .readiness import accepts_token_counts
 from .registry import (
@@ -45,7 +45,6 @@ __all__ = [
     "report_heading",
     "restore_keep_alive",
     "serve_tiny",
-    "service_url",
     "understood_fields",
     "unload",
     "with_word_tokens",

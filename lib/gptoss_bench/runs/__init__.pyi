@@ -23,7 +23,7 @@ from .evidence import (
     newest_verdicts,
     unknown_parts,
 )
-from .finding import Finding, read_findings
+from .finding import Finding
 from .folder import Run, RunFolder, new_run_id
 from .installed import SmiGpu, package_version, query_nvidia_smi
 from .labels import (
@@ -41,7 +41,6 @@ from .labels import (
     model_label,
     no_gpt_oss_labels,
     split_labels,
-    tiny_model_label,
 )
 from .live_workers import WorkerProgress, read_worker_progress, write_worker_progress
 from .manifest import (
@@ -258,7 +257,6 @@ __all__ = [
     "package_versions",
     "query_nvidia_smi",
     "read_event_columns",
-    "read_findings",
     "read_pauses",
     "read_prompt_ids",
     "read_record",
@@ -275,7 +273,6 @@ __all__ = [
     "runs_table",
     "shard_folder",
     "split_labels",
-    "tiny_model_label",
     "unknown_parts",
     "value_at",
     "write_crate",

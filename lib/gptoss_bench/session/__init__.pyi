@@ -6,7 +6,7 @@ from .load_process import LoadProcess
 from .progress import LoadProgress, ProgressDisplay, RunProgress, clock, run_seconds, showing_progress
 from .session import Session, serving
 from .stop_signals import kept_text, on_first_stop, stop_on_signals, stop_reason
-from .worker_rows import workers_html, workers_table, workers_text
+from .worker_rows import workers_html, workers_text
 from .workers import check_workers, choose_fleet
 
 __all__ = [
@@ -36,6 +36,5 @@ __all__ = [
     "stop_reason",
     "watch_background_tasks",
     "workers_html",
-    "workers_table",
     "workers_text",
 ]

@@ -33,7 +33,6 @@ from gptoss_bench.site.views import (
 )
 from gptoss_client import UsageError
 
-RAW_TABLE = "raw"  # stays in the run folder: it is as large as all other tables together
 CSV_TABLES = ("requests", "levels", "verdicts", "host")  # those of the figures; the others are in the run folder
 PLAIN_CSV_BYTES = 5_000  # a larger CSV is compressed
 MAX_CSV_BYTES = 80_000  # compressed; a larger one stays in the run folder

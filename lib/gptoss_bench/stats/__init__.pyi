@@ -19,7 +19,6 @@ from .capacity import (
     longest_rest_s,
     next_level,
     price_text,
-    slo_text,
     usd_per_mtok_at,
 )
 from .client_bound import (
@@ -31,7 +30,7 @@ from .client_bound import (
 )
 from .client_pauses import heartbeat_lateness, measured_stalls
 from .client_uncertainty import UNCERTAIN_SHARE, ClientPair, client_pairs, client_text
-from .closed_loop_view import OpenLoopTimes, closed_loop_rows, open_loop_text, open_loop_times
+from .closed_loop_view import OpenLoopTimes, open_loop_text, open_loop_times
 from .comparison import (
     QUANTITY_WORDS,
     SAME_MARGIN,
@@ -43,15 +42,15 @@ from .comparison import (
     comparison_table,
 )
 from .consistency import CONSISTENCY_CHECKS, PrintedFigure
-from .error_bar import client_error_bar, error_bar_text, select_calibration
+from .error_bar import client_error_bar, select_calibration
 from .fleet import fleet_summary, set_worst_client
 from .gate import CANNOT_TELL, FAILS, Limit, LimitResult, check_limits
 from .impossible import LITTLE, MISSING_REQUESTS, Contradiction, as_printed, find_contradictions
 from .percentiles import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, enough_moments, non_null, percentile
 from .row_selection import measured_rows
-from .side_by_side import COMPARED_QUANTITIES, RATE_KINDS, points_side_by_side, quantity_of_note
+from .side_by_side import RATE_KINDS, points_side_by_side, quantity_of_note
 from .slo import parse_slo
-from .summary import GAP_COLUMNS, ReadColumns, energy_summary, summarise
+from .summary import ReadColumns, energy_summary, summarise
 from .sweep import has_steady_rates, sweep_rows
 from .sweep_plan import parse_sweep_levels, sweep_phase, sweep_plans
 from .text_report import NOT_RESOLVED, headline, result_block
@@ -64,11 +63,9 @@ __all__ = [
     "CLIENT_BOUND_CPU_SHARE",
     "CLIENT_BOUND_IDLE_SHARE",
     "CLIENT_BOUND_LATE_SHARE",
-    "COMPARED_QUANTITIES",
     "CONSISTENCY_CHECKS",
     "FAILS",
     "FIRST_EVENT",
-    "GAP_COLUMNS",
     "LITTLE",
     "MIN_RUNS",
     "MIN_SAMPLES_BEYOND",
@@ -110,13 +107,11 @@ __all__ = [
     "client_pairs",
     "client_server_agreement",
     "client_text",
-    "closed_loop_rows",
     "compare_results",
     "comparison_table",
     "decode_rates",
     "energy_summary",
     "enough_moments",
-    "error_bar_text",
     "evaluate_capacity",
     "find_contradictions",
     "fleet_summary",
@@ -146,7 +141,6 @@ __all__ = [
     "select_calibration",
     "server_range_text",
     "set_worst_client",
-    "slo_text",
     "spreads_text",
     "summarise",
     "sweep_phase",
