@@ -13,20 +13,10 @@ from gptoss_bench.runs.folder import Run
 from gptoss_client.decoder import Decoder, decode_body
 from gptoss_client.dialects import Event
 from gptoss_client.last_event import LastEvent
-from hostile import CHAT, GOOD, HEAD, Answer, forever, hostile
+from hostile import CHAT, GOOD, HEAD, Answer, after_first, forever, hostile
 from scripted import chunk, event
 
 FLOOD = b"10000\r\n" + b": " + b"x" * 0xFFFD + b"\n\r\n"
-
-
-def after_first(answer: Answer) -> Answer:
-    asked = []
-
-    def choose(connection, request):
-        asked.append(request)
-        (GOOD if len(asked) == 1 else answer)(connection, request)
-
-    return choose
 
 
 def loaded(answer: Answer, results: Path, *more: str) -> Run:

@@ -15,7 +15,7 @@ from gptoss_bench.notebook.runner import execute_notebook
 from gptoss_bench.runs.folder import Run
 from gptoss_client import UsageError, hide_key, hide_secrets, printable_text
 from gptoss_client.outside import hide_key_in_pieces
-from hostile import CHAT, GOOD, Answer, Hostile, document, hostile, stream
+from hostile import CHAT, Answer, Hostile, after_first, document, hostile, stream
 from scripted import ending, event
 
 KEY = 'sk-a/b+c"d-0123456789'
@@ -26,17 +26,6 @@ TOLD = KEY.replace('"', '\\"')
 def load(server: Hostile, results: Path, *more: str) -> int:
     where = ("--url", server.url, "--model", "m", "--results", str(results), "-c", "1", "-n", "2")
     return main(["load", *where, *more])
-
-
-def after_first(answer: Answer) -> Answer:
-    """Answer the request for a first token well and all others with `answer`."""
-    asked = []
-
-    def choose(connection, request):
-        asked.append(request)
-        (GOOD if len(asked) == 1 else answer)(connection, request)
-
-    return choose
 
 
 def in_two_reads(connection, request):

@@ -48,6 +48,19 @@ def forever(part: bytes, every_s: float = 0.0, head: bytes = HEAD) -> Answer:
 GOOD = stream(event(role="assistant", content=""), event(content="Hello"), event(content=" you"), ending(3))
 
 
+def after_first(answer: Answer) -> Answer:
+    """Answer the first request well and all others with `answer`."""
+    asked: list[bytes] = []
+
+    asked = []
+
+    def choose(connection: socket.socket, request: bytes) -> None:
+        asked.append(request)
+        (GOOD if len(asked) == 1 else answer)(connection, request)
+
+    return choose
+
+
 @dataclass
 class Hostile:
     """The running server: its address, its answers by path, and the requests that it got."""

@@ -13,7 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
+from gptoss_bench.engines.launch_options import ServerChoice
+from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.supervisor import descendants
+from gptoss_bench.runs.folder import Run
+from gptoss_bench.session.session import serving
 from gptoss_client.client import Client
 from gptoss_client.decoder import decode_body
 from gptoss_client.dialects import Reply, assemble_reply
@@ -35,6 +39,19 @@ def held(server: AbstractAsyncContextManager[Endpoint]) -> Iterator[Endpoint]:
         loop.run_until_complete(server.__aexit__(None, None, None))
         loop.run_until_complete(loop.shutdown_default_executor())
         loop.close()
+
+
+def measured_on_tiny(plan: LoadPlan, folder: Path) -> Run:
+    """Start the embedded engine with two slots, run a plan as a run below `folder`, and return it."""
+
+    async def measured() -> Run:
+        async with open_engine(ServerChoice(embedded=True), log_dir=folder, slots=2) as endpoint:
+            server = ServerChoice(url=endpoint.url, model=endpoint.model)
+            async with serving("load", server, plan=plan, results_dir=str(folder)) as session:
+                await session.load(plan)
+                return session.finish()
+
+    return asyncio.run(measured())
 
 
 def said_by(endpoint: Endpoint, body: bytes) -> Reply:

@@ -16,12 +16,12 @@ from gptoss_bench.calibration.accuracy import (
     run_sample,
     summarise_level,
 )
-from gptoss_bench.calibration.certificate import NO_OPENSSL, can_make_certificate, make_certificate, trusting
 from gptoss_bench.calibration.contention import busy_cores
 from gptoss_bench.calibration.loads import MANY_STREAMS, CalibrationLoad
 from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.send_log import read_send_log
 from gptoss_bench.calibration.stock_httpx import run_stock_httpx
+from gptoss_bench.calibration.tls_certificate import NO_OPENSSL, can_make_certificate, make_certificate, trusting
 from gptoss_bench.runs import CalibrationLevel, Condition, RunFolder
 from gptoss_bench.stats import CLIENT_BOUND_CPU_SHARE
 from gptoss_client import Endpoint, RunFailed, run_load

@@ -13,7 +13,7 @@ from pydantic import Field, JsonValue
 
 from gptoss_bench.importers.imported_result import ImportedResult, TokenRate, imported, reported_load
 from gptoss_bench.importers.plain_text import csv_rows
-from gptoss_bench.importers.tool_file import Count, MaybeNumber, Number, Tool, ToolFile
+from gptoss_bench.importers.tool_file import Count, Number, Tool, ToolFile
 from gptoss_bench.runs import EndpointRecord, InstalledGpu, Manifest
 from gptoss_bench.stats import interval_over_runs
 
@@ -35,7 +35,6 @@ _BUILD = re.compile(r"(?m)^build: ([0-9a-f]{5,40}) \(([0-9]{1,9})\)")
 class BenchTest(ToolFile):
     """One test: tokens of prompt or of decoding, and its tokens per second, mean and each repetition."""
 
-    model_filename: str | None = None
     model_type: str | None = None
     n_gpu_layers: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     n_cpu_moe: Count | None = None
@@ -47,7 +46,6 @@ class BenchTest(ToolFile):
     n_depth: Count = 0
     avg_ts: Number
     samples_ts: list[Number] | None = None
-    stddev_ts: MaybeNumber = None
 
     @property
     def rate(self) -> TokenRate:
@@ -117,7 +115,6 @@ def parse_llama_bench_tables(text: str, file: str) -> list[ImportedResult]:
                     "n_gen": int(test["tokens"]) if test["kind"] == "tg" else 0,
                     "n_depth": int(test["depth"] or 0),
                     "avg_ts": float(rate[1]),
-                    "stddev_ts": float(rate[2]) if rate[2] else None,
                     "build_commit": build[1] if build else None,
                     "build_number": int(build[2]) if build else None,
                 }

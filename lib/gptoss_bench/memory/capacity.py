@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import accumulate
 from math import prod
 from typing import TYPE_CHECKING
@@ -255,24 +255,17 @@ def largest_context(
     architecture: Architecture, dtype: str, have_bytes: int, *, sequences: int = 1, engine: EngineShare | None = None
 ) -> int:
     """Return the longest context, up to the model's own, at which `sequences` sequences fit; 0 if none does."""
-
-    def need(context: int) -> int:
-        fit = estimate_fit(architecture, dtype, "", have_bytes, context=context, sequences=sequences, engine=engine)
-        return fit.need_bytes
-
-    return bisect_right(range(1, architecture.max_position_embeddings + 1), have_bytes, key=need)
+    fit = partial(estimate_fit, architecture, dtype, "", have_bytes, sequences=sequences, engine=engine)
+    contexts = range(1, architecture.max_position_embeddings + 1)
+    return bisect_right(contexts, have_bytes, key=lambda context: fit(context=context).need_bytes)
 
 
 def largest_sequences(
     architecture: Architecture, dtype: str, have_bytes: int, *, context: int, engine: EngineShare | None = None
 ) -> int:
     """Return how many sequences of `context` tokens fit at once, up to `MAX_SEQUENCES`."""
-
-    def need(sequences: int) -> int:
-        fit = estimate_fit(architecture, dtype, "", have_bytes, context=context, sequences=sequences, engine=engine)
-        return fit.need_bytes
-
-    return bisect_right(range(1, MAX_SEQUENCES + 1), have_bytes, key=need)
+    fit = partial(estimate_fit, architecture, dtype, "", have_bytes, context=context, engine=engine)
+    return bisect_right(range(1, MAX_SEQUENCES + 1), have_bytes, key=lambda many: fit(sequences=many).need_bytes)
 
 
 @dataclass(frozen=True, slots=True)

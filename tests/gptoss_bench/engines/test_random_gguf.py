@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -17,13 +16,10 @@ from gptoss_bench.engines.llama_gguf import LlamaServer
 from gptoss_bench.engines.ollama_models import create_model
 from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.random_model import RandomModel
-from gptoss_bench.memory import architectures, write_random_checkpoint
-from gptoss_bench.paths import TINY_MODEL
-from gptoss_bench.tiny_model import load_tiny, write_speaking_tokenizer
-from gptoss_bench.tiny_model.conversations import read_template
 from gptoss_client import LoadPlan
 from gptoss_client.request_bodies import request_body
 from serving import entered, held, said_by, usage_error_of
+from wide_layers import write_wide_layers
 
 NAME = "random:gpt-oss-20b-2-layers"
 MODEL = "gpt-oss-20b-2-layers-random-weights"
@@ -37,26 +33,7 @@ def random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RandomModel:
     monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "store"))
     model = RandomModel.parse(NAME)
     assert model is not None
-    source = tmp_path / "tokenizer"
-    source.mkdir()
-    _, tokenizer = load_tiny(TINY_MODEL, layers=1)
-    tokenizer.save(str(source / "tokenizer.json"))
-    (source / "chat_template.jinja").write_text(read_template())
-    architecture = replace(
-        architectures()["gpt-oss-20b"],
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=1024,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        layer_types=("sliding_attention", "full_attention"),
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_local_experts=4,
-        num_experts_per_tok=2,
-        max_position_embeddings=4096,
-    )
-    speech = write_speaking_tokenizer(model.folder(), source)
-    write_random_checkpoint(architecture, model.folder(), speech=speech)
+    write_wide_layers(model.folder(), tmp_path / "tokenizer")
     return model
 
 

@@ -5,14 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from gptoss_bench.engines.launch_options import ServerChoice
-from gptoss_bench.engines.open import open_engine
 from gptoss_bench.engines.word_tokens import with_word_tokens
-from gptoss_bench.session.session import serving
 from gptoss_bench.stats.text_report import result_block
 from gptoss_client.plan import LoadPlan
 from gptoss_client.prompts import messages_sha256
 from scripted import scripted, speak
+from serving import measured_on_tiny
 
 PLAN = LoadPlan(concurrency=2, requests=4, prompt_tokens="300", output_tokens="4-9", system=None, ignore_eos=True)
 
@@ -29,14 +27,7 @@ def test_without_an_answer_the_name_of_the_model_decides(model, unit) -> None:
 
 
 def test_the_embedded_engine_says_how_many_tokens_a_word_is(tmp_path) -> None:
-    async def measured():
-        async with open_engine(ServerChoice(embedded=True), log_dir=tmp_path, slots=2) as endpoint:
-            server = ServerChoice(url=endpoint.url, model=endpoint.model)
-            async with serving("load", server, plan=PLAN, results_dir=str(tmp_path)) as session:
-                await session.load(PLAN)
-                return session.finish()
-
-    run = asyncio.run(measured())
+    run = measured_on_tiny(PLAN, tmp_path)
     parameters, summary = run.manifest.parameters, run.summary
     assert parameters["prompt_tokens_unit"] == "tokens" and parameters["tokens_per_word"] > 1
     assert parameters["messages_sha256"] == messages_sha256(

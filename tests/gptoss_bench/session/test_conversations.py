@@ -1,14 +1,10 @@
 """Conversations with the embedded engine: the history is on the wire, in the counts of the server, and in the run."""
 
-import asyncio
 import re
 
-from gptoss_bench.engines.launch_options import ServerChoice
-from gptoss_bench.engines.open import open_engine
-from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.evaluate import rebuild_run
-from gptoss_bench.session.session import serving
 from gptoss_client.plan import LoadPlan
+from serving import measured_on_tiny
 
 PLAN = LoadPlan(
     concurrency=2, requests=9, turns="3", prompt_tokens="30", think_time="0.02s", max_tokens=12, system=None, warmup=1
@@ -16,14 +12,7 @@ PLAN = LoadPlan(
 
 
 def test_a_later_turn_has_the_earlier_ones_in_its_prompt(tmp_path) -> None:
-    async def measured() -> Run:
-        async with open_engine(ServerChoice(embedded=True), log_dir=tmp_path, slots=2) as endpoint:
-            server = ServerChoice(url=endpoint.url, model=endpoint.model)
-            async with serving("load", server, plan=PLAN, results_dir=str(tmp_path)) as session:
-                await session.load(PLAN)
-                return session.finish()
-
-    run = asyncio.run(measured())
+    run = measured_on_tiny(PLAN, tmp_path)
     summary, rows = run.load_summary, run.requests[run.requests.phase == "measure"].sort_values("request_id")
     assert summary.completed == summary.requests == 9 and summary.prompts is not None
     assert "conversations of 3 turns, think time 0.02s" in summary.prompts

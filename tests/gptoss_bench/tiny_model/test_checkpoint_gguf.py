@@ -1,7 +1,6 @@
 """A checkpoint with random weights as GGUF: the same values, and llama.cpp's server speaks it to the token limit."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,39 +9,19 @@ from safetensors import safe_open
 from transformers.integrations import mxfp4
 
 from gptoss_bench.engines.llama_cpp import serve_tiny
-from gptoss_bench.memory import architectures, write_random_checkpoint
-from gptoss_bench.paths import TINY_MODEL
 from gptoss_bench.tiny_model.checkpoint_gguf import write_checkpoint_gguf
-from gptoss_bench.tiny_model.conversations import read_template
 from gptoss_bench.tiny_model.gguf_import import load_tiny
-from gptoss_bench.tiny_model.tokenizer_files import write_speaking_tokenizer
 from gptoss_client import LoadPlan, UsageError
 from gptoss_client.request_bodies import request_body
 from serving import held, said_by
+from wide_layers import write_wide_layers
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A checkpoint of two wide layers with the tokenizer of the tiny model, and its GGUF file."""
     source, folder = tmp_path_factory.mktemp("tokenizer"), tmp_path_factory.mktemp("checkpoint")
-    _, tokenizer = load_tiny(TINY_MODEL, layers=1)
-    tokenizer.save(str(source / "tokenizer.json"))
-    (source / "chat_template.jinja").write_text(read_template())
-    architecture = replace(
-        architectures()["gpt-oss-20b"],
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=1024,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        layer_types=("sliding_attention", "full_attention"),
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        num_local_experts=4,
-        num_experts_per_tok=2,
-        max_position_embeddings=4096,
-    )
-    speech = write_speaking_tokenizer(folder, source)
-    write_random_checkpoint(architecture, folder, "mxfp4", speech=speech)
+    write_wide_layers(folder, source)
     write_checkpoint_gguf(folder, folder / "made.gguf", "gpt-oss random-weights")
     return folder, folder / "made.gguf"
 

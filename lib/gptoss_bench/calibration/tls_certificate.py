@@ -7,10 +7,9 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from gptoss_client import RunFailed
+from gptoss_client import CA_FILE_VARIABLE, RunFailed
 
 NO_OPENSSL = "there is no openssl program, which makes the certificate"
-_VARIABLE = "SSL_CERT_FILE"  # read by OpenSSL
 
 
 def can_make_certificate() -> bool:
@@ -35,11 +34,11 @@ def make_certificate(folder: Path) -> Path:
 @contextlib.contextmanager
 def trusting(certificate: Path) -> Iterator[None]:
     """Let connections that are opened in this block trust a certificate."""
-    before = os.environ.get(_VARIABLE)
-    os.environ[_VARIABLE] = str(certificate)
+    before = os.environ.get(CA_FILE_VARIABLE)
+    os.environ[CA_FILE_VARIABLE] = str(certificate)
     try:
         yield
     finally:
-        os.environ.pop(_VARIABLE)
+        os.environ.pop(CA_FILE_VARIABLE)
         if before is not None:
-            os.environ[_VARIABLE] = before
+            os.environ[CA_FILE_VARIABLE] = before
