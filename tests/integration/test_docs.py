@@ -8,6 +8,7 @@ import subprocess
 import sys
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -39,6 +40,19 @@ def test_every_path_and_link_leads_to_a_file(document):
     assert [path for path in sorted(paths_in(text)) if not any((base / path).exists() for base in bases)] == []
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if "://" not in link]
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the names by which a forge links to the headings of a page."""
+    prose = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = [heading.strip().lower() for heading in re.findall(r"^#+ (.+)$", prose, re.MULTILINE)]
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCS, ids=lambda file: str(file.relative_to(paths.ROOT)))
+def test_every_link_to_a_heading_leads_to_one(document):
+    for page, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+        assert anchor in anchors(document.parent / page if page else document), f"{page}#{anchor}"
 
 
 def test_the_list_of_pages_has_each_of_them():
