@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from gptoss_bench.cli.options import ResultsFolder
+from gptoss_bench.cli.output import showing_step
 from gptoss_bench.cli.run_ids import complete_run, find_run, nearest_runs
 from gptoss_bench.files import writing
 from gptoss_client import UsageError
@@ -49,10 +50,11 @@ def report(
     found = Run.load(path)
     day = price_of or f"{datetime.now(UTC):%Y-%m-%d}"
     price = None if usd_per_hour is None else HourlyPrice(usd_per_hour, day)
-    page = report_on(found, price)
-    files = {"md": page.markdown(), "html": page.html()}
-    if benchmark_report:
-        files["benchmark-report.yaml"] = write_benchmark_report(found)
+    with showing_step("report", found.run_id):
+        page = report_on(found, price)
+        files = {"md": page.markdown(), "html": page.html()}
+        if benchmark_report:
+            files["benchmark-report.yaml"] = write_benchmark_report(found)
     with writing(out, "choose another --out"):
         out.mkdir(parents=True, exist_ok=True)
         for ending, content in files.items():

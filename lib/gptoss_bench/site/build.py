@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gptoss_bench import paths
@@ -56,20 +56,21 @@ def with_evidence(runs: list[Run], results: Path) -> list[Run]:
     return list(found.values())
 
 
-def build_site(runs: Sequence[Run], target: Path) -> Path:
+def build_site(runs: Sequence[Run], target: Path, report: Callable[[str], None] = lambda _: None) -> Path:
     """Write the site of these runs, one page per run, and return its front page.
 
     An existing site is replaced: of its folder, only the files that its own list names are removed.
 
     A run without a notebook gets its report as page. The verdicts are those of the newest run of verdicts.ipynb, or are
-    computed from the runs if there is none. Raises UsageError if `target` is a non-empty folder without a site.
+    computed from the runs if there is none. `report` is called with what is done now, in words. Raises UsageError if
+    `target` is a non-empty folder without a site.
     """
     with writing(target, "name another folder with --out"):
         former = _files_of_site(target)
         target.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
         try:
-            _write(sorted(runs, key=_order), part)
+            _write(sorted(runs, key=_order), part, report)
             made = sorted(file.relative_to(part).as_posix() for file in part.rglob("*") if file.is_file())
             (part / FILE_LIST).write_text("".join(f"{name}\n" for name in made), encoding="utf-8")
             for name in former:
@@ -110,9 +111,13 @@ def _order(run: Run) -> tuple[int, str]:
     return {"verdicts": 1, "calibration": 2}.get(run.scenario, 0), run.run_id
 
 
-def _write(runs: Sequence[Run], folder: Path) -> None:
+def _write(runs: Sequence[Run], folder: Path, report: Callable[[str], None]) -> None:
     write_up = load_write_up()
-    pages = [_run_page(run, name, folder) for run, name in zip(runs, _page_names(runs), strict=True)]
+    pages: list[RunPage] = []
+    for run, name in zip(runs, names := _page_names(runs), strict=True):
+        report(f"page {len(pages) + 1} of {len(names)}: {name}")
+        pages.append(_run_page(run, name, folder))
+    report("front page, method and data")
     # Runs of other scenarios only are not about the write-up: their site has no claims.
     about = any(run.has_main_verdicts or run.scenario in SCENARIOS for run in runs)
     verdicts = _verdicts(runs, write_up) if about else []

@@ -191,6 +191,13 @@ def test_severities_have_colours_on_a_terminal_only():
     assert plain == piped.stdout
 
 
+def test_a_long_command_says_on_a_terminal_what_it_does_and_for_how_long():
+    run = sorted(paths.RUNS.glob("*-vllm-h100-*"))[-1].name
+    shown = on_a_terminal("bash", "-c", f"{sys.executable} -m gptoss_bench rebuild --check {run} 2>&1").decode()
+    assert re.search(rf"\d:\d\d +rebuild: {run}", shown)
+    assert shown.rstrip().endswith("lint.json: the same")
+
+
 def test_verdicts_have_colours_on_a_terminal():
     text = "C01  contradicted        It is contradicted  here"
     code = f"from gptoss_bench.cli.run import coloured_verdicts; print(coloured_verdicts({text!r}))"

@@ -24,7 +24,7 @@ def test_what_is_saved_is_what_is_shown(results):
     csv = pd.read_csv(io.BytesIO(saved(browser.save.value, "runs.csv")), keep_default_na=False, na_values={"": ""})
     assert list(csv.columns) == list(RUN_COLUMNS) and list(csv["run"]) == list(shown["run"])
     assert csv["ttft_p50_s"].to_list() == pytest.approx(shown["ttft_p50_s"].to_list())
-    assert 'class="gptoss-mark" title="1 error, 2 note"' in browser.runs.children[1].children[1].value
+    assert 'class="gptoss-mark" title="1 error, 2 notes"' in browser.runs.children[1].children[1].value
     for tick in browser.ticks:
         tick.value = True
     [first, _] = browser.chosen

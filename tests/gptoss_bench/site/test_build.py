@@ -186,8 +186,9 @@ def test_the_page_of_a_load_without_a_notebook_has_its_finding_its_figures_and_w
 
 
 def test_a_site_of_runs_that_are_not_about_the_write_up_has_their_title_and_no_claim(tmp_path):
-    run = Run.load(paths.RUNS / "20261127T030946Z-load-281d07")
-    front = build_site([run], tmp_path / "site")
+    run, said = Run.load(paths.RUNS / "20261127T030946Z-load-281d07"), list[str]()
+    front = build_site([run], tmp_path / "site", said.append)
+    assert said == ["page 1 of 1: load.html", "front page, method and data"]
     made = {file.name: file.read_text() for file in front.parent.glob("*.html")}
     assert set(made) == {"index.html", "load.html", "method.html", "appendix.html"}
     server = run.manifest.server
