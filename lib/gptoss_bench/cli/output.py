@@ -1,12 +1,9 @@
 """Print coloured words, tables and JSON: colours only on a terminal, a pipe gets plain text."""
 
-import contextlib
 import json
 import os
 import sys
-import time
-from collections.abc import Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -41,35 +38,6 @@ def print_findings(findings: "Iterable[Finding]") -> None:
     """Print one line per finding of the linter: its severity, its evidence and the name of the rule."""
     for finding in findings:
         print(f"{coloured(finding.severity)}: {finding.evidence} [{finding.rule}]")
-
-
-@dataclass
-class Step:
-    """What a command does now, and since when it runs."""
-
-    words: str
-    began_s: float = field(default_factory=time.monotonic)
-
-    def __call__(self, words: str) -> None:
-        """Say what the command does from now on."""
-        self.words = words
-
-    @property
-    def elapsed(self) -> str:
-        """Minutes and seconds since the begin."""
-        from gptoss_bench.session import clock
-
-        return clock(time.monotonic() - self.began_s)
-
-
-@contextlib.contextmanager
-def showing_step(command: str, words: str) -> Iterator[Step]:
-    """Show on stderr what a command does and for how long: on a terminal in place, else a line every 10 s."""
-    from gptoss_bench.session import showing_progress
-
-    step = Step(words)
-    with showing_progress(lambda: f"{command}: {step.words}"):
-        yield step
 
 
 def print_json(value: Any) -> None:

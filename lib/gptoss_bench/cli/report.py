@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from gptoss_bench.cli.options import ResultsFolder
-from gptoss_bench.cli.output import showing_step
 from gptoss_bench.cli.run_ids import complete_run, find_run, nearest_runs
 from gptoss_bench.files import writing
 from gptoss_client import UsageError
@@ -45,12 +44,13 @@ def report(
 
     from gptoss_bench.importers import write_benchmark_report
     from gptoss_bench.runs import Run
+    from gptoss_bench.session import showing_progress
     from gptoss_bench.site import HourlyPrice, report_on
 
     found = Run.load(path)
     day = price_of or f"{datetime.now(UTC):%Y-%m-%d}"
     price = None if usd_per_hour is None else HourlyPrice(usd_per_hour, day)
-    with showing_step("report", found.run_id):
+    with showing_progress(f"{found.run_id}: drawing its figures and writing its page"):
         page = report_on(found, price)
         files = {"md": page.markdown(), "html": page.html()}
         if benchmark_report:

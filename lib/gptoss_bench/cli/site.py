@@ -1,12 +1,12 @@
 """`gptoss-bench site`: render the executed notebooks of runs into a site that opens from disk."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gptoss_bench.cli.options import ResultsFolder
-from gptoss_bench.cli.output import showing_step
 from gptoss_bench.cli.run_ids import complete_run, find_run
 from gptoss_client import UsageError
 
@@ -46,19 +46,24 @@ def site(
     asked = _fronts(known) if published else runs or []
     named = [find_run(run_id, folder).name for run_id in asked]
 
-    with showing_step("site", "reading runs") as step:
-        # nbconvert and pandas take seconds to import: only this command pays for them, and no wrong id does.
-        from gptoss_bench.runs import named_runs, write_crate
+    # nbconvert and pandas take seconds to import: only this command pays for them, and no wrong id does.
+    from gptoss_bench.runs import named_runs, write_crate
+    from gptoss_bench.session import clock, showing_progress
+
+    done, began_s = ["reading runs"], time.monotonic()
+    with showing_progress(lambda: f"site: {done[-1]}"):
         from gptoss_bench.site import build_site, with_evidence
 
         chosen = with_evidence(_chosen(folder, named), folder)
         for run in named_runs(folder, known):
-            step(f"RO-Crate metadata of {run.run_id}")
+            done.append(f"RO-Crate metadata of {run.run_id}")
             write_crate(run)
-        front = build_site(chosen, (out or (paths.SITE if published else paths.OWN_SITE)).absolute(), step)
+        front = build_site(chosen, (out or (paths.SITE if published else paths.OWN_SITE)).absolute(), done.append)
     files = [file for file in front.parent.rglob("*") if file.is_file()]
     size = f"{len(files)} files, {sum(file.stat().st_size for file in files) / 1e6:.1f} MB"
-    print(f"{len(chosen)} run{'s' * (len(chosen) != 1)}, {size} in {step.elapsed}: {front.as_uri()}")
+    print(
+        f"{len(chosen)} run{'s' * (len(chosen) != 1)}, {size} in {clock(time.monotonic() - began_s)}: {front.as_uri()}"
+    )
     return 0
 
 

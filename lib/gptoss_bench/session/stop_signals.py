@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from gptoss_bench.runs import read_sent_requests
 from gptoss_client import UsageError
 
 NOT_FINISHED = "stopped before its end"
@@ -36,6 +35,8 @@ def stop_reason() -> str:
 
 def kept_text(run: Path) -> str:
     """Return how many requests of a stopped run are kept, how many were cancelled, and how many never sent."""
+    from gptoss_bench.runs import read_sent_requests  # it imports pandas, and every command imports this module
+
     try:
         found = read_sent_requests(run)
     except UsageError:

@@ -194,7 +194,7 @@ def test_severities_have_colours_on_a_terminal_only():
 def test_a_long_command_says_on_a_terminal_what_it_does_and_for_how_long():
     run = sorted(paths.RUNS.glob("*-vllm-h100-*"))[-1].name
     shown = on_a_terminal("bash", "-c", f"{sys.executable} -m gptoss_bench rebuild --check {run} 2>&1").decode()
-    assert re.search(rf"\d:\d\d +rebuild: {run}", shown)
+    assert re.search(rf"\d:\d\d +{run}: ", shown)
     assert shown.rstrip().endswith("lint.json: the same")
 
 
