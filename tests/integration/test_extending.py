@@ -1,5 +1,6 @@
-"""The checklists of docs/extending.md, followed in a copy of the package: an engine, a lint rule and a claim work."""
+"""The checklists of docs/extending.md, followed in a copy: an engine, a lint rule, a claim and an importer work."""
 
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,7 @@ from gptoss_bench import paths
 from gptoss_bench.runs.folder import Run
 
 GUIDE = (paths.ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
-[ENGINE] = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
+ENGINE, IMPORTER = re.findall(r"^```python\n(.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 [ROW] = re.findall(r"^```text\n(    EngineSpec.*?)^```", GUIDE, re.DOTALL | re.MULTILINE)
 # A server that is no engine of the kit: three tokens for each request, a report about itself, and metrics.
 SERVER = '''"""Serve three tokens for each request."""
@@ -107,6 +108,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rules = package / "lint" / "rules" / "design.py"
     change(rules, "DESIGN_RULES: tuple", f"{RULE.lstrip()}DESIGN_RULES: tuple")
     change(rules, "    _too_short,\n", "    _too_short,\n    _few_requests,\n")
+    (package / "importers" / "mini_bench.py").write_text(IMPORTER)
+    detect, last = package / "importers" / "detect.py", "from gptoss_bench.importers.mlperf import"
+    change(detect, last, f"from gptoss_bench.importers.mini_bench import parse_mini_bench\n{last}")
+    change(detect, "    parse_benchmark_report,\n)", "    parse_benchmark_report,\n    parse_mini_bench,\n)")
     claims = root / "claims.yaml"
     published = paths.CLAIMS.parent / "pesuga-ollama-rx-7800-xt.yaml"
     claims.write_text(published.read_text() + CLAIM)
@@ -164,7 +169,7 @@ def run(root: Path, *arguments: str, codes: tuple[int, ...] = (0,), path: bool =
     command = [sys.executable, *arguments]
     done = subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, check=False)
     assert done.returncode in codes, done.stdout + done.stderr
-    return done.stdout
+    return done.stdout or done.stderr
 
 
 def assert_measured(folder: Path) -> None:
@@ -201,6 +206,17 @@ def test_doctor_panel_and_commands_know_the_new_engine(copy: Path) -> None:
     assert run(copy, "-c", PANEL).split() == ["context", "engine_flags", "model"]
     page = "from gptoss_bench.cli.reference_page import reference_page; print(reference_page(), end='')"
     assert run(copy, "-c", page) == (paths.ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+
+
+def test_a_file_of_a_new_tool_is_read_and_a_wrong_value_in_it_is_named(copy: Path) -> None:
+    file = copy / "mini.json"
+    content = {"mini_bench": "1.4", "completed": 200, "streams": 4, "tokens": 9000, "median_ttft_s": 0.25}
+    file.write_text(json.dumps(content))
+    shown = run(copy, "-m", "gptoss_bench", "audit", str(file))
+    assert "mini-bench 1.4" in shown and "0.25" in shown
+    file.write_text(json.dumps(content | {"completed": "many"}))
+    refused = run(copy, "-m", "gptoss_bench", "lint", str(file), codes=(2,))
+    assert "completed" in refused and "this kit reads 1.x" in refused
 
 
 def test_a_new_claim_gets_a_verdict(copy: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gptoss_bench.calibration.accuracy import KIT_CLIENT
+from gptoss_bench.calibration.contention import busy_cores
 from gptoss_bench.calibration.peers.registry import ALL_CLIENTS, Job, choose_peers, peer_version
 from gptoss_bench.calibration.peers.reports import GAPS, MEANS, PeerReport, read_report, report_errors
 from gptoss_bench.calibration.peers.run import PeerLoad, PeerRow, compare_clients
@@ -285,7 +286,8 @@ def test_a_small_bench_joins_every_request_and_names_who_is_absent(tmp_path):
         assert one.tree_cpu_s > 0 and one.cpu_s >= 0 and one.events >= 6 * 8
 
 
-def test_a_client_that_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_path):
+def test_a_client_that_fails_is_a_row_with_the_reason_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr("gptoss_bench.calibration.peers.run.busy_cores", lambda: busy_cores(1))  # others run beside it
     program(tmp_path / "guidellm/bin/python", f'exec {sys.executable} "$@"')
     program(tmp_path / "guidellm/bin/guidellm", "echo it cannot; exit 3")
     broken = replace(PEER["guidellm"], package="httpx")
