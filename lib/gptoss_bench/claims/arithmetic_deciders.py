@@ -76,14 +76,14 @@ class Arithmetic(Decider):
             ) from error
         # A value in another unit, such as a bound in seconds, cannot be compared with the published figure.
         measured = found.computed if found.unit == claim.published.unit else None
-        steps = [*found.steps, f"would have failed: {found.fails}"]
+        steps = [*found.steps, f"what would have failed this check: {found.fails}"]
         if self.quote:
             basis, word = TEXT, CONTRADICTED if found.holds else SEEN
             steps.insert(0, f"the script has “{self.quote}”")
             steps += _trial_text(evidence.newest_first(self.trial)[:1] if self.trial else [])
         else:
             basis, word = PUBLISHED_FIGURES, CONSISTENT if found.holds else INCONSISTENT
-            steps.append("nothing was re-measured")
+            steps.append("nothing was measured")
         return claim.verdict(basis, word, "; ".join(steps), measured=measured)
 
 
@@ -161,13 +161,13 @@ class Fits(Decider):
             *(f"{_share(fit):.0%} of {fit.device} ({fit.have_bytes / 1e9:.2f} GB)" for fit in fits),
         ]
         if first.parts.loading > first.parts.serving:
-            words.append(f"unpacking MXFP4 takes {first.parts.dequantisation / 1e9:.2f} GB besides, while loading")
+            words.append(f"while loading, unpacking MXFP4 takes {first.parts.dequantisation / 1e9:.2f} GB more")
         left = first.have_bytes - first.parts.serving
         word = FITS if first.fits else DOES_NOT_FIT
         if abs(left) < first.allowance_bytes:
             word = FITS_NARROWLY
             words.append(
-                f"what is {'left' if left > 0 else 'missing'}, {abs(left) / 1e9:.2f} GB, is less than what is assumed"
+                f"{abs(left) / 1e9:.2f} GB are {'left' if left > 0 else 'missing'}, less than the assumed allowance"
             )
         words.append("nothing was loaded or run")
         return claim.verdict(COMPUTED, word, "; ".join(words), measured=first.parts.serving / 1e9)

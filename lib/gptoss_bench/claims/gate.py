@@ -73,7 +73,7 @@ def known_interval(run: RunRecord, path: str) -> tuple[Interval | None, str]:
     planned = summary.concurrency_planned
     waves = summary.completed / planned if planned else None
     if waves is not None and waves < MIN_WAVES:
-        return None, f"{waves:.1f} waves of requests, and one run needs {MIN_WAVES}; or 3 runs"
+        return None, f"requests came in {waves:.1f} waves; an interval needs {MIN_WAVES} waves, or 3 runs"
     number = summary.measured(path)
     reported = run.interval(f"{path.rpartition('.')[0]}.interval")  # of what the server reports
     low, high = reported or (number.sampling.low, number.sampling.high)
@@ -127,10 +127,9 @@ def _disagreement(summary: LoadSummary, path: str) -> list[str]:
     ]
     tested = [row for row in rows if row.statistic in (percentile, "mean", "sum") or percentile not in PERCENTILES]
     return [
-        f"client and server disagree on {row.quantity}, {row.statistic}: {format_number(row.client)} by the client,"
-        f" {format_number(row.server_low)}"
+        f"client and server disagree on {row.quantity}, {row.statistic}: the client measured"
+        f" {format_number(row.client)}, the server reports {format_number(row.server_low)}"
         + ("" if row.server_high in (row.server_low, None) else f" to {format_number(row.server_high)}")
-        + " by the server"
         for row in tested[:2]
     ]
 
@@ -139,7 +138,7 @@ def _resolution(summary: LoadSummary, path: str) -> list[str]:
     number = summary.measured(path)
     found = [] if number.resolved else [f"{path} is not resolved: fewer than 10 samples lie beyond it"]
     if number.client and number.value and number.client[1] - number.client[0] > CLIENT_PAIR_SHARE * number.value:
-        found.append(f"the client's timestamps allow {interval_text(number.client)} for {path}")
+        found.append(f"{path} is known only to be in {interval_text(number.client)}, because the client read late")
     return found
 
 

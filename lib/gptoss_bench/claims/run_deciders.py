@@ -74,7 +74,7 @@ class Formula(Decider):
             f" {interval_text(interval) if interval else f'[no interval: {why}]'}, formula {format_number(estimate)} s:"
             f" {ratio:.2f} times",
             *(f"{other:.2f} times in run {one.run_id}" for _, other, one in compared if one is not run),
-            "the ratio depends on server, load and answers, so no run makes it general",
+            "the ratio depends on server, load and answers, so no run shows a general rule",
             *routing_notes(run, self.measured, "s", evidence.newest_first()),
             *refused,
         ]
@@ -142,8 +142,8 @@ class Probe(Decider):
 
     def _answer(self, run: RunRecord) -> str:
         if not self.contains:
-            return f"it answered {run.probe(self.key)}"
-        return f"its response {'has' if self._holds(run) else 'lacks'} {self.contains}"
+            return f"the server answered {run.probe(self.key)}"
+        return f"the server's response {'has' if self._holds(run) else 'lacks'} {self.contains}"
 
     def _holds(self, run: RunRecord) -> bool:
         answered = run.probe(self.key)

@@ -29,7 +29,7 @@ from gptoss_bench.stats import CONSISTENCY_CHECKS
 from gptoss_client import UsageError
 
 BY_HAND = "named with run_ids"
-PAGE_COLUMNS = ["line", "claim", "published", "found", "basis", "verdict", "evidence", "run"]
+PAGE_COLUMNS = ["claim", "published", "found", "verdict", "basis", "evidence", "line", "run"]
 MOST_NOTABLE = 5
 NOTABLE = (CONTRADICTED, INCONSISTENT, OUTDATED, DOES_NOT_FIT, NOT_A_MEASUREMENT, NOT_DELIVERED)
 

@@ -173,7 +173,7 @@ def client_against_server(summary: LoadSummary, manifest: Manifest) -> Figure:
             axes.set(xlim=(0, 1.05 * max([*ends, *(row.client + row.error for row in rows)])))
     axes.set_title(
         "Client (mark, with the stated error) against server (bar)\n"
-        "circle: agrees; cross: does not; diamond: no power, or not the same requests",
+        "circle: agrees; cross: does not; diamond: cannot tell, or not the same requests",
         fontsize=11,
     )
     return finish_figure(figure, manifest)

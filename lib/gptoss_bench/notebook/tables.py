@@ -7,10 +7,17 @@ from typing import Any
 
 import pandas as pd
 
+# A cell of several parts, such as the evidence of a verdict, is folded after its first part.
+_LONG_CELL = 240
+_PARTS = re.compile(rf"(<td>)(?=[^<]{{{_LONG_CELL}}})([^<]*?)(?<!&amp)(?<!&lt)(?<!&gt); ([^<]*)</td>")
+
 
 @dataclass(frozen=True, slots=True)
 class ReadableTable:
-    """A table as notebooks show it. Alignment is set in each cell, because GitHub ignores style sheets."""
+    """A table as notebooks show it: no text is cut, and a long cell with parts shows the first, the others unfolded.
+
+    Alignment is set in each cell, because GitHub ignores style sheets.
+    """
 
     table: pd.DataFrame
     number_format: str = ""
@@ -18,6 +25,7 @@ class ReadableTable:
     def _repr_html_(self) -> str:
         side = "right" if all(map(pd.api.types.is_numeric_dtype, self.table.dtypes)) else "left"
         html = self._formatted(self.table.to_html, border=0, justify=side)
+        html = _PARTS.sub(r"\1<details><summary>\2</summary>\3</details></td>", html)
         html = re.sub(r"(<tr>\s*)<th>", r'\1<th style="text-align: left; vertical-align: top">', html)
         return re.sub(r"<(td|th)>", rf'<\1 style="text-align: {side}; vertical-align: top">', html)
 

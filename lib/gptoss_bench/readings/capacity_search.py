@@ -23,7 +23,7 @@ def share_within_slo(summary: LoadSummary) -> str:
     if usable:
         text.append(_levels_text(usable, unit))
     else:
-        text.append("No level is evidence of what the server carries.")
+        text.append("No level shows what the server carries.")
     if found.value is not None:
         text.append(_curve_text(found, unit))
     elif found.why:
@@ -35,7 +35,7 @@ def share_within_slo(summary: LoadSummary) -> str:
         )
     if limited:
         loads = ", ".join(dict.fromkeys(f"{level.level:g}" for level in limited))
-        text.append(f"At {loads} {unit} the client may have been the limit: no evidence.")
+        text.append(f"At {loads} {unit} the client may have been the limit, so these levels do not count.")
     return " ".join(text)
 
 

@@ -31,9 +31,7 @@ def published_and_measured(summary: LoadSummary) -> str:
     spread = max(ratio for _, ratio in ratios) / min(ratio for _, ratio in ratios)
     text = f"Formula divided by measured TTFT, of the same requests: {listed}."
     if spread > SAME_RATIO:
-        text += (
-            f" The ratios differ among themselves, up to {spread:.2f} times, so no single factor corrects the formula."
-        )
+        text += f" The largest ratio is {spread:.2f} times the smallest, so no single factor corrects the formula."
     return text
 
 
@@ -61,12 +59,12 @@ def gap_distribution(summary: LoadSummary) -> str:
     if itl.p50 is None:
         return "There is no gap: no request had two events with output."
     if itl.p50 == 0:
-        return f"The median gap is not resolved: one read brought both events of most gaps.{packed}"
+        return f"The median gap is not resolved: both events of most gaps arrived in one read.{packed}"
     text = f"Half of the {itl.n:,} gaps are shorter than {itl.p50 * 1e3:.3g} ms"
     if itl.p99 is not None and itl.resolved.p99:
         text += f"; one in a hundred is longer than {itl.p99 * 1e3:.3g} ms, {itl.p99 / itl.p50:.1f} times the median"
     else:
-        text += "; p99 is not resolved, because too few moments lie beyond it"
+        text += "; p99 is not resolved, because too few gaps at different times are longer"
     return f"{text}.{packed}"
 
 
@@ -146,11 +144,11 @@ def client_against_server(summary: LoadSummary) -> str:
     words = Counter(row.word or {True: "agrees", False: "disagrees", None: "no power"}[row.agrees] for row in rows)
     text = f"Of {len(rows)} rows {words['agrees']} agree and {words['disagrees']} disagree."
     if words["no power"]:
-        text += f" {words['no power']} could not have shown a difference (no power)."
+        text += f" {words['no power']} cannot tell: not even a large difference would have been seen in them."
     if words["other requests"]:
         text += f" {words['other requests']} cannot be compared, because the server counted other requests."
     apart = list(dict.fromkeys(row.quantity for row in rows if row.agrees is False))
-    return text + (f" Do not quote where they disagree: {'; '.join(apart)}." if apart else "")
+    return text + (f" Do not quote what they disagree on: {'; '.join(apart)}." if apart else "")
 
 
 def machine_timeline(tables: Mapping[str, pd.DataFrame], summary: LoadSummary) -> str:

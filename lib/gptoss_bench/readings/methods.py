@@ -55,7 +55,7 @@ def cpu_by_load(levels: pd.DataFrame) -> str:
         limit = (
             f"over {CLIENT_BOUND_CPU_SHARE:.0%} from {over['offered_events_s'].iloc[0]:,.0f} events/s on"
             if len(over)
-            else f"nowhere over {CLIENT_BOUND_CPU_SHARE:.0%}"
+            else f"never over {CLIENT_BOUND_CPU_SHARE:.0%}"
         )
         text.append(
             f"{_named(client)} needs {last['cpu_share']:.0%} of a core at {last['offered_events_s']:,.0f} events/s, "
@@ -71,8 +71,8 @@ def printed_and_true_ttft(rows: Sequence[MethodTrialRow]) -> str:
     listed = "; ".join(f"{row.case}: {printed / row.first_token_s:.2f} times" for row, printed in known)
     kit = max(abs(row.kit_ttft_s - row.first_token_s) for row in rows)
     return (
-        f"Printed divided by true, by case: {listed}. This kit's client is never more than {kit * 1e3:.2g} ms away "
-        f"(its median of a few streamed replies, against the median of the server's log)."
+        f"Printed TTFT divided by the true one, by case: {listed}. This kit's client is never more than "
+        f"{kit * 1e3:.2g} ms away (its median of a few streamed replies, against the median of the server's log)."
     )
 
 

@@ -50,7 +50,7 @@ from .percentiles import MIN_SAMPLES_BEYOND, REPORTED_PERCENTILES, enough_moment
 from .row_selection import measured_rows
 from .side_by_side import RATE_KINDS, points_side_by_side, quantity_of_note
 from .slo import parse_slo
-from .summary import ReadColumns, energy_summary, summarise
+from .summary import FIRST_EVENT_TOKENS, ReadColumns, energy_summary, summarise
 from .sweep import has_steady_rates, sweep_rows
 from .sweep_plan import parse_sweep_levels, sweep_phase, sweep_plans
 from .text_report import NOT_RESOLVED, headline, result_block
@@ -66,6 +66,7 @@ __all__ = [
     "CONSISTENCY_CHECKS",
     "FAILS",
     "FIRST_EVENT",
+    "FIRST_EVENT_TOKENS",
     "LITTLE",
     "MIN_RUNS",
     "MIN_SAMPLES_BEYOND",

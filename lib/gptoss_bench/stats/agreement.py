@@ -20,6 +20,21 @@ ASSUMED_S, ASSUMED_SHARE = 0.005, 0.05
 SHORTER_S = 0.001  # then a client's time may be shorter than the server's by this
 NULL_RUN_SHARE = 0.01  # a difference of less than 1 % of a time changes no figure
 AGREES, DISAGREES, NO_POWER, OTHER_REQUESTS = "agrees", "disagrees", "no power", "other requests"
+# The columns of the table to read, with their headings, and the verdicts that it words in another way.
+COLUMNS = {
+    "quantity": "quantity",
+    "statistic": "statistic",
+    "unit": "unit",
+    "client": "client",
+    "server": "server",
+    "word": "verdict",
+    "apart": "difference",
+    "error": "allowed difference",
+    "power": "smallest difference that would be seen",
+    "basis": "source of the server's value",
+    "allowance": "source of the allowed difference",
+}
+SHOWN_WORDS = {NO_POWER: "cannot tell", OTHER_REQUESTS: "not the same requests"}
 JUDGED = {AGREES: True, DISAGREES: False}
 
 FIRST_EVENT = "first event of any kind"  # the quantity of TTFT rows
@@ -88,12 +103,11 @@ def client_server_agreement(
 
 
 def agreement_table(rows: Sequence[AgreementRow]) -> pd.DataFrame:
-    """Return the rows for display, with the server's value as a number or as its histogram bucket.
-
-    `power` is the smallest difference that a row could have seen.
-    """
-    columns = ["quantity", "statistic", "unit", "client", "server", "apart", "power", "word", "basis", "allowance"]
-    return pd.DataFrame([{"server": server_range_text(row), **dict(row)} for row in rows], columns=columns)
+    """Return the rows for display, with the server's value as a number or as its histogram bucket."""
+    shown = [
+        {**dict(row), "server": server_range_text(row), "word": SHOWN_WORDS.get(row.word, row.word)} for row in rows
+    ]
+    return pd.DataFrame(shown, columns=list(COLUMNS)).rename(columns=COLUMNS)
 
 
 def server_range_text(row: AgreementRow) -> str:

@@ -31,7 +31,11 @@ def client_bound(summary: LoadSummary) -> ClientBound:
         late = client.heartbeat_late_s
         known = client.timestamp_source is None or (late is not None and late.p99 is not None)
         return ClientBound(_late(client, summary.itl_s.p50) + _busy(client), None if known else NO_HEARTBEAT)
-    found = [f"{pair.text}, by its timestamps" for pair in client_pairs(summary, UNCERTAIN_SHARE) if pair.at == "p99"]
+    found = [
+        f"{pair.text}: known only within these bounds"
+        for pair in client_pairs(summary, UNCERTAIN_SHARE)
+        if pair.at == "p99"
+    ]
     if (idle := summary.slot_idle_share) is not None and idle > CLIENT_BOUND_IDLE_SHARE:
         found.append(f"its slots idled {idle:.1%} of the time")
     return ClientBound(found + _busy(client), None if has_client_pairs(summary) else NO_INTERVALS)

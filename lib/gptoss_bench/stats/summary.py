@@ -62,6 +62,7 @@ BOUND_COLUMNS = (*GAP_COLUMNS, "itl_low_s", "itl_high_s", "arrival_ns")
 PER_TOKEN_COLUMNS = ("tpot_s", "tpot_low_s", "tpot_high_s")
 HTTP_OK = 200
 FIRST_FAILURE_CHARS = 120  # of the error that a server sent
+FIRST_EVENT_TOKENS = "the tokens of the first event are unknown"  # a reason for no TPOT
 BURST_EVENTS = 3  # fewer may well be one token's time apart
 BURST_SHARE = 0.05  # of TTFT
 
@@ -329,7 +330,7 @@ def _tpot_missing(completed: pd.DataFrame, burst: "pd.Series[bool]") -> dict[str
         "fewer than two events with text": (shown < 2).fillna(False),
         "more events with text than tokens": (shown > total).fillna(False),
     }
-    reasons = np.select([*conditions.values()], [*conditions], "the tokens of the first event are unknown")
+    reasons = np.select([*conditions.values()], [*conditions], FIRST_EVENT_TOKENS)
     return {
         str(reason): int(count) for reason, count in pd.Series(reasons, dtype="str").value_counts().sort_index().items()
     }

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from gptoss_bench.runs import Distribution, LoadSummary
 from gptoss_bench.stats.client_uncertainty import UNCERTAIN_SHARE, client_pairs, client_text
 from gptoss_bench.stats.percentiles import REPORTED_PERCENTILES
+from gptoss_bench.stats.summary import FIRST_EVENT_TOKENS
 from gptoss_bench.stats.sweep import has_steady_rates
 
 UNKNOWN = "–"
@@ -44,7 +45,8 @@ HIDDEN = (
 BURST = "The server sends its answer in one burst ({} requests): no ITL and no TPOT of them."
 SEVERAL = 1.5  # tokens of an event
 PER_EVENT = "ITL: between events (chunks), which hold {:.2f} tokens on average: it is not a time per token, TPOT is."
-HINTS = {"the tokens of the first event are unknown": ": --token-counts asks the server for them"}
+COUNTS = "see the finding no-token-counts"
+HINTS = {FIRST_EVENT_TOKENS: f": {COUNTS}"}
 
 
 def result_block(summary: LoadSummary, *, title_line: str, write_up: bool = False) -> str:
@@ -127,11 +129,7 @@ def _totals(summary: LoadSummary) -> list[str]:
     """Return the lines without percentiles: outcomes, rates, client and GPU."""
     window = "no steady window"
     if summary.steady_window_s:
-        unknown = (
-            ""
-            if summary.output_tok_s is not None
-            else ": the server sends no running token counts (--token-counts asks for them)"
-        )
+        unknown = "" if summary.output_tok_s is not None else f": the server sends no running token counts ({COUNTS})"
         window = f"steady window of {_number(summary.steady_window_s, 2)} s{unknown}"
     in_flight = _number(summary.concurrency_delivered, 1)
     if summary.rate_planned is None:

@@ -162,7 +162,7 @@ def test_a_figure_that_the_timestamps_do_not_fix_is_refused_and_a_smaller_doubt_
         interval = {"intervals": {"p50": {"low": 7.9, "high": 8.1}}, "low": {"p50": low}, "high": {"p50": 8.0}}
         return {"n": 2000, "p50": 8.0, "resolved": {"p50": True}} | interval
 
-    assert "the client's timestamps allow [7.5, 8]" in refusals(accepted(done_s=done(7.5)), "done_s.p50")[0]
+    assert "done_s.p50 is known only to be in [7.5, 8]" in refusals(accepted(done_s=done(7.5)), "done_s.p50")[0]
     assert refusals(accepted(done_s=done(7.7)), "done_s.p50") == []
     assert known_interval(accepted(done_s=done(7.7)), "done_s.p50")[0] == pytest.approx((7.6, 8.1))
 
@@ -170,5 +170,5 @@ def test_a_figure_that_the_timestamps_do_not_fix_is_refused_and_a_smaller_doubt_
 def test_few_waves_have_no_interval():
     assert known_interval(accepted(concurrency_planned=256), "wall_s") == (
         None,
-        "7.8 waves of requests, and one run needs 40; or 3 runs",
+        "requests came in 7.8 waves; an interval needs 40 waves, or 3 runs",
     )

@@ -94,8 +94,8 @@ def test_a_figure_without_an_interval_decides_nothing() -> None:
 
     verdict = verdict_on(LATENCY, on_h100(few))
     assert verdict.text == (
-        "not re-measured (needs more requests or runs: its interval is unknown: 7.8 waves of requests, and one run"
-        " needs 40; or 3 runs)"
+        "not re-measured (needs more requests or runs: its interval is unknown: requests came in 7.8 waves; an"
+        " interval needs 40 waves, or 3 runs)"
     )
 
 
@@ -367,7 +367,7 @@ def test_three_runs_elsewhere_have_an_interval_too() -> None:
 def test_a_measurement_elsewhere_without_an_interval_says_why() -> None:
     run = on_h100(made(labels=["RANDOM WEIGHTS"]), counted(concurrency_planned=256))
     assert verdict_on(LATENCY, run).text == (
-        "measured elsewhere: 8 s [no interval: 7.8 waves of requests, and one run needs 40; or 3 runs]"
+        "measured elsewhere: 8 s [no interval: requests came in 7.8 waves; an interval needs 40 waves, or 3 runs]"
     )
 
 

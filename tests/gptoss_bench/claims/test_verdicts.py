@@ -253,7 +253,7 @@ def test_only_vllm_decides_on_model_names():
     any_name = {"probes": {"wrong_model_status": 200}}
     other = verdict_on("C24", record("vllm-h100", any_name, engine="llama.cpp", model="m", label=TINY))
     assert (other.verdict, other.run_id) == ("not re-measured", None)
-    assert "llama.cpp: it answered 200" in other.evidence
+    assert "llama.cpp: the server answered 200" in other.evidence
     vllm = record("vllm-h100", any_name, engine="vllm", model="m", label=TINY)
     assert verdict_on("C24", vllm).verdict == "contradicted"
 
@@ -356,8 +356,8 @@ def test_bf16_is_held_against_both_forms_of_an_a10():
 
 def test_a_check_of_published_figures_says_what_would_have_failed():
     for number in ("C31", "C32", "C33", "C39", "C40", "C49"):
-        assert "would have failed: " in verdict_on(number).evidence
-        assert verdict_on(number).evidence.endswith("nothing was re-measured")
+        assert "what would have failed this check: " in verdict_on(number).evidence
+        assert verdict_on(number).evidence.endswith("nothing was measured")
     assert verdict_on("C31", among=with_published(ALL, "C35", value=31.0)).verdict == "inconsistent"
     assert verdict_on("C06", among=with_published(ALL, "C06", value=1.0)).verdict == "seen"
 

@@ -19,6 +19,14 @@ def test_every_cell_has_its_own_alignment_and_no_text_is_cut():
     assert "1.235" in text and "NaN" not in text and "object at" not in text
 
 
+def test_a_long_cell_of_several_parts_shows_the_first_and_folds_the_others():
+    parts = ["a & b <= c", *["more & more"] * 30]
+    html = show_table(pd.DataFrame({"evidence": ["; ".join(parts), "short; and whole"]}))._repr_html_()
+    first, *others = (part.replace("&", "&amp;").replace("<", "&lt;") for part in parts)
+    assert f"<details><summary>{first}</summary>{'; '.join(others)}</details></td>" in html
+    assert ">short; and whole</td>" in html and html.count("<details>") == 1
+
+
 def test_numbers_are_aligned_right_and_rows_without_names_have_no_index():
     table = pd.DataFrame({"a": [1234567, 2], "b": [0.5, 1.0]})
     html = show_table(table, "{:,.1f}")._repr_html_()

@@ -26,7 +26,7 @@ def test_a_search_with_a_result_has_its_ends_its_slope_its_dispersion_and_what_i
     share = 1 / (1 + 1.1**12 / 19)
     assert f"crosses 95 % at 20 requests/s; at 10% more load it gives {share:.0%}." in text
     assert "Levels differ 2.5 times as much" in text
-    assert text.endswith("At 40 requests/s the client may have been the limit: no evidence.")
+    assert text.endswith("At 40 requests/s the client may have been the limit, so these levels do not count.")
 
 
 def test_a_search_without_an_interval_says_why() -> None:
@@ -44,7 +44,7 @@ def test_without_a_search_or_evidence_there_is_no_number() -> None:
     assert readings.capacity_finding(LoadSummary(), Manifest()) == "No capacity was searched for."
     limited = Capacity(levels=[level(4, 10, limited=["late"])], why="late")
     text = readings.share_within_slo(LoadSummary(capacity=limited, slo=SLO))
-    assert text.startswith("No level is evidence of what the server carries.")
+    assert text.startswith("No level shows what the server carries.")
 
 
 def test_the_finding_is_the_result_with_its_label_and_the_price_that_was_asked_for() -> None:

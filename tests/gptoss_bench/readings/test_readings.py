@@ -83,7 +83,7 @@ def test_the_formula_is_compared_with_the_measurement_of_the_same_requests():
         return Distribution(exclusive=Percentiles(p50=p50, p90=p90, p99=p99))
 
     text = readings.published_and_measured(LoadSummary(ttft_formula_s=both(2, 3, 6), ttft_s=both(1, 1, 1)))
-    assert "2.00 at p50, 3.00 at p90, 6.00 at p99" in text and "up to 3.00 times" in text
+    assert "2.00 at p50, 3.00 at p90, 6.00 at p99" in text and "3.00 times the smallest" in text
     same = readings.published_and_measured(LoadSummary(ttft_formula_s=both(2, 2, 2), ttft_s=both(1, 1, 1)))
     assert "differ" not in same
 
@@ -128,8 +128,8 @@ def test_agreement_is_counted_and_what_disagrees_is_named():
     rows = [row("TTFT", True, "agrees"), row("TPOT", False, "disagrees"), row("end", None, "no power")]
     text = readings.client_against_server(LoadSummary(agreement=rows))
     assert text == (
-        "Of 3 rows 1 agree and 1 disagree. 1 could not have shown a difference (no power). "
-        "Do not quote where they disagree: TPOT."
+        "Of 3 rows 1 agree and 1 disagree. 1 cannot tell: not even a large difference would have been seen in them. "
+        "Do not quote what they disagree on: TPOT."
     )
 
 

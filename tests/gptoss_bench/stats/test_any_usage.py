@@ -40,7 +40,7 @@ def test_chunks_of_several_tokens() -> None:
     assert found.tpot_s.n == 0
     block = result_block(found, title_line="one")
     assert "which hold 2.82 tokens on average" in block
-    assert "the tokens of the first event are unknown (12): --token-counts asks the server for them" in block
+    assert "the tokens of the first event are unknown (12): see the finding no-token-counts" in block
 
 
 def test_usage_of_zeros_is_not_reported() -> None:

@@ -119,7 +119,7 @@ def test_planned_tokens_of_some_requests_are_not_a_share_of_the_tokens_of_all() 
 def test_a_rate_that_is_unknown_says_why() -> None:
     unreported = [trace([(40, answer()), (50, finish()), (50, DONE)], n, sent_ms=60.0 * n) for n in range(3)]
     assert (
-        "–  tok/s, steady window of 0.13 s: the server sends no running token counts (--token-counts asks for them)"
+        "–  tok/s, steady window of 0.13 s: the server sends no running token counts (see the finding no-token-counts)"
         in block(unreported)
     )
 

@@ -40,7 +40,7 @@ def _too_short(result: Result) -> str | None:
     "single-trial",
     "note",
     reason="One run does not show how much the next one differs.",
-    advice="repeat it at least three times, and give the spread",
+    advice="repeat the run at least three times, and state the spread",
 )
 def _single_trial(result: Result) -> str | None:
     if result.stand_in or result.manifest.repeat_group:
@@ -49,13 +49,13 @@ def _single_trial(result: Result) -> str | None:
     if isinstance(summary, ImportedSummary) and (rates := [*summary.prefill, *summary.decode]):
         once = [one for one in rates if one.n == 1]
         return f"{len(once)} of {len(rates)} tests have one repetition" if once else None
-    return "it is one run" if summary.completed else None
+    return "this is one run" if summary.completed else None
 
 
 @rule(
     "best-of-n",
     "warning",
-    reason="The best of several runs is higher than what a run gives, by more the more runs there were.",
+    reason="The best of several runs is better than a typical run: the more runs, the larger the difference.",
     advice="give the median of all runs and their spread",
 )
 def _best_of_n(result: Result) -> str | None:
@@ -113,7 +113,7 @@ def _offered(result: Result) -> float | None:
 @rule(
     "lengths-unequal",
     "note",
-    reason="Where answers are of very different lengths, a percentile of latency is one of lengths.",
+    reason="Where answers have very different lengths, the latency mostly shows how long they are.",
     advice="compare TTFT and TPOT, or make the answers equally long (ignore_eos)",
 )
 def _lengths_unequal(result: Result) -> str | None:
@@ -148,7 +148,7 @@ def _one_prompt_experts(result: Result) -> str | None:
 @rule(
     "several-tokens-a-chunk",
     "note",
-    reason="A gap between chunks is then no time of a token.",
+    reason="A gap between chunks is then not the time of one token.",
     advice="use TPOT for the time of a token",
 )
 def _several_tokens_a_chunk(result: Result) -> str | None:
@@ -165,7 +165,7 @@ def _several_tokens_a_chunk(result: Result) -> str | None:
     "steady-differs-from-sweep",
     "warning",
     reason="The same load of the same run gave two rates: the machine or the server changed in between.",
-    advice="do not quote one of the two: find the cause, or measure again",
+    advice="quote neither of the two: find the cause, or measure again",
 )
 def _steady_differs_from_sweep(result: Result) -> str | None:
     steady, slots = result.summary.output_tok_s, result.summary.concurrency_planned

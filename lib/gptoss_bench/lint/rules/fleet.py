@@ -35,7 +35,7 @@ def _start_not_together(result: Result) -> str | None:
     allowed_s = max(fleet.clock_bound_s or 0.0, SPREAD_SHARE * ttft_s)
     if fleet.start_spread_s <= allowed_s:
         return None
-    return f"the workers began within {fleet.start_spread_s * 1e3:.3g} ms, more than {allowed_s * 1e3:.3g} ms"
+    return f"workers began {fleet.start_spread_s * 1e3:.3g} ms apart; {allowed_s * 1e3:.3g} ms would be allowed"
 
 
 FLEET_RULES: tuple[SingleResultRule, ...] = (_worker_lost, _start_not_together)

@@ -34,19 +34,19 @@ def _gpu_lost(result: Result) -> str | None:
 @rule(
     "arrivals-uncertain",
     "error",
-    reason="The client read so late that it cannot know the percentile to within 5 %.",
+    reason="The client read so late that the percentile is not known to within 5 %.",
     advice="do not quote these percentiles: give the client a core of its own and measure again",
 )
 def _arrivals_uncertain(result: Result) -> str | None:
     found = [pair.text for pair in client_pairs(result.summary, UNCERTAIN_SHARE)]
-    return f"by the client's timestamps: {'; '.join(found)}" if found else None
+    return f"known only within bounds: {'; '.join(found)}" if found else None
 
 
 @rule(
     "client-stalled",
     "warning",
     reason="While the client stood still it neither read nor sent.",
-    advice="look for what took the CPU (stalls.parquet has the times), and measure again",
+    advice="find out what used the CPU then (stalls.parquet has the times), and measure again",
 )
 def _client_stalled(result: Result) -> str | None:
     stalls = result.summary.stalls
@@ -54,7 +54,7 @@ def _client_stalled(result: Result) -> str | None:
         return None
     total_s, longest_s = stalls.total_s or 0.0, stalls.longest_s or 0.0
     times = f"{stalls.count} time{'s' * (stalls.count != 1)}"
-    return f"the client stood still {times}, {total_s:.3g} s in all, at most {longest_s:.3g} s"
+    return f"the client stood still {times}, {total_s:.3g} s in total, {longest_s:.3g} s at most"
 
 
 @rule(
@@ -67,14 +67,14 @@ def _slots_idle(result: Result) -> str | None:
     share = result.summary.slot_idle_share
     if share is None or share <= CLIENT_BOUND_IDLE_SHARE:
         return None
-    return f"between a response and the next request, slots waited {share:.1%} of the time for the client"
+    return f"slots waited {share:.1%} of the time for the client to send their next request"
 
 
 @rule(
     "client-bound-unknown",
     "note",
     reason="Without arrival intervals nobody knows how late the client read.",
-    advice="measure again with this version before you trust a tail",
+    advice="measure again with this version of the kit before you trust a high percentile",
 )
 def _client_bound_unknown(result: Result) -> str | None:
     unknown = client_bound(result.summary).unknown
@@ -101,7 +101,7 @@ def _server_and_client_disagree(result: Result) -> str | None:
 def _agreement_text(row: AgreementRow) -> str:
     unit = f" {row.unit}" if row.unit else ""
     client, server = f"{row.client:.4g}{unit}", f"{server_range_text(row)}{unit}"
-    return f"{row.quantity}, {row.statistic}: {client} by the client, {server} by the server"
+    return f"{row.quantity}, {row.statistic}: the client measured {client}, the server reports {server}"
 
 
 @rule(
@@ -133,7 +133,7 @@ def _gpu_throttled(result: Result) -> str | None:
     "gpu-shared",
     "warning",
     reason="Another process took memory and time of the GPU.",
-    advice="stop them: they take memory and time from the engine",
+    advice="stop these processes: they take memory and time from the engine",
 )
 def _gpu_shared(result: Result) -> str | None:
     phase = _gpu(result).by_phase.get(PHASE_INFERENCE)
@@ -149,14 +149,16 @@ def _gpu_shared(result: Result) -> str | None:
 )
 def _cpu_stolen(result: Result) -> str | None:
     share = _host(result).steal_share or 0.0
-    return f"the hypervisor gave {share:.1%} of this machine's CPU time to others" if share > STEAL_SHARE else None
+    return (
+        f"the hypervisor gave {share:.1%} of this machine's CPU time to other guests" if share > STEAL_SHARE else None
+    )
 
 
 @rule(
     "prompts-from-cache",
     "note",
     reason="TTFT is then that of prompts which the server had already computed.",
-    advice="TTFT is that of cached prompts: send distinct prompts",
+    advice="send distinct prompts: this is the TTFT of prompts from the cache",
 )
 def _prompts_from_cache(result: Result) -> str | None:
     counts = result.server_counts

@@ -110,7 +110,7 @@ def _littles_law(result: Result) -> str | None:
     by_law = summary.request_s * mean_s
     if abs(in_flight - by_law) <= LITTLE_ERROR * in_flight:
         return None
-    return f"{in_flight:.2f} completed requests in flight by their timestamps, {by_law:.2f} by rate × latency"
+    return f"on average {in_flight:.2f} completed requests were in flight, but rate × mean latency is {by_law:.2f}"
 
 
 def _littles_law_of_reported(result: Result) -> str | None:
@@ -122,7 +122,7 @@ def _littles_law_of_reported(result: Result) -> str | None:
     in_flight = summary.request_s * mean_s
     if in_flight <= (1 + LITTLE_ERROR) * planned:
         return None
-    return f"rate × mean latency is {in_flight:.2f}, with at most {planned} requests in flight"
+    return f"rate × mean latency is {in_flight:.2f}, but at most {planned} requests were in flight"
 
 
 @rule(

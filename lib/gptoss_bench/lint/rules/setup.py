@@ -7,7 +7,7 @@ from gptoss_bench.importers import ImportedSummary
 from gptoss_bench.lint.results import Result
 from gptoss_bench.lint.rules.rule import Evidence, Rule, SingleResultRule, rule
 from gptoss_bench.runs import Finding, Manifest, number_at
-from gptoss_bench.stats import measured_rows, non_null
+from gptoss_bench.stats import FIRST_EVENT_TOKENS, measured_rows, non_null
 
 COLD_SHARE = 0.05  # of a request's time, spent on loading the model
 RAMP_SHARE = 0.05  # relative difference of the rate over the whole run from the steady rate
@@ -49,14 +49,14 @@ def _role_chunk_counted(result: Result) -> str | Evidence | None:
     hidden_s = (tpot_s - gap_s) * (tokens - 1)
     if hidden_s <= HIDDEN_GAP * ttft_s:
         return None
-    return f"TTFT is {ttft_s * 1e3:.3g} ms, and {hidden_s * 1e3:.3g} ms of each answer are single long gaps"
+    return f"TTFT is {ttft_s * 1e3:.3g} ms, and each answer has {hidden_s * 1e3:.3g} ms in a few long gaps"
 
 
 @rule(
     "cold-load-inside",
     "warning",
     reason="Loading a model is not serving, and the first requests waited for it.",
-    advice="load the model before, with a warm-up: this is not serving time",
+    advice="load the model before the measurement, with a warm-up",
 )
 def _cold_load_inside(result: Result) -> str | None:
     """The first wave loads the model, or waits for it; on a loaded one each request spends a few ms there."""
@@ -92,7 +92,7 @@ def _partial_offload(result: Result) -> str | None:
     "context-differs",
     "warning",
     reason="The KV cache, and so the memory and the slots of a server, follow from the context that it serves.",
-    advice="state the context that was served: memory and conditions are those of it",
+    advice="state the context that the server has: the memory depends on it",
 )
 def _context_differs(result: Result) -> str | None:
     """Ollama 0.11 raises a small num_ctx to 8192 in silence."""
@@ -141,7 +141,7 @@ def _quantisation_differs(result: Result) -> str | None:
     "clock-step",
     "warning",
     reason="Kernel timestamps use the wall clock: an interval across a step of that clock is wrong by the step.",
-    advice="kernel timestamps use that clock: measure again where an interval lies across a step",
+    advice="kernel timestamps use that clock: measure again",
 )
 def _clock_step(result: Result) -> str | None:
     steps = result.manifest.clock.steps if result.manifest.clock else None
@@ -171,15 +171,54 @@ def _ramp_and_tail_inside(result: Result) -> str | None:
     total, steady = result.summary.output_tok_s_total, result.summary.output_tok_s
     if total is None or (steady is not None and abs(total - steady) <= RAMP_SHARE * steady):
         return None
-    beside = "the rate of a steady window is unknown" if steady is None else f"{steady:.1f} in the steady window"
-    return f"{total:.1f} tokens/s over the whole run, including ramp-up and drain; {beside}"
+    if steady is None and _uncounted(result):
+        return None  # there is a window, and a longer load would not tell its rate
+    beside = (
+        "the rate of a steady window is unknown" if steady is None else f"{steady:.1f} tokens/s in the steady window"
+    )
+    return f"{total:.1f} tokens/s over the whole run, with its beginning and end; {beside}"
+
+
+@rule(
+    "no-token-counts",
+    "note",
+    reason="Where a response does not say how many tokens each event has, TPOT has bounds and no value, and the rate in"
+    " the steady window is unknown.",
+    advice="quote both bounds of TPOT, and the rate of the whole run",
+)
+def _no_token_counts(result: Result) -> Evidence | None:
+    missing = _uncounted(result)
+    if not missing:
+        return None
+    summary, endpoint = result.summary, result.manifest.endpoint
+    bounds, bounds_s = "has no value", summary.tpot_s.client_pair("p50")
+    if bounds_s is not None:
+        bounds = f"lies between {bounds_s[0] * 1e3:.3g} and {bounds_s[1] * 1e3:.3g} ms (median)"
+    rate = "" if summary.output_tok_s is not None else ", and the rate in the steady window is unknown"
+    text = f"{missing} responses have no running token counts: TPOT {bounds}{rate}"
+    fields = endpoint.request_fields if endpoint is not None else None
+    quote = "quote both bounds of TPOT, and the rate of the whole run"
+    if result.manifest.parameters.get("token_counts"):
+        return Evidence(text, f"the server did not send the counts that were asked for: {quote}")
+    if fields is None:
+        return Evidence(text, f"try --token-counts; where the server refuses it, {quote}")
+    if "token_counts" in fields:
+        return Evidence(text, "measure again with --token-counts")
+    own = summary.server.tok_s.p50 if summary.server else None
+    decode = "" if own is None else f"; its own decode rate is {own:,.1f} tokens/s (median)"
+    return Evidence(text, f"{result.manifest.server.engine} cannot send them: {quote}{decode}")
+
+
+def _uncounted(result: Result) -> int:
+    """Return how many completed requests of this kit's client have no TPOT for want of running token counts."""
+    return result.summary.tpot_missing.get(FIRST_EVENT_TOKENS, 0)
 
 
 @rule(
     "percentile-rule-unnamed",
     "note",
     reason="Interpolation rules for percentiles differ most where there are few samples.",
-    advice="name the rule: rules differ where there are few samples",
+    advice="name the interpolation rule",
 )
 def _percentile_rule_unnamed(result: Result) -> str | None:
     summary = result.summary
@@ -211,6 +250,7 @@ SETUP_RULES: tuple[SingleResultRule, ...] = (
     _clock_step,
     _wall_clock_used,
     _ramp_and_tail_inside,
+    _no_token_counts,
     _percentile_rule_unnamed,
     _engine_noted,
 )
@@ -247,7 +287,7 @@ def differing_conditions(manifests: Iterable[tuple[str, Manifest]]) -> list[Find
 
 
 def _comparison_rule(id: str, condition: str, value: Callable[[Manifest], str], *, reason: str) -> ComparisonRule:
-    advice = f"a difference between the results may come from the {condition}: use the same, or compare nothing else"
+    advice = f"the {condition} may explain a difference between the results: use the same for all of them"
     return ComparisonRule(id, "warning", reason, advice, condition, value)
 
 

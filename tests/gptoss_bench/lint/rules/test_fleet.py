@@ -15,7 +15,7 @@ WORKERS = [{"shard": 0, "slots": 4}, {"shard": 1, "slots": 4}]
 GONE = [{"shard": 0, "slots": 4}, {"shard": 1, "slots": 4, "gone": "its process ended"}]
 APART, LOST = "start-not-together", "worker-lost"
 BROKEN: list[tuple[str, dict[str, Any], str]] = [
-    (APART, {"start_spread_s": 0.006, "clock_bound_s": 0.0001}, "the workers began within 6 ms, more than 5 ms"),
+    (APART, {"start_spread_s": 0.006, "clock_bound_s": 0.0001}, "workers began 6 ms apart; 5 ms would be allowed"),
     (LOST, {"workers": GONE}, "worker 1 of 2: its process ended; 7 requests lost"),
 ]
 WITHIN: list[tuple[str, dict[str, Any]]] = [

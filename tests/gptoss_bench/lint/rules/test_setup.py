@@ -12,7 +12,7 @@ from gptoss_bench.runs.finding import Finding
 from gptoss_bench.runs.manifest import Manifest
 from gptoss_bench.runs.request_table import derive_tables
 from gptoss_bench.runs.summary import LoadSummary
-from gptoss_bench.stats.summary import summarise
+from gptoss_bench.stats.summary import FIRST_EVENT_TOKENS, summarise
 from streams import two_slots
 
 SOUND: dict[str, Any] = {
@@ -41,6 +41,34 @@ def loads(*shares: float) -> pd.DataFrame:
     return requests.assign(server_load_s=list(shares), server_total_s=1.0)
 
 
+UNCOUNTED: dict[str, Any] = {"tpot_missing": {FIRST_EVENT_TOKENS: 2}, "output_tok_s": None}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "advice"),
+    [
+        (endpoint(request_fields=["token_counts"]), "measure again with --token-counts"),
+        (endpoint(), "try --token-counts; where the server refuses it, quote both bounds"),
+        (endpoint(request_fields=[], engine="transformers"), "transformers cannot send them: quote both bounds"),
+        ({"parameters": {"token_counts": True}}, "the server did not send the counts that were asked for: quote"),
+    ],
+)
+def test_what_to_do_without_running_token_counts_depends_on_the_engine(manifest: dict[str, Any], advice: str) -> None:
+    found = findings(manifest, **UNCOUNTED)["no-token-counts"]
+    assert found.severity == "note" and found.advice.startswith(advice)
+
+
+def test_bounds_of_tpot_and_the_servers_own_rate_are_said() -> None:
+    tpot = {"low": {"p50": 0.0012}, "high": {"p50": 0.0015}}
+    server = {"tok_s": {"p50": 781.08}}
+    ollama = endpoint(request_fields=[], engine="ollama")
+    found = findings(ollama, **UNCOUNTED, tpot_s=tpot, server=server)["no-token-counts"]
+    assert found.evidence.endswith(
+        "TPOT lies between 1.2 and 1.5 ms (median), and the rate in the steady window is unknown"
+    )
+    assert found.advice.endswith("the rate of the whole run; its own decode rate is 781.1 tokens/s (median)")
+
+
 def test_a_sound_run_breaks_no_rule() -> None:
     assert findings({}) == {}
 
@@ -48,6 +76,7 @@ def test_a_sound_run_breaks_no_rule() -> None:
 BROKEN: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("ramp-and-tail-inside", {}, {"output_tok_s_total": 90.0}, "90.0 tokens/s over the whole run"),
     ("ramp-and-tail-inside", {}, {"output_tok_s": None}, "the rate of a steady window is unknown"),
+    ("no-token-counts", {}, UNCOUNTED, "2 responses have no running token counts: TPOT has no value, and the rate"),
     ("percentile-rule-unnamed", {}, {"percentile_rule": None}, "ttft_s"),
     ("clock-step", {"clock": {"source": "CLOCK_MONOTONIC", "steps": 2}}, {}, "set 2 times"),
     ("wall-clock-used", {"clock": {"source": "wall"}}, {}, "'wall'"),
@@ -74,6 +103,7 @@ BROKEN: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
 WITHIN: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("ramp-and-tail-inside", {}, {"output_tok_s_total": 96.0}),
     ("ramp-and-tail-inside", {}, {"output_tok_s_total": None, "output_tok_s": None}),
+    ("no-token-counts", {}, {"tpot_missing": {"fewer than two events with text": 2}}),
     ("percentile-rule-unnamed", {}, {"percentile_rule": "exclusive"}),
     ("clock-step", {"clock": {"source": "CLOCK_MONOTONIC", "steps": 0}}, {}),
     ("wall-clock-used", {"clock": None, "endpoint": None}, {}),
@@ -143,7 +173,10 @@ def test_a_role_chunk_that_counts_as_a_token_is_found(
     reported = {"ttft_s": spread(ttft_s), "itl_s": spread(0.01, longest_s), "tpot_s": spread(tpot_s)}
     found = findings({}, others, **reported, completion_tokens={"mean": 32.0, "sum": None})
     assert set(found) == ({"role-chunk-counted"} if broken else set())
-    assert not broken or "TTFT is 3 ms, and 102 ms of each answer" in found["role-chunk-counted"].evidence
+    assert (
+        not broken
+        or "TTFT is 3 ms, and each answer has 102 ms in a few long gaps" in found["role-chunk-counted"].evidence
+    )
 
 
 def served(**parts: Any) -> dict[str, Any]:
