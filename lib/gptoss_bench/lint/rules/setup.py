@@ -197,6 +197,9 @@ def _no_token_counts(result: Result) -> Evidence | None:
     rate = "" if summary.output_tok_s is not None else ", and the rate in the steady window is unknown"
     text = f"{missing} responses have no running token counts: TPOT {bounds}{rate}"
     fields = endpoint.request_fields if endpoint is not None else None
+    engine = result.manifest.server.engine
+    if endpoint is not None and endpoint.dialect == "ollama":
+        fields, engine = [], "Ollama's API"
     quote = "quote both bounds of TPOT, and the rate of the whole run"
     if result.manifest.parameters.get("token_counts"):
         return Evidence(text, f"the server did not send the counts that were asked for: {quote}")
@@ -206,7 +209,7 @@ def _no_token_counts(result: Result) -> Evidence | None:
         return Evidence(text, "measure again with --token-counts")
     own = summary.server.tok_s.p50 if summary.server else None
     decode = "" if own is None else f"; its own decode rate is {own:,.1f} tokens/s (median)"
-    return Evidence(text, f"{result.manifest.server.engine} cannot send them: {quote}{decode}")
+    return Evidence(text, f"{engine} cannot send them: {quote}{decode}")
 
 
 def _uncounted(result: Result) -> int:

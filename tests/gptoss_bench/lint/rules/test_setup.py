@@ -61,11 +61,12 @@ def test_what_to_do_without_running_token_counts_depends_on_the_engine(manifest:
 def test_bounds_of_tpot_and_the_servers_own_rate_are_said() -> None:
     tpot = {"low": {"p50": 0.0012}, "high": {"p50": 0.0015}}
     server = {"tok_s": {"p50": 781.08}}
-    ollama = endpoint(request_fields=[], engine="ollama")
+    ollama = endpoint(dialect="ollama", engine="any")
     found = findings(ollama, **UNCOUNTED, tpot_s=tpot, server=server)["no-token-counts"]
     assert found.evidence.endswith(
         "TPOT lies between 1.2 and 1.5 ms (median), and the rate in the steady window is unknown"
     )
+    assert found.advice.startswith("Ollama's API cannot send them: quote both bounds of TPOT")
     assert found.advice.endswith("the rate of the whole run; its own decode rate is 781.1 tokens/s (median)")
 
 
