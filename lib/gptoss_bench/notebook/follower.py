@@ -138,6 +138,7 @@ class RunFollower:
             in_flight_over_time=over_time,
             snapshots=tuple(self._snapshots),
             workers=self._workers,
+            beside=" and ".join(["warm-up"] * bool(plan.warmup) + ["sweep"] * bool(plan.sweep)),
         )
 
     def _in_flight_over_time(self, known_s: float) -> tuple[tuple[float, float], ...]:

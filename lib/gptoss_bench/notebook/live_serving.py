@@ -64,7 +64,7 @@ def _live_card(folder: Path, plan: LoadPlan) -> Iterator[None]:
 
     handle = display(HTML("starting"), display_id=True)  # type: ignore[no-untyped-call]
     child = subprocess.Popen(
-        [sys.executable, "-m", "gptoss_bench.notebook.live_serving", str(folder)],
+        [sys.executable, "-m", "gptoss_bench.notebook.live_serving", str(folder), str(time.monotonic())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -103,11 +103,14 @@ def _title_and_status(folder: Path) -> tuple[str, str]:
     return run_title(run), ending_text(status, run.manifest.reason if run.finished else None)
 
 
-def main(folder: Path) -> None:
-    """Write one line with the HTML of the live view as a JSON string per poll, until stdin ends."""
+def main(folder: Path, began_s: float) -> None:
+    """Write one line with the HTML of the live view as a JSON string per poll, until stdin ends.
+
+    `began_s` is when the card was opened (s, `time.monotonic`).
+    """
     plan = LoadPlan(**json.loads(sys.stdin.readline()))
     follower, progress = RunFollower(folder, plan), session.RunProgress(folder, plan)
-    began_s, ended = time.monotonic(), threading.Event()
+    ended = threading.Event()
 
     def wait_for_end() -> None:
         sys.stdin.read()
@@ -121,7 +124,7 @@ def main(folder: Path) -> None:
         print(json.dumps(html), flush=True)
         ended.wait(POLL_S)
     title, status = _title_and_status(folder)
-    status = "the load has ended; the run is written by the last cell" if status == "running" else status
+    status = "the load has ended; the last cell writes the run" if status == "running" else status
     until_s, before = time.monotonic() + ENOUGH_S / 2, -1
     while (view := follower.poll()).done != before and time.monotonic() < until_s:
         before = view.done
@@ -129,4 +132,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), float(sys.argv[2]))

@@ -1,5 +1,6 @@
 """Render the live view of a load as HTML with SVG plots, fast enough for two frames a second. Pure."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -37,7 +38,8 @@ class Snapshot:
 class LiveView:
     """The state of a load.
 
-    `done` and `total` count the requests of all its parts (warm-up, load, sweep); `total` is None if it ends by time.
+    `done` and `total` count the requests of all its parts; `total` is None if it ends by time. `beside` names the parts
+    beside the load, such as "warm-up and sweep"; empty if there is none.
     `share` is its progress, 0 to 1, None if it is unknown.
 
     `in_flight` is the current number of a closed loop; `in_flight_over_time` is computed from the timestamps of ended
@@ -56,6 +58,7 @@ class LiveView:
     in_flight_over_time: tuple[tuple[float, float], ...]
     snapshots: tuple[Snapshot, ...]
     workers: tuple[WorkerProgress, ...] = ()
+    beside: str = ""
 
 
 def render_live_view(live: LiveView, title: str, status: str = "", *, ended: bool = False) -> str:
@@ -78,7 +81,7 @@ def render_live_view(live: LiveView, title: str, status: str = "", *, ended: boo
     plots = [_plot(title, series, last_s, dots=dots, last=not ended) for title, series, dots in shown if some]
     return (
         f'<div class="gptoss-live" style="font-family:sans-serif;font-size:13px">'
-        f"<div><b>{escape(title)}</b></div><div>{escape(status)}</div>{_bar(live)}"
+        f"<div><b>{escape(title)}</b></div><div>{_with_code(status)}</div>{_bar(live)}"
         f"<div>{progress_text(live, ended=ended)}</div>"
         f"{workers_html(live.workers)}"
         f'<div style="display:flex;flex-wrap:wrap;gap:8px">{"".join(plots)}</div></div>'
@@ -91,20 +94,27 @@ def alert_html(message: object) -> str:
 
 
 def progress_text(live: LiveView, *, ended: bool = False) -> str:
-    """Return rate and counts of all requests so far on one line; empty before the first was sent.
+    """Return on one line the rate of all requests so far, those in flight and failed; empty before the first was sent.
 
-    The number of requests is that of an ended view: until then the status has it, of the part that is measured.
+    An ended view has the number of requests, which until then the status has, and no rate: that of the load is in its
+    result block.
     """
     if not live.done and not live.in_flight:
         return "no request had ended" if ended else ""
-    parts = [f"{live.request_s:.3g} requests/s"] if live.request_s else []
     if ended:
-        parts.insert(0, f"{live.done}{f' of {live.total}' if live.total else ''} requests in all")
+        beside = f", {live.beside} included" if live.beside else ""
+        parts = [f"{live.done}{f' of {live.total}' if live.total else ''} requests{beside}"]
     else:
+        parts = [f"{live.request_s:.3g} requests/s"] if live.request_s else []
         parts.append(f"{live.in_flight} in flight")
     failures = f"{live.failed} failed"
     parts.append(f'<b style="color:{RED}">{failures}</b>' if live.failed else failures)
     return " · ".join(parts)
+
+
+def _with_code(text: str) -> str:
+    """Return text as HTML, with what is between backticks as code."""
+    return re.sub("`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _series_ms(live: LiveView, value: Callable[[LivePoint], float | None]) -> Series:

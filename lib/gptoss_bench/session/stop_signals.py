@@ -42,7 +42,9 @@ def kept_text(run: Path) -> str:
     except UsageError:
         return "completed requests were saved"
     counts = found.rows["outcome"].value_counts()
-    parts = [f"completed requests were saved: {counts.get('completed', 0)}"]
+    warmup = int(((found.rows["outcome"] == "completed") & (found.rows["phase"] == "warmup")).sum())
+    kept = f"{counts.get('completed', 0)}{f', {warmup} of them of the warm-up' if warmup else ''}"
+    parts = [f"completed requests were saved: {kept}"]
     parts += [f"cancelled on their way: {counts['cancelled']}"] if "cancelled" in counts else []
     parts += [f"never sent: {sum(found.unsent.values())}"] if found.unsent else []
     return "; ".join(parts)

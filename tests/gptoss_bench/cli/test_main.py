@@ -335,7 +335,7 @@ def test_a_notebook_run_that_is_stopped_leaves_no_server_and_keeps_completed_req
     address = found.manifest.endpoint.url.removeprefix("http://").split(":")
     if number != signal.SIGKILL:
         completed = int(found.requests.outcome.eq("completed").sum())
-        told = f"gptoss_bench: stopped in vllm_h100.ipynb; completed requests were saved: {completed}; cancelled on"
+        told = f"gptoss_bench: stopped in vllm_h100.ipynb; completed requests were saved: {completed}"
         *progress, last = err.splitlines()
         assert code == 1 and all(line.startswith("[1/1] vllm_h100 ") for line in progress), err
         assert last.startswith(told) and f". Read them with `gptoss-bench report {found.run_id}`; " in last

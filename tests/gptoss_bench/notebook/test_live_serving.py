@@ -5,6 +5,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 
 import pytest
@@ -88,7 +89,7 @@ def test_each_repeat_is_shown_as_the_first_run_was(tmp_path, monkeypatch):
 def test_the_card_ends_with_the_last_view(measured, tmp_path, written):
     folder = (measured[0] if written else tmp_path) / "runs" / "20260101T000000Z-test-000000"
     done = subprocess.run(
-        [sys.executable, "-m", live_serving.__name__, str(folder)],
+        [sys.executable, "-m", live_serving.__name__, str(folder), str(time.monotonic())],
         input=json.dumps(asdict(PLAN)) + "\n",
         capture_output=True,
         text=True,

@@ -420,8 +420,9 @@ def test_the_live_view_has_every_quantity_and_gpu_memory_where_there_is_a_gpu():
     seen = LiveView(2, 4, 0.5, 1, 2, 1.0, points, ((0.0, 40.0),), ((0.0, 2.0), (0.25, 1.0)), snapshots)
     shown = render_live_view(seen, "run", "running")
     assert "1 requests/s · 2 in flight · " in shown and "1 failed" in shown
-    ended = render_live_view(seen, "run", "complete", ended=True)
-    assert "2 of 4 requests in all · 1 requests/s · " in ended and "in flight ·" not in ended
+    ended = render_live_view(replace(seen, beside="warm-up"), "run", "read it with `report`", ended=True)
+    assert "2 of 4 requests, warm-up included · " in ended and "in flight ·" not in ended
+    assert "read it with <code>report</code>" in ended
     titles = re.findall('aria-label="([^"]*)"', shown)
     assert titles[-1] == "GPU memory, GiB" and len(titles) == 7
     assert shown.count("<circle") == 3 and shown.count("<polyline") == 4
