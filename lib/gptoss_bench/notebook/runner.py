@@ -62,7 +62,8 @@ def execute_notebook(
     The manifest of the run, and of each repeat of its load, states its purpose, `profile` and `parameters`, if a
     profile gave the parameters.
     `run_id`: empty for a new one. `timeout_s` limits each cell; what the cells print is also written to `output` at
-    once, if given. `report_cell` gets the section and the number of each cell before it runs.
+    once, if given. `report_cell` gets the section and the number of each cell before it runs,
+    and at the end that the page is written.
     Raises UsageError if a cell raised one, and RunFailed for every other failure; the notebook stays in the run folder
     with the outputs so far.
     """
@@ -121,6 +122,7 @@ def execute_notebook(
         for made in repeated_runs(results, run.manifest.repeat_group or "") or [folder]:
             manifest = Run.load(made).manifest.model_copy(update={"purpose": run.manifest.purpose})
             write_record(made / "manifest.json", manifest)
+    report_cell("writing the page")
     _make_portable(target)
     put_findings_on_top(target)
     return ExecutedNotebook(run, target, _to_html(target))

@@ -127,7 +127,7 @@ class RunProgress:
         if manifest is None:
             return otherwise or "starting"
         if text_at(manifest, "status") != "running":
-            return otherwise or "writing figures and page"
+            return otherwise or "the run is written"
         if workers := read_worker_progress(self._folder):
             return workers_text(workers, self._workers_left(workers) if time_left else "")
         step = read_run_step(self._folder)

@@ -48,7 +48,7 @@ def test_progress_follows_the_run(measured):
     assert said[0] == "starting" and said[1] == "waiting for the first response"
     for words in ("warm-up: 2 of 2 requests", "load: 1 of 4 requests", "sweep, 1 stream: 9 of 10 requests"):
         assert any(one.startswith(words) for one in said), (words, said)
-    assert said[-2:] == ["computing tables and figures", "writing figures and page"]
+    assert said[-2:] == ["computing tables and figures", "the run is written"]
 
 
 def test_the_time_of_the_last_run_with_these_parameters_is_the_estimate(measured):
