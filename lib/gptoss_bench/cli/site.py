@@ -13,6 +13,7 @@ from gptoss_client import UsageError
 if TYPE_CHECKING:
     from gptoss_bench.runs import Run
 
+OWN_SCENARIOS = ("endpoint", "explore", "load", "capacity")  # of a user's server, not of the write-up
 EXAMPLE = "example: gptoss-bench site 20261124T090000Z-verdicts-0a1b2c"
 
 
@@ -21,7 +22,8 @@ def site(
         list[str] | None,
         typer.Argument(
             metavar="RUN",
-            help="ids of runs; verdicts bring their evidence (default: the newest verdicts, else all runs)",
+            help="ids of runs; verdicts bring their evidence (default: your loads since the newest verdicts, "
+            "else these, else all runs)",
             autocompletion=complete_run,
         ),
     ] = None,
@@ -96,9 +98,10 @@ def _chosen(results: Path, run_ids: list[str]) -> list["Run"]:
     if run_ids:
         return named_runs(results, run_ids)
     verdicts = newest_verdicts(results)
-    if verdicts is None:
-        own = [run for run in readable_runs(results) if run.scenario != "verdicts"]
-        if not own:
-            raise UsageError(f"there is no run in {results / 'runs'}: run `make run`")
-        return own
-    return [verdicts]
+    own = [run for run in readable_runs(results) if run.scenario != "verdicts"]
+    if verdicts is not None:
+        newer = [run for run in own if run.run_id > verdicts.run_id and run.scenario in OWN_SCENARIOS]
+        return newer or [verdicts]
+    if not own:
+        raise UsageError(f"there is no run in {results / 'runs'}: run `make run`")
+    return own

@@ -30,6 +30,7 @@ from gptoss_bench.stats import REPORTED_PERCENTILES, measured_rows
 
 PHASES = {"measure": "measured", "warmup": "warm-up", "cold": "cold"}  # the levels of a sweep are left out
 GOLDEN_SHARE = 0.618034  # multiples of it, less their whole part, lie evenly
+OF_USERS = ("endpoint", "explore", "load", "capacity")  # scenarios of a user's server: the write-up is not its matter
 DISTRIBUTIONS = {
     "ttft_s": "TTFT, measured",
     "ttfa_s": "TTFA: first answer token",
@@ -110,12 +111,15 @@ def _draw_percentiles(axes: Axes, title: str, series: Sequence[_Series], first: 
 
 
 def latency_distributions(requests: pd.DataFrame, manifest: Manifest) -> Figure:
-    """Draw the distributions of the time to the first token, to the first answer token and to the end of a request."""
+    """Draw the distributions of the time to the first token, to the first answer token and to the end of a request.
+
+    A load of the write-up has its formula beside them; a load of a user's server has not.
+    """
     rows = measured_rows(requests)
     rows = rows[rows.outcome == "completed"]
     figure, axes = new_figure()
     for (column, name), line in zip(DISTRIBUTIONS.items(), LINES, strict=True):
-        if rows[column].notna().any():
+        if rows[column].notna().any() and not (column == "ttft_formula_s" and manifest.scenario in OF_USERS):
             sns.ecdfplot(rows, x=column, ax=axes, label=name, linestyle=line, linewidth=2)
     axes.set(title="When a request gets its first token, its first answer token, and its end")
     axes.set(xlabel="seconds since it was sent", ylabel="share of requests")

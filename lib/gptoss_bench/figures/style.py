@@ -80,9 +80,13 @@ def finish_figure(figure: Figure, manifest: Manifest, note: str = "") -> Figure:
     width = round(FOOTER_WIDTH * figure.get_figwidth() / 9.0)
     footer = [textwrap.fill(" · ".join(filter(None, (run_caption(manifest), note))), width)]
     footer += [textwrap.fill(client.error_bar, width)] if client.error_bar else []
+    footer_lines = "\n".join(footer).count("\n") + 1
+    warning = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client.bound)}", round(0.75 * width)) if client.bound else ""
+    # Long notes make the figure higher, not its axes lower.
+    more_inches = 0.13 * max(footer_lines - 2, 0) + (0.17 * (warning.count("\n") + 1) if warning else 0.0)
+    figure.set_figheight(figure.get_figheight() + more_inches)
     figure.supxlabel("\n".join(footer), fontsize=7.5, color=NOTE, x=0.01, ha="left")
-    if client.bound:
-        warning = textwrap.fill(f"CLIENT-BOUND: {'; '.join(client.bound)}", round(0.75 * width))
+    if warning:
         figure.suptitle(warning, fontsize=9, color=RED, weight="bold", x=0.01, ha="left")
     if label := ", ".join(manifest.labels):
         look: dict[str, Any] = {"color": "0.5", "alpha": 0.16, "weight": "bold", "rotation": 18}

@@ -11,9 +11,9 @@ from gptoss_bench.stats import interval_over_runs
 LOAD = {  # parameters that runs have in common to be joined, and how they are shown
     "requests": "{} requests",
     "concurrency": "{} at a time",
-    "rate": "{:g} a second",
+    "rate": "{} a second",
     "max_tokens": "at most {} tokens",
-    "temperature": "temperature {:g}",
+    "temperature": "temperature {}",
 }
 
 
@@ -58,7 +58,14 @@ def _key(run: Run) -> tuple[str, ...]:
     manifest = run.manifest
     hardware = ", ".join(gpu.name for gpu in manifest.gpus or []) or "no GPU"
     given = manifest.parameters
-    words = [shown.format(value) for name, shown in LOAD.items() if (value := given.get(name)) is not None]
+    left_out = "concurrency" if given.get("rate") is not None else ""  # an open loop has no slots
+    words = [
+        shown.format(value)
+        for name, shown in LOAD.items()
+        if (value := given.get(name)) is not None and name != left_out
+    ]
+    words += ["search for the capacity"] if run.load_summary.capacity else []
+    words += [f"prompts: {run.load_summary.prompts}"] if run.load_summary.prompts else []
     server = manifest.server
     return hardware, ", ".join(manifest.labels), f"{server.release}, {server.model}: {', '.join(words)}"
 

@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gptoss_bench import readings
 from gptoss_bench.claims import RunRecord, Verdict, decide_claims, load_write_up
 from gptoss_bench.figures import figure_html, waiting_from_due
 from gptoss_bench.runs import ChosenRun, Finding, LoadSummary, Manifest, Run, Summary, run_caption
 from gptoss_bench.site.notebook_cells import Cell, NotebookPage
 from gptoss_bench.site.render import Frame, escape_markdown, markdown_html, render, render_markdown
-from gptoss_bench.site.run_figures import figure_cells
+from gptoss_bench.site.run_figures import figure_cells, run_finding
 from gptoss_bench.stats import client_text, open_loop_text, result_block
 
 
@@ -76,11 +75,7 @@ def report_page(run: Run, pictures: Path, prefix: str, origin: str) -> NotebookP
     the page itself shows, labels, caption and claims, is left out.
     """
     report = report_on(run)
-    finding = ""
-    if isinstance(run.summary, LoadSummary):
-        first = readings.capacity_finding if run.summary.capacity else readings.load_finding
-        finding = first(run.summary, run.manifest)
-    cells = [Cell(markdown_html(render_markdown("page_top.md.j2", report, finding=finding)))]
+    cells = [Cell(markdown_html(render_markdown("page_top.md.j2", report, finding=run_finding(run))))]
     cells += figure_cells(run, pictures, prefix, origin)
     cells.append(Cell(markdown_html(render_markdown("page_end.md.j2", report))))
     return NotebookPage(report.title, markdown_html(f"# {escape_markdown(report.title)}"), cells)
@@ -124,7 +119,8 @@ def _title(manifest: Manifest, load: LoadSummary) -> str:
     """Return what was measured, on what, and how: engine, hardware, load, labels."""
     hardware = " and ".join(dict.fromkeys(gpu.name for gpu in manifest.gpus or [])) or "a CPU"
     measured = f"{manifest.server.release} on {hardware}" if manifest.server.release else f"Run {manifest.run_id}"
-    count = f": {load.requests} requests" if load.requests else ""
+    kind = "search for the capacity, " if load.capacity else "conversations, " if load.conversations else ""
+    count = f": {kind}{load.requests} requests" if load.requests else ""
     slots = f", {load.concurrency_planned} at a time" if count and load.concurrency_planned else ""
     labels = f" ({', '.join(manifest.labels)})" if manifest.labels else ""
     return f"{measured}{count}{slots}{labels}"
@@ -145,7 +141,8 @@ def _costs(summary: LoadSummary, price: HourlyPrice | None, label: str) -> list[
         ("energy per output token", "unknown: no GPU counted it" if energy is None else f"{energy:.3f} J"),
     ]
     if price is None:
-        return [*rows, ("cost per million output tokens", "unknown: no price was given (PRICE=…, in USD per hour)")]
+        how = "make report RUN=… PRICE=…, in USD per hour"
+        return [*rows, ("cost per million output tokens", f"unknown: no price was given ({how})")]
     usd = usd_per_mtok(price, summary.output_tok_s_total)
     basis = f"at {price.usd_per_hour:g} USD per hour on {price.day}, over the whole run"
     found = "unknown: no token rate" if usd is None else f"{usd:.3g} USD {basis}"

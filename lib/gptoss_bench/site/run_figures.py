@@ -79,6 +79,14 @@ RUN_FIGURES = (
 )
 
 
+def run_finding(run: Run) -> str:
+    """Return what a load found, a line for each sentence with the labels of the run first; "" for another run."""
+    if not isinstance(run.summary, LoadSummary):
+        return ""
+    found = readings.capacity_finding if run.summary.capacity else readings.load_finding
+    return found(run.summary, run.manifest)
+
+
 def figure_cells(run: Run, pictures: Path, prefix: str, origin: str) -> Iterator[Cell]:
     """Draw each figure that the folder of a load has the data of, and yield its cells: title, picture, reading.
 

@@ -25,6 +25,7 @@ from gptoss_bench.runs import Run, run_caption
 from gptoss_bench.site.findings import FrontFinding, front_findings
 from gptoss_bench.site.machines import HardwareRow, runs_by_hardware
 from gptoss_bench.site.notebook_cells import Cell, NotebookPage, Picture
+from gptoss_bench.site.run_figures import run_finding
 from gptoss_bench.stats import (
     CLIENT_BOUND_CPU_SHARE,
     CLIENT_BOUND_IDLE_SHARE,
@@ -193,9 +194,13 @@ class FrontView:
 
 @dataclass(frozen=True, slots=True)
 class OwnRunsView:
-    """The front page of runs that are no evidence on the write-up: what was measured, without its claims."""
+    """The front page of runs that are no evidence on the write-up: what was measured, without its claims.
+
+    `findings` has for each load its page, its title and its finding, labels first.
+    """
 
     title: str
+    findings: Sequence[tuple[Link, str]]
     loads: Sequence[LoadRow]
     others: Sequence[Card]
     method: str = METHOD
@@ -327,10 +332,14 @@ def own_runs_view(pages: Sequence[RunPage]) -> OwnRunsView:
     """Return the front page of runs that are no evidence on the write-up; its title names the model and the engine."""
     servers = (page.run.manifest.server for page in pages)
     named = list(dict.fromkeys(f"{one.model} with {one.release}" for one in servers if one.model and one.release))
+    title = f"Measured: {named[0]}" if len(named) == 1 else "Measured runs"
+    findings = [
+        (Link(page.name, page.notebook.title), finding)
+        for page in pages
+        if page.run.manifest.status == "complete" and (finding := run_finding(page.run))
+    ]
     loads = _load_rows(pages)
-    return OwnRunsView(
-        f"Measured: {named[0]}" if len(named) == 1 else "Measured runs", loads, _other_cards(pages, loads)
-    )
+    return OwnRunsView(title, findings, loads, _other_cards(pages, loads))
 
 
 def page_of(scenario: str, pages: Iterable[RunPage]) -> str:

@@ -194,6 +194,7 @@ def test_a_site_of_runs_that_are_not_about_the_write_up_has_their_title_and_no_c
     server = run.manifest.server
     assert f"<h1>Measured: {server.model} with {server.release}</h1>" in made["index.html"]
     assert f"{run.load_summary.output_tok_s_total:,.0f} tokens/s" in made["index.html"]
+    assert f"RANDOM WEIGHTS: {run.load_summary.output_tok_s_total:,.1f} output tokens/s" in made["index.html"]
     for name, text in made.items():
         assert load_write_up().source.url not in text, name
         assert name == "method.html" or not re.search(r"\bC\d\d\b|[Cc]laim", text), name

@@ -64,3 +64,16 @@ def test_another_release_of_the_engine_is_another_row_and_the_version_of_an_emul
         [made("a", 90.0), made("b", 90.0, version="0.33.0"), made("c", 9, version="0.0.0-embedded")]
     )
     assert [row.load.partition(",")[0] for row in rows] == ["vllm 0.32.0", "vllm 0.33.0", "vllm"]
+
+
+def test_an_open_loop_has_no_slots_and_what_was_sent_is_part_of_a_load():
+    run = made("a", 90.0)
+    run.manifest.parameters["rate"] = "3"
+    other = made("a", 90.0)
+    other.summary.prompts = "random words, 20 tokens each"
+    rows = runs_by_hardware([run, other, made("a", 90.0)])
+    assert sorted(row.load.partition(": ")[2] for row in rows) == [
+        "100 requests, 3 a second, at most 256 tokens",
+        "100 requests, 8 at a time, at most 256 tokens",
+        "100 requests, 8 at a time, at most 256 tokens, prompts: random words, 20 tokens each",
+    ]
