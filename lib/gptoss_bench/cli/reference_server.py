@@ -33,7 +33,7 @@ PLAN_OPTIONS = {
 @field_options(ReferencePlan, PLAN_OPTIONS, "Replies")
 def reference_server(
     *,
-    port: Annotated[int, typer.Option(help="port; 0 for any free one")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="port; 0 for any free one")] = 0,
     log: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Parquet file for the log, written at the end")
     ] = None,

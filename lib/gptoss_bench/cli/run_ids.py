@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from pathlib import Path
 
 from gptoss_bench import paths
@@ -14,12 +15,15 @@ NEWEST = 5
 def find_run(name: str | Path, results: Path | None = None) -> Path:
     """Return the path that `name` is, also with the number of a result in it (FILE#2), or the folder of the run.
 
-    Raises UsageError with the nearest ids if there is neither.
+    The six characters at the end of an id are enough where only one run has them. Raises UsageError with the
+    nearest ids if there is neither.
     """
     given, runs = Path(name), (results or paths.RESULTS) / "runs"
     for path in (given, runs / given):
         if path.exists() or Path(str(path).rpartition("#")[0]).is_file():
             return path
+    if re.fullmatch("[0-9a-f]{6}", str(name)) and len(ends := [*runs.glob(f"*-{name}/manifest.json")]) == 1:
+        return ends[0].parent
     near = given.parent if any(given.parent.glob("*/manifest.json")) else runs
     raise UsageError(f"there is no run {str(name)!r} and no such path; {nearest_runs(given.name, near)}")
 

@@ -44,6 +44,8 @@ def _bad_value(param: Any, found: dict[str, Any]) -> str:
         return f"{start}: {did_you_mean(str(value), [str(choice) for choice in choices])}"
     if found["type"] == "value_error":
         return f"{start}: {found['ctx']['error']}"
+    if found["type"].startswith(("less_than", "greater_than")):
+        return f"{start}: {found['msg'].replace('Input should', 'it has to')}"
     wanted = WANTED.get(getattr(kind, "__name__", ""))
     return f"{start} is not {wanted}" if wanted else f"{start}: {found['msg']}"
 

@@ -1,5 +1,6 @@
 """Recognise the engine of a running server by what it answers, whatever a proxy in front of it calls itself."""
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -103,9 +104,8 @@ async def identify(url: str) -> Identity:
         for path in _PATHS:
             answers[path] = await fetch(http, path)
             if path == _MODELS and answers[path].status in (401, 403):
-                raise UsageError(
-                    f"{url} refuses access (HTTP {answers[path].status}): put its key into {API_KEY_VARIABLE}"
-                )
+                key = "put its key into" if API_KEY_VARIABLE not in os.environ else "it does not accept the key in"
+                raise UsageError(f"{url} refuses access (HTTP {answers[path].status}): {key} {API_KEY_VARIABLE}")
     engine, signs = _recognised(answers)
     if engine == COMPATIBLE and "html" in answers[_MODELS].content_type:
         raise UsageError(f"{url} answers with a web page and not with an API: give the root of a model server")

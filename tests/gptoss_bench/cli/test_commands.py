@@ -124,6 +124,11 @@ def test_a_shell_completes_commands_options_values_and_runs(words, completed):
         (["load", "--model", "m", "--connect-timeout", "0"], "--connect-timeout must be a number of seconds above 0"),
         (["reference-server", "--tokens", "0"], "--tokens must be 1 or more, not 0"),
         (["reference-server", "--tokens-per-event", "0"], "--tokens-per-event must be 1 or more, not 0"),
+        (["load", "--repeats", "0"], "load: --repeats '0': it has to be greater than or equal to 1"),
+        (
+            ["reference-server", "--port", "99999"],
+            "reference-server: --port '99999': it has to be less than or equal to",
+        ),
         (["doctor", "h10"], "there is no scenario 'h10': did you mean h100?"),
         (["compare", str(WRITE_UP)], "name two sides: FIRST and SECOND"),
         (["draw", str(WRITE_UP)], "draw: --out is missing"),
@@ -178,7 +183,7 @@ def test_a_wrong_run_id_names_the_five_nearest(arguments):
 
 def test_a_run_is_found_by_its_id():
     run = sorted(paths.RUNS.glob("*-vllm-h100-*"))[-1]
-    assert kit("lint", run.name).stdout == kit("lint", str(run)).stdout
+    assert kit("lint", run.name).stdout == kit("lint", str(run)).stdout == kit("lint", run.name[-6:]).stdout
 
 
 def test_severities_have_colours_on_a_terminal_only():
