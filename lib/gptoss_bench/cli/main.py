@@ -30,6 +30,7 @@ from gptoss_bench.session import stop_on_signals
 from gptoss_client import RunFailed, UsageError, hide_secrets, one_line, printable_text
 
 PROGRAM = "gptoss-bench"
+SENDING = ("load", "capacity", "run")  # commands that keep what was completed before they were stopped
 INTERRUPTED_EARLY = 130  # typer's code for SIGINT outside of a command
 ERROR_CHARS = 300
 SHOWN_CHARS = 60  # of a name that is too long
@@ -161,10 +162,10 @@ class _Command(TyperCommand):
             sys.stdout.flush()
             return code
         except (Exception, KeyboardInterrupt) as error:
-            return _report(error, _results_folder(ctx.params))
+            return _report(error, _results_folder(ctx.params), str(self.name))
 
 
-def _report(error: BaseException, results: Path = paths.RESULTS) -> int:
+def _report(error: BaseException, results: Path = paths.RESULTS, command: str = "") -> int:
     """Print an error as one line, append its traceback to the log of the results folder, and return the exit code."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -174,7 +175,7 @@ def _report(error: BaseException, results: Path = paths.RESULTS) -> int:
     if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed the pipe
         return 0
     log = results / "gptoss_bench.log"
-    for text in _mistakes(_one_line(error, log)):
+    for text in _mistakes(_one_line(error, log, command)):
         print(f"gptoss_bench: {_line(text)}", file=sys.stderr)
     with contextlib.suppress(OSError), log.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"--- {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n")
@@ -198,11 +199,11 @@ def _shown(text: str) -> str:
     return printable_text(hide_secrets(text))
 
 
-def _one_line(error: BaseException, log: Path) -> str:
+def _one_line(error: BaseException, log: Path, command: str) -> str:
     if isinstance(error, UsageError | RunFailed):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return str(error) or "stopped; completed requests were saved"
+        return str(error) or ("stopped; completed requests were saved" if command in SENDING else "stopped")
     text = " ".join(str(error).split())
     shown = text if len(text) <= ERROR_CHARS else f"{text[:ERROR_CHARS]}…"
     if isinstance(error, OSError):

@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 import httpx
 
 from gptoss_bench.asking import question_client
-from gptoss_bench.engines.identify import identify
+from gptoss_bench.engines.identify import Identity, identify
 from gptoss_bench.engines.known_model import label_unknown_model
 from gptoss_bench.engines.readiness import first_token
 from gptoss_bench.engines.registry import DIALECTS, ENGINE_SPECS
 from gptoss_bench.engines.server_facts import add_facts, fetch, same_model
 from gptoss_bench.runs import REFERENCE_LABEL, REMOTE_LABEL, join_labels
-from gptoss_client import Endpoint, JsonValue, UsageError, object_at, one_line
+from gptoss_client import Endpoint, JsonValue, UsageError, object_at
 
 _API_PATHS = ("/v1/chat/completions", "/api/chat", "/v1")
 
@@ -49,7 +49,7 @@ async def attach(
         raise UsageError(f"{root} is no Ollama server (it looks like {engine}): use the dialect openai")
     endpoint = Endpoint(
         url=root,
-        model=_choose(root, engine, model, seen.models),
+        model=_choose(root, model, seen),
         dialect=dialect or ("ollama" if engine == "ollama" else "openai"),
         engine=engine,
         keep_alive=engine != "llama.cpp",
@@ -106,15 +106,14 @@ def clean_url(url: str) -> str:
     return f"{parts.scheme}://{host}{f':{port}' if port is not None else ''}{path.rstrip('/')}"
 
 
-def _choose(url: str, engine: str, model: str, models: list[str]) -> str:
-    listed = one_line(f"it lists {', '.join(models)}", 500) if models else "it lists none"
-    advice = f"; to download it: ollama pull {model}" if engine == "ollama" else ""
+def _choose(url: str, model: str, seen: Identity) -> str:
+    advice = f"; to download it: ollama pull {model}" if seen.engine == "ollama" else ""
     if not model:
-        if len(models) != 1:
-            raise UsageError(f"choose a model of {url} (in a shell --model NAME): {listed}")
-        return models[0]
-    if models and not any(same_model(model, name) for name in models):
-        raise UsageError(f"{url} does not serve the model {model}: {listed}{advice}")
+        if len(seen.models) != 1:
+            raise UsageError(f"choose a model of {url} (in a shell --model NAME): {seen.listing}")
+        return seen.models[0]
+    if seen.models and not any(same_model(model, name) for name in seen.models):
+        raise UsageError(f"{url} does not serve the model {model}: {seen.listing}{advice}")
     return model
 
 

@@ -1,14 +1,13 @@
 """Recognise the engine of a running server by what it answers, whatever a proxy in front of it calls itself."""
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from gptoss_bench.asking import Answer, question_client
 from gptoss_bench.engines.ollama import EMULATOR_VERSION
 from gptoss_bench.engines.registry import ENGINE_SPECS, METRIC_SOURCES, REFERENCE_SERVER
-from gptoss_bench.engines.server_facts import fetch
-from gptoss_client import API_KEY_VARIABLE, JsonValue, UsageError, object_at, objects_at, text_at
+from gptoss_bench.engines.server_facts import fetch, refused_text
+from gptoss_client import JsonValue, UsageError, object_at, objects_at, one_line, text_at
 
 COMPATIBLE = "openai-compatible"  # a server whose engine is not recognised
 PROOF = 2  # weight of signs from which on an engine is recognised
@@ -25,13 +24,15 @@ Answers = Mapping[str, Answer]
 class Identity:
     """The engine of a server (a name of ENGINE_SPECS, or "openai-compatible"), its models, and the signs seen.
 
-    `speaks_ollama` is whether it answers Ollama's own API, as other servers do too.
+    `speaks_ollama` is whether it answers Ollama's own API, as other servers do too. `listing` says in words what it
+    lists.
     """
 
     engine: str
     models: list[str]
     signs: tuple[str, ...]
     speaks_ollama: bool
+    listing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,12 @@ async def identify(url: str) -> Identity:
         for path in _PATHS:
             answers[path] = await fetch(http, path)
             if path == _MODELS and answers[path].status in (401, 403):
-                key = "put its key into" if API_KEY_VARIABLE not in os.environ else "it does not accept the key in"
-                raise UsageError(f"{url} refuses access (HTTP {answers[path].status}): {key} {API_KEY_VARIABLE}")
+                raise UsageError(refused_text(url, answers[path].status))
     engine, signs = _recognised(answers)
     if engine == COMPATIBLE and "html" in answers[_MODELS].content_type:
         raise UsageError(f"{url} answers with a web page and not with an API: give the root of a model server")
-    return Identity(engine, _models(engine, answers), signs, _speaks_ollama(answers))
+    models = _models(engine, answers)
+    return Identity(engine, models, signs, _speaks_ollama(answers), _listing(models, answers[_MODELS]))
 
 
 def _recognised(answers: Answers) -> tuple[str, tuple[str, ...]]:
@@ -131,6 +132,14 @@ def _models(engine: str, answers: Answers) -> list[str]:
     if engine == "ollama":
         return _names(answers["/api/tags"].body, "models", "name")
     return _names(answers[_MODELS].body, "data", "id") or _names(answers["/api/tags"].body, "models", "name")
+
+
+def _listing(models: list[str], answer: Answer) -> str:
+    if models:
+        return one_line(f"it lists {', '.join(models)}", 500)
+    if answer.status in (0, 200):
+        return "it lists none"
+    return f"it lists none, {_MODELS} answers with HTTP {answer.status}"
 
 
 def _names(body: JsonValue, entries: str, name: str) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from gptoss_bench.engines.process import ServerProcess
+from gptoss_bench.engines.server_facts import refused_text
 from gptoss_client import (
-    API_KEY_VARIABLE,
     Client,
     Endpoint,
     JsonValue,
@@ -126,7 +126,7 @@ async def _ask(
 
 def _explain(endpoint: Endpoint, answer: _Answer) -> str:
     if answer.status in (401, 403):
-        return f"{endpoint.url} refuses access (HTTP {answer.status}): put its key into the variable {API_KEY_VARIABLE}"
+        return f"{refused_text(endpoint.url, answer.status)}; it says: {answer.error}"
     if answer.failure == "connect":
         return f"nothing answers at {endpoint.url} ({answer.error}): start the server or correct the address"
     if answer.failure == "timeout":

@@ -1,12 +1,13 @@
 """Ask a running server about itself over HTTP and add its answers to the facts of its endpoint."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 
 import httpx
 
 from gptoss_bench.asking import Answer, NoAnswer, ask
-from gptoss_client import Endpoint, JsonValue, UsageError, one_line
+from gptoss_client import API_KEY_VARIABLE, Endpoint, JsonValue, UsageError, one_line
 
 Facts = dict[str, JsonValue]
 _MOST_ENTRIES = 100  # of a fact that is a list, or of the facts of one answer
@@ -25,6 +26,12 @@ async def fetch(http: httpx.AsyncClient, path: str, body: Mapping[str, JsonValue
             return Answer()
         url = str(http.base_url).rstrip("/")
         raise UsageError(f"nothing answers at {url} ({error}): start the server or correct the address") from None
+
+
+def refused_text(url: str, status: int) -> str:
+    """Return in words that a server refuses access, and what to do: there is no API key, or it is not accepted."""
+    key = "it does not accept the key in" if os.environ.get(API_KEY_VARIABLE) else "put its key into the variable"
+    return f"{url} refuses access (HTTP {status}): {key} {API_KEY_VARIABLE}"
 
 
 def add_facts(endpoint: Endpoint, facts: Mapping[str, JsonValue], *notes: str) -> Endpoint:

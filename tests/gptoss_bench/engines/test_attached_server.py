@@ -257,7 +257,28 @@ def test_a_server_that_locks_everything_wants_a_key():
         await exchange.json(401, {"error": "Unauthorized"})
 
     text = usage_error_of(attached(locked))
-    assert text.endswith("refuses access (HTTP 401): put its key into GPTOSS_API_KEY")
+    assert text.endswith("refuses access (HTTP 401): put its key into the variable GPTOSS_API_KEY")
+
+
+@pytest.mark.parametrize("door", ["models", "chat"])
+def test_a_key_that_is_not_accepted_is_told_apart_from_one_that_lacks(monkeypatch, door):
+    monkeypatch.setenv("GPTOSS_API_KEY", "sk-secret")
+
+    async def locked(exchange: Exchange) -> None:
+        if door == "chat" and exchange.request.path == "/v1/models":
+            return await exchange.json(200, {"data": [{"id": "m"}]})
+        await exchange.json(401, {"error": "Unauthorized"})
+
+    text = usage_error_of(attached(locked))
+    assert "refuses access (HTTP 401): it does not accept the key in GPTOSS_API_KEY" in text
+
+
+def test_a_server_whose_list_of_models_fails_says_with_which_status():
+    async def failing(exchange: Exchange) -> None:
+        await exchange.json(500, {"error": "database is locked"})
+
+    text = usage_error_of(attached(failing, ""))
+    assert text.endswith("it lists none, /v1/models answers with HTTP 500")
 
 
 def test_the_key_is_sent_and_never_shown(monkeypatch):
