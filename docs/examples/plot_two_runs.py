@@ -6,6 +6,8 @@ from matplotlib.figure import Figure
 
 from gptoss_bench.runs import Run
 
+if len(sys.argv) != 4:
+    sys.exit(__doc__)
 first, second, picture = sys.argv[1:]
 figure = Figure(figsize=(10, 4), layout="constrained")
 ttft, gaps = figure.subplots(1, 2)

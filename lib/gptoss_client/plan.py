@@ -34,6 +34,7 @@ _LEAST = {
     "max_in_flight": 1,
     "arrival_seed": 0,
 }
+_NUMBER_OR_TEXT = ("rate", "prompt_tokens", "output_tokens", "turns", "think_time")  # a number is kept as a text
 _SHOWN_CHARS = 80  # of a wrong value, quoted in an error
 
 
@@ -85,6 +86,9 @@ class LoadPlan:
     are distinct, because with a warm prefix cache every level would be too fast, and not all by the same factor; or
     "same": the prompts of the load.
 
+    A single number may be given as a number where a text describes an amount: `rate=20` is `rate="20"`, and so with
+    `prompt_tokens`, `output_tokens`, `turns` and `think_time`.
+
     Raises UsageError if a value is not valid.
     """
 
@@ -131,6 +135,9 @@ class LoadPlan:
     def __post_init__(self) -> None:
         for entry in fields(self):
             value, optional = getattr(self, entry.name), isinstance(entry.type, UnionType)
+            if entry.name in _NUMBER_OR_TEXT and type(value) in (int, float) and abs(value) <= MOST:
+                value = str(value)  # rate=20 as well as rate="20"
+                object.__setattr__(self, entry.name, value)
             if entry.name not in ("sweep", "options") and not (optional and value is None):
                 _check(entry.name, get_args(entry.type)[0] if optional else entry.type, value)
         object.__setattr__(self, "sweep", _checked_sweep(self.sweep))

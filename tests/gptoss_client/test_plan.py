@@ -107,6 +107,17 @@ def test_a_plan_that_makes_no_sense_is_refused_in_one_line(wrong):
     assert "\n" not in str(reported.value)
 
 
+def test_a_single_number_is_as_good_as_its_text():
+    given = LoadPlan(rate=20, prompt_tokens=64, output_tokens=16, turns=2, think_time=0.1, requests=4, salt=1)
+    written = LoadPlan(
+        rate="20", prompt_tokens="64", output_tokens="16", turns="2", think_time="0.1", requests=4, salt=1
+    )
+    assert given == written
+    for wrong in ({"rate": True}, {"rate": float("nan")}, {"rate": -1}, {"turns": 10**5000}):
+        with pytest.raises(UsageError):
+            LoadPlan(**wrong)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -96,6 +96,23 @@ def test_the_example_plots_two_runs(tmp_path):
     assert picture.read_text().count("<path") > 10
 
 
+def test_the_example_of_the_client_alone_measures_the_first_token_or_says_what_failed():
+    script = paths.ROOT / "docs" / "examples" / "client_alone.py"
+    server_command = [sys.executable, "-m", "gptoss_bench", "reference-server", "--ttft-s", "0.2", "--tokens", "6"]
+    with subprocess.Popen(
+        server_command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(paths.PACKAGE.parent)}
+    ) as server:
+        assert server.stdout is not None
+        url = server.stdout.readline().strip()
+        shown = subprocess.run([sys.executable, script, url, "reference"], capture_output=True, text=True, check=True)
+        server.terminate()
+    lines = [re.fullmatch(r"request (\d): TTFT (\d+\.\d{3}) s, 6 tokens", line) for line in shown.stdout.splitlines()]
+    assert [line and line[1] for line in lines] == ["0", "1", "2", "3"]
+    assert all(line and float(line[2]) >= 0.2 for line in lines)
+    failed = subprocess.run([sys.executable, script, url, "reference"], capture_output=True, text=True, check=True)
+    assert failed.stdout.count(": connect, status None, ") == 4
+
+
 def test_the_commands_on_results_of_other_tools_run_and_show_the_times_that_the_page_states(tmp_path):
     text = (paths.ROOT / "docs" / "coming-from.md").read_text(encoding="utf-8")
     commands = re.findall(r"^gptoss-bench (.* tests/imported/.*)$", text, re.MULTILINE)

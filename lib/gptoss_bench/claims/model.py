@@ -28,7 +28,7 @@ from gptoss_bench.runs import (
     value_at,
 )
 from gptoss_bench.stats import CONSISTENCY_CHECKS, PrintedFigure
-from gptoss_bench.validation import Mistake, OneOf, choices_text
+from gptoss_bench.validation import Mistake, OneOf, Wanted, choices_text
 from gptoss_client import UsageError
 
 # What a test of a claim may need, and the text of it.
@@ -359,6 +359,9 @@ class Derived(ClaimsRecord):
         return PrintedFigure(self.value, self.step)
 
 
+CommitHash = Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
+
+
 class Source(ClaimsRecord):
     """The write-up whose claims these are."""
 
@@ -367,8 +370,8 @@ class Source(ClaimsRecord):
     author: Text
     """The handle of the author where it was published."""
     written: datetime.date
-    commit: Annotated[str, Field(pattern="^[0-9a-f]{40}$")]
-    """A revision of the text at `url`."""
+    commit: Annotated[CommitHash | None, Wanted("the 40 digits of a commit")] = None
+    """A revision of the text at `url`; None if it has none, as a page of the web."""
     note: str = ""
     """How the text that was read differs from that revision."""
     read: datetime.date

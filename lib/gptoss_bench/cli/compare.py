@@ -119,10 +119,10 @@ def compare(
 
 
 def difference_lines(differences: Sequence["Difference"]) -> list[str]:
-    """Return one line per difference: both values, the change with its interval, and the word."""
+    """Return the heads, and one line per difference: both values, the change with its interval, and the word."""
     from gptoss_bench.stats import QUANTITY_WORDS
 
-    lines = []
+    lines = [f"{'median, or rate':<20}{'first':>10} {'second':>10}  {'change':>7}  [95 % interval]  result"]
     for one in differences:
         values = " ".join(f"{'–' if value is None else f'{value:.4g}':>10}" for value in (one.first, one.second))
         change = "" if one.change is None else f"  {one.change:+7.1%}  {one.interval_text}"

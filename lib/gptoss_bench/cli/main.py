@@ -11,6 +11,7 @@ import contextlib
 import errno
 import io
 import os
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -129,7 +130,8 @@ def load_command(name: str) -> TyperCommand:
     identifier = name.replace("-", "_")
     module = import_module(f"gptoss_bench.cli.{identifier}")
     app = typer.Typer(add_completion=False)
-    app.command(name, cls=_Command, epilog=module.EXAMPLE)(getattr(module, identifier))
+    examples = re.sub(r"(?m)^(\S.*)\n(?=\S)", r"\1 ", module.EXAMPLE)  # a terminal breaks prose at its own width
+    app.command(name, cls=_Command, epilog=examples)(getattr(module, identifier))
     command = typer.main.get_command(app)
     assert isinstance(command, TyperCommand)
     return command

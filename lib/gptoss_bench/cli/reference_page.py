@@ -1,9 +1,12 @@
 """Write docs/cli.md from the commands: `python -m gptoss_bench.cli.reference_page`."""
 
+from textwrap import fill
+
 from gptoss_bench import paths
 from gptoss_bench.cli import main
 
 PAGE = paths.ROOT / "docs" / "cli.md"
+WIDTH = 120  # a block of code is not wrapped by a browser
 HEAD = """# Commands
 
 This page is written by `python -m gptoss_bench.cli.reference_page` from the definitions of the commands. `make setup` installs `gptoss-bench` into `.venv/bin`: call it there, or run `. .venv/bin/activate` once per shell. `python -m gptoss_bench` is the same. `gptoss-bench --install-completion` adds completion to the shell.
@@ -45,7 +48,7 @@ def _section(name: str) -> list[str]:
         *(f"| `{_cell(option)}` | {_cell(text)} |" for option, text in rows),
         "",
         "```text",
-        str(command.epilog),
+        *(line if line.startswith(" ") else fill(line, WIDTH) for line in str(command.epilog).split("\n")),
         "```",
     ]
 

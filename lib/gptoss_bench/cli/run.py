@@ -36,7 +36,9 @@ def run(
         list[str] | None, typer.Argument(help=f"notebooks, by name (default: {' '.join(SCENARIO_NOTEBOOKS)})")
     ] = None,
     *,
-    profile: Annotated[Path, typer.Option(metavar="FILE", help="YAML file of parameters")],
+    profile: Annotated[
+        Path, typer.Option(metavar="FILE", help="YAML file of parameters, or its name in notebooks/profiles, as local")
+    ],
     pairs: Annotated[
         list[str] | None, typer.Option("-p", metavar="NAME=VALUE", help="override one parameter; can be repeated")
     ] = None,
@@ -52,9 +54,10 @@ def run(
 ) -> int:
     """Execute notebooks headlessly, each into a run folder with its HTML, and print the verdicts."""
     from gptoss_bench import paths
-    from gptoss_bench.notebook import notebook_parameters
+    from gptoss_bench.notebook import notebook_parameters, profile_path
 
     use_ca_file(cacert)
+    profile = profile_path(profile)
     names = notebooks or list(SCENARIO_NOTEBOOKS)
     folder = (results or paths.RESULTS).absolute()
     given = _pairs(pairs or [])

@@ -2,11 +2,10 @@
 
 import glob
 import os
-import re
 from pathlib import Path
 
 from gptoss_bench import paths
-from gptoss_bench.runs import can_be_repeat_group, nearest_run_ids
+from gptoss_bench.runs import can_be_repeat_group, named_run, nearest_run_ids
 from gptoss_client import UsageError
 
 NEWEST = 5
@@ -22,8 +21,8 @@ def find_run(name: str | Path, results: Path | None = None) -> Path:
     for path in (given, runs / given):
         if path.exists() or Path(str(path).rpartition("#")[0]).is_file():
             return path
-    if re.fullmatch("[0-9a-f]{6}", str(name)) and len(ends := [*runs.glob(f"*-{name}/manifest.json")]) == 1:
-        return ends[0].parent
+    if (found := named_run(str(name), runs)) is not None:
+        return found
     near = given.parent if any(given.parent.glob("*/manifest.json")) else runs
     raise UsageError(f"there is no run {str(name)!r} and no such path; {nearest_runs(given.name, near)}")
 

@@ -7,6 +7,26 @@ from typing import Any
 from typer.exceptions import TyperException
 
 WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+OF_OTHER_TOOLS = {  # options of vllm bench serve, guidellm, aiperf and genai-perf: docs/coming-from.md has all
+    "--num-prompts": "-n",
+    "--request-count": "-n",
+    "--max-requests": "-n",
+    "--max-concurrency": "-c",
+    "--num-warmups": "--warmup",
+    "--warmup-request-count": "--warmup",
+    "--request-rate": "--rate",
+    "--base-url": "--url",
+    "--target": "--url",
+    "--random-input-len": "--prompt-tokens",
+    "--input-len": "--prompt-tokens",
+    "--isl": "--prompt-tokens",
+    "--random-output-len": "--output-tokens",
+    "--output-len": "--output-tokens",
+    "--osl": "--output-tokens",
+    "--dataset-path": "--prompts-file",
+    "--input-file": "--prompts-file",
+    "--goodput": "--slo",
+}
 HINT = "(--help shows the options and an example)"
 
 
@@ -20,6 +40,8 @@ def usage_message(error: TyperException) -> str:
         return f"{command}{_name(param)} is missing {HINT}"
     if option := getattr(error, "option_name", None):
         nearest = " or ".join(sorted(getattr(error, "possibilities", None) or ()))
+        if (other := OF_OTHER_TOOLS.get(option)) and context is not None and context.info_name == "load":
+            nearest = other
         takes = re.search("requires an argument", error.message)
         text = f"{option} needs a value" if takes else f"there is no option {option}"
         return f"{command}{text}{f': did you mean {nearest}?' if nearest else ''} {HINT}"

@@ -3,7 +3,7 @@ from .fit_panel import open_fit_panel, panel_fits
 from .lab import keep_executed_copy, lab_command, lab_environment, prepare_lab
 from .live_overhead import OVERHEAD_COLUMNS, errors_agree, measure_overhead
 from .live_serving import serving
-from .profiles import check_parameters, notebook_parameters, read_profile
+from .profiles import check_parameters, notebook_parameters, profile_path, read_profile
 from .run_browser import open_run_browser
 from .run_panel import open_run_panel
 from .runner import execute_notebook
@@ -26,6 +26,7 @@ __all__ = [
     "panel_fits",
     "place_finding",
     "prepare_lab",
+    "profile_path",
     "read_profile",
     "serving",
     "show_figure",

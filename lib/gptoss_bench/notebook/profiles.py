@@ -42,13 +42,19 @@ def notebook_path(notebook: str) -> Path:
     return path
 
 
+def profile_path(profile: Path) -> Path:
+    """Return the file of a profile that is named by its path, or by its name in notebooks/profiles: `local`."""
+    named = paths.PROFILES / f"{profile.name}.yaml"
+    return named if profile.name == str(profile) and not profile.exists() and named.exists() else profile
+
+
 def read_profile(path: Path) -> dict[str, JsonValue]:
     """Read the parameters of a YAML profile. Raises UsageError if it is missing or not a mapping of names."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        known = ", ".join(sorted(file.name for file in paths.PROFILES.glob("*.yaml")))
-        raise UsageError(f"cannot read the profile {path}: {error.strerror}; notebooks/profiles has {known}") from error
+        known = choices_text(path.stem, sorted(file.stem for file in paths.PROFILES.glob("*.yaml")))
+        raise UsageError(f"cannot read the profile {path}: {error.strerror}; {known}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: such as a date that does not exist
         raise UsageError(f"{path.name} is not YAML: {' '.join(str(error).split())}") from error
     if content is None:

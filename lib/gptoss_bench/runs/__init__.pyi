@@ -68,7 +68,7 @@ from .planned_load import PlannedLoad
 from .record import Record, number_at, read_record, value_at, write_json_schema, write_record
 from .request_detail import request_events, request_stalls, response_body
 from .request_table import REQUEST_COLUMNS, derive_tables
-from .run_ids import can_be_repeat_group, nearest_run_ids
+from .run_ids import can_be_repeat_group, named_run, nearest_run_ids
 from .run_step import RunStep, read_run_step, write_run_step
 from .shards import ShardTables, lost_requests, merge_tables, shard_folder
 from .spool import read_spool_from
@@ -246,6 +246,7 @@ __all__ = [
     "machine_id",
     "merge_tables",
     "model_label",
+    "named_run",
     "named_runs",
     "nearest_run_ids",
     "new_repeat_group",

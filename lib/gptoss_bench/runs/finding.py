@@ -29,6 +29,10 @@ class Findings(list[Finding]):
         rows = [[getattr(finding, name) for name in names] for finding in self]
         return html_table(names, rows) if rows else "The linter found nothing."
 
+    def __str__(self) -> str:
+        lines = [f"{one.severity}: {one.evidence} [{one.rule}]\n  {one.advice}" for one in self]
+        return "\n".join(lines) or "The linter found nothing."
+
 
 def read_findings(file: Path) -> Findings:
     """Return the findings of a lint.json. Raises UsageError if it is no list of findings."""

@@ -18,6 +18,7 @@ from typing import Any, Self
 import pandas as pd
 from pydantic import JsonValue
 
+from gptoss_bench import paths
 from gptoss_bench.files import read_json, reading, replacing, write_json, writing
 from gptoss_bench.runs import schema_1
 from gptoss_bench.runs.derived_tables import (
@@ -45,7 +46,7 @@ from gptoss_bench.runs.manifest import (
 )
 from gptoss_bench.runs.pauses import Pauses, read_pauses
 from gptoss_bench.runs.record import write_record
-from gptoss_bench.runs.run_ids import check_run_name, nearest_run_ids
+from gptoss_bench.runs.run_ids import check_run_name, named_run, nearest_run_ids
 from gptoss_bench.runs.run_step import write_run_step
 from gptoss_bench.runs.shards import shard_folder, shifted
 from gptoss_bench.runs.spool import Spool, count_damaged_lines, from_parquet, one_by_one, read_spool, to_parquet
@@ -260,10 +261,15 @@ class Run:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Read a run folder. Raises UsageError if it is unreadable or of a newer schema."""
-        path = Path(path)
+        """Read a run folder, or the run with this id in `results/runs`; its last six characters are enough.
+
+        Raises UsageError if there is none, or if it is unreadable or of a newer schema.
+        """
+        name, path = str(path), Path(path)
         if not path.exists():
-            near = nearest_run_ids(path.name, path.parent)
+            path = named_run(name, paths.RUNS) or path
+        if not path.exists():
+            near = nearest_run_ids(path.name, paths.RUNS if path.name == name else path.parent)
             shown = one_line(str(path))
             raise UsageError(f"there is no run {shown}" + (f"; nearest runs: {', '.join(near)}" if near else ""))
         manifest_file, summary_file = path / "manifest.json", path / "summary.json"

@@ -27,3 +27,10 @@ def nearest_run_ids(name: str, folder: Path) -> list[str]:
     """Return the ids of the runs in `folder` that are most similar to `name`, at most NEAREST, the nearest first."""
     there = sorted((file.parent.name for file in folder.glob("*/manifest.json")), reverse=True)
     return difflib.get_close_matches(name, there, n=NEAREST, cutoff=0.0)
+
+
+def named_run(name: str, folder: Path) -> Path | None:
+    """Return the run of `folder` with this id, or with its last six characters where only one has them, else None."""
+    if re.fullmatch("[0-9a-f]{6}", name) and len(ends := [*folder.glob(f"*-{name}/manifest.json")]) == 1:
+        return ends[0].parent
+    return folder / name if name and Path(name).name == name and (folder / name / "manifest.json").exists() else None

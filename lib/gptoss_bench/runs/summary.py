@@ -540,6 +540,9 @@ class ConversationSummary(Record):
     """One by one, the first turn first."""
 
 
+PERCENTILES = ("p50", "p90", "p99")
+
+
 def _shown(value: float | None, resolved: bool = True) -> str:
     if value is None:
         return "unknown"
@@ -637,16 +640,30 @@ class LoadSummary(Record):
 
     def _repr_html_(self) -> str:
         """Return counts, rates and percentiles for a notebook cell: the whole summary is pages long."""
+        numbers, percentiles = self._shown_rows()
+        tables = html_table(["attribute", "value"], numbers) + html_table(["", *PERCENTILES, "n"], percentiles)
+        return f"{tables}~: not resolved, too few samples. <code>run.summary.document()</code> has everything."
+
+    def __str__(self) -> str:
+        """Return the same as text, for `print(run.summary)`."""
+        numbers, percentiles = self._shown_rows()
+        lines = [f"{name:<20}{value:>12}" for name, value in numbers]
+        lines += ["", f"{'':<20}" + "".join(f"{head:>12}" for head in (*PERCENTILES, "n"))]
+        lines += [f"{row[0]:<20}" + "".join(f"{cell:>12}" for cell in row[1:]) for row in percentiles]
+        return "\n".join([*lines, "~: not resolved, too few samples. run.summary.document() has everything."])
+
+    __repr__ = __str__
+
+    def _shown_rows(self) -> tuple[list[tuple[str, str]], list[list[str]]]:
+        """Return counts and rates, and name, percentiles and n of each distribution that has values."""
         names = ("requests", "completed", "failed", "cancelled", "request_s", "output_tok_s_total", "output_tok_s")
         numbers = [(name, _shown(getattr(self, name))) for name in names]
         numbers += [("never_sent", f"{self.never_sent:,} of the cancelled")] if self.never_sent else []
         times = [(name, value) for name, value in self if isinstance(value, Distribution) and value.n]
         percentiles = [
-            [name, *(_shown(one.at(at), one.resolved.at(at)) for at in ("p50", "p90", "p99")), one.n]
-            for name, one in times
+            [name, *(_shown(one.at(at), one.resolved.at(at)) for at in PERCENTILES), str(one.n)] for name, one in times
         ]
-        tables = html_table(["attribute", "value"], numbers) + html_table(["", "p50", "p90", "p99", "n"], percentiles)
-        return f"{tables}~: not resolved, too few samples. <code>run.summary.document()</code> has everything."
+        return numbers, percentiles
 
     def distribution(self, name: str) -> Distribution:
         """Return the distribution of this name, such as "ttft_s"."""

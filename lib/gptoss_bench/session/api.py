@@ -17,6 +17,7 @@ from gptoss_bench.session.progress import TERMINAL_S, ProgressDisplay, RunProgre
 from gptoss_bench.session.session import serving
 from gptoss_bench.session.worker_rows import workers_text
 from gptoss_bench.session.workers import choose_fleet
+from gptoss_bench.validation import choices_text
 from gptoss_client import LoadPlan, UsageError
 
 T = TypeVar("T")
@@ -43,7 +44,7 @@ def bench(
         results: Results folder. None: the folder `results` of the repository.
         workers: Processes of this machine that send the load together; "auto": as many as it needs.
         fleet: Where the processes run, if not on this machine, such as `DaskFleet(client)`; `workers` is then unused.
-        **plan: Fields of `LoadPlan`.
+        **plan: Fields of `LoadPlan`, such as `concurrency=8`, `requests=64`, `rate=20`, `max_tokens=128`.
 
     Raises:
         UsageError: An argument is not valid.
@@ -68,7 +69,8 @@ async def bench_async(
     """
     unknown = sorted(set(plan) - set(LoadPlan.__dataclass_fields__))
     if unknown:
-        raise UsageError(f"unknown field of LoadPlan: {unknown[0]}; use {', '.join(LoadPlan.__dataclass_fields__)}")
+        known = choices_text(unknown[0], LoadPlan.__dataclass_fields__)
+        raise UsageError(f"bench has no argument and LoadPlan no field {unknown[0]!r}; {known}")
     if plan.get("duration_s") is not None or plan.get("replay") is not None:
         plan.setdefault("requests", None)
     server = ServerChoice(url=url, model=model, engine=engine)
@@ -118,6 +120,8 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
+        loop = None
+    if loop is None:  # not in the except clause, where the traceback of a wrong argument would begin with this one
         return asyncio.run(coroutine)
     nest_asyncio2.apply(loop)
     result: T = loop.run_until_complete(coroutine)

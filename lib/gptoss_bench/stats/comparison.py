@@ -24,7 +24,7 @@ QUANTITY_WORDS = {
     "ttfa_s": "TTFA, s",
     "itl_s": "ITL, s",
     "tpot_s": "TPOT, s",
-    "done_s": "whole request, s",
+    "done_s": "latency, s",
     "output_tok_s": "tok/s, steady",
     "output_tok_s_total": "tok/s, whole run",
     "request_s": "requests/s",

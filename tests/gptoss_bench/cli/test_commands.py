@@ -110,6 +110,8 @@ def test_a_shell_completes_commands_options_values_and_runs(words, completed):
         (["lod"], "no such command 'lod'. Did you mean 'load'?"),
         (["frobnicate"], "no such command 'frobnicate'"),
         (["--nothing"], "there is no option --nothing"),
+        (["load", "--num-prompts", "8"], "load: there is no option --num-prompts: did you mean -n?"),
+        (["load", "--goodput", "ttft:500"], "load: there is no option --goodput: did you mean --slo?"),
         (["load", "--concurency", "3"], "load: there is no option --concurency: did you mean --concurrency?"),
         (["load", "--url", "http://127.0.0.1:9"], "nothing answers at http://127.0.0.1:9"),
         (["load", "--model"], "--model needs a value"),

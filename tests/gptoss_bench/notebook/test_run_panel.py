@@ -135,7 +135,7 @@ def test_bench_in_a_script_and_what_it_refuses(tmp_path):
     assert run.manifest.status == "complete" and len(run.requests) == 5
     with pytest.raises(UsageError, match="nothing answers at"):
         bench("http://127.0.0.1:9", results=tmp_path, **SMALL)
-    with pytest.raises(UsageError, match="unknown field of LoadPlan: concurency; use concurrency"):
+    with pytest.raises(UsageError, match="no field 'concurency'; did you mean 'concurrency'"):
         bench(concurency=8)
     with pytest.raises(UsageError, match="concurrency must be 1 or more"):
         bench(concurrency=0)

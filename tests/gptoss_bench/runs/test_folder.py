@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gptoss_bench import paths
 from gptoss_bench.runs.folder import Run, RunFolder
 from gptoss_bench.runs.spool import Spool, from_parquet, one_by_one, read_spool, to_parquet
 from gptoss_bench.runs.summary import OtherSummary
@@ -175,3 +176,12 @@ def test_an_unknown_run_is_refused_with_the_nearest_ids(tmp_path):
         Run.load(tmp_path / "runs" / "20260101T000000Z-load-bbbbbc")
     with pytest.raises(UsageError, match=r"there is no run [^;]*$"):
         Run.load(tmp_path / "nowhere" / "x")
+
+
+def test_a_run_of_the_results_folder_is_loaded_by_its_id_or_the_end_of_it(tmp_path, monkeypatch):
+    run_id = "20260101T000000Z-load-aaaaaa"
+    RunFolder.create(tmp_path, "load", parameters={}, run_id=run_id).finish()
+    monkeypatch.setattr(paths, "RUNS", tmp_path / "runs")
+    assert Run.load(run_id).run_id == Run.load("aaaaaa").run_id == run_id
+    with pytest.raises(UsageError, match=f"there is no run bbbbbb; nearest runs: {run_id}"):
+        Run.load("bbbbbb")
