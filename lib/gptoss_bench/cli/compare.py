@@ -119,14 +119,16 @@ def compare(
 
 
 def difference_lines(differences: Sequence["Difference"]) -> list[str]:
-    """Return the heads, and one line per difference: both values, the change with its interval, and the word."""
-    from gptoss_bench.stats import QUANTITY_WORDS
+    """Return the heads, a line per difference: values, change, interval, word; and what a wave is if one names them."""
+    from gptoss_bench.stats import MIN_WAVES, QUANTITY_WORDS
 
     lines = [f"{'median, or rate':<20}{'first':>10} {'second':>10}  {'change':>7}  [95 % interval]  result"]
     for one in differences:
         values = " ".join(f"{'–' if value is None else f'{value:.4g}':>10}" for value in (one.first, one.second))
         change = "" if one.change is None else f"  {one.change:+7.1%}  {one.interval_text}"
         lines.append(f"{QUANTITY_WORDS.get(one.name, one.name):<20}{values}{change}  {coloured(one.text, one.word)}")
+    if any(one.why and one.why.endswith("waves") for one in differences):
+        lines.append(f"A wave is one request per slot. An interval from one run needs {MIN_WAVES} waves, or more.")
     return lines
 
 
