@@ -13,28 +13,35 @@ from gptoss_bench.figures.style import (
     STALL_COLOUR,
     finish_figure,
     labels_and_limits,
+    legend_below,
     new_figure,
     set_log_scale,
 )
 from gptoss_bench.runs import Manifest
 from gptoss_bench.stats import measured_rows
 
-PANELS = {"ttft_s": "TTFT", "tpot_s": "TPOT", "done_s": "Whole request"}
+# Column, title, unit on the axis, and what a second is in it.
+PANELS = (
+    ("ttft_s", "TTFT", "seconds", 1),
+    ("tpot_s", "TPOT", "milliseconds", 1000),
+    ("done_s", "Whole request", "seconds", 1),
+)
 
 
 def runs_overlaid(requests: Mapping[str, pd.DataFrame], manifests: Mapping[str, Manifest]) -> Figure:
     """Draw the distributions of TTFT, TPOT and latency of several runs. Both mappings have the run's legend as key."""
-    figure, panels = new_figure(width=11, height=3.8, columns=len(PANELS))
-    for axes, (column, title) in zip(panels, PANELS.items(), strict=True):
+    figure, panels = new_figure(width=11, height=4.2, columns=len(PANELS))
+    for axes, (column, title, unit, in_unit) in zip(panels, PANELS, strict=True):
         for at, (name, table) in enumerate(requests.items()):
             rows = measured_rows(table)
-            values = rows.loc[rows["outcome"] == "completed", column].dropna()
+            values = rows.loc[rows["outcome"] == "completed", column].dropna() * in_unit
             if len(values):
                 sns.ecdfplot(x=values, ax=axes, label=name, linestyle=LINES[at % len(LINES)], linewidth=2)
-        axes.set(title=title, xlabel="seconds", ylabel="share of requests" if column == "ttft_s" else "")
+        axes.set(title=title, xlabel=unit, ylabel="share of requests" if column == "ttft_s" else "")
         axes.set_xlim(left=0)
-    if panels[-1].get_legend_handles_labels()[0]:
-        panels[-1].legend(fontsize=7, loc="lower right")
+    # Below the middle panel, unless a run has no curve there.
+    first, middle, last = panels
+    legend_below(max((middle, first, last), key=lambda axes: len(axes.get_legend_handles_labels()[0])), columns=1)
     return finish_figure(figure, shared_manifest(manifests))
 
 

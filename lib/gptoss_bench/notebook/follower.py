@@ -76,7 +76,7 @@ class RunFollower:
             self._first_measured_ns = int(measured["sent_ns"].min())
         start_ns = self._first_ns or 0
         self._read_ids.update(requests["request_id"])
-        self._done += int((sent["outcome"] != "cancelled").sum())
+        self._done += int(((sent["outcome"] != "cancelled") & (sent["phase"] != "cold")).sum())  # none is planned
         self._failed += int((requests["outcome"] == "failed").sum())
         self._longest_s = max(self._longest_s, float(sent["done_s"].max(skipna=True) or 0.0))
         for step, change in _in_flight_changes(sent, start_ns).items():

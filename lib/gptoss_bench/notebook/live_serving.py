@@ -124,7 +124,7 @@ def main(folder: Path, began_s: float) -> None:
         print(json.dumps(html), flush=True)
         ended.wait(POLL_S)
     title, status = _title_and_status(folder)
-    status = "the load has ended; the last cell writes the run" if status == "running" else status
+    status = "the load has ended; its run is complete when the last cell has run" if status == "running" else status
     until_s, before = time.monotonic() + ENOUGH_S / 2, -1
     while (view := follower.poll()).done != before and time.monotonic() < until_s:
         before = view.done

@@ -106,7 +106,7 @@ class RunPanel:
         self.profile = w.Dropdown(options=profiles, description="profile", **wide)
         self.engine = w.Dropdown(options=ENGINES, value=chosen, description="engine", **wide)
         self.url = w.Text(value=server.url, placeholder="http://127.0.0.1:8000", description="URL", **wide)
-        self.model = w.Text(value=server.model, placeholder="the only model of the server", description="model", **wide)
+        self.model = w.Text(value=server.model, description="model", **wide)
         self.prompt = w.Textarea(value=plan.prompt, description="prompt", rows=3, **wide)
         self.prompts = w.Dropdown(options=PROMPTS, value=plan.prompts, description="prompts", **wide)
         self.prompt_tokens = w.Text(
@@ -159,11 +159,8 @@ class RunPanel:
             self.prefix_caching,
             self.engine_flags,
         )
-        of_load = (
-            self.prompts,
-            self.prompt,
-            self.prompt_tokens,
-            self.prompts_file,
+        asked = (self.prompts, self.prompt, self.prompt_tokens, self.prompts_file)
+        sent = (
             self.shape,
             *(getattr(self, name) for names in SHAPE_FIELDS.values() for name in names),
             self.length,
@@ -174,12 +171,14 @@ class RunPanel:
             self.workers,
             self.repeats,
         )
-        columns = ([self.profile, *of_server], [*of_load, self.token_counts])
-        form = w.HBox([w.VBox(column) for column in columns], layout=w.Layout(flex_flow="row wrap"))
+        form = w.HBox(
+            [w.VBox([self.profile, *of_server, *asked]), w.VBox([*sent, self.token_counts])],
+            layout=w.Layout(flex_flow="row wrap"),
+        )
         self.box = w.VBox([form, w.HBox([self.start, self.message]), self.cards])
         for name in HIDEABLE_FIELDS:  # with a layout of its own each, to be hidden alone
             getattr(self, name).layout = w.Layout(width="34em", max_width="98%")
-        self._connect(of_load)
+        self._connect((*asked, *sent))
 
     def _connect(self, of_load: Sequence[Any]) -> None:
         """React to the controls; `of_load` are those whose values are checked at once."""
@@ -211,6 +210,8 @@ class RunPanel:
             shown -= {"burstiness"}
         for name in HIDEABLE_FIELDS:
             getattr(self, name).layout.display = None if name in shown else "none"
+        spec = ENGINE_SPECS.get(self.engine.value)
+        self.model.placeholder = (spec.default_model or "needed") if spec else "the only model of the server"
 
     def _check(self, _: Any = None) -> None:
         """Say in one line what is wrong with the load, as soon as a field of it has changed."""

@@ -200,10 +200,7 @@ def _stopped_text(source: Path, folder: Path) -> str:
     """Return what was stopped, what is kept, and how to read it, in one line."""
     if not (folder / "manifest.json").exists():
         return f"stopped in {source.name}, before its run began: nothing is kept; run it again"
-    return (
-        f"stopped in {source.name}; {kept_text(folder)}. Read them with `gptoss-bench report "
-        f"{folder.name}`; nothing continues a stopped run: run it again"
-    )
+    return f"stopped in {source.name}; {kept_text(folder)}; nothing continues a stopped run: run it again"
 
 
 def _make_portable(path: Path) -> None:

@@ -13,10 +13,16 @@ DARK = (
 )
 
 
-def show_figure(figure: Figure | HeatTable, reading: str, manifest: Manifest) -> None:
-    """Show a figure or a table, and below it `reading`; the labels of the run, such as TINY MODEL, come first."""
-    from IPython.display import HTML, Markdown, display
+def show_figure(figure: Figure | HeatTable, reading: str, manifest: Manifest | None = None) -> None:
+    """Show a figure or a table, and below it `reading`; the labels of the run, such as TINY MODEL, come first.
 
-    label = f"**{', '.join(manifest.labels)}:** " if manifest.labels else ""
+    A figure of pyplot is closed, because an open one would be shown a second time at the end of its cell.
+    """
+    from IPython.display import HTML, Markdown, display
+    from matplotlib import pyplot as plt
+
+    label = f"**{', '.join(manifest.labels)}:** " if manifest and manifest.labels else ""
     theme = [HTML(DARK)] if has_frontend() else []  # type: ignore[no-untyped-call]
+    if isinstance(figure, Figure):
+        plt.close(figure)
     display(figure, Markdown(f"{label}{reading}"), *theme)  # type: ignore[no-untyped-call]

@@ -62,7 +62,7 @@ async def run_until_stopped(measure: Coroutine[Any, Any, None], listen: Listen, 
     try:
         await measuring
     except asyncio.CancelledError:
-        return LoadEnd("stopped", f"stopped; {kept_text(folder)}. Read them with `gptoss-bench report {folder.name}`")
+        return LoadEnd("stopped", f"stopped; {kept_text(folder)}")
     except UsageError as error:
         return LoadEnd("refused", str(error))
     except RunFailed as error:

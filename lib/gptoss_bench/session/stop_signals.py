@@ -34,20 +34,21 @@ def stop_reason() -> str:
 
 
 def kept_text(run: Path) -> str:
-    """Return how many requests of a stopped run are kept, how many were cancelled, and how many never sent."""
+    """Return how many requests of a stopped run are kept, cancelled and never sent, and how to read those kept."""
     from gptoss_bench.runs import read_sent_requests  # it imports pandas, and every command imports this module
 
+    reading = f". Read them with `gptoss-bench report {run.name}`"
     try:
         found = read_sent_requests(run)
     except UsageError:
-        return "completed requests were saved"
+        return f"completed requests were saved{reading}"
     counts = found.rows["outcome"].value_counts()
     warmup = int(((found.rows["outcome"] == "completed") & (found.rows["phase"] == "warmup")).sum())
     kept = f"{counts.get('completed', 0)}{f', {warmup} of them of the warm-up' if warmup else ''}"
     parts = [f"completed requests were saved: {kept}"]
     parts += [f"cancelled on their way: {counts['cancelled']}"] if "cancelled" in counts else []
     parts += [f"never sent: {sum(found.unsent.values())}"] if found.unsent else []
-    return "; ".join(parts)
+    return "; ".join(parts) + (reading if "completed" in counts else "")
 
 
 @contextlib.contextmanager

@@ -103,15 +103,18 @@ def headline(summary: LoadSummary) -> str:
     unknown = {pair.quantity for pair in late}
     rate = summary.output_tok_s or summary.output_tok_s_total
     if rate is not None:
-        streams = f" with {summary.concurrency_planned} streams" if summary.concurrency_planned else ""
+        count = summary.concurrency_planned
+        streams = f" with {count} stream{'s' if count > 1 else ''}" if count else ""
         parts.append(f"{rate:,.1f} output tokens/s{streams}")
+    then = ""
     if summary.ttft_s.p50 and "ttft_s" not in unknown:
+        then = "then "
         parts.append(f"first token after {summary.ttft_s.p50:.3f} s (median)")
     tpot, pair = summary.tpot_s, summary.tpot_s.client_pair("p50")
     if tpot.n and tpot.p50 and "tpot_s" not in unknown:
-        parts.append(f"then a token every {tpot.p50 * 1e3:.2f} ms (TPOT, median)")
+        parts.append(f"{then}a token every {tpot.p50 * 1e3:.2f} ms (TPOT, median)")
     elif not tpot.n and pair is not None:
-        parts.append(f"then a token every {pair[0] * 1e3:.2f} to {pair[1] * 1e3:.2f} ms (TPOT, median)")
+        parts.append(f"{then}a token every {pair[0] * 1e3:.2f} to {pair[1] * 1e3:.2f} ms (TPOT, median)")
     if late:
         texts = " and ".join(pair.text for pair in late)
         parts.append(f"do not quote {texts}: the client read late; give it a core of its own and measure again")
