@@ -24,8 +24,12 @@ COPIES = ".copies.json"  # by notebook: the hash of what was copied
 KEPT = "gptoss_bench_kept"  # in the metadata of a copy in a run folder
 START = "explore.ipynb"
 CONFIG = """\
+import warnings
+
 from gptoss_bench.notebook import keep_executed_copy
 
+# Jupyter's server sets the hook twice, and warns about the second time.
+warnings.filterwarnings("ignore", message="Overriding existing post_save_hook")
 c.FileContentsManager.post_save_hook = keep_executed_copy
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"

@@ -172,7 +172,7 @@ class RunPanel:
             self.repeats,
         )
         form = w.HBox(
-            [w.VBox([self.profile, *of_server, *asked]), w.VBox([*sent, self.token_counts])],
+            [w.VBox([self.profile, *of_server, *asked, self.token_counts]), w.VBox(sent)],
             layout=w.Layout(flex_flow="row wrap"),
         )
         self.box = w.VBox([form, w.HBox([self.start, self.message]), self.cards])
