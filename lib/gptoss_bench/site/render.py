@@ -124,6 +124,7 @@ def _whole_words(words: tuple[str, ...]) -> re.Pattern[str]:
 def html_fragment(html: str, targets: Mapping[str, str], page: str) -> Markup:
     """Return HTML of a notebook for `page`: words of `targets` are links, and a wide table scrolls in its own box.
 
+    No word of a summary becomes a link: a click there opens its details.
     Links to the measured machine, which no reader can open, become text. A link to another notebook leads to its page,
     or becomes text without one. A long name in a cell of a table may break. Raises RunFailed if the HTML would run a
     script or load something from a server.
@@ -144,7 +145,7 @@ def html_fragment(html: str, targets: Mapping[str, str], page: str) -> Markup:
         table.wrap(soup.new_tag("div", attrs={"class": "wide", "tabindex": "0"}))
     for text in soup.find_all(string=True):
         # Style sheets and comments are subclasses of NavigableString.
-        if type(text) is NavigableString and not text.find_parent("a"):
+        if type(text) is NavigableString and not text.find_parent(["a", "summary"]):
             pieces = _split_words(text, targets)
             text.replace_with(
                 *(

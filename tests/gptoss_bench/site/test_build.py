@@ -466,6 +466,12 @@ def test_links_in_html_change_no_text_and_no_tag(html):
     assert plain == html_fragment(html, {}, "a.html")
 
 
+def test_no_word_of_a_summary_becomes_a_link():
+    html = "<details><summary>C01</summary>C01</details>"
+    made = html_fragment(html, {"C01": "index.html#C01"}, "a.html")
+    assert made == '<details><summary>C01</summary><a href="index.html#C01">C01</a></details>'
+
+
 def test_only_a_whole_word_becomes_a_link():
     html = "<p id='C01'>C01, C01-x, C011</p><a href='b'>C01 <b>C01</b></a><style>C01</style><!-- C01 --><br/>C01"
     assert html_fragment(html, {"C01": "f"}, "a.html").count('<a href="f">') == 2
