@@ -140,7 +140,7 @@ def test_the_first_failure_is_quoted_as_one_printable_line() -> None:
 
 def test_the_headline_quotes_no_median_that_the_client_knows_too_badly() -> None:
     found = summarise(*derive_tables(replies(12)), concurrency=1)
-    assert "first token after 0.040 s (median)" in headline(found)
+    assert "with 1 stream; first token after 0.040 s (median); then a token every 10.00 ms" in headline(found)
     found.ttft_s.low, found.ttft_s.high = Percentiles(p50=0.03, p90=0.04, p99=0.04), Percentiles(p50=0.05)
-    assert "first token after" not in headline(found)
+    assert "first token after" not in headline(found) and "with 1 stream; a token every" in headline(found)
     assert "do not quote TTFT p50 0.03 to 0.05 s: the client read late; give it a core of its own" in headline(found)
