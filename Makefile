@@ -130,7 +130,7 @@ calibrate: $(READY) ## measure the client's timing errors on this machine, idle 
 method-trial: $(READY) ## run the published method where the time of the first token is known
 	$(EXECUTE) --profile $(PROFILES)/local.yaml method_trial
 
-site: $(READY) ## render your runs into build/site/; RUNS='…' (default: the newest verdicts and their evidence)
+site: $(READY) ## render your runs into build/site/; RUNS='…' (default: loads since the newest verdicts, else these with their evidence)
 	$(BIN)/python -m gptoss_bench site $(RUNS)
 
 report: $(READY) ## write one page on a run: RUN=…; PRICE=… (USD per hour) adds the price of tokens

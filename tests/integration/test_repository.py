@@ -200,7 +200,7 @@ def test_the_readme_is_short_and_counts_the_verdicts_of_the_run_that_it_links():
     assert len(prose.split()) <= 1000
     found = Run.load(paths.RUNS / published.VERDICTS)
     verdicts = verdicts_from_table(found.table("verdicts"))
-    assert text.splitlines()[2] == f"**{headline(verdicts)}.** {counts_text(verdicts)}."
+    assert text.splitlines()[4] == f"**{headline(verdicts)}.** {counts_text(verdicts)}."
     assert found.summary.headline == headline(verdicts)
     evidence = [Run.load(paths.RUNS / name) for name in found.summary.runs]
     assert {run.scenario for run in evidence} == {

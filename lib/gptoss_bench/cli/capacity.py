@@ -185,7 +185,10 @@ async def _search(
                 session.finish()
     finally:
         if session is not None and session.summary.capacity is not None:
-            (_print_json if as_json else _print_result)(session, slo, usd_per_hour)
+            if as_json:
+                _print_json(session, slo, usd_per_hour)
+            else:
+                _print_result(session, usd_per_hour)
     return session
 
 
@@ -203,8 +206,9 @@ def _print_level(goal: "CapacityGoal", planned: "PlannedLevel", level: "Capacity
     print(line, file=sys.stderr, flush=True)
 
 
-def _print_result(session: "Session", slo: "Slo", usd_per_hour: float | None) -> None:
-    from gptoss_bench.stats import capacity_table, capacity_text, price_text, result_block
+def _print_result(session: "Session", usd_per_hour: float | None) -> None:
+    from gptoss_bench.readings import capacity_finding
+    from gptoss_bench.stats import capacity_table, result_block
 
     found = session.summary.capacity
     assert found is not None
@@ -215,9 +219,7 @@ def _print_result(session: "Session", slo: "Slo", usd_per_hour: float | None) ->
     print(result_block(session.summary, title_line=session.title))
     for finding in session.findings:
         print(f"{coloured(finding.severity)}: {finding.evidence} [{finding.rule}]")
-    print(f"\n{session.endpoint.label + ': ' if session.endpoint.label else ''}{capacity_text(found, slo)}")
-    if usd_per_hour is not None:
-        print(price_text(found, usd_per_hour))
+    print(f"\n{capacity_finding(session.summary, session.manifest, usd_per_hour or 0.0)}")
     print(f"run folder: {session.folder.path}")
 
 

@@ -66,7 +66,19 @@ def site(
     print(
         f"{len(chosen)} run{'s' * (len(chosen) != 1)}, {size} in {clock(time.monotonic() - began_s)}: {front.as_uri()}"
     )
+    if left_out := "" if named else _verdicts_left_out(folder, chosen):
+        print(
+            f"only your loads since the newest verdicts; the verdicts and their evidence: gptoss-bench site {left_out}"
+        )
     return 0
+
+
+def _verdicts_left_out(results: Path, chosen: list["Run"]) -> str:
+    """Return the id of the newest run of verdicts where the default has left it out, else ""."""
+    from gptoss_bench.runs import newest_verdicts
+
+    verdicts = newest_verdicts(results)
+    return verdicts.run_id if verdicts is not None and verdicts.run_id not in {run.run_id for run in chosen} else ""
 
 
 def _published_runs() -> list[str]:

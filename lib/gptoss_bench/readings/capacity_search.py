@@ -42,13 +42,17 @@ def share_within_slo(summary: LoadSummary) -> str:
 def capacity_finding(summary: LoadSummary, manifest: Manifest, usd_per_hour: float = 0.0) -> str:
     """Return the result of a search in one sentence, and with a price per hour that of its tokens, a line each.
 
-    Labels, such as TINY MODEL, come first.
+    Labels, such as TINY MODEL, come first. Without an interval, a load after the search that missed the SLO is told.
     """
     found, slo = summary.capacity, summary.slo
     if found is None or slo is None:
         return "No capacity was searched for."
     label = f"{', '.join(manifest.labels)}: " if manifest.labels else ""
-    lines = [capacity_text(found, slo)] + ([price_text(found, usd_per_hour)] if usd_per_hour else [])
+    lines, share = [capacity_text(found, slo)], summary.goodput_share
+    if found.value is None and found.low and share is not None and share < found.goal.share:
+        missed = f"the load after the search, at {found.low:g} {CAPACITY_UNITS[found.goal.by]} again, missed the SLO"
+        lines.append(f"{missed}: {share:.1%} of its requests were within; search again with longer levels")
+    lines += [price_text(found, usd_per_hour)] if usd_per_hour else []
     return "\n".join(f"{label}{line[0].upper()}{line[1:]}." for line in lines)
 
 

@@ -54,3 +54,13 @@ def test_the_finding_is_the_result_with_its_label_and_the_price_that_was_asked_f
     first, second = readings.capacity_finding(summary, Manifest(labels=["TINY MODEL"]), 3.6).splitlines()
     assert first == f"TINY MODEL: This{result}."
     assert second == f"TINY MODEL: At{price_text(CARRIES, 3.6).removeprefix('at')}."
+
+
+def test_a_load_after_the_search_that_missed_the_slo_is_told_where_there_is_no_interval() -> None:
+    found = Capacity(levels=[level(2, 200), level(4, 20)], word="between", low=2.0, high=4.0, why="too few levels")
+    kept, missed = (LoadSummary(capacity=found, slo=SLO, goodput_share=share) for share in (0.95, 0.594))
+    assert len(readings.capacity_finding(kept, Manifest()).splitlines()) == 1
+    told = readings.capacity_finding(missed, Manifest()).splitlines()[1]
+    assert told.startswith("The load after the search, at 2 requests/s again, missed the SLO: 59.4% of its requests")
+    beside = LoadSummary(capacity=CARRIES, slo=SLO, goodput_share=0.94)
+    assert len(readings.capacity_finding(beside, Manifest()).splitlines()) == 1
