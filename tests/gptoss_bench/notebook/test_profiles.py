@@ -93,7 +93,7 @@ def test_a_file_that_is_no_profile_gives_one_line(tmp_path, content):
 
 
 def test_a_missing_profile_names_those_that_are_there(tmp_path):
-    with pytest.raises(UsageError, match=r"local\.yaml"):
+    with pytest.raises(UsageError, match=r"choose from .*\blocal\b"):
         read_profile(tmp_path / "nowhere.yaml")
 
 
