@@ -125,6 +125,7 @@ def capacity(
     plan = build_record(LoadPlan, PLAN_OPTIONS, plan_values)
 
     # What can be wrong was checked before pandas is imported, but for the highest level.
+    from gptoss_bench.session import telling_what_is_kept
     from gptoss_bench.stats import CAPACITY_MOST, CapacitySearch
 
     if start > CAPACITY_MOST or (concurrency and start != int(start)) or start < 0.001:
@@ -135,10 +136,10 @@ def capacity(
     )
     goal = CapacityGoal(share=share, by="concurrency" if concurrency else "rate")
     search = CapacitySearch(goal, start=start, repeats=repeats, within=within, level_s=level_seconds)
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with telling_what_is_kept() as runs, asyncio.Runner(loop_factory=new_event_loop) as runner:
         session = runner.run(
             _search(
-                plan, server, results, limits, search,
+                plan, server, results, limits, search, runs=runs,
                 max_s=60 * max_minutes, usd_per_hour=usd_per_hour, as_json=as_json,
             )
         )  # fmt: skip
@@ -153,11 +154,15 @@ async def _search(
     slo: "Slo",
     search: "CapacitySearch",
     *,
+    runs: list[Path],
     max_s: float,
     usd_per_hour: float | None,
     as_json: bool,
 ) -> "Session":
-    """Search, print what was found, and return the session; what a stopped search found is printed too."""
+    """Search, print what was found, and return the session; what a stopped search found is printed too.
+
+    The run folder is put into `runs` when it has begun.
+    """
     from gptoss_bench import paths
     from gptoss_bench.runs import new_run_id
     from gptoss_bench.session import RunProgress, serving, showing_progress
@@ -178,6 +183,7 @@ async def _search(
     try:
         with showing_progress(progress.text):
             async with opened as session:
+                runs.append(session.folder.path)
                 if slo.tpot_s is not None and not plan.token_counts:
                     plan = await session.with_token_counts(plan)
                 show = partial(_print_level, search.goal)

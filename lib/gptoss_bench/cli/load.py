@@ -218,15 +218,15 @@ def load(
     limits = None if slo is None else parse_slo(slo)
 
     # What can be wrong was checked before pandas is imported.
-    from gptoss_bench.session import choose_fleet
+    from gptoss_bench.session import choose_fleet, telling_what_is_kept
     from gptoss_bench.stats import MIN_TREND_RUNS
 
     if until is not None and max_trials < MIN_TREND_RUNS:
         raise UsageError(f"--max-trials {max_trials} is too few: --until makes {MIN_TREND_RUNS} runs or more")
     most = repeats if until is None else max_trials
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+    with telling_what_is_kept() as runs, asyncio.Runner(loop_factory=new_event_loop) as runner:
         chosen = runner.run(choose_fleet(workers, plan, servers[0], results, address=fleet))
-        measure = partial(_run, results=results, slo=limits, fleet=chosen, as_json=as_json)
+        measure = partial(_run, runs=runs, results=results, slo=limits, fleet=chosen, as_json=as_json)
         return runner.run(_repeat(plan, servers, measure, most=most, until=until, as_json=as_json))
 
 
@@ -265,18 +265,20 @@ async def _run(
     server: "ServerChoice",
     group: str,
     *,
+    runs: list[Path],
     results: Path | None,
     slo: "Slo | None",
     fleet: "Fleet | None",
     as_json: bool,
 ) -> "Run":
-    """Measure one run, print it, and return it."""
+    """Measure one run, print it, and return it; its folder is put into `runs` when it has begun."""
     from gptoss_bench.session import LoadProgress, RunProgress, load_fleet, serving, showing_progress
 
     show = _print_json if as_json else _print_result
     results_dir, command = str(results or ""), "python -m gptoss_bench load"
     opened = serving("load", server, plan=plan, results_dir=results_dir, repeat_group=group, command=command, slo=slo)
     async with opened as session:
+        runs.append(session.folder.path)
         try:
             if fleet is None:
                 load = LoadProgress(plan)

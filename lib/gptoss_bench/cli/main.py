@@ -31,7 +31,6 @@ from gptoss_bench.session import stop_on_signals
 from gptoss_client import RunFailed, UsageError, hide_secrets, one_line, printable_text
 
 PROGRAM = "gptoss-bench"
-SENDING = ("load", "capacity", "run")  # commands that keep what was completed before they were stopped
 INTERRUPTED_EARLY = 130  # typer's code for SIGINT outside of a command
 ERROR_CHARS = 300
 SHOWN_CHARS = 60  # of a name that is too long
@@ -164,10 +163,10 @@ class _Command(TyperCommand):
             sys.stdout.flush()
             return code
         except (Exception, KeyboardInterrupt) as error:
-            return _report(error, _results_folder(ctx.params), str(self.name))
+            return _report(error, _results_folder(ctx.params))
 
 
-def _report(error: BaseException, results: Path = paths.RESULTS, command: str = "") -> int:
+def _report(error: BaseException, results: Path = paths.RESULTS) -> int:
     """Print an error as one line, append its traceback to the log of the results folder, and return the exit code."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
@@ -177,7 +176,7 @@ def _report(error: BaseException, results: Path = paths.RESULTS, command: str = 
     if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed the pipe
         return 0
     log = results / "gptoss_bench.log"
-    for text in _mistakes(_one_line(error, log, command)):
+    for text in _mistakes(_one_line(error, log)):
         print(f"gptoss_bench: {_line(text)}", file=sys.stderr)
     with contextlib.suppress(OSError), log.open("a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(f"--- {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}\n")
@@ -201,11 +200,11 @@ def _shown(text: str) -> str:
     return printable_text(hide_secrets(text))
 
 
-def _one_line(error: BaseException, log: Path, command: str) -> str:
+def _one_line(error: BaseException, log: Path) -> str:
     if isinstance(error, UsageError | RunFailed):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
-        return str(error) or ("stopped; completed requests were saved" if command in SENDING else "stopped")
+        return str(error) or "stopped"
     text = " ".join(str(error).split())
     shown = text if len(text) <= ERROR_CHARS else f"{text[:ERROR_CHARS]}…"
     if isinstance(error, OSError):

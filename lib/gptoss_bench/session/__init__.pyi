@@ -5,7 +5,7 @@ from .fleet_load import load_fleet
 from .load_process import LoadProcess
 from .progress import LoadProgress, ProgressDisplay, RunProgress, clock, run_seconds, showing_progress
 from .session import Session, serving
-from .stop_signals import kept_text, on_first_stop, stop_on_signals, stop_reason
+from .stop_signals import kept_text, on_first_stop, stop_on_signals, stop_reason, telling_what_is_kept
 from .worker_rows import workers_html, workers_text
 from .workers import check_workers, choose_fleet
 
@@ -34,6 +34,7 @@ __all__ = [
     "showing_progress",
     "stop_on_signals",
     "stop_reason",
+    "telling_what_is_kept",
     "watch_background_tasks",
     "workers_html",
     "workers_text",

@@ -52,6 +52,18 @@ def kept_text(run: Path) -> str:
 
 
 @contextlib.contextmanager
+def telling_what_is_kept() -> Iterator[list[Path]]:
+    """Let a KeyboardInterrupt in the block say what is kept of the run whose folder was last put into the list."""
+    runs: list[Path] = []
+    try:
+        yield runs
+    except KeyboardInterrupt:
+        if not runs:
+            raise
+        raise KeyboardInterrupt(f"stopped; {kept_text(runs[-1])}") from None
+
+
+@contextlib.contextmanager
 def on_first_stop(handle: Callable[[], None]) -> Iterator[None]:
     """Call `handle` for the first SIGINT within the block; a second one raises KeyboardInterrupt.
 

@@ -84,7 +84,8 @@ def ignore_interrupts() -> None:
 def test_a_signal_ends_a_load_as_ctrl_c_does_and_the_run_names_it(tmp_path, number, preexec):
     code, err, run = asyncio.run(stopped_load(tmp_path, lambda load: load.send_signal(number), preexec=preexec))
     *progress, last = err.splitlines()
-    assert (code, last) == (1, "gptoss_bench: stopped; completed requests were saved")
+    assert code == 1 and last.startswith("gptoss_bench: stopped; completed requests were saved: "), err
+    assert last.endswith(f"Read them with `gptoss-bench report {run.run_id}`"), err
     assert all(line.split()[0].replace(":", "").isdigit() for line in progress), err
     reason = "stopped before its end" + ("" if number == signal.SIGINT else f" by {number.name}")
     assert (run.finished, run.manifest.status, run.manifest.reason) == (True, "incomplete", reason)
