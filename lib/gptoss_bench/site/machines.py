@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
-from gptoss_bench.runs import LoadSummary, Run
+from gptoss_bench.runs import REMOTE_LABEL, LoadSummary, Run
 from gptoss_bench.stats import interval_over_runs
 
 LOAD = {  # parameters that runs have in common to be joined, and how they are shown
@@ -64,6 +64,8 @@ def _key(run: Run) -> tuple[str, ...]:
         for name, shown in LOAD.items()
         if (value := given.get(name)) is not None and name != left_out
     ]
+    if REMOTE_LABEL in manifest.labels:  # its hardware is unknown: two servers are two things that were measured
+        words.append(f"at {manifest.server.url}")
     words += ["search for the capacity"] if run.load_summary.capacity else []
     words += [f"prompts: {run.load_summary.prompts}"] if run.load_summary.prompts else []
     server = manifest.server

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from gptoss_bench.runs.folder import Run
+from gptoss_bench.runs.labels import REMOTE_LABEL
 from gptoss_bench.runs.manifest import EndpointRecord, InstalledGpu, Machine, Manifest
 from gptoss_bench.runs.summary import LoadSummary
 from gptoss_bench.site.machines import runs_by_hardware
@@ -64,6 +65,15 @@ def test_another_release_of_the_engine_is_another_row_and_the_version_of_an_emul
         [made("a", 90.0), made("b", 90.0, version="0.33.0"), made("c", 9, version="0.0.0-embedded")]
     )
     assert [row.load.partition(",")[0] for row in rows] == ["vllm 0.32.0", "vllm 0.33.0", "vllm"]
+
+
+def test_servers_on_other_machines_are_told_apart_by_their_address():
+    runs = [made("a", rate) for rate in (90.0, 50.0, 70.0)]
+    for run, host in zip(runs, ("one", "two", "two"), strict=True):
+        run.manifest.labels.append(REMOTE_LABEL)
+        run.manifest.endpoint = EndpointRecord(engine="vllm", version="0.32.0", model="m", url=f"http://{host}:8000")
+    rows = runs_by_hardware(runs)
+    assert [(row.load.rpartition(" ")[2], row.runs) for row in rows] == [("http://one:8000", 1), ("http://two:8000", 2)]
 
 
 def test_an_open_loop_has_no_slots_and_what_was_sent_is_part_of_a_load():
