@@ -75,9 +75,7 @@ def verdict_counts(verdicts: Iterable[Verdict]) -> dict[str, int]:
 
 def counts_text(verdicts: Sequence[Verdict]) -> str:
     """Return the number of claims by basis in one sentence."""
-    counts = (
-        f"{n} {'not tested' if basis == NO_BASIS else basis}" for basis, n in basis_counts(verdicts).items() if n
-    )
+    counts = (f"{n} {'not tested' if basis == NO_BASIS else basis}" for basis, n in basis_counts(verdicts).items() if n)
     return f"{len(verdicts)} claims: {', '.join(counts)}"
 
 
