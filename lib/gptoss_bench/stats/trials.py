@@ -11,6 +11,7 @@ from pydantic import JsonValue
 
 from gptoss_bench.runs import LoadSummary, SamplingInterval, number_at
 from gptoss_bench.stats.bootstrap import MIN_RUNS, interval_over_runs
+from gptoss_bench.stats.comparison import QUANTITY_WORDS
 
 MIN_TREND_RUNS = 5  # to separate a trend from chance; `--until` stops at the earliest after as many
 DRIFT_P = 0.05
@@ -125,6 +126,13 @@ def intervals_within(spreads: Mapping[str, RunSpread], limit: float) -> bool:
     return bool(watched) and enough
 
 
+def _words(path: str) -> str:
+    """Return the name of a figure with its unit, such as "TTFT p50, s"."""
+    name, _, statistic = path.partition(".")
+    words = QUANTITY_WORDS.get(name, name)
+    return words.replace(",", f" {statistic},", 1) if statistic else words
+
+
 def spreads_text(spreads: Mapping[str, RunSpread], limit: float | None = None) -> list[str]:
     """Return a line per figure, and what is to be known about drift.
 
@@ -139,7 +147,7 @@ def spreads_text(spreads: Mapping[str, RunSpread], limit: float | None = None) -
         reach = (
             f"{one.interval.why}" if ends is None else f"± {one.half_width or 0:.1%}  [{ends[0]:.4g}, {ends[1]:.4g}]"
         )
-        lines.append(f"{path:<20}{one.mean:>10.4g}  {reach}")
+        lines.append(f"{_words(path):<20}{one.mean:>10.4g}  {reach}")
         if one.drifts:
             moved = f"{one.change:+.1%} from the first to the last, p = {one.drift_p:.2g}"
             lines.append(f"  DRIFT: {moved}: the machine or the server is not steady")

@@ -47,7 +47,7 @@ def test_three_runs_of_a_notebook_give_an_interval(tmp_path):
     assert [summary.completed for summary in summaries] == [4, 4, 4]
     found = run_spreads(summaries)["ttft_s.p50"]
     assert found.n == 3 and found.interval.low < found.mean < found.interval.high
-    assert any(line.startswith("ttft_s.p50") and "[" in line for line in spreads_text(run_spreads(summaries)))
+    assert any(line.startswith("TTFT p50, s ") and "[" in line for line in spreads_text(run_spreads(summaries)))
 
 
 def test_one_run_says_that_an_interval_needs_more(tmp_path):
