@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gptoss_bench.lint import Result
-    from gptoss_bench.stats import Difference
+    from gptoss_bench.stats import Difference, Limit
 
 EXAMPLE = """examples, two runs, two repeat groups of `load --repeats`, and three runs a side:
   gptoss-bench compare 20261124T090000Z-load-0a1b2c 20261124T091000Z-load-3d4e5f
@@ -66,14 +66,14 @@ def compare(
         raise UsageError("name two sides: FIRST and SECOND, or one side and --baseline RUN")
     if cannot_tell not in ("pass", "fail"):
         raise UsageError(f"--cannot-tell is {cannot_tell!r}; write pass or fail")
+    limits = _limits(fail_if) if fail_if else []
     named = (first, second) if second is not None else (str(baseline), first)
     found_sides = [find_side(text, results) for text in named]  # before pandas is imported
 
     from gptoss_bench.lint import check_result, differing_conditions
     from gptoss_bench.session import findings_document
-    from gptoss_bench.stats import CANNOT_TELL, FAILS, SAME_MARGIN, Limit, check_limits, compare_results
+    from gptoss_bench.stats import CANNOT_TELL, FAILS, SAME_MARGIN, check_limits, compare_results
 
-    limits = [Limit.parse(text) for text in fail_if or ()]
     sides = [[_read(path) for path in side] for side in found_sides]
     every = [one for side in sides for one in side]
     if all(one.run for one in every):  # their TPOT and token rate have more to say than the server's decode rate
@@ -130,6 +130,12 @@ def difference_lines(differences: Sequence["Difference"]) -> list[str]:
     if any(one.why and one.why.endswith("waves") for one in differences):
         lines.append(f"A wave is one request per slot. An interval from one run needs {MIN_WAVES} waves, or more.")
     return lines
+
+
+def _limits(texts: Sequence[str]) -> "list[Limit]":
+    from gptoss_bench.stats import Limit
+
+    return [Limit.parse(text) for text in texts]
 
 
 def _read(path: "Path") -> "Result":

@@ -15,10 +15,11 @@ from gptoss_bench.calibration.reference.engine import serve_reference
 from gptoss_bench.calibration.reference.plan import ReferencePlan
 from gptoss_bench.cli.main import main
 from gptoss_bench.engines.launch_options import ServerChoice
+from gptoss_bench.readings.capacity_search import capacity_finding
 from gptoss_bench.runs.capacity import CapacityGoal
 from gptoss_bench.runs.folder import Run
 from gptoss_bench.session.session import serving
-from gptoss_bench.stats.capacity import CapacitySearch, capacity_text, evaluate_capacity, price_text
+from gptoss_bench.stats.capacity import CapacitySearch, capacity_text, evaluate_capacity
 from gptoss_bench.stats.slo import parse_slo
 from gptoss_client.errors import RunFailed
 from gptoss_client.plan import LoadPlan
@@ -93,9 +94,7 @@ def test_it_is_made_again_byte_for_byte(run: Run) -> None:
 def test_the_command_prints_levels_result_and_price(searched: Searched) -> None:
     assert re.search(r"^level \d+: 16 requests/s: \S+ of \d+ requests within the SLO: ", searched.err, re.MULTILINE)
     assert re.search(r"requests/s +requests +within the SLO", searched.out)
-    summary = searched.run.summary
-    assert capacity_text(summary.capacity, summary.slo) in searched.out
-    assert price_text(summary.capacity, 2.0) in searched.out
+    assert capacity_finding(searched.run.summary, searched.run.manifest, 2.0) in searched.out
 
 
 def test_the_number_of_streams_is_raised_instead_of_the_rate(

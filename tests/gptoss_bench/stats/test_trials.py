@@ -149,7 +149,9 @@ def test_two_servers_are_loaded_in_turn_and_compared(
     ttft = last["repeats"][0]["figures"]["ttft_s.p50"]
     assert ttft["n"] == 3 and ttft["interval"]["low"] < ttft["mean"] < ttft["interval"]["high"]
     [differences] = last["differences"]
-    assert {one["word"] for one in differences} <= {"faster", "slower", "same", "no difference seen"}
+    # On a busy machine most gaps of so few requests may lie within one read: a median of 0 is not compared.
+    assert {one["word"] for one in differences} <= {"faster", "slower", "same", "no difference seen", "not compared"}
+    assert [one["word"] for one in differences if one["name"] == "ttft_s"] != ["not compared"]
     assert main(["compare", *groups, "--results", str(tmp_path)]) == 0
     shown = capsys.readouterr().out
     assert all(f"{QUANTITY_WORDS[one['name']]:<20}" in shown and one["word"] in shown for one in differences)
