@@ -348,7 +348,7 @@ def test_the_panel_repeats_an_open_loop_with_limits_and_shows_what_a_closed_loop
     assert {1} == {abs(first.parameters[name] - second.parameters[name]) for name in ("salt", "arrival_seed")}
     assert [run.summary.slo.ttft_s for run in runs] == [30.0, 30.0]
     assert all(run.summary.goodput_share is not None for run in runs)
-    assert "ttft_s.p50" in message and "<pre" in message
+    assert "TTFT p50, s" in message and "<pre" in message
     assert "TTFT ≤ 30 s" in view and 'alt="p50 of TTFT: ' in view and "data:image/svg+xml;base64," in view
 
 
